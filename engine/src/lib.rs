@@ -1,0 +1,15 @@
+//! The storage engine of Millrace: everything that stores or decides.
+//!
+//! It knows partitions, groups and metadata; it knows no request, no API key, no error code and no socket text.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        reason = "tests pick their own small numbers"
+    )
+)]
+
+pub mod types;
