@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use nix::errno::Errno;
@@ -27,7 +28,6 @@ pub struct File {
 struct Inner {
     path: PathBuf,
     body: Body,
-    #[expect(dead_code, reason = "read by the ring, which follows")]
     /// Cleared by the first refusal: ext4 answers EOPNOTSUPP to every buffered write that must not wait.
     takes_nowait_writes: AtomicBool,
 }
@@ -115,9 +115,19 @@ impl File {
     /// Writes all `buffers` one after the other from `position` on; says how many bytes that were. After an error any
     /// part may have been written.
     pub fn write_buffers_at(&self, position: u64, buffers: &[Bytes]) -> Result<u64, IoError> {
+        self.write_rest_at(position, buffers, 0)
+    }
+
+    /// The same when the first `done` bytes of `buffers` stand already; the count includes them.
+    pub(super) fn write_rest_at(
+        &self,
+        position: u64,
+        buffers: &[Bytes],
+        done: u64,
+    ) -> Result<u64, IoError> {
         match &self.inner.body {
             Body::Real(file) => {
-                write_vectored(file, position, buffers).map_err(self.failed("write"))
+                write_vectored(file, position, buffers, done).map_err(self.failed("write"))
             }
         }
     }
@@ -154,6 +164,24 @@ impl File {
         match &self.inner.body {
             Body::Real(file) => reserve(file, position, length).map_err(self.failed("fallocate")),
         }
+    }
+
+    /// The descriptor, open for as long as the borrow; `None` for a simulated file, which has none.
+    pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.inner.body {
+            Body::Real(file) => Some(file.as_fd()),
+        }
+    }
+
+    /// Whether a write that must not wait is worth trying here.
+    pub(super) fn takes_nowait_writes(&self) -> bool {
+        self.inner.takes_nowait_writes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn refuses_nowait_writes(&self) {
+        self.inner
+            .takes_nowait_writes
+            .store(false, Ordering::Relaxed);
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> IoError + '_ {
@@ -205,9 +233,13 @@ pub(super) fn bytes_in(buffers: &[Bytes]) -> u64 {
     buffers.iter().map(|buffer| buffer.len() as u64).sum()
 }
 
-fn write_vectored(file: &fs::File, position: u64, buffers: &[Bytes]) -> io::Result<u64> {
+fn write_vectored(
+    file: &fs::File,
+    position: u64,
+    buffers: &[Bytes],
+    mut done: u64,
+) -> io::Result<u64> {
     let length = bytes_in(buffers);
-    let mut done = 0;
     while done < length {
         let offset = signed(position.saturating_add(done))?;
         match pwritev(file, &slices_after(buffers, done), offset) {
