@@ -12,5 +12,6 @@
     )
 )]
 
+pub mod io;
 pub mod record;
 pub mod types;

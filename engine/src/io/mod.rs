@@ -1,0 +1,31 @@
+//! The room that acts: files, rings, clocks and randomness, behind handles that a simulation can stand in for.
+//!
+//! The only place in Millrace with `unsafe`, system calls, time and chance. It knows positions and lengths; it knows
+//! no record, no offset and no partition, and it never decides what must be durable when.
+
+mod action;
+mod clock;
+mod cores;
+mod disk;
+mod error;
+mod file;
+mod local_ring;
+mod nowait;
+mod process;
+mod ring;
+mod rng;
+mod send_file;
+mod threads;
+mod uring;
+
+pub use action::{Action, Completion, Outcome, Ticket};
+pub use clock::{Clock, SimClock};
+pub use cores::{AvailableCores, available_cores, pin_to};
+pub use disk::{DirLock, Disk, Entry, LockError, Space};
+pub use error::IoError;
+pub use file::File;
+pub use local_ring::LocalRing;
+pub use process::{raise_open_files_limit, resident_bytes};
+pub use ring::{IoBackend, Ring};
+pub use rng::Random;
+pub use send_file::{SendFileError, TURN_BYTES, send_file};

@@ -1,0 +1,44 @@
+//! What the kernel grants this process as a whole: open files and memory.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::error::IoError;
+use super::nowait::page_bytes;
+
+/// Raises the number of files and sockets this process may have open to the most it may ask for, and says how many
+/// that is.
+pub fn raise_open_files_limit() -> Result<u64, IoError> {
+    let failed = |errno| IoError::new("setrlimit", Path::new("RLIMIT_NOFILE"), errno);
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(failed)?;
+    }
+    Ok(hard)
+}
+
+/// Memory of this process that is in RAM, in bytes; `None` where `/proc` is not mounted.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    pages.checked_mul(page_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_open_files_goes_up_to_the_hard_one() {
+        let limit = raise_open_files_limit().unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().0, limit);
+    }
+
+    #[test]
+    fn a_running_process_is_in_memory() {
+        assert!(resident_bytes().unwrap() > 100_000);
+    }
+}
