@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod config;
 pub mod io;
 pub mod record;
 pub mod types;
