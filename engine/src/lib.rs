@@ -12,4 +12,6 @@
     )
 )]
 
+pub mod coordinator;
+pub mod group;
 pub mod types;
