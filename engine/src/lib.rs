@@ -13,6 +13,8 @@
 )]
 
 pub mod config;
+pub mod coordinator;
+pub mod group;
 pub mod io;
 pub mod record;
 pub mod types;
