@@ -12,5 +12,6 @@
     )
 )]
 
+pub mod config;
 pub mod io;
 pub mod types;
