@@ -14,4 +14,5 @@
 
 pub mod config;
 pub mod io;
+pub mod metadata;
 pub mod types;
