@@ -86,7 +86,7 @@ pub enum ControllerError {
         partitions: i32,
     },
     /// More partitions at once than allowed.
-    #[error("Excessively large number of partitions per request: {requested}, the most is {max}.")]
+    #[error("Excessively large number of partitions per request.")]
     TooManyPartitions {
         /// How many were asked for in all.
         requested: usize,
