@@ -368,3 +368,138 @@ fn check_partition(key: TopicIdPartition, state: &Partition) -> Result<(), Apply
         leader: state.leader,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metadata::record::tests::any_record;
+    use crate::types::{DirectoryId, LeaderEpoch, Uuid};
+
+    const TOPIC: TopicId = TopicId(Uuid(1));
+
+    fn created(id: u128, name: &str) -> MetadataRecord {
+        MetadataRecord::TopicCreated {
+            id: TopicId(Uuid(id)),
+            name: name.parse().unwrap(),
+        }
+    }
+
+    fn partition(number: i32, epoch: i32) -> (TopicId, i32, Partition) {
+        let state = Partition {
+            replicas: vec![BrokerId(1)],
+            directories: vec![DirectoryId(Uuid(3))],
+            isr: vec![BrokerId(1)],
+            leader: BrokerId(1),
+            leader_epoch: LeaderEpoch(0),
+            partition_epoch: PartitionEpoch(epoch),
+        };
+        (TOPIC, number, state)
+    }
+
+    fn partition_created(number: i32) -> MetadataRecord {
+        let (topic_id, partition, state) = partition(number, 0);
+        MetadataRecord::PartitionCreated {
+            topic_id,
+            partition,
+            state,
+        }
+    }
+
+    fn partition_changed(number: i32, epoch: i32) -> MetadataRecord {
+        let (topic_id, partition, state) = partition(number, epoch);
+        MetadataRecord::PartitionChanged {
+            topic_id,
+            partition,
+            state,
+        }
+    }
+
+    #[test]
+    fn records_that_do_not_fit_are_refused_and_the_batch_with_them() {
+        let image = MetadataImage::empty()
+            .apply(&[created(1, "a"), partition_created(0)])
+            .unwrap();
+        let refused =
+            |record: MetadataRecord| image.apply([&created(5, "z"), &record]).unwrap_err();
+        assert!(matches!(
+            refused(created(2, "a")),
+            ApplyError::TopicExists { .. }
+        ));
+        assert!(matches!(
+            refused(created(1, "b")),
+            ApplyError::TopicExists { .. }
+        ));
+        let gap = refused(partition_created(2));
+        assert!(
+            matches!(gap, ApplyError::PartitionOutOfOrder { expected: 1, .. }),
+            "{gap}"
+        );
+        let stale = refused(partition_changed(0, 0));
+        assert!(
+            matches!(stale, ApplyError::StalePartition { .. }),
+            "{stale}"
+        );
+        let unknown = refused(partition_changed(1, 1));
+        assert!(
+            matches!(unknown, ApplyError::UnknownPartition { .. }),
+            "{unknown}"
+        );
+        let unknown = refused(MetadataRecord::TopicRemoved {
+            id: TopicId(Uuid(9)),
+        });
+        assert!(
+            matches!(unknown, ApplyError::UnknownTopic { .. }),
+            "{unknown}"
+        );
+        let term = refused(MetadataRecord::LeaderChanged {
+            leader: BrokerId(1),
+            term: 0,
+        });
+        assert_eq!(
+            term,
+            ApplyError::StaleTerm {
+                found: 0,
+                current: 0
+            }
+        );
+        assert_eq!((image.version(), image.topic_count()), (1, 1));
+    }
+
+    #[test]
+    fn a_leader_outside_of_the_replicas_is_refused() {
+        let (topic_id, partition, mut state) = partition(0, 0);
+        state.leader = BrokerId(2);
+        let record = MetadataRecord::PartitionCreated {
+            topic_id,
+            partition,
+            state,
+        };
+        let refused = MetadataImage::empty()
+            .apply(&[created(1, "a"), record])
+            .unwrap_err();
+        assert!(
+            matches!(refused, ApplyError::InconsistentPartition { .. }),
+            "{refused}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_records_apply_or_are_refused_and_what_applied_can_be_written_down_again(
+            records in prop::collection::vec(any_record(), 0..12),
+        ) {
+            let mut image = MetadataImage::empty();
+            for record in &records {
+                if let Ok(next) = image.apply([record]) {
+                    image = next;
+                }
+            }
+            let again = MetadataImage::empty().apply(&image.to_records());
+            prop_assert_eq!(again.map(|again| again.at_version(image.version())), Ok(image));
+        }
+    }
+}

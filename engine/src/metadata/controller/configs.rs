@@ -1,6 +1,6 @@
 //! Changing configuration overrides: topics' are checked here, all others were checked by the owner of their table.
 
-use super::{AlterConfigs, AlterResource, ControllerError, Decision, Reply};
+use super::{AlterConfigs, AlterResource, ControllerError, Decision, Reply, repeated};
 use crate::config::{Alteration, Overrides, alter_topic};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::{ConfigResource, MetadataRecord};
@@ -13,10 +13,16 @@ pub const NAME_LENGTH_MAX: usize = 32 * 1024;
 pub const VALUE_LENGTH_MAX: usize = 1024 * 1024;
 
 pub(super) fn decide(image: &MetadataImage, command: &AlterConfigs) -> Decision {
+    let twice = repeated(command.resources.iter().map(key));
     let mut records = Vec::new();
     let mut results = Vec::new();
     for alter in &command.resources {
-        results.push(alter_one(image, command, alter).map(|more| records.extend(more)));
+        let result = if twice.contains(&key(alter)) {
+            Err(ControllerError::DuplicateResource)
+        } else {
+            alter_one(image, command, alter).map(|more| records.extend(more))
+        };
+        results.push(result);
     }
     if command.validate_only {
         records.clear();
@@ -24,6 +30,14 @@ pub(super) fn decide(image: &MetadataImage, command: &AlterConfigs) -> Decision 
     Decision {
         records,
         reply: Reply::AlterConfigs(results),
+    }
+}
+
+/// Whose overrides are meant: a topic by name, or another resource.
+fn key(alter: &AlterResource) -> (Option<&str>, Option<&ConfigResource>) {
+    match alter {
+        AlterResource::Topic { name, .. } => (Some(name), None),
+        AlterResource::Checked { resource, .. } => (None, Some(resource)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Why the controller refuses. The sentences are Kafka's wherever it has one: tools print them and people search them.
 
 use crate::config::AlterError;
-use crate::types::{BrokerId, DirectoryId, TopicId, TopicName, TopicNameError};
+use crate::types::{BrokerId, DirectoryId, TopicId, TopicIdPartition, TopicName, TopicNameError};
 
 /// A command, or the part of it for one topic or resource, that was refused. Nothing of that part happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum ControllerError {
     #[error("This server does not host this topic-partition.")]
     UnknownPartition {
         /// The partition asked for.
-        partition: crate::types::TopicIdPartition,
+        partition: TopicIdPartition,
     },
     /// Assignments beside a replication factor.
     #[error(
@@ -86,7 +86,7 @@ pub enum ControllerError {
         partitions: i32,
     },
     /// More partitions at once than allowed.
-    #[error("Excessively large number of partitions per request: {requested}, the most is {max}.")]
+    #[error("Excessively large number of partitions per request.")]
     TooManyPartitions {
         /// How many were asked for in all.
         requested: usize,
@@ -161,6 +161,9 @@ pub enum ControllerError {
         /// How many the others have.
         expected: usize,
     },
+    /// One resource twice in a command: nothing is done to it.
+    #[error("Each resource must appear at most once.")]
+    DuplicateResource,
     /// Settings that are refused.
     #[error(transparent)]
     Settings(#[from] AlterError),
@@ -200,7 +203,7 @@ pub enum ControllerError {
         /// The broker.
         broker: BrokerId,
         /// The partition.
-        partition: crate::types::TopicIdPartition,
+        partition: TopicIdPartition,
     },
     /// All producer ids are given out; does not happen before 2^63 of them are.
     #[error(

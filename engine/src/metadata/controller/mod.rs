@@ -12,13 +12,13 @@ mod error;
 mod placement;
 mod producer_ids;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::image::MetadataImage;
 use super::record::{ConfigResource, Endpoint, MetadataRecord};
 use crate::config::{Alteration, Overrides, TopicDefaults};
-use crate::types::{BrokerId, DirectoryId, ProducerId, TopicId, TopicName, Uuid};
+use crate::types::{BrokerId, DirectoryId, ProducerId, TopicId, TopicIdPartition, TopicName, Uuid};
 
 pub use configs::{NAME_LENGTH_MAX, VALUE_LENGTH_MAX};
 pub use error::ControllerError;
@@ -53,7 +53,7 @@ pub enum Command {
         /// Which broker; must be registered.
         broker: BrokerId,
         /// Partition by partition, the directory; must be one of the broker's.
-        directories: Vec<(crate::types::TopicIdPartition, DirectoryId)>,
+        directories: Vec<(TopicIdPartition, DirectoryId)>,
     },
 }
 
@@ -156,7 +156,7 @@ pub struct GrowTopic {
 /// Overrides to be changed, resource by resource, independent of each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlterConfigs {
-    /// The resources; each should appear once.
+    /// The resources; one that appears twice is not changed.
     pub resources: Vec<AlterResource>,
     /// What holds for settings that a topic does not have.
     pub topic_defaults: Arc<TopicDefaults>,
@@ -274,10 +274,8 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<Decision, Cont
 }
 
 /// The keys that occur more than once.
-fn repeated<'a, K: Ord + ?Sized>(
-    keys: impl Iterator<Item = &'a K>,
-) -> std::collections::BTreeSet<&'a K> {
-    let mut seen = std::collections::BTreeSet::new();
+fn repeated<K: Ord + Copy>(keys: impl Iterator<Item = K>) -> BTreeSet<K> {
+    let mut seen = BTreeSet::new();
     keys.filter(|&key| !seen.insert(key)).collect()
 }
 

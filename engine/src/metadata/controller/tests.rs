@@ -556,6 +556,28 @@ fn a_value_that_no_record_should_hold_is_refused() {
 }
 
 #[test]
+fn a_resource_twice_in_one_request_is_not_changed() {
+    let mut image = cluster(1);
+    let made = created(&mut image, new_topic("a", 1, 1)).unwrap();
+    let resource = |value: &str| AlterResource::Topic {
+        name: "a".to_owned(),
+        alterations: vec![Alteration::set("retention.ms", value)],
+        replace: false,
+    };
+    let command = Command::AlterConfigs(AlterConfigs {
+        resources: vec![resource("1"), resource("2")],
+        topic_defaults: Arc::default(),
+        validate_only: false,
+    });
+    let refused = || Err(ControllerError::DuplicateResource);
+    assert_eq!(
+        run(&mut image, &command),
+        Reply::AlterConfigs(vec![refused(), refused()])
+    );
+    assert!(image.topic_overrides(made.id).is_empty());
+}
+
+#[test]
 fn brokers_and_the_cluster_have_overrides_of_their_own() {
     let mut image = cluster(1);
     let checked = |resource: ConfigResource, value: Option<&str>| {

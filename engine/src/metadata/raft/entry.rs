@@ -16,6 +16,11 @@ pub(super) const PREFIX_LENGTH: usize = 12;
 /// The longest body, in bytes: what one command can want is bounded by the size of a request.
 pub const BODY_LENGTH_MAX: usize = 512 * 1024 * 1024;
 
+/// No log comes near this index; below it counting cannot overflow.
+pub(super) const INDEX_MAX: u64 = u64::MAX >> 2;
+/// No log comes near this offset; below it counting cannot overflow.
+pub(super) const OFFSET_MAX: i64 = i64::MAX >> 2;
+
 /// The fields of a body in front of the records.
 const BODY_LENGTH_MIN: usize = 28;
 

@@ -1,8 +1,16 @@
-//! What can be wrong with the files of the metadata log.
+//! What can be wrong with the files of the metadata log, and with what they say.
 
 use std::path::{Path, PathBuf};
 
+use super::entry::LogPosition;
 use crate::io::IoError;
+use crate::metadata::apply::ApplyError;
+use crate::metadata::controller::ControllerError;
+
+/// Under this name the level of our record versions is finalised.
+pub(super) const FEATURE: &str = "millrace.metadata";
+/// The newest level that this code understands.
+pub(super) const FEATURE_LEVEL: i16 = 1;
 
 /// A file of the metadata log could not be read, written or believed.
 #[derive(Debug, thiserror::Error)]
@@ -79,5 +87,79 @@ impl StorageError {
             found: format!("file version {found}"),
             known: format!("file version {known}"),
         }
+    }
+}
+
+/// Why metadata could not be opened. The files are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A record that does not fit what came before.
+    #[error("{} holds what cannot have happened: {position}: {error}", path.display())]
+    Replay {
+        /// The journal.
+        path: PathBuf,
+        /// The entry.
+        position: LogPosition,
+        /// Why it does not fit.
+        error: ApplyError,
+    },
+    /// The directory belongs to another cluster.
+    #[error("{} belongs to cluster {found}, not to {expected}", dir.display())]
+    ForeignCluster {
+        /// The directory.
+        dir: PathBuf,
+        /// The id it has.
+        found: String,
+        /// The id it should have.
+        expected: String,
+    },
+    /// A newer version finalised a feature level that this one does not understand.
+    #[error("{} needs {FEATURE} level {found}; this version of Millrace knows {FEATURE_LEVEL}", dir.display())]
+    NewerFeatureLevel {
+        /// The directory.
+        dir: PathBuf,
+        /// The level it has.
+        found: i16,
+    },
+}
+
+impl From<IoError> for OpenError {
+    fn from(error: IoError) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// The controller refused.
+    #[error(transparent)]
+    Refused(#[from] ControllerError),
+    /// It could not be made durable; see [`StorageError`] for whether trying again can help.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The controller decided what cannot be: a bug of ours. Nothing was written.
+    #[error("the controller decided what cannot be: {0}")]
+    Inconsistent(#[from] ApplyError),
+}
+
+/// Why a change did not become true; its cause decides what the caller says.
+pub(super) enum CommitError {
+    Storage(StorageError),
+    Inconsistent(ApplyError),
+}
+
+impl From<StorageError> for CommitError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<ApplyError> for CommitError {
+    fn from(error: ApplyError) -> Self {
+        Self::Inconsistent(error)
     }
 }

@@ -7,16 +7,16 @@
 //! entry follows it and the file reaches what was known durable; anything else is damage and refused. The file is the
 //! only copy of what it holds: it is never cut on a guess.
 
+mod contents;
+
 use std::path::{Path, PathBuf};
+
+use contents::{Contents, decode_header, encode_header, parse};
 
 use super::entry::{self, BODY_LENGTH_MAX, Entry, LogPosition};
 use super::error::StorageError;
-use super::vote::open_envelope;
 use crate::io::{Disk, File};
-use crate::metadata::record::Reader;
 
-const MAGIC: &[u8; 8] = b"MILLJRNL";
-const VERSION: u16 = 1;
 const FILE_NAME: &str = "millrace-metadata.journal";
 const HEADER_LENGTH: usize = 38;
 /// The longest journal that is read, in bytes: far above what is kept between snapshots.
@@ -357,6 +357,12 @@ impl Journal {
         self.place_of(index).map_or(self.end, |place| place.end)
     }
 
+    /// Sends what follows to another file: how a test makes writes fail.
+    #[cfg(test)]
+    pub(super) fn write_to(&mut self, file: File) {
+        self.file = file;
+    }
+
     fn check_online(&self) -> Result<(), StorageError> {
         if self.offline {
             return Err(StorageError::Offline {
@@ -374,130 +380,4 @@ impl Journal {
     ) -> StorageError {
         StorageError::damaged(&self.path, position, expected, found)
     }
-}
-
-/// What the bytes of a journal hold.
-struct Contents {
-    purged: Purged,
-    entries: Vec<Entry>,
-    places: Vec<Place>,
-    /// Where the last whole entry ends.
-    end: usize,
-}
-
-/// Reads a whole journal. A spoiled end is left out; a journal that is spoiled before its durable end is refused.
-fn parse(path: &Path, bytes: &[u8], durable_index: u64) -> Result<Contents, StorageError> {
-    let header = bytes.get(..HEADER_LENGTH).unwrap_or(bytes);
-    let purged = decode_header(path, header)?;
-    let mut found = Contents {
-        purged,
-        entries: Vec::new(),
-        places: Vec::new(),
-        end: HEADER_LENGTH,
-    };
-    let mut last = purged.position;
-    let mut offset = purged.offset.saturating_add(1);
-    while let Some(rest) = bytes.get(found.end..).filter(|rest| !rest.is_empty()) {
-        let position = found.end as u64;
-        let body = match entry::unframe(rest) {
-            Ok(body) => body,
-            Err(error) => {
-                let whole_follows = rest.get(1..).and_then(entry::find).is_some();
-                if whole_follows || last.index < durable_index {
-                    return Err(StorageError::damaged(
-                        path,
-                        position,
-                        error.expected,
-                        error.found,
-                    ));
-                }
-                break;
-            }
-        };
-        let entry = decode_entry(path, position, body)?;
-        check_follows(path, position, last, offset, &entry)?;
-        last = entry.position;
-        offset = entry.next_offset();
-        found.end += entry::PREFIX_LENGTH + body.len();
-        let (term, next_offset, end) = (last.term, offset, found.end as u64);
-        found.places.push(Place {
-            term,
-            next_offset,
-            end,
-        });
-        found.entries.push(entry);
-    }
-    if last.index < durable_index {
-        let expected = format!(
-            "entry {}, known to be durable up to {durable_index}",
-            last.index + 1
-        );
-        return Err(StorageError::damaged(
-            path,
-            found.end as u64,
-            expected,
-            "the end of the file",
-        ));
-    }
-    Ok(found)
-}
-
-fn decode_entry(path: &Path, position: u64, body: &[u8]) -> Result<Entry, StorageError> {
-    entry::decode_body(body).map_err(|error| {
-        if error.is_newer_version() {
-            return StorageError::NewerVersion {
-                path: path.to_path_buf(),
-                found: format!("{error} (at byte {position})"),
-                known: format!("file version {VERSION}"),
-            };
-        }
-        StorageError::damaged(path, position, "an entry", error.to_string())
-    })
-}
-
-fn check_follows(
-    path: &Path,
-    position: u64,
-    last: LogPosition,
-    offset: i64,
-    entry: &Entry,
-) -> Result<(), StorageError> {
-    let follows = last.index.checked_add(1) == Some(entry.position.index)
-        && entry.position.term >= last.term
-        && entry.base_offset == offset;
-    if follows {
-        return Ok(());
-    }
-    let expected = format!("the entry behind {last}, from offset {offset}");
-    let found = format!("{}, from offset {}", entry.position, entry.base_offset);
-    Err(StorageError::damaged(path, position, expected, found))
-}
-
-fn encode_header(purged: Purged) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER_LENGTH);
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&VERSION.to_be_bytes());
-    out.extend_from_slice(&purged.position.index.to_be_bytes());
-    out.extend_from_slice(&purged.position.term.to_be_bytes());
-    out.extend_from_slice(&purged.offset.to_be_bytes());
-    let crc = crc32c::crc32c(&out);
-    out.extend_from_slice(&crc.to_be_bytes());
-    out
-}
-
-fn decode_header(path: &Path, header: &[u8]) -> Result<Purged, StorageError> {
-    let mut reader = Reader::new(open_envelope(path, header, MAGIC, VERSION)?);
-    let (Ok(index), Ok(term), Ok(offset)) = (reader.u64(), reader.u64(), reader.i64()) else {
-        let found = format!("{} bytes", header.len());
-        return Err(StorageError::damaged(
-            path,
-            0,
-            format!("{HEADER_LENGTH} bytes"),
-            found,
-        ));
-    };
-    Ok(Purged {
-        position: LogPosition { term, index },
-        offset,
-    })
 }

@@ -19,9 +19,9 @@ pub mod snapshot;
 pub mod vote;
 
 pub use entry::{Entry, LogPosition};
-pub use error::StorageError;
+pub use error::{OpenError, ProposeError, StorageError};
 pub use journal::Journal;
-pub use node::{LogStatus, Metadata, MetadataOptions, OpenError, ProposeError};
+pub use node::{LogStatus, Metadata, MetadataOptions};
 
 #[cfg(test)]
 mod tests;

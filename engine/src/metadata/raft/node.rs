@@ -6,21 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::entry::{Entry, LogPosition};
-use super::error::StorageError;
+use super::error::{CommitError, FEATURE, FEATURE_LEVEL, OpenError, ProposeError, StorageError};
 use super::journal::{Journal, Purged};
 use super::snapshot::{self, Snapshot};
 use super::vote::Vote;
-use crate::io::{Disk, IoError};
-use crate::metadata::apply::ApplyError;
-use crate::metadata::controller::{Command, ControllerError, Decision, Reply, decide};
+use crate::io::Disk;
+use crate::metadata::controller::{Command, Decision, Reply, decide};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::MetadataRecord;
 use crate::types::BrokerId;
-
-/// Under this name the level of our record versions is finalised.
-const FEATURE: &str = "millrace.metadata";
-/// The newest level that this code understands.
-const FEATURE_LEVEL: i16 = 1;
 
 /// What an operator may tune.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,62 +29,6 @@ impl Default for MetadataOptions {
             snapshot_after_bytes: 4 * 1024 * 1024,
         }
     }
-}
-
-/// Why metadata could not be opened. The files are as they were.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A file.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// A record that does not fit what came before.
-    #[error("{} holds what cannot have happened: {position}: {error}", path.display())]
-    Replay {
-        /// The journal.
-        path: PathBuf,
-        /// The entry.
-        position: LogPosition,
-        /// Why it does not fit.
-        error: ApplyError,
-    },
-    /// The directory belongs to another cluster.
-    #[error("{} belongs to cluster {found}, not to {expected}", dir.display())]
-    ForeignCluster {
-        /// The directory.
-        dir: PathBuf,
-        /// The id it has.
-        found: String,
-        /// The id it should have.
-        expected: String,
-    },
-    /// A newer version finalised a feature level that this one does not understand.
-    #[error("{} needs {FEATURE} level {found}; this version of Millrace knows {FEATURE_LEVEL}", dir.display())]
-    NewerFeatureLevel {
-        /// The directory.
-        dir: PathBuf,
-        /// The level it has.
-        found: i16,
-    },
-}
-
-impl From<IoError> for OpenError {
-    fn from(error: IoError) -> Self {
-        Self::Storage(error.into())
-    }
-}
-
-/// Why a command came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum ProposeError {
-    /// The controller refused.
-    #[error(transparent)]
-    Refused(#[from] ControllerError),
-    /// It could not be made durable; see [`StorageError`] for whether trying again can help.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The controller decided what cannot be: a bug of ours. Nothing was written.
-    #[error("the controller decided what cannot be: {0}")]
-    Inconsistent(#[from] ApplyError),
 }
 
 /// How the log stands, for metrics and DescribeQuorum.
@@ -139,6 +77,7 @@ impl Metadata {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent)?;
         }
+        snapshot::clear_unfinished(disk, dir)?;
         let stored = Vote::load(disk, dir)?;
         let snapshot = snapshot::load_newest(disk, dir)?;
         let (journal, entries) = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref())?;
@@ -296,27 +235,12 @@ impl Metadata {
         self.snapshot_due_bytes = match self.write_snapshot() {
             Ok(()) => step,
             Err(error) => {
+                // What it left behind would take the space that is missing.
+                let _ = snapshot::clear_unfinished(&self.disk, &self.dir);
                 tracing::warn!(%error, "no metadata snapshot; the journal grows until one succeeds");
                 since.saturating_add(step / 4)
             }
         };
-    }
-}
-
-enum CommitError {
-    Storage(StorageError),
-    Inconsistent(ApplyError),
-}
-
-impl From<StorageError> for CommitError {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
-}
-
-impl From<ApplyError> for CommitError {
-    fn from(error: ApplyError) -> Self {
-        Self::Inconsistent(error)
     }
 }
 

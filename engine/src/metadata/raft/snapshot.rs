@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entry::LogPosition;
+use super::entry::{INDEX_MAX, LogPosition, OFFSET_MAX};
 use super::error::StorageError;
 use super::vote::open_envelope;
 use crate::io::Disk;
@@ -16,6 +16,8 @@ use crate::metadata::record::{MetadataRecord, Reader};
 const MAGIC: &[u8; 8] = b"MILLSNAP";
 const VERSION: u16 = 1;
 const NAME_PREFIX: &str = "millrace-metadata-";
+/// Begins the name of every file here.
+const NAME_PREFIX_ALL: &str = "millrace-metadata";
 const NAME_SUFFIX: &str = ".snapshot";
 /// The longest snapshot that is read, in bytes.
 const LENGTH_MAX: u64 = u32::MAX as u64;
@@ -98,6 +100,19 @@ pub fn save(
     Ok(())
 }
 
+/// Removes what unfinished atomic writes left in `dir`: never a file that counts.
+///
+/// # Errors
+/// The disk said no.
+pub fn clear_unfinished(disk: &Disk, dir: &Path) -> Result<(), StorageError> {
+    for entry in disk.list(dir)? {
+        if entry.name.starts_with(NAME_PREFIX_ALL) && entry.name.ends_with(".tmp") {
+            disk.remove_file(&dir.join(entry.name))?;
+        }
+    }
+    Ok(())
+}
+
 fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = Vec::new();
     out.extend_from_slice(MAGIC);
@@ -125,6 +140,15 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Snapshot, StorageError> {
             "the end of the file",
         ));
     };
+    if index > INDEX_MAX || !(-1..=OFFSET_MAX).contains(&version) {
+        let found = format!("index {index}, offset {version}");
+        return Err(StorageError::damaged(
+            path,
+            10,
+            "an index and an offset",
+            found,
+        ));
+    }
     let position = LogPosition { term, index };
     if path.file_name() != path_of(Path::new(""), position).file_name() {
         return Err(StorageError::damaged(

@@ -374,6 +374,30 @@ fn snapshots_are_taken_as_the_journal_grows_and_the_last_two_are_kept() {
 }
 
 #[test]
+fn what_an_unfinished_snapshot_left_is_cleared() {
+    let (dir, metadata) = with_topics(&["a"]);
+    drop(metadata);
+    let position = LogPosition { term: 1, index: 9 };
+    let mut unfinished = snapshot::path_of(dir.path(), position).into_os_string();
+    unfinished.push(".tmp");
+    fs::write(&unfinished, b"half").unwrap();
+    assert_eq!(names(&open(dir.path())), ["a"]);
+    assert!(!fs::exists(&unfinished).unwrap());
+}
+
+#[test]
+fn a_failed_write_that_cannot_be_cut_takes_the_journal_offline() {
+    // /dev/full answers every write with ENOSPC and cannot be truncated.
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::real();
+    let mut journal = Journal::create(&disk, dir.path(), super::journal::Purged::NOTHING).unwrap();
+    journal.write_to(disk.open(Path::new("/dev/full")).unwrap());
+    assert!(journal.append(&entry(1, 1)).unwrap_err().is_out_of_space());
+    let refused = journal.append(&entry(1, 1)).unwrap_err();
+    assert!(matches!(refused, StorageError::Offline { .. }), "{refused}");
+}
+
+#[test]
 fn a_refused_command_leaves_no_trace() {
     let (_dir, mut metadata) = with_topics(&["a"]);
     let before = (Arc::clone(metadata.image()), metadata.status());
