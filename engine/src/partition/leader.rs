@@ -589,9 +589,9 @@ impl Leader {
     /// # Errors
     /// The offset is out of range, or the files do not hold what they should.
     pub fn read(
-        &self,
+        &mut self,
         offset: Offset,
-        bytes_max: u32,
+        bytes_max: u64,
         isolation: Isolation,
     ) -> Result<ReadPlan, ReadError> {
         let bound = match isolation {

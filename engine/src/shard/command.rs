@@ -111,6 +111,8 @@ pub struct Fetched {
     pub last_stable_offset: Offset,
     /// First offset still there.
     pub log_start_offset: Offset,
+    /// The epoch the partition is led under.
+    pub leader_epoch: LeaderEpoch,
     /// The bytes: whole batches, but for the last, which the byte limit may cut. `None`: nothing new.
     pub extent: Option<Extent>,
     /// Set when the reader's history differs from ours: where the epochs part (KIP-595). Then there is no extent.

@@ -1,0 +1,218 @@
+//! The group coordinators that live with this shard's partitions of `__consumer_offsets`: loaded when the partition is
+//! opened, fed with commands and time, their records appended, their replies passed on once those are committed.
+
+use std::collections::BTreeMap;
+
+use super::command::{GroupRequest, ReplySlot};
+use super::hosting::Slot;
+use super::jobs::Errand;
+use super::step::{Effects, Shard, Timer};
+use super::timers::TimerKey;
+use crate::coordinator::runtime::Effects as CoordinatorEffects;
+use crate::coordinator::{AppendSequence, ReplyTicket, Unavailable as CoordinatorUnavailable};
+use crate::group::{GroupCommand, GroupError, GroupReply, GroupRuntime};
+use crate::maintenance::{Job, ReplayError};
+use crate::metadata::is_internal;
+use crate::partition::{Told, Waiter};
+use crate::record::BatchBuilder;
+use crate::types::{Monotonic, Now, TopicIdPartition, TopicName};
+
+/// The coordinators of one shard, by the partition they live with.
+#[derive(Debug, Default)]
+pub(super) struct Coordinators {
+    hosted: BTreeMap<TopicIdPartition, Hosted>,
+}
+
+#[derive(Debug)]
+enum Hosted {
+    /// Its partition is being read.
+    Loading,
+    /// It serves.
+    Serving(Box<Serving>),
+    /// An append failed: it is read again when the partition has room.
+    Unloaded,
+}
+
+#[derive(Debug)]
+struct Serving {
+    runtime: GroupRuntime,
+    replies: BTreeMap<ReplyTicket, Slotted>,
+    timer: Option<(Monotonic, TimerKey)>,
+}
+
+type GroupResult = Result<GroupReply, GroupError>;
+type Slotted = ReplySlot<GroupResult>;
+
+impl Shard {
+    /// Starts reading a partition of `__consumer_offsets` that has just been opened.
+    pub(super) fn load_coordinator(&mut self, id: TopicIdPartition, effects: &mut Effects) {
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else { return };
+        if leader.name().topic.as_str() != OFFSETS_TOPIC {
+            return;
+        }
+        let scan = leader.log().scan(leader.high_watermark());
+        let config = self.settings.groups.clone();
+        self.coordinators.hosted.insert(id, Hosted::Loading);
+        self.order(Errand::Replay(id), Job::Replay { scan, config }, effects);
+    }
+
+    /// A coordinator's partition has been read.
+    pub(super) fn coordinator_loaded(
+        &mut self,
+        id: TopicIdPartition,
+        result: Result<Box<GroupRuntime>, ReplayError>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if !self.coordinators.hosted.contains_key(&id) {
+            return;
+        }
+        match result {
+            Ok(mut runtime) => {
+                let loaded = runtime.loaded(now);
+                let serving = Serving { runtime: *runtime, replies: BTreeMap::new(), timer: None };
+                self.coordinators.hosted.insert(id, Hosted::Serving(Box::new(serving)));
+                self.take_coordinator_effects(id, loaded, now, effects);
+            }
+            Err(error) => {
+                tracing::error!(partition = %id, %error, "a group coordinator cannot be loaded");
+                self.coordinators.hosted.insert(id, Hosted::Unloaded);
+            }
+        }
+    }
+
+    /// Asks a coordinator.
+    pub(super) fn group(&mut self, request: GroupRequest, now: Now, effects: &mut Effects) {
+        let GroupRequest { partition: id, command, reply } = request;
+        let refusal = match self.coordinators.hosted.get_mut(&id) {
+            Some(Hosted::Serving(serving)) => {
+                let ticket = ReplyTicket(self.serial);
+                self.serial += 1;
+                serving.replies.insert(ticket, reply);
+                let effects_of = serving.runtime.submit(ticket, command, now);
+                self.take_coordinator_effects(id, effects_of, now, effects);
+                return;
+            }
+            Some(Hosted::Loading) => GroupError::CoordinatorLoading,
+            Some(Hosted::Unloaded) => GroupError::NotCoordinator,
+            None if self.is_opening(id) => GroupError::CoordinatorLoading,
+            None => GroupError::NotCoordinator,
+        };
+        // Whoever asked may have gone.
+        let _ = reply.send(Err(refusal));
+    }
+
+    /// Tells every coordinator here that topics are gone.
+    pub(super) fn forget_topics(&mut self, topics: &[TopicName], now: Now, effects: &mut Effects) {
+        let topics: Vec<TopicName> =
+            topics.iter().filter(|topic| !is_internal(topic.as_str())).cloned().collect();
+        let ids: Vec<TopicIdPartition> = self.coordinators.hosted.keys().copied().collect();
+        for id in ids {
+            if topics.is_empty() {
+                return;
+            }
+            // Nobody waits for the answer.
+            let (reply, _) = tokio::sync::oneshot::channel();
+            let command = GroupCommand::ForgetTopics { topics: topics.clone() };
+            self.group(GroupRequest { partition: id, command, reply }, now, effects);
+        }
+    }
+
+    /// A coordinator's deadline has come.
+    pub(super) fn tick_coordinator(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
+        serving.timer = None;
+        let ticked = serving.runtime.tick(now);
+        self.take_coordinator_effects(id, ticked, now, effects);
+    }
+
+    /// An append of a coordinator is committed, or has failed.
+    pub(super) fn coordinator_told(
+        &mut self,
+        id: TopicIdPartition,
+        sequence: AppendSequence,
+        committed: bool,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
+        if committed {
+            let replies = serving.runtime.committed(sequence);
+            answer(&mut serving.replies, replies);
+            self.set_coordinator_timer(id);
+        } else {
+            // What it decided since is not in the log: its state is dropped and read again.
+            let _ = now;
+            self.unload_coordinator(id);
+            self.load_coordinator(id, effects);
+        }
+    }
+
+    /// Refuses all who wait for a coordinator and drops its state.
+    pub(super) fn unload_coordinator(&mut self, id: TopicIdPartition) {
+        if let Some(Hosted::Serving(mut serving)) = self.coordinators.hosted.remove(&id) {
+            let refused = serving.runtime.unload(CoordinatorUnavailable::Unloaded);
+            answer(&mut serving.replies, refused);
+            if let Some((_, key)) = serving.timer {
+                self.timers.cancel(key);
+            }
+        }
+    }
+
+    fn take_coordinator_effects(
+        &mut self,
+        id: TopicIdPartition,
+        coordinator: CoordinatorEffects<GroupResult>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) {
+            answer(&mut serving.replies, coordinator.replies);
+        }
+        let mut told = Told::new();
+        for append in coordinator.appends {
+            let mut batch = BatchBuilder::new();
+            for record in &append.records {
+                batch.push(now.wall, Some(&record.key), record.value.as_deref(), &[]);
+            }
+            let waiter = Waiter::Coordinator { sequence: append.sequence.0 };
+            match self.leading(id) {
+                Ok(leader) => leader.append_own(batch.build(), waiter, now, &mut told),
+                Err(unavailable) => told.push((waiter, Err(unavailable.into()))),
+            }
+        }
+        self.tell(id, told, now, effects);
+        self.touched.insert(id);
+        self.set_coordinator_timer(id);
+    }
+
+    fn set_coordinator_timer(&mut self, id: TopicIdPartition) {
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
+        let wanted = serving.runtime.next_deadline();
+        let set = serving.timer.map(|(due, _)| due);
+        if wanted == set {
+            return;
+        }
+        if let Some((_, key)) = serving.timer.take() {
+            self.timers.cancel(key);
+        }
+        if let Some(due) = wanted {
+            serving.timer = Some((due, self.timers.set(due, Timer::Coordinator(id))));
+        }
+    }
+}
+
+fn answer(
+    waiting: &mut BTreeMap<ReplyTicket, Slotted>,
+    replies: Vec<(ReplyTicket, GroupResult)>,
+) {
+    for (ticket, reply) in replies {
+        if let Some(slot) = waiting.remove(&ticket) {
+            // Whoever asked may have gone.
+            let _ = slot.send(reply);
+        }
+    }
+}
+
+/// The topic whose partitions the group coordinators live with.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";

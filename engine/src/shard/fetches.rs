@@ -1,0 +1,385 @@
+//! Fetches: looked up partition by partition, then answered, or parked until a high watermark moves or their time is
+//! up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::command::{Fetch, FetchId, FetchPartition, Fetched, ReplySlot};
+use super::hosting::Slot;
+use super::jobs::Errand;
+use super::step::{Effects, Pending, Shard, Timer};
+use super::timers::TimerKey;
+use crate::io::{Action, IoError};
+use crate::log::{EpochEnd, Lookup, ReadExtent, ReadPlan};
+use crate::maintenance::Job;
+use crate::partition::{ReadError, Unavailable};
+use crate::types::{Monotonic, Now, Offset, TopicIdPartition};
+
+/// Fetches in work, and who waits for which partition.
+#[derive(Debug, Default)]
+pub(super) struct Fetches {
+    works: BTreeMap<u64, FetchWork>,
+    by_id: BTreeMap<FetchId, u64>,
+    /// Parked fetches by the partitions they wait for.
+    waiting: BTreeMap<TopicIdPartition, BTreeSet<u64>>,
+}
+
+#[derive(Debug)]
+struct FetchWork {
+    id: FetchId,
+    partitions: Vec<FetchPartition>,
+    findings: Vec<Option<Finding>>,
+    /// Partitions that are still being looked up.
+    looking_up: usize,
+    parked: bool,
+    /// Answer as soon as nothing is being looked up, whatever there is.
+    hurried: bool,
+    bytes_max: u64,
+    bytes_min: u64,
+    deadline: Monotonic,
+    timer: Option<TimerKey>,
+    reply: ReplySlot<Vec<Result<Fetched, ReadError>>>,
+}
+
+/// What the lookup in one partition came to.
+type Finding = Result<Found, ReadError>;
+
+#[derive(Debug)]
+enum Found {
+    Extent(ReadExtent),
+    Nothing,
+    Diverging(EpochEnd),
+}
+
+impl Shard {
+    pub(super) fn fetch(&mut self, fetch: Fetch, now: Now, effects: &mut Effects) {
+        let number = self.next_serial();
+        let Fetch { id, partitions, bytes_max, bytes_min, deadline, reply } = fetch;
+        let work = FetchWork {
+            id,
+            findings: Vec::new(),
+            partitions,
+            looking_up: 0,
+            parked: false,
+            hurried: bytes_min == 0 || deadline <= now.monotonic,
+            bytes_max,
+            bytes_min,
+            deadline,
+            timer: None,
+            reply,
+        };
+        self.fetches.works.insert(number, work);
+        self.fetches.by_id.insert(id, number);
+        self.look_up_fetch(number, now, effects);
+    }
+
+    /// Looks all partitions of a fetch up, from the start.
+    fn look_up_fetch(&mut self, number: u64, now: Now, effects: &mut Effects) {
+        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        let partitions = work.partitions.clone();
+        work.findings = partitions.iter().map(|_| None).collect();
+        work.looking_up = partitions.len();
+        work.parked = false;
+        let mut bytes_left = work.bytes_max;
+        for (index, partition) in partitions.iter().enumerate() {
+            let limit = partition.bytes_max.min(bytes_left);
+            let step = self.begin_read(partition, limit);
+            if let Ok(ReadStep::Plan(ReadPlan::Ready(read))) = &step {
+                bytes_left = bytes_left.saturating_sub(read.extent.length);
+            }
+            self.take_step(number, index, partition.partition, step, effects);
+        }
+        self.finish_fetch_if_complete(number, now, effects);
+    }
+
+    fn begin_read(&mut self, wanted: &FetchPartition, limit: u64) -> Result<ReadStep, ReadError> {
+        let leader = match self.slots.get_mut(&wanted.partition) {
+            // Parked with the others until it is open, or the time is up.
+            Some(Slot::Opening(_)) => return Ok(ReadStep::Plan(ReadPlan::Empty)),
+            _ => self.leading(wanted.partition)?,
+        };
+        leader.check_epoch(wanted.current_leader_epoch)?;
+        if let Some(end) = leader.divergence(wanted.last_fetched_epoch, wanted.offset)? {
+            return Ok(ReadStep::Diverging(end));
+        }
+        leader.read(wanted.offset, limit, wanted.isolation).map(ReadStep::Plan)
+    }
+
+    /// Goes on with one partition of a fetch.
+    fn take_step(
+        &mut self,
+        number: u64,
+        index: usize,
+        partition: TopicIdPartition,
+        step: Result<ReadStep, ReadError>,
+        effects: &mut Effects,
+    ) {
+        let finding = match step {
+            Err(error) => Err(error),
+            Ok(ReadStep::Diverging(end)) => Ok(Found::Diverging(end)),
+            Ok(ReadStep::Plan(plan)) => match plan {
+                ReadPlan::Empty => Ok(Found::Nothing),
+                ReadPlan::Ready(read) => Ok(Found::Extent(read)),
+                ReadPlan::Scan(lookup) => {
+                    let (file, position, length) = lookup.action();
+                    let action = Action::Read { file: file.clone(), position, length };
+                    let pending = Pending::Scan { fetch: number, index, partition, lookup };
+                    self.act(pending, action, effects);
+                    return;
+                }
+                ReadPlan::LoadIndex(job) => {
+                    let errand = Errand::LoadIndex { fetch: number, index, partition };
+                    self.order(errand, Job::LoadIndex(*job), effects);
+                    return;
+                }
+                ReadPlan::Again { offset } => {
+                    let step = self.read_again(number, index, offset);
+                    return self.take_step(number, index, partition, step, effects);
+                }
+            },
+        };
+        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        if let Some(entry @ None) = work.findings.get_mut(index) {
+            *entry = Some(finding);
+            work.looking_up -= 1;
+        }
+    }
+
+    fn read_again(
+        &mut self,
+        number: u64,
+        index: usize,
+        offset: Offset,
+    ) -> Result<ReadStep, ReadError> {
+        let Some(work) = self.fetches.works.get(&number) else {
+            return Ok(ReadStep::Plan(ReadPlan::Empty));
+        };
+        let (wanted, limit) = (work.partitions[index], work.bytes_max);
+        let leader = self.leading(wanted.partition)?;
+        let limit = limit.min(wanted.bytes_max);
+        leader.read(offset, limit, wanted.isolation).map(ReadStep::Plan)
+    }
+
+    /// The bytes a lookup asked for have come.
+    #[expect(clippy::too_many_arguments, reason = "it is the ring's answer with all its context")]
+    pub(super) fn scanned(
+        &mut self,
+        number: u64,
+        index: usize,
+        partition: TopicIdPartition,
+        lookup: Box<Lookup>,
+        bytes: Result<Bytes, IoError>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let plan = match bytes {
+            Ok(bytes) => lookup.resume(&bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let step = plan.map(ReadStep::Plan).map_err(|error| self.read_fault(partition, &error));
+        self.take_step(number, index, partition, step, effects);
+        self.finish_fetch_if_complete(number, now, effects);
+    }
+
+    /// The index a lookup asked for is loaded.
+    pub(super) fn index_loaded(
+        &mut self,
+        number: u64,
+        index: usize,
+        partition: TopicIdPartition,
+        result: Result<crate::log::LoadedIndex, crate::log::WalkError>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let step = match result {
+            Ok(loaded) => {
+                if let Ok(leader) = self.leading(partition) {
+                    leader.log_mut().install_index(loaded);
+                    leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
+                }
+                let offset = self
+                    .fetches
+                    .works
+                    .get(&number)
+                    .and_then(|work| work.partitions.get(index))
+                    .map_or(Offset::ZERO, |wanted| wanted.offset);
+                self.read_again(number, index, offset)
+            }
+            Err(error) => Err(self.read_fault(partition, &error.to_string())),
+        };
+        self.take_step(number, index, partition, step, effects);
+        self.finish_fetch_if_complete(number, now, effects);
+    }
+
+    fn read_fault(&self, partition: TopicIdPartition, error: &str) -> ReadError {
+        match self.slots.get(&partition) {
+            Some(Slot::Leading(leader)) => {
+                tracing::error!(partition = %leader.name(), error, "cannot be read");
+                ReadError::Storage
+            }
+            _ => Unavailable::Offline(partition).into(),
+        }
+    }
+
+    fn finish_fetch_if_complete(&mut self, number: u64, now: Now, effects: &mut Effects) {
+        let Some(work) = self.fetches.works.get(&number) else { return };
+        if work.looking_up > 0 || work.parked {
+            return;
+        }
+        let opening = work.partitions.iter().any(|wanted| self.is_opening(wanted.partition));
+        let enough = work.findings.iter().any(is_urgent)
+            || (!opening && work.bytes_found() >= work.bytes_min);
+        if enough || work.hurried || work.deadline <= now.monotonic {
+            self.answer_fetch(number);
+        } else {
+            self.park_fetch(number);
+        }
+    }
+
+    fn park_fetch(&mut self, number: u64) {
+        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        work.parked = true;
+        for wanted in &work.partitions {
+            self.fetches.waiting.entry(wanted.partition).or_default().insert(number);
+        }
+        if work.timer.is_none() {
+            work.timer = Some(self.timers.set(work.deadline, Timer::Fetch(number)));
+        }
+    }
+
+    fn unpark(&mut self, number: u64) {
+        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        work.parked = false;
+        for wanted in &work.partitions {
+            if let Some(waiting) = self.fetches.waiting.get_mut(&wanted.partition) {
+                waiting.remove(&number);
+                if waiting.is_empty() {
+                    self.fetches.waiting.remove(&wanted.partition);
+                }
+            }
+        }
+    }
+
+    /// Something readers of `id` wait for has happened: they look again.
+    pub(super) fn wake_readers(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        let Some(waiting) = self.fetches.waiting.remove(&id) else { return };
+        for number in waiting {
+            self.unpark(number);
+            self.look_up_fetch(number, now, effects);
+        }
+    }
+
+    /// Answers a fetch as soon as nothing of it is being looked up.
+    pub(super) fn hurry_fetch(&mut self, id: FetchId, now: Now, effects: &mut Effects) {
+        if let Some(number) = self.fetches.by_id.get(&id).copied() {
+            self.fetch_timed_out(number, now, effects);
+        }
+    }
+
+    /// The time of a fetch is up.
+    pub(super) fn fetch_timed_out(&mut self, number: u64, now: Now, effects: &mut Effects) {
+        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        work.hurried = true;
+        if work.parked {
+            self.unpark(number);
+        }
+        self.finish_fetch_if_complete(number, now, effects);
+    }
+
+    fn answer_fetch(&mut self, number: u64) {
+        let Some(work) = self.fetches.works.remove(&number) else { return };
+        self.fetches.by_id.remove(&work.id);
+        if let Some(timer) = work.timer {
+            self.timers.cancel(timer);
+        }
+        let mut bytes_left = work.bytes_max;
+        let mut nothing_yet = true;
+        let mut results = Vec::with_capacity(work.findings.len());
+        for (wanted, finding) in work.partitions.iter().zip(work.findings) {
+            let finding = finding.unwrap_or(Ok(Found::Nothing));
+            let result = finding.and_then(|found| self.fetched(wanted.partition, found));
+            results.push(result.map(|(mut fetched, first_batch_length)| {
+                fetched.extent = fetched.extent.and_then(|mut extent| {
+                    // KIP-74: the first batch of the answer is whole, whatever the limits; later ones keep them.
+                    let room = if nothing_yet { bytes_left.max(first_batch_length) } else { bytes_left };
+                    if room < first_batch_length {
+                        return None;
+                    }
+                    extent.length = extent.length.min(room);
+                    nothing_yet = false;
+                    bytes_left = bytes_left.saturating_sub(extent.length);
+                    Some(extent)
+                });
+                fetched
+            }));
+        }
+        // Whoever asked may have gone.
+        let _ = work.reply.send(results);
+    }
+
+    /// A finding with the bounds of its partition as they are now, and the length of its first batch.
+    fn fetched(
+        &mut self,
+        id: TopicIdPartition,
+        found: Found,
+    ) -> Result<(Fetched, u64), ReadError> {
+        let leader = self.leading(id)?;
+        let mut fetched = Fetched {
+            high_watermark: leader.high_watermark(),
+            last_stable_offset: leader.last_stable_offset(),
+            log_start_offset: leader.log().log_start_offset(),
+            leader_epoch: leader.epoch(),
+            extent: None,
+            diverging: None,
+        };
+        let mut first_batch_length = 0;
+        match found {
+            Found::Extent(read) => {
+                first_batch_length = read.first_batch_length;
+                fetched.extent = Some(read.extent);
+            }
+            Found::Diverging(end) => fetched.diverging = Some(end),
+            Found::Nothing => {}
+        }
+        Ok((fetched, first_batch_length))
+    }
+
+    /// Answers every fetch with what there is, because the broker stops.
+    pub(super) fn answer_all_fetches(&mut self, now: Now, effects: &mut Effects) {
+        let numbers: Vec<u64> = self.fetches.works.keys().copied().collect();
+        for number in numbers {
+            self.fetch_timed_out(number, now, effects);
+        }
+    }
+
+    /// Whether a fetch is still being looked up.
+    pub(super) fn has_fetches(&self) -> bool {
+        !self.fetches.works.is_empty()
+    }
+}
+
+/// The first step of a read.
+#[derive(Debug)]
+enum ReadStep {
+    Plan(ReadPlan),
+    Diverging(EpochEnd),
+}
+
+/// Errors and diverging epochs are answered at once.
+const fn is_urgent(finding: &Option<Finding>) -> bool {
+    matches!(finding, Some(Err(_) | Ok(Found::Diverging(_))))
+}
+
+impl FetchWork {
+    fn bytes_found(&self) -> u64 {
+        let found = self.findings.iter().flatten().filter_map(|finding| match finding {
+            Ok(Found::Extent(read)) => Some(read.extent.length),
+            Ok(Found::Nothing | Found::Diverging(_)) | Err(_) => None,
+        });
+        found.sum()
+    }
+}
+
+/// How much of a log's closed indexes stays in memory.
+const INDEX_BYTES_PER_LOG_MAX: usize = 4 * 1024 * 1024;

@@ -1,0 +1,405 @@
+//! The partitions a shard owns, and how they come and go with the metadata: opened, reconfigured, taken away, taken
+//! offline.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::jobs::Errand;
+use super::step::{Effects, LogDirectory, Pending, Shard, Timer};
+use crate::config::TopicConfig;
+use crate::io::{Action, Completion, IoError, Outcome, Ticket};
+use crate::log::{Log, OpenError, RecoveryReport};
+use crate::maintenance::{Job, OpenPartition};
+use crate::metadata::{MetadataImage, Partition, Topic};
+use crate::partition::{
+    Acks, AppendError, Fault, Leader, Told, Unavailable, Waiter, Work,
+};
+use crate::types::{
+    LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition,
+};
+
+/// What a shard has of a partition.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// Its log is being opened; what is to be appended waits.
+    Opening(Opening),
+    /// It is led from here.
+    Leading(Box<Leader>),
+    /// A fault took it away, until a restart.
+    Offline,
+}
+
+/// A partition on its way in.
+#[derive(Debug)]
+pub(super) struct Opening {
+    name: TopicPartition,
+    epoch: LeaderEpoch,
+    config: Arc<TopicConfig>,
+    appends: Vec<WaitingAppend>,
+}
+
+/// An append that waits for its log. Its memory is the request's, which is within its connection's budget.
+#[derive(Debug)]
+struct WaitingAppend {
+    records: Bytes,
+    zstd_allowed: bool,
+    acks: Acks,
+    waiter: Waiter,
+}
+
+impl Shard {
+    /// Follows the metadata to `image`.
+    pub(super) fn adopt(&mut self, image: Arc<MetadataImage>, now: Now, effects: &mut Effects) {
+        let before = std::mem::replace(&mut self.image, image);
+        let image = Arc::clone(&self.image);
+        let defaults_changed = self.refresh_defaults();
+        let gone: Vec<Arc<Topic>> = before
+            .topics()
+            .filter(|topic| image.topic_by_id(topic.id).is_none())
+            .cloned()
+            .collect();
+        for topic in &gone {
+            self.remove_topic(topic, now, effects);
+        }
+        if !gone.is_empty() {
+            let names: Vec<TopicName> = gone.iter().map(|topic| topic.name.clone()).collect();
+            self.forget_topics(&names, now, effects);
+        }
+        for topic in image.topics() {
+            let unchanged =
+                before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
+            if !unchanged || defaults_changed {
+                self.follow_topic(topic, now, effects);
+            }
+        }
+    }
+
+    fn follow_topic(&mut self, topic: &Arc<Topic>, now: Now, effects: &mut Effects) {
+        let mut config = None;
+        for (number, partition) in topic.partitions() {
+            let id = TopicIdPartition { topic_id: topic.id, partition: number };
+            if !self.owns(id) || partition.leader != self.settings.broker {
+                continue;
+            }
+            let config = config.get_or_insert_with(|| {
+                Arc::new(TopicConfig::resolve(&topic.overrides, &self.topic_defaults))
+            });
+            match self.slots.get_mut(&id) {
+                Some(Slot::Leading(leader)) => {
+                    leader.reconfigure(Arc::clone(config), partition.leader_epoch);
+                    self.drive(id, now, effects);
+                }
+                Some(Slot::Opening(opening)) => {
+                    opening.config = Arc::clone(config);
+                    opening.epoch = partition.leader_epoch;
+                }
+                Some(Slot::Offline) => {}
+                None => {
+                    let config = Arc::clone(config);
+                    self.open(id, &topic.name, partition, config, now, effects);
+                }
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        id: TopicIdPartition,
+        topic: &TopicName,
+        partition: &Partition,
+        config: Arc<TopicConfig>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let name = TopicPartition { topic: topic.clone(), partition: id.partition };
+        let Some(directory) = self.directory_of(partition) else {
+            tracing::error!(partition = %name, "its log directory is offline, and so is it");
+            self.slots.insert(id, Slot::Offline);
+            return;
+        };
+        let open = OpenPartition {
+            name: name.clone(),
+            topic_id: id.topic_id,
+            log_directory: directory.path.clone(),
+            clean: directory.clean,
+            config: Arc::clone(&config),
+            now: now.wall,
+        };
+        let epoch = partition.leader_epoch;
+        let opening = Opening { name, epoch, config, appends: Vec::new() };
+        self.slots.insert(id, Slot::Opening(opening));
+        self.order(Errand::Open(id), Job::Open(Box::new(open)), effects);
+    }
+
+    fn directory_of(&self, partition: &Partition) -> Option<&LogDirectory> {
+        let wanted = partition.directory_of(self.settings.broker)?;
+        self.settings.log_directories.iter().find(|directory| directory.id == wanted)
+    }
+
+    /// The log of a partition is open, or cannot be.
+    pub(super) fn opened(
+        &mut self,
+        id: TopicIdPartition,
+        result: Result<(Box<Log>, RecoveryReport), OpenError>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        // Deleted meanwhile: the job that removes the directory stands behind this one.
+        let Some(Slot::Opening(opening)) = self.slots.remove(&id) else { return };
+        match result {
+            Ok((log, report)) => {
+                report_recovery(&opening.name, &report);
+                let Opening { name, epoch, config, appends } = opening;
+                let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
+                let mut told = Told::new();
+                for append in appends {
+                    let WaitingAppend { records, zstd_allowed, acks, waiter } = append;
+                    leader.append(records, zstd_allowed, acks, waiter, now, &mut told);
+                }
+                self.slots.insert(id, Slot::Leading(leader));
+                self.tell(id, told, now, effects);
+                self.drive(id, now, effects);
+                self.load_coordinator(id, effects);
+            }
+            Err(error) => {
+                tracing::error!(partition = %opening.name, %error, "cannot be opened and is offline");
+                self.slots.insert(id, Slot::Offline);
+                let lost = opening.appends.into_iter().map(|append| append.waiter);
+                let refused = || Err(AppendError::from(Unavailable::Offline(id)));
+                let told = lost.map(|waiter| (waiter, refused())).collect();
+                self.tell(id, told, now, effects);
+            }
+        }
+        self.wake_readers(id, now, effects);
+        for command in std::mem::take(&mut self.deferred) {
+            self.command(command, now, effects);
+        }
+    }
+
+    /// Appends to a partition, wherever it stands. The waiter is told in `told` or later.
+    pub(super) fn append(
+        &mut self,
+        id: TopicIdPartition,
+        records: Bytes,
+        zstd_allowed: bool,
+        acks: Acks,
+        waiter: Waiter,
+        now: Now,
+        told: &mut Told,
+    ) {
+        match self.slots.get_mut(&id) {
+            Some(Slot::Leading(leader)) => {
+                leader.append(records, zstd_allowed, acks, waiter, now, told);
+            }
+            Some(Slot::Opening(opening)) => {
+                opening.appends.push(WaitingAppend { records, zstd_allowed, acks, waiter });
+            }
+            Some(Slot::Offline) => {
+                told.push((waiter, Err(Unavailable::Offline(id).into())));
+            }
+            None => told.push((waiter, Err(self.absent(id).into()))),
+        }
+    }
+
+    /// Why there is no slot for a partition.
+    pub(super) fn absent(&self, id: TopicIdPartition) -> Unavailable {
+        match self.image.partition(id) {
+            Some(_) => Unavailable::NotLeader(id),
+            None => Unavailable::Unknown(id),
+        }
+    }
+
+    /// The leader of a partition.
+    ///
+    /// # Errors
+    /// There is none here, or none yet.
+    pub(super) fn leading(&mut self, id: TopicIdPartition) -> Result<&mut Leader, Unavailable> {
+        if !self.slots.contains_key(&id) {
+            return Err(self.absent(id));
+        }
+        match self.slots.get_mut(&id) {
+            Some(Slot::Leading(leader)) => Ok(leader),
+            Some(Slot::Offline) => Err(Unavailable::Offline(id)),
+            Some(Slot::Opening(_)) | None => Err(Unavailable::NotLeader(id)),
+        }
+    }
+
+    /// Whether a partition's log is still being opened.
+    pub(super) fn is_opening(&self, id: TopicIdPartition) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Opening(_)))
+    }
+
+    /// Gives the disk whatever a partition wants done next.
+    pub(super) fn drive(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        while let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) {
+            let Some(work) = leader.next_work(now) else { break };
+            match work {
+                Work::Write { file, position, buffers } => {
+                    let action = Action::Write { file, position, buffers };
+                    self.act(Pending::Write(id), action, effects);
+                }
+                Work::Sync(files) => {
+                    for file in files {
+                        self.act(Pending::Sync(id), Action::Sync { file }, effects);
+                    }
+                }
+                Work::Roll(job) => self.order(Errand::Roll(id), Job::Roll(job), effects),
+                Work::CutBack(job) => self.order(Errand::CutBack(id), Job::CutBack(job), effects),
+                Work::Preallocate(job) => {
+                    self.order(Errand::Preallocate(id), Job::Preallocate(job), effects);
+                }
+                Work::Epochs(job) => self.order(Errand::Epochs(id), Job::Epochs(job), effects),
+            }
+        }
+        self.set_flush_timer(id);
+    }
+
+    fn set_flush_timer(&mut self, id: TopicIdPartition) {
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { return };
+        if let Some(due) = leader.flush_timer_to_set() {
+            self.timers.set(due, Timer::Flush(id));
+        }
+    }
+
+    /// The ring has ended an action.
+    pub(super) fn completed(&mut self, completion: Completion, now: Now, effects: &mut Effects) {
+        let Completion { ticket, result } = completion;
+        match self.pending.remove(&ticket) {
+            Some(Pending::Write(id)) => {
+                let result = result.map(|_| ());
+                self.advance(id, now, effects, |leader, told| leader.written(result, now, told));
+            }
+            Some(Pending::Sync(id)) => {
+                let result = result.map(|_| ());
+                self.advance(id, now, effects, |leader, told| leader.synced(result, told));
+            }
+            Some(Pending::Scan { fetch, index, partition, lookup }) => {
+                let bytes = result.map(|outcome| match outcome {
+                    Outcome::Read(bytes) => bytes,
+                    Outcome::Written { .. } | Outcome::Synced | Outcome::ReadAhead => Bytes::new(),
+                });
+                self.scanned(fetch, index, partition, lookup, bytes, now, effects);
+            }
+            None => {}
+        }
+    }
+
+    /// Lets something that ended change a leader, and passes on what follows from it.
+    pub(super) fn advance(
+        &mut self,
+        id: TopicIdPartition,
+        now: Now,
+        effects: &mut Effects,
+        change: impl FnOnce(&mut Leader, &mut Told) -> Result<(), Fault>,
+    ) {
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { return };
+        let before = leader.high_watermark();
+        let mut told = Told::new();
+        let outcome = change(leader, &mut told);
+        let moved = leader.high_watermark() > before;
+        self.tell(id, told, now, effects);
+        if let Err(fault) = outcome {
+            self.take_offline(id, &fault, now, effects);
+            return;
+        }
+        self.drive(id, now, effects);
+        if moved {
+            self.wake_readers(id, now, effects);
+        }
+    }
+
+    /// A fault of its files: the partition is gone until a restart, and everybody who waits for it hears so.
+    pub(super) fn take_offline(
+        &mut self,
+        id: TopicIdPartition,
+        fault: &Fault,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Slot::Leading(leader)) = self.slots.insert(id, Slot::Offline) else { return };
+        tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
+        let mut told = Told::new();
+        drop(leader.into_log(&mut told));
+        self.tell(id, told, now, effects);
+        self.unload_coordinator(id);
+        self.wake_readers(id, now, effects);
+    }
+
+    fn remove_topic(&mut self, topic: &Topic, now: Now, effects: &mut Effects) {
+        for (number, partition) in topic.partitions() {
+            let id = TopicIdPartition { topic_id: topic.id, partition: number };
+            if !self.owns(id) {
+                continue;
+            }
+            self.remove_partition(id, &topic.name, topic.id, partition, now, effects);
+        }
+    }
+
+    fn remove_partition(
+        &mut self,
+        id: TopicIdPartition,
+        topic: &TopicName,
+        topic_id: TopicId,
+        partition: &Partition,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let mut told = Told::new();
+        match self.slots.remove(&id) {
+            Some(Slot::Leading(leader)) => drop(leader.into_log(&mut told)),
+            Some(Slot::Opening(opening)) => {
+                let waiters = opening.appends.into_iter().map(|append| append.waiter);
+                told.extend(waiters.map(|waiter| (waiter, Err(AppendError::Storage))));
+            }
+            Some(Slot::Offline) | None => {}
+        }
+        for (_, result) in &mut told {
+            *result = Err(Unavailable::Unknown(id).into());
+        }
+        self.tell(id, told, now, effects);
+        self.unload_coordinator(id);
+        self.wake_readers(id, now, effects);
+        if let Some(directory) = self.directory_of(partition) {
+            let log_directory = directory.path.clone();
+            let name = TopicPartition { topic: topic.clone(), partition: id.partition };
+            let job = Job::Remove { name, log_directory, topic_id };
+            self.order(Errand::Remove, job, effects);
+        }
+    }
+
+    /// Where the log directory of a partition is.
+    pub(super) fn log_directory_of(&self, id: TopicIdPartition) -> Option<(usize, &LogDirectory)> {
+        let wanted = self.image.partition(id)?.directory_of(self.settings.broker)?;
+        let mut directories = self.settings.log_directories.iter().enumerate();
+        directories.find(|(_, directory)| directory.id == wanted)
+    }
+
+    /// Begins a ring action.
+    pub(super) fn act(&mut self, pending: Pending, action: Action, effects: &mut Effects) {
+        let ticket = Ticket(self.next_serial());
+        self.pending.insert(ticket, pending);
+        effects.actions.push((ticket, action));
+    }
+}
+
+/// Says once what an unclean stop cost.
+fn report_recovery(partition: &TopicPartition, report: &RecoveryReport) {
+    for cut in &report.cuts {
+        tracing::warn!(
+            %partition, path = %cut.path.display(), offset = %cut.offset, bytes = cut.bytes_cut,
+            reason = %cut.reason, "cut an unfinished tail off the log"
+        );
+    }
+    for note in &report.notes {
+        tracing::info!(%partition, %note, "while opening the log");
+    }
+    if let Some(damage) = &report.damage {
+        tracing::error!(%partition, %damage, "the log is damaged; it serves only what lies before");
+    }
+}
+
+/// An I/O error as a fault of the partition.
+pub(super) fn fault(error: &IoError) -> Fault {
+    Fault(error.to_string())
+}

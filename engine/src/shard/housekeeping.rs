@@ -1,0 +1,120 @@
+//! What a shard does at its own pace: retention, recovery points, checkpoints, forgetting idle producers; and closing
+//! everything in order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::hosting::Slot;
+use super::jobs::Errand;
+use super::step::{Effects, Shard, Timer};
+use crate::io::IoError;
+use crate::log::Closed;
+use crate::maintenance::{CheckpointLine, Job};
+use crate::partition::{RetentionWork, Told};
+use crate::types::{Now, TopicIdPartition, TopicPartition};
+
+impl Shard {
+    /// Lets go of what retention lets go of, and forgets producers that have been silent for too long.
+    pub(super) fn retain(&mut self, now: Now, effects: &mut Effects) {
+        let expiration_ms = self.settings.producer_id_expiration_ms;
+        for id in self.led() {
+            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { continue };
+            leader.log_mut().expire_producers(now.wall, expiration_ms);
+            match leader.retain(now) {
+                Some(RetentionWork::Roll(job)) => {
+                    self.order(Errand::Roll(id), Job::Roll(job), effects);
+                }
+                Some(RetentionWork::Delete(job)) => {
+                    self.order(Errand::Delete(id), Job::Delete(job), effects);
+                }
+                None => {}
+            }
+        }
+        let due = now.monotonic.after(self.settings.retention_check_interval);
+        self.timers.set(due, Timer::Retention);
+    }
+
+    /// Brings recovery points up where they are behind, and writes down those that have come up since.
+    pub(super) fn checkpoint(&mut self, now: Now, effects: &mut Effects) {
+        let mut lines: BTreeMap<PathBuf, Vec<(TopicPartition, CheckpointLine)>> = BTreeMap::new();
+        for id in self.led() {
+            if let Some((directory, name, line)) = self.checkpoint_line(id) {
+                if self.checkpointed.get(&id) != Some(&line) {
+                    self.checkpointed.insert(id, line);
+                    lines.entry(directory).or_default().push((name, line));
+                }
+            }
+            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { continue };
+            if let Some(job) = leader.flush_work() {
+                self.order(Errand::Flush(id), Job::Flush(job), effects);
+            }
+        }
+        for (log_directory, lines) in lines {
+            let job = Job::Checkpoint { log_directory, lines };
+            self.order(Errand::Checkpoint, job, effects);
+        }
+        let due = now.monotonic.after(self.settings.checkpoint_interval);
+        self.timers.set(due, Timer::Checkpoint);
+    }
+
+    /// What the checkpoints should say of a partition, and where.
+    pub(super) fn checkpoint_line(
+        &self,
+        id: TopicIdPartition,
+    ) -> Option<(PathBuf, TopicPartition, CheckpointLine)> {
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else { return None };
+        let (_, directory) = self.log_directory_of(id)?;
+        let line = CheckpointLine {
+            recovery_point: leader.log().recovery_point(),
+            log_start_offset: leader.log().log_start_offset(),
+            high_watermark: leader.high_watermark(),
+        };
+        Some((directory.path.clone(), leader.name().clone(), line))
+    }
+
+    fn led(&self) -> Vec<TopicIdPartition> {
+        let leading = |slot: &Slot| matches!(slot, Slot::Leading(_));
+        self.slots.iter().filter(|(_, slot)| leading(slot)).map(|(id, _)| *id).collect()
+    }
+
+    /// Stops taking part: what is in flight is let finish, then every log is closed.
+    pub(super) fn stop(&mut self, now: Now, effects: &mut Effects) {
+        self.stopping = true;
+        self.answer_all_fetches(now, effects);
+        self.close_quiet_logs(effects);
+    }
+
+    /// Closes the logs that have nothing in flight any more.
+    pub(super) fn close_quiet_logs(&mut self, effects: &mut Effects) {
+        for id in self.led() {
+            let Some(Slot::Leading(leader)) = self.slots.get(&id) else { continue };
+            let Some((_, directory)) = self.log_directory_of(id) else { continue };
+            if !leader.is_quiet() || self.has_scan_of(id) {
+                continue;
+            }
+            let log_directory = directory.path.clone();
+            let Some(Slot::Leading(leader)) = self.slots.remove(&id) else { continue };
+            let (name, high_watermark) = (leader.name().clone(), leader.high_watermark());
+            let log = leader.into_log(&mut Told::new());
+            let job = Box::new(log.close());
+            let close = Job::Close { log_directory, name, high_watermark, job };
+            self.order(Errand::Close(id), close, effects);
+        }
+    }
+
+    /// A log is closed, or could not be: then the clean-shutdown marker must not be written.
+    pub(super) fn closed(&mut self, id: TopicIdPartition, result: Result<Closed, IoError>) {
+        if let Err(error) = result {
+            tracing::error!(partition = %id, %error, "a log could not be closed in order");
+            self.closed_in_order = false;
+        }
+    }
+
+    /// Whether a stopping shard has nothing left to do, and whether all its logs were closed in order.
+    #[must_use]
+    pub fn stopped(&self) -> Option<bool> {
+        let led = self.slots.values().any(|slot| matches!(slot, Slot::Leading(_)));
+        let busy = led || self.has_jobs() || !self.pending.is_empty();
+        (self.stopping && !busy).then_some(self.closed_in_order)
+    }
+}

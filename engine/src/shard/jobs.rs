@@ -1,0 +1,167 @@
+//! Jobs this shard has out at the maintenance threads, and what to do with their results.
+
+use super::hosting::fault;
+use super::step::{Effects, Shard, Timer};
+use crate::io::IoError;
+use crate::log::{Doomed, TimestampedOffset, WalkError};
+use crate::maintenance::{Done, Job, JobId};
+use crate::partition::{Fault, OffsetLookupError};
+use crate::types::{Now, TopicIdPartition};
+
+/// Whom the result of a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// A partition that is being opened.
+    Open(TopicIdPartition),
+    /// A directory that goes away: nobody waits.
+    Remove,
+    /// A leader's roll.
+    Roll(TopicIdPartition),
+    /// A leader's cut.
+    CutBack(TopicIdPartition),
+    /// A leader's preallocation.
+    Preallocate(TopicIdPartition),
+    /// A leader's epochs.
+    Epochs(TopicIdPartition),
+    /// A log's recovery point.
+    Flush(TopicIdPartition),
+    /// Segments that are let go.
+    Delete(TopicIdPartition),
+    /// Segments that are unlinked: nobody waits.
+    Unlink,
+    /// An index that a fetch waits for.
+    LoadIndex {
+        fetch: u64,
+        index: usize,
+        partition: TopicIdPartition,
+    },
+    /// One entry of an offset lookup.
+    Lookup { work: u64, index: usize },
+    /// A coordinator's partition.
+    Replay(TopicIdPartition),
+    /// Checkpoints nobody waits for.
+    Checkpoint,
+    /// Checkpoints that a DeleteRecords waits for.
+    DeleteRecords { work: u64 },
+    /// A log that is being closed.
+    Close(TopicIdPartition),
+}
+
+impl Shard {
+    /// Hands a job out, or keeps it until fewer are out.
+    pub(super) fn order(&mut self, errand: Errand, job: Job, effects: &mut Effects) {
+        let id = JobId(self.next_serial());
+        self.jobs.insert(id, errand);
+        if self.jobs.len() - self.jobs_waiting.len() <= JOBS_OUT_MAX {
+            effects.jobs.push((id, job));
+        } else {
+            self.jobs_waiting.push_back((id, job));
+        }
+    }
+
+    /// A job has ended.
+    pub(super) fn done(&mut self, id: JobId, done: Done, now: Now, effects: &mut Effects) {
+        let Some(errand) = self.jobs.remove(&id) else { return };
+        effects.jobs.extend(self.jobs_waiting.pop_front());
+        match (errand, done) {
+            (Errand::Open(id), Done::Opened(result)) => self.opened(id, result, now, effects),
+            (Errand::Roll(id), Done::Rolled(result)) => {
+                let result = result.map(|rolled| *rolled);
+                self.advance(id, now, effects, |leader, told| leader.rolled(result, now, told));
+            }
+            (Errand::CutBack(id), Done::CutBack(result)) => {
+                self.advance(id, now, effects, |leader, told| leader.cut_back(result, now, told));
+            }
+            (Errand::Preallocate(id), Done::Preallocated(result)) => {
+                self.advance(id, now, effects, |leader, _| {
+                    leader.preallocated(result);
+                    Ok(())
+                });
+            }
+            (Errand::Epochs(id), Done::EpochsWritten(result)) => {
+                self.advance(id, now, effects, |leader, _| {
+                    leader.chore_done();
+                    sound(result)
+                });
+            }
+            (Errand::Flush(id), Done::Flushed(result)) => {
+                self.advance(id, now, effects, |leader, told| leader.flushed(result, told));
+            }
+            (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
+            (Errand::LoadIndex { fetch, index, partition }, Done::IndexLoaded(result)) => {
+                self.index_loaded(fetch, index, partition, result, now, effects);
+            }
+            (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
+                self.looked_up(work, index, found(result));
+            }
+            (Errand::Replay(id), Done::Replayed(result)) => {
+                self.coordinator_loaded(id, result, now, effects);
+            }
+            (Errand::DeleteRecords { work }, Done::Checkpointed(result)) => {
+                self.records_deleted(work, &result);
+            }
+            (Errand::Checkpoint, Done::Checkpointed(result)) => warn_of(result, "a checkpoint"),
+            (Errand::Remove, Done::Removed(result)) => warn_of(result, "a deleted partition"),
+            (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
+            (Errand::Close(id), Done::Closed(result)) => self.closed(id, result),
+            (errand, done) => unreachable_pair(errand, &done),
+        }
+    }
+
+    fn deleted(
+        &mut self,
+        id: TopicIdPartition,
+        result: Result<Doomed, IoError>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        match result {
+            Ok(doomed) => {
+                let delay = match self.leading(id) {
+                    Ok(leader) => leader.config().file_delete_delay_ms,
+                    Err(_) => 0,
+                };
+                let delay = std::time::Duration::from_millis(delay.unsigned_abs());
+                self.timers.set(now.monotonic.after(delay), Timer::Unlink(doomed));
+            }
+            Err(error) => self.take_offline(id, &fault(&error), now, effects),
+        }
+    }
+
+    /// Whether a job is out or waits to be.
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+}
+
+/// A disk that is full costs a chore, not the partition: it comes round again. Anything else is a fault.
+fn sound(result: Result<(), IoError>) -> Result<(), Fault> {
+    match result {
+        Err(error) if !error.is_out_of_space() => Err(fault(&error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn found(
+    result: Result<Option<TimestampedOffset>, WalkError>,
+) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
+    result.map_err(|error| {
+        tracing::error!(%error, "an offset cannot be looked up");
+        OffsetLookupError::Storage
+    })
+}
+
+/// What is lost is only housekeeping: the next round, or the next start, does it again.
+fn warn_of(result: Result<(), IoError>, what: &str) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "{what} could not be dealt with");
+    }
+}
+
+/// `Job::run` answers every kind of job with its own kind of result.
+fn unreachable_pair(errand: Errand, done: &Done) {
+    debug_assert!(false, "{errand:?} was answered with {done:?}");
+}
+
+/// How many jobs of one shard may be out at a time; their results have room in its channel.
+pub(super) const JOBS_OUT_MAX: usize = 64;

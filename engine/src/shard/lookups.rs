@@ -1,0 +1,188 @@
+//! Questions about partitions: offsets by kind or time, ends of epochs, sizes, producers; and DeleteRecords, whose
+//! answer waits for a checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::command::{
+    DeleteRecords, DescribeLogs, DescribeProducers, LogDescription, LookupEpochEnds, LookupOffsets, OffsetLookup,
+    ReplySlot,
+};
+use super::hosting::Slot;
+use super::jobs::Errand;
+use super::step::{Effects, Shard};
+use crate::io::IoError;
+use crate::log::TimestampedOffset;
+use crate::maintenance::{CheckpointLine, Job};
+use crate::partition::{DeleteRecordsError, Leader, OffsetAnswer, OffsetLookupError};
+use crate::types::{Offset, TopicIdPartition, TopicPartition};
+
+/// Lookups in work, by number.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    works: BTreeMap<u64, LookupWork>,
+    deletions: BTreeMap<u64, DeleteWork>,
+}
+
+type Looked = Result<Option<TimestampedOffset>, OffsetLookupError>;
+
+#[derive(Debug)]
+struct LookupWork {
+    results: Vec<Option<Looked>>,
+    left: usize,
+    reply: ReplySlot<Vec<Looked>>,
+}
+
+#[derive(Debug)]
+struct DeleteWork {
+    results: Vec<Result<Offset, DeleteRecordsError>>,
+    checkpoints_left: usize,
+    reply: ReplySlot<Vec<Result<Offset, DeleteRecordsError>>>,
+}
+
+impl Shard {
+    pub(super) fn look_up_offsets(&mut self, lookup: LookupOffsets, effects: &mut Effects) {
+        let LookupOffsets { lookups, reply } = lookup;
+        let number = self.next_serial();
+        let count = lookups.len();
+        let work = LookupWork { results: vec![None; count], left: count, reply };
+        self.lookups.works.insert(number, work);
+        for (index, lookup) in lookups.into_iter().enumerate() {
+            match self.look_up_offset(&lookup) {
+                Ok(OffsetAnswer::Known(offset)) => self.looked_up(number, index, Ok(Some(offset))),
+                Ok(OffsetAnswer::Lookup(job)) => {
+                    let errand = Errand::Lookup { work: number, index };
+                    self.order(errand, Job::Lookup(job), effects);
+                }
+                Err(error) => self.looked_up(number, index, Err(error)),
+            }
+        }
+        self.finish_lookup_if_complete(number);
+    }
+
+    fn look_up_offset(&mut self, lookup: &OffsetLookup) -> Result<OffsetAnswer, OffsetLookupError> {
+        let leader = self.leading(lookup.partition)?;
+        leader.check_epoch(lookup.current_leader_epoch)?;
+        Ok(leader.look_up(lookup.spec, lookup.isolation))
+    }
+
+    /// One entry of a lookup has its answer.
+    pub(super) fn looked_up(&mut self, number: u64, index: usize, result: Looked) {
+        let Some(work) = self.lookups.works.get_mut(&number) else { return };
+        if let Some(entry @ None) = work.results.get_mut(index) {
+            *entry = Some(result);
+            work.left -= 1;
+        }
+        self.finish_lookup_if_complete(number);
+    }
+
+    fn finish_lookup_if_complete(&mut self, number: u64) {
+        if self.lookups.works.get(&number).is_some_and(|work| work.left == 0) {
+            if let Some(work) = self.lookups.works.remove(&number) {
+                let results = work.results.into_iter().flatten().collect();
+                // Whoever asked may have gone.
+                let _ = work.reply.send(results);
+            }
+        }
+    }
+
+    pub(super) fn look_up_epoch_ends(&mut self, lookup: LookupEpochEnds) {
+        let mut results = Vec::with_capacity(lookup.lookups.len());
+        for (id, current, wanted) in lookup.lookups {
+            results.push(self.leading(id).map_err(OffsetLookupError::from).and_then(|leader| {
+                leader.check_epoch(current)?;
+                Ok(leader.epoch_end(wanted))
+            }));
+        }
+        // Whoever asked may have gone.
+        let _ = lookup.reply.send(results);
+    }
+
+    pub(super) fn describe_producers(&mut self, describe: DescribeProducers) {
+        let views = |leader: &mut Leader| leader.log().producers().collect();
+        let results = describe.partitions.iter().map(|id| Ok(views(self.leading(*id)?))).collect();
+        // Whoever asked may have gone.
+        let _ = describe.reply.send(results);
+    }
+
+    pub(super) fn describe_logs(&self, describe: DescribeLogs) {
+        let descriptions = match describe.partitions {
+            Some(wanted) => wanted.iter().filter_map(|id| self.describe_log(*id)).collect(),
+            None => self.slots.keys().filter_map(|id| self.describe_log(*id)).collect(),
+        };
+        // Whoever asked may have gone.
+        let _ = describe.reply.send(descriptions);
+    }
+
+    fn describe_log(&self, id: TopicIdPartition) -> Option<LogDescription> {
+        let (directory, _) = self.log_directory_of(id)?;
+        let mut description = LogDescription {
+            partition: id,
+            directory,
+            size_bytes: 0,
+            log_start_offset: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            log_end_offset: Offset::ZERO,
+            offline: false,
+        };
+        match self.slots.get(&id)? {
+            Slot::Leading(leader) => {
+                description.size_bytes = leader.log().size_bytes();
+                description.log_start_offset = leader.log().log_start_offset();
+                description.high_watermark = leader.high_watermark();
+                description.log_end_offset = leader.log().log_end_offset();
+            }
+            Slot::Opening(_) => {}
+            Slot::Offline => description.offline = true,
+        }
+        Some(description)
+    }
+
+    pub(super) fn delete_records(&mut self, delete: DeleteRecords, effects: &mut Effects) {
+        let DeleteRecords { partitions, reply } = delete;
+        let number = self.next_serial();
+        let mut results = Vec::with_capacity(partitions.len());
+        let mut lines: BTreeMap<PathBuf, Vec<(TopicPartition, CheckpointLine)>> = BTreeMap::new();
+        for (id, offset) in partitions {
+            let result = self.leading(id).map_err(DeleteRecordsError::from);
+            let result = result.and_then(|leader| leader.delete_records(offset));
+            if result.is_ok() {
+                if let Some((directory, name, line)) = self.checkpoint_line(id) {
+                    lines.entry(directory).or_default().push((name, line));
+                }
+            }
+            results.push(result);
+        }
+        let work = DeleteWork { results, checkpoints_left: lines.len(), reply };
+        self.lookups.deletions.insert(number, work);
+        for (log_directory, lines) in lines {
+            let job = Job::Checkpoint { log_directory, lines };
+            self.order(Errand::DeleteRecords { work: number }, job, effects);
+        }
+        self.finish_deletion_if_complete(number);
+    }
+
+    /// A checkpoint that a DeleteRecords waits for is written, or not.
+    pub(super) fn records_deleted(&mut self, number: u64, result: &Result<(), IoError>) {
+        let Some(work) = self.lookups.deletions.get_mut(&number) else { return };
+        work.checkpoints_left -= 1;
+        if let Err(error) = result {
+            tracing::error!(%error, "a new log start offset cannot be made safe");
+            for result in work.results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(DeleteRecordsError::Storage);
+            }
+        }
+        self.finish_deletion_if_complete(number);
+    }
+
+    fn finish_deletion_if_complete(&mut self, number: u64) {
+        let complete =
+            self.lookups.deletions.get(&number).is_some_and(|work| work.checkpoints_left == 0);
+        if complete {
+            if let Some(work) = self.lookups.deletions.remove(&number) {
+                // Whoever asked may have gone.
+                let _ = work.reply.send(work.results);
+            }
+        }
+    }
+}
