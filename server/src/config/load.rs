@@ -3,8 +3,9 @@
 //!
 //! It reads the file and nothing else; printing the notes is `main`'s.
 
+mod complete;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::environment;
 use super::listeners::Listeners;
 use super::properties_file;
 use super::providers::{Provider, Providers};
+use super::report::{Fault, LoadError, Note, NoteKind};
 use super::settings::{Origin, Setting, Settings};
 use super::table::{self, RETIRED_BROKER_KEYS, RETIRED_PREFIXES};
 use super::view::ConfigView;
@@ -39,71 +41,6 @@ pub struct Loaded {
     pub view: ConfigView,
     /// What the operator should hear of, once.
     pub notes: Vec<Note>,
-}
-
-/// Something about a setting that is worth a line at start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Which sort, so that lines can be gathered.
-    pub kind: NoteKind,
-    /// The key.
-    pub key: String,
-    /// Where it was set.
-    pub origin: Origin,
-    /// The sentence, without key and place.
-    pub text: String,
-}
-
-/// `place: key: sentence`.
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.origin, self.key, self.text)
-    }
-}
-
-/// Sorts of [`Note`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NoteKind {
-    /// Nobody knows the key; it is ignored.
-    Unknown,
-    /// Older Kafkas knew the key.
-    Retired,
-    /// Kept and echoed without effect.
-    WithoutEffect,
-    /// Kept and echoed without effect until a part of Kafka exists here.
-    Pending,
-    /// Held below what was asked, because there are too few brokers.
-    Lowered,
-    /// Set twice in one file.
-    Repeated,
-    /// Anything else.
-    Advice,
-}
-
-/// One reason not to start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Where the value stands; `None` when it is the whole file.
-    pub origin: Option<Origin>,
-    /// The sentence: key, value, what is allowed.
-    pub text: String,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            Some(origin) => write!(f, "{origin}: {}", self.text),
-            None => f.write_str(&self.text),
-        }
-    }
-}
-
-/// All reasons not to start; one line each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct LoadError {
-    /// The reasons, in the order of keys; one at least.
-    pub faults: Vec<Fault>,
 }
 
 /// Reads and checks the configuration.
@@ -369,129 +306,6 @@ impl Load {
             None => "unknown, ignored".to_owned(),
         };
         self.note(NoteKind::Unknown, key, origin, text);
-    }
-
-    /// Fills in what old files say in other words, and what Kafka would insist on.
-    fn complete(&mut self, has_file: bool) {
-        let broker_id = self
-            .settings
-            .find("broker.id")
-            .filter(|id| id.text != "-1")
-            .cloned();
-        let node_id = self.settings.find("node.id").cloned();
-        match (node_id, broker_id) {
-            (Some(node), Some(broker)) if node.text != broker.text => {
-                let problem = format!(
-                    "broker.id is {}; allowed: the same value, or one of the two",
-                    broker.text
-                );
-                self.fault_of_value("node.id", &problem);
-            }
-            (None, Some(broker)) if broker.text.starts_with('-') => {
-                self.fault_of_value("broker.id", "allowed: 0 or more, or -1");
-            }
-            (None, Some(broker)) => {
-                self.settings.set("node.id", broker);
-            }
-            (Some(node), None) => {
-                self.settings.remove("broker.id");
-                self.settings.set("broker.id", node);
-            }
-            (Some(_), Some(_)) => {}
-            (None, None) => self.preset("node.id", "1"),
-        }
-        self.preset("process.roles", "broker,controller");
-        self.take_old_listener();
-        if !has_file {
-            self.preset("listeners", "PLAINTEXT://localhost:9092");
-        }
-        if self.settings.find("log.dir").is_none() {
-            if !has_file {
-                self.preset("log.dirs", "./data");
-            } else if self.settings.find("log.dirs").is_none() {
-                let advice = "not set: data goes to Kafka's default /tmp/kafka-logs, which many systems empty at start";
-                self.note(NoteKind::Advice, "log.dirs", &Origin::Preset, advice);
-            }
-        }
-    }
-
-    fn preset(&mut self, key: &str, text: &str) {
-        self.settings.set(
-            key,
-            Setting {
-                text: text.to_owned(),
-                origin: Origin::Preset,
-            },
-        );
-    }
-
-    /// `host.name` and `port` of files before Kafka 3.0; those of the environment are other programs'.
-    fn take_old_listener(&mut self) {
-        let in_file = |key: &str| {
-            let setting = self.settings.find(key)?;
-            matches!(setting.origin, Origin::File { .. } | Origin::Override)
-                .then(|| setting.clone())
-        };
-        let (host, port) = (in_file("host.name"), in_file("port"));
-        if self.settings.find("listeners").is_some() {
-            return;
-        }
-        let Some(origin) = port
-            .as_ref()
-            .or(host.as_ref())
-            .map(|setting| setting.origin.clone())
-        else {
-            return;
-        };
-        let host = host.map(|setting| setting.text).unwrap_or_default();
-        let port = port.map_or_else(|| "9092".to_owned(), |setting| setting.text);
-        let text = format!("PLAINTEXT://{host}:{port}");
-        self.settings.set("listeners", Setting { text, origin });
-    }
-
-    /// An empty list is a slip (a template without its value), and must not send data to some default place.
-    fn check_directories(&mut self) {
-        for key in ["log.dirs", "log.dir"] {
-            let text = self.settings.text(key);
-            if text.is_some_and(|text| text.split(',').all(|part| part.trim().is_empty())) {
-                self.fault_of_value(key, "allowed: one directory or more");
-            }
-        }
-    }
-
-    /// Clusters come later: a file of a cluster's member must not start a lonely broker under the member's number.
-    fn check_roles(&mut self) {
-        const ALONE: &str = "this node would belong to a cluster, and clusters come later; allowed: one controller, \
-                             this node";
-        for key in [
-            "controller.quorum.voters",
-            "controller.quorum.bootstrap.servers",
-        ] {
-            let text = self.settings.text(key).unwrap_or_default();
-            if text
-                .split(',')
-                .filter(|voter| !voter.trim().is_empty())
-                .count()
-                > 1
-            {
-                self.fault_of_value(key, ALONE);
-            }
-        }
-        let voter = self
-            .settings
-            .text("controller.quorum.voters")
-            .unwrap_or_default();
-        let voter = voter.split_once('@').map(|(id, _)| id.trim().to_owned());
-        if voter.is_some_and(|id| Some(id.as_str()) != self.settings.text("node.id")) {
-            self.fault_of_value("controller.quorum.voters", ALONE);
-        }
-        let roles = self.settings.find("process.roles").cloned();
-        if let Some(Setting { text, origin }) = roles
-            && !(text.contains("broker") && text.contains("controller"))
-        {
-            let advice = "this process is always broker and controller";
-            self.note(NoteKind::Advice, "process.roles", &origin, advice);
-        }
     }
 
     fn note_lowered(&mut self) {

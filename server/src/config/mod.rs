@@ -5,11 +5,13 @@
 
 mod broker;
 mod document;
+mod entry;
 mod environment;
 mod listeners;
 mod load;
 mod properties_file;
 mod providers;
+mod report;
 mod settings;
 pub mod table;
 mod view;
@@ -19,7 +21,9 @@ pub use broker::{
     OffsetConfig, SocketConfig, StorageConfig, TransactionConfig,
 };
 pub use document::configuration_document;
+pub use entry::{Entry, Source, Synonym};
 pub use listeners::{Endpoint, Listener, ListenerError, Listeners, SecurityProtocol};
-pub use load::{Fault, LoadError, Loaded, Note, NoteKind, Sources, load};
+pub use load::{Loaded, Sources, load};
+pub use report::{Fault, LoadError, Note, NoteKind};
 pub use settings::{Origin, Setting, Settings};
-pub use view::{BrokerResource, ConfigView, Entry, Source, Synonym};
+pub use view::{BrokerResource, ConfigView};

@@ -200,6 +200,7 @@ fn settings_of_parts_that_do_not_exist_yet_are_kept_and_said() {
         keys(&loaded, NoteKind::Pending),
         ["ssl.keystore.location", "ssl.keystore.password"]
     );
+    assert!(!format!("{loaded:?}").contains("geheim"));
     assert!(
         loaded
             .notes
