@@ -1,2 +1,5 @@
-//! Placeholder.
+//! The Millrace broker: listeners, the Kafka wire protocol, configuration.
+
 #![forbid(unsafe_code)]
+
+pub mod config;

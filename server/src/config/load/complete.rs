@@ -1,0 +1,130 @@
+//! What a file leaves out, says in old words, or says of a cluster: filled in, understood, refused.
+//!
+//! It looks at keys together; single values were checked before.
+
+use super::{Load, NoteKind, Origin, Setting};
+
+impl Load {
+    /// Fills in what old files say in other words, and what Kafka would insist on.
+    pub(super) fn complete(&mut self, has_file: bool) {
+        let broker_id = self
+            .settings
+            .find("broker.id")
+            .filter(|id| id.text != "-1")
+            .cloned();
+        let node_id = self.settings.find("node.id").cloned();
+        match (node_id, broker_id) {
+            (Some(node), Some(broker)) if node.text != broker.text => {
+                let problem = format!(
+                    "broker.id is {}; allowed: the same value, or one of the two",
+                    broker.text
+                );
+                self.fault_of_value("node.id", &problem);
+            }
+            (None, Some(broker)) if broker.text.starts_with('-') => {
+                self.fault_of_value("broker.id", "allowed: 0 or more, or -1");
+            }
+            (None, Some(broker)) => {
+                self.settings.set("node.id", broker);
+            }
+            (Some(node), None) => {
+                self.settings.remove("broker.id");
+                self.settings.set("broker.id", node);
+            }
+            (Some(_), Some(_)) => {}
+            (None, None) => self.preset("node.id", "1"),
+        }
+        self.preset("process.roles", "broker,controller");
+        self.take_old_listener();
+        if !has_file {
+            self.preset("listeners", "PLAINTEXT://localhost:9092");
+        }
+        if self.settings.find("log.dir").is_none() {
+            if !has_file {
+                self.preset("log.dirs", "./data");
+            } else if self.settings.find("log.dirs").is_none() {
+                let advice = "not set: data goes to Kafka's default /tmp/kafka-logs, which many systems empty at start";
+                self.note(NoteKind::Advice, "log.dirs", &Origin::Preset, advice);
+            }
+        }
+    }
+
+    fn preset(&mut self, key: &str, text: &str) {
+        self.settings.set(
+            key,
+            Setting {
+                text: text.to_owned(),
+                origin: Origin::Preset,
+            },
+        );
+    }
+
+    /// `host.name` and `port` of files before Kafka 3.0; those of the environment are other programs'.
+    fn take_old_listener(&mut self) {
+        let in_file = |key: &str| {
+            let setting = self.settings.find(key)?;
+            matches!(setting.origin, Origin::File { .. } | Origin::Override)
+                .then(|| setting.clone())
+        };
+        let (host, port) = (in_file("host.name"), in_file("port"));
+        if self.settings.find("listeners").is_some() {
+            return;
+        }
+        let Some(origin) = port
+            .as_ref()
+            .or(host.as_ref())
+            .map(|setting| setting.origin.clone())
+        else {
+            return;
+        };
+        let host = host.map(|setting| setting.text).unwrap_or_default();
+        let port = port.map_or_else(|| "9092".to_owned(), |setting| setting.text);
+        let text = format!("PLAINTEXT://{host}:{port}");
+        self.settings.set("listeners", Setting { text, origin });
+    }
+
+    /// An empty list is a slip (a template without its value), and must not send data to some default place.
+    pub(super) fn check_directories(&mut self) {
+        for key in ["log.dirs", "log.dir"] {
+            let text = self.settings.text(key);
+            if text.is_some_and(|text| text.split(',').all(|part| part.trim().is_empty())) {
+                self.fault_of_value(key, "allowed: one directory or more");
+            }
+        }
+    }
+
+    /// Clusters come later: a file of a cluster's member must not start a lonely broker under the member's number.
+    pub(super) fn check_roles(&mut self) {
+        const ALONE: &str = "this node would belong to a cluster, and clusters come later; allowed: one controller, \
+                             this node";
+        for key in [
+            "controller.quorum.voters",
+            "controller.quorum.bootstrap.servers",
+        ] {
+            let text = self.settings.text(key).unwrap_or_default();
+            if text
+                .split(',')
+                .filter(|voter| !voter.trim().is_empty())
+                .count()
+                > 1
+            {
+                self.fault_of_value(key, ALONE);
+            }
+        }
+        let voter = self
+            .settings
+            .text("controller.quorum.voters")
+            .unwrap_or_default();
+        let voter = voter.split_once('@').map(|(id, _)| id.trim().to_owned());
+        if voter.is_some_and(|id| Some(id.as_str()) != self.settings.text("node.id")) {
+            self.fault_of_value("controller.quorum.voters", ALONE);
+        }
+        let roles = self.settings.find("process.roles").cloned();
+        if let Some(Setting { text, origin }) = roles
+            && !(text.contains("broker") && text.contains("controller"))
+        {
+            let advice = "this process is always broker and controller";
+            self.note(NoteKind::Advice, "process.roles", &origin, advice);
+        }
+    }
+}
