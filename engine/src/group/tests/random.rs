@@ -340,6 +340,17 @@ impl World {
                     "a stable group is recorded"
                 );
             }
+            let syncing = group.members.values().any(|member| member.sync.is_some());
+            assert!(
+                !syncing || group.state == GroupState::CompletingRebalance,
+                "a sync waits in {}",
+                group.state
+            );
+            assert!(
+                group.joining == 0 || group.state == GroupState::PreparingRebalance,
+                "a join waits in {}",
+                group.state
+            );
             if group.state == GroupState::Empty {
                 assert!(group.members.is_empty());
             }
