@@ -84,10 +84,10 @@ impl Shard {
     /// Asks a coordinator.
     pub(super) fn group(&mut self, request: GroupRequest, now: Now, effects: &mut Effects) {
         let GroupRequest { partition: id, command, reply } = request;
+        let number = self.next_serial();
         let refusal = match self.coordinators.hosted.get_mut(&id) {
             Some(Hosted::Serving(serving)) => {
-                let ticket = ReplyTicket(self.serial);
-                self.serial += 1;
+                let ticket = ReplyTicket(number);
                 serving.replies.insert(ticket, reply);
                 let effects_of = serving.runtime.submit(ticket, command, now);
                 self.take_coordinator_effects(id, effects_of, now, effects);
@@ -132,7 +132,6 @@ impl Shard {
         id: TopicIdPartition,
         sequence: AppendSequence,
         committed: bool,
-        now: Now,
         effects: &mut Effects,
     ) {
         let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
@@ -142,7 +141,6 @@ impl Shard {
             self.set_coordinator_timer(id);
         } else {
             // What it decided since is not in the log: its state is dropped and read again.
-            let _ = now;
             self.unload_coordinator(id);
             self.load_coordinator(id, effects);
         }
@@ -181,7 +179,7 @@ impl Shard {
                 Err(unavailable) => told.push((waiter, Err(unavailable.into()))),
             }
         }
-        self.tell(id, told, now, effects);
+        self.tell(id, told, effects);
         self.touched.insert(id);
         self.set_coordinator_timer(id);
     }

@@ -158,7 +158,7 @@ impl Shard {
                     leader.append(records, zstd_allowed, acks, waiter, now, &mut told);
                 }
                 self.slots.insert(id, Slot::Leading(leader));
-                self.tell(id, told, now, effects);
+                self.tell(id, told, effects);
                 self.drive(id, now, effects);
                 self.load_coordinator(id, effects);
             }
@@ -168,7 +168,7 @@ impl Shard {
                 let lost = opening.appends.into_iter().map(|append| append.waiter);
                 let refused = || Err(AppendError::from(Unavailable::Offline(id)));
                 let told = lost.map(|waiter| (waiter, refused())).collect();
-                self.tell(id, told, now, effects);
+                self.tell(id, told, effects);
             }
         }
         self.wake_readers(id, now, effects);
@@ -298,7 +298,7 @@ impl Shard {
         let mut told = Told::new();
         let outcome = change(leader, &mut told);
         let moved = leader.high_watermark() > before;
-        self.tell(id, told, now, effects);
+        self.tell(id, told, effects);
         if let Err(fault) = outcome {
             self.take_offline(id, &fault, now, effects);
             return;
@@ -321,7 +321,7 @@ impl Shard {
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
         let mut told = Told::new();
         drop(leader.into_log(&mut told));
-        self.tell(id, told, now, effects);
+        self.tell(id, told, effects);
         self.unload_coordinator(id);
         self.wake_readers(id, now, effects);
     }
@@ -357,7 +357,7 @@ impl Shard {
         for (_, result) in &mut told {
             *result = Err(Unavailable::Unknown(id).into());
         }
-        self.tell(id, told, now, effects);
+        self.tell(id, told, effects);
         self.unload_coordinator(id);
         self.wake_readers(id, now, effects);
         if let Some(directory) = self.directory_of(partition) {

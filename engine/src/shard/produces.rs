@@ -48,7 +48,7 @@ impl Shard {
             let mut told = Told::new();
             let id = entry.partition;
             self.append(id, entry.records, entry.zstd_allowed, acks, waiter, now, &mut told);
-            self.tell(id, told, now, effects);
+            self.tell(id, told, effects);
             self.touched.insert(id);
         }
         if count == 0 {
@@ -63,18 +63,12 @@ impl Shard {
     }
 
     /// Passes on what became of batches of partition `id`.
-    pub(super) fn tell(
-        &mut self,
-        id: TopicIdPartition,
-        told: Told,
-        now: Now,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn tell(&mut self, id: TopicIdPartition, told: Told, effects: &mut Effects) {
         for (waiter, result) in told {
             match waiter {
                 Waiter::Produce { work, index } => self.tell_produce(work, index, result),
                 Waiter::Coordinator { sequence } => {
-                    self.coordinator_told(id, AppendSequence(sequence), result.is_ok(), now, effects);
+                    self.coordinator_told(id, AppendSequence(sequence), result.is_ok(), effects);
                 }
             }
         }

@@ -1,24 +1,27 @@
 //! One core's state and what changes it: `step(now, input)` takes one thing that happened and leaves in [`Effects`]
 //! what has to be done about it. No I/O, no clock, no waiting: the loop around it does those, or a simulation.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::command::Command;
 use super::coordinators::Coordinators;
 use super::fetches::Fetches;
 use super::hosting::Slot;
+use super::jobs::Errand;
+use super::lookups::Lookups;
 use super::produces::Produces;
-use super::router::ShardIndex;
+use super::router::{ShardIndex, shard_of};
 use super::timers::Timers;
-use crate::config::{TopicConfig, TopicDefaults};
+use crate::config::{Overrides, TopicDefaults};
 use crate::group::GroupConfig;
-use crate::io::{Action, Completion, File, Outcome, Ticket};
+use crate::io::{Action, Completion, Ticket};
 use crate::log::{Doomed, Lookup};
-use crate::maintenance::{Done, Job, JobId};
-use crate::metadata::{MetadataImage, Topic};
-use crate::partition::{Leader, Told, Unavailable, Work};
+use crate::maintenance::{CheckpointLine, Done, Job, JobId};
+use crate::metadata::MetadataImage;
 use crate::types::{BrokerId, DirectoryId, Monotonic, Now, TopicIdPartition};
 
 /// Something that happened.
@@ -58,6 +61,19 @@ pub struct LogDirectory {
     pub clean: bool,
 }
 
+/// Makes the defaults of topics out of what was changed at run time for the whole cluster and for this broker. The table
+/// of broker properties is the server's, so the engine is given this.
+#[derive(Clone)]
+pub struct TopicDefaultsSource(
+    pub Arc<dyn Fn(&Overrides, &Overrides) -> Arc<TopicDefaults> + Send + Sync>,
+);
+
+impl fmt::Debug for TopicDefaultsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TopicDefaultsSource")
+    }
+}
+
 /// What does not change while a shard lives.
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
@@ -69,16 +85,16 @@ pub struct ShardSettings {
     pub shards: usize,
     /// `log.dirs`, in the configured order.
     pub log_directories: Vec<LogDirectory>,
-    /// The broker's twins of the topic settings.
-    pub topic_defaults: Arc<TopicDefaults>,
+    /// Where the defaults of topics come from.
+    pub topic_defaults: TopicDefaultsSource,
     /// The group coordinators' settings.
     pub groups: GroupConfig,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
     /// `log.retention.check.interval.ms`.
-    pub retention_check_interval: std::time::Duration,
+    pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
-    pub checkpoint_interval: std::time::Duration,
+    pub checkpoint_interval: Duration,
 }
 
 /// What a ring action was for.
@@ -121,18 +137,176 @@ pub(super) enum Timer {
 pub struct Shard {
     pub(super) settings: ShardSettings,
     pub(super) image: Arc<MetadataImage>,
+    pub(super) topic_defaults: Arc<TopicDefaults>,
     pub(super) slots: BTreeMap<TopicIdPartition, Slot>,
     pub(super) produces: Produces,
     pub(super) fetches: Fetches,
+    pub(super) lookups: Lookups,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
-    pub(super) jobs: BTreeMap<JobId, super::jobs::Errand>,
+    pub(super) jobs: BTreeMap<JobId, Errand>,
     /// Jobs that wait until fewer are out.
     pub(super) jobs_waiting: VecDeque<(JobId, Job)>,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
-    /// Partitions whose flush timer is set.
-    pub(super) serial: u64,
+    /// Partitions that may have work for the disk since the last [`Shard::flush`].
+    pub(super) touched: BTreeSet<TopicIdPartition>,
+    /// What the checkpoints say, as far as this shard has told them.
+    pub(super) checkpointed: BTreeMap<TopicIdPartition, CheckpointLine>,
     pub(super) stopping: bool,
+    pub(super) closed_in_order: bool,
+    /// The last number given to a job, an action or a request.
+    serial: u64,
+}
+
+impl Shard {
+    /// A shard that owns nothing yet; the first image brings its partitions.
+    #[must_use]
+    pub fn new(settings: ShardSettings, cluster_id: &str, now: Now) -> Self {
+        let image = Arc::new(MetadataImage::empty(cluster_id));
+        let mut timers = Timers::new();
+        timers.set(now.monotonic.after(settings.retention_check_interval), Timer::Retention);
+        timers.set(now.monotonic.after(settings.checkpoint_interval), Timer::Checkpoint);
+        let none = Overrides::new();
+        Self {
+            topic_defaults: (settings.topic_defaults.0)(&none, &none),
+            settings,
+            image,
+            slots: BTreeMap::new(),
+            produces: Produces::default(),
+            fetches: Fetches::default(),
+            lookups: Lookups::default(),
+            coordinators: Coordinators::default(),
+            timers,
+            pending: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            jobs_waiting: VecDeque::new(),
+            deferred: Vec::new(),
+            touched: BTreeSet::new(),
+            checkpointed: BTreeMap::new(),
+            stopping: false,
+            closed_in_order: true,
+            serial: 0,
+        }
+    }
+
+    /// Takes in one thing that happened. Appends are gathered: they reach the disk with the next [`Shard::flush`].
+    pub fn step(&mut self, now: Now, input: Input, effects: &mut Effects) {
+        match input {
+            Input::Image(image) => self.adopt(image, now, effects),
+            Input::Command(command) => self.command(command, now, effects),
+            Input::Completed(completion) => self.completed(completion, now, effects),
+            Input::Done(id, done) => self.done(id, done, now, effects),
+            Input::Tick => {}
+            Input::Stop => self.stop(now, effects),
+        }
+        self.fire_timers(now, effects);
+    }
+
+    /// Hands out the disk work that the inputs since the last call have gathered: all batches of a partition become
+    /// one write. Call it when no input is left to take in.
+    pub fn flush(&mut self, now: Now, effects: &mut Effects) {
+        for id in std::mem::take(&mut self.touched) {
+            self.drive(id, now, effects);
+        }
+        if self.stopping {
+            self.close_quiet_logs(effects);
+        }
+    }
+
+    /// When the next [`Input::Tick`] is needed, if nothing else happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.timers.next()
+    }
+
+    fn fire_timers(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(timer) = self.timers.pop_due(now.monotonic) {
+            match timer {
+                Timer::Fetch(number) => self.fetch_timed_out(number, now, effects),
+                Timer::Produce(number) => self.produce_timed_out(number),
+                Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
+                Timer::Flush(id) => {
+                    self.touched.insert(id);
+                }
+                Timer::Unlink(doomed) => {
+                    self.order(Errand::Unlink, Job::Unlink(doomed), effects);
+                }
+                Timer::Retention => self.retain(now, effects),
+                Timer::Checkpoint => self.checkpoint(now, effects),
+            }
+        }
+    }
+
+    /// Deals with a client's request.
+    pub(super) fn command(&mut self, command: Command, now: Now, effects: &mut Effects) {
+        if self.waits_for_opening(&command) {
+            self.deferred.push(command);
+            return;
+        }
+        match command {
+            Command::Produce(produce) => self.produce(produce, now, effects),
+            Command::Fetch(fetch) => self.fetch(fetch, now, effects),
+            Command::WakeFetch(id) => self.hurry_fetch(id, now, effects),
+            Command::LookupOffsets(lookup) => self.look_up_offsets(lookup, effects),
+            Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
+            Command::DeleteRecords(delete) => self.delete_records(delete, effects),
+            Command::DescribeLogs(describe) => self.describe_logs(describe),
+            Command::DescribeProducers(describe) => self.describe_producers(describe),
+            Command::Group(request) => self.group(request, now, effects),
+        }
+    }
+
+    /// Questions about a log wait until it is open. Appends and fetches have their own ways of waiting, and groups are
+    /// told to come back.
+    fn waits_for_opening(&self, command: &Command) -> bool {
+        match command {
+            Command::LookupOffsets(lookup) => {
+                lookup.lookups.iter().any(|entry| self.is_opening(entry.partition))
+            }
+            Command::LookupEpochEnds(lookup) => {
+                lookup.lookups.iter().any(|(id, ..)| self.is_opening(*id))
+            }
+            Command::DeleteRecords(delete) => {
+                delete.partitions.iter().any(|(id, _)| self.is_opening(*id))
+            }
+            Command::DescribeProducers(describe) => {
+                describe.partitions.iter().any(|id| self.is_opening(*id))
+            }
+            Command::Produce(_)
+            | Command::Fetch(_)
+            | Command::WakeFetch(_)
+            | Command::DescribeLogs(_)
+            | Command::Group(_) => false,
+        }
+    }
+
+    /// Whether this shard owns `id`.
+    pub(super) fn owns(&self, id: TopicIdPartition) -> bool {
+        shard_of(id, self.settings.shards) == self.settings.shard
+    }
+
+    /// Follows changes of the broker's own settings; true when the defaults of topics are others than before.
+    pub(super) fn refresh_defaults(&mut self) -> bool {
+        let cluster = self.image.cluster_overrides();
+        let broker = self.image.broker_overrides(self.settings.broker);
+        let defaults = (self.settings.topic_defaults.0)(cluster, broker);
+        let changed = *defaults != *self.topic_defaults;
+        self.topic_defaults = defaults;
+        changed
+    }
+
+    /// Whether a lookup in the log of `id` is in flight.
+    pub(super) fn has_scan_of(&self, id: TopicIdPartition) -> bool {
+        self.pending
+            .values()
+            .any(|pending| matches!(pending, Pending::Scan { partition, .. } if *partition == id))
+    }
+
+    /// A number no job, action or request of this shard has had.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
 }
