@@ -12,4 +12,5 @@
     )
 )]
 
+pub mod io;
 pub mod types;

@@ -1,0 +1,247 @@
+//! One open file and its blocking operations, on the machine's disk or on the simulated one.
+//!
+//! Reads and writes name their position, so clones on several threads do not disturb each other. What the bytes mean
+//! and when they have to be durable is the caller's business.
+
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::uio::pwritev;
+
+use super::error::IoError;
+
+/// An open file. The descriptor lives until the last clone is gone, so an unlinked file stays readable; two clones
+/// are equal, two openings of one path are not. Every operation blocks its thread.
+#[derive(Clone)]
+pub struct File {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    body: Body,
+    #[expect(dead_code, reason = "read by the ring, which follows")]
+    /// Cleared by the first refusal: ext4 answers EOPNOTSUPP to every buffered write that must not wait.
+    takes_nowait_writes: AtomicBool,
+}
+
+enum Body {
+    Real(fs::File),
+}
+
+impl File {
+    pub(super) fn real(path: &Path, file: fs::File) -> Self {
+        Self::with_body(path, Body::Real(file))
+    }
+
+    fn with_body(path: &Path, body: Body) -> Self {
+        let takes_nowait_writes = AtomicBool::new(true);
+        Self {
+            inner: Arc::new(Inner {
+                path: path.to_path_buf(),
+                body,
+                takes_nowait_writes,
+            }),
+        }
+    }
+
+    /// The path the file was opened by; a later rename does not change it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Length in bytes now.
+    pub fn length(&self) -> Result<u64, IoError> {
+        match &self.inner.body {
+            Body::Real(file) => file
+                .metadata()
+                .map(|metadata| metadata.len())
+                .map_err(self.failed("stat")),
+        }
+    }
+
+    /// Reads at `position` into `buffer` and says how many bytes arrived: fewer at the end of the file or when
+    /// the kernel pleases, 0 only at the end (or for an empty buffer).
+    pub fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, IoError> {
+        match &self.inner.body {
+            Body::Real(file) => {
+                retried(|| file.read_at(buffer, position)).map_err(self.failed("read"))
+            }
+        }
+    }
+
+    /// Fills `buffer` from `position` on, or as far as the file goes; says how many bytes that were.
+    pub fn read_full_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, IoError> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.read_at(position.saturating_add(filled as u64), rest)? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Fills `buffer` from `position` on; a file that ends earlier is an error of kind `UnexpectedEof`.
+    pub fn read_exact_at(&self, position: u64, buffer: &mut [u8]) -> Result<(), IoError> {
+        let filled = self.read_full_at(position, buffer)?;
+        if filled < buffer.len() {
+            return Err(IoError::new(
+                "read",
+                self.path(),
+                io::ErrorKind::UnexpectedEof,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at `position`, into the page cache. After an error any part of it may have been written.
+    pub fn write_all_at(&self, position: u64, bytes: &[u8]) -> Result<(), IoError> {
+        match &self.inner.body {
+            Body::Real(file) => file
+                .write_all_at(bytes, position)
+                .map_err(self.failed("write")),
+        }
+    }
+
+    /// Writes all `buffers` one after the other from `position` on; says how many bytes that were. After an error any
+    /// part may have been written.
+    pub fn write_buffers_at(&self, position: u64, buffers: &[Bytes]) -> Result<u64, IoError> {
+        match &self.inner.body {
+            Body::Real(file) => {
+                write_vectored(file, position, buffers).map_err(self.failed("write"))
+            }
+        }
+    }
+
+    /// Makes the bytes, and the length they need, durable (fdatasync). After an error the page cache proves nothing:
+    /// the kernel may have dropped the very bytes it failed to write, and the next call may succeed without them.
+    pub fn sync_data(&self) -> Result<(), IoError> {
+        match &self.inner.body {
+            Body::Real(file) => retried(|| file.sync_data()).map_err(self.failed("fdatasync")),
+        }
+    }
+
+    /// Makes bytes and all metadata durable (fsync). The file's name is durable only with its directory:
+    /// [`Disk::sync_dir`](super::Disk::sync_dir).
+    pub fn sync_all(&self) -> Result<(), IoError> {
+        match &self.inner.body {
+            Body::Real(file) => retried(|| file.sync_all()).map_err(self.failed("fsync")),
+        }
+    }
+
+    /// Cuts the file to `length` bytes, or extends it with zeros.
+    pub fn truncate(&self, length: u64) -> Result<(), IoError> {
+        match &self.inner.body {
+            Body::Real(file) => retried(|| file.set_len(length)).map_err(self.failed("truncate")),
+        }
+    }
+
+    /// Reserves blocks for `length` bytes at `position` without changing the file's length. A file system that cannot
+    /// is no error: the reservation only saves time later.
+    pub fn preallocate(&self, position: u64, length: u64) -> Result<(), IoError> {
+        if length == 0 {
+            return Ok(());
+        }
+        match &self.inner.body {
+            Body::Real(file) => reserve(file, position, length).map_err(self.failed("fallocate")),
+        }
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> IoError + '_ {
+        move |source| IoError::new(operation, self.path(), source)
+    }
+}
+
+impl PartialEq for File {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl Eq for File {}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("File").field(&self.inner.path).finish()
+    }
+}
+
+/// The most buffers one vectored call takes on Linux (UIO_MAXIOV).
+pub(super) const BUFFERS_PER_CALL_MAX: usize = 1024;
+
+/// The part of `buffers` that lies behind their first `done` bytes, as far as one call takes it. Empty buffers are
+/// left out.
+pub(super) fn slices_after(buffers: &[Bytes], done: u64) -> Vec<IoSlice<'_>> {
+    let mut skip = usize::try_from(done).unwrap_or(usize::MAX);
+    let mut slices = Vec::with_capacity(buffers.len().min(BUFFERS_PER_CALL_MAX));
+    for buffer in buffers {
+        if slices.len() == BUFFERS_PER_CALL_MAX {
+            break;
+        }
+        match buffer.get(skip..) {
+            Some(rest) => {
+                skip = 0;
+                if !rest.is_empty() {
+                    slices.push(IoSlice::new(rest));
+                }
+            }
+            None => skip -= buffer.len(),
+        }
+    }
+    slices
+}
+
+/// Sum of the lengths.
+pub(super) fn bytes_in(buffers: &[Bytes]) -> u64 {
+    buffers.iter().map(|buffer| buffer.len() as u64).sum()
+}
+
+fn write_vectored(file: &fs::File, position: u64, buffers: &[Bytes]) -> io::Result<u64> {
+    let length = bytes_in(buffers);
+    let mut done = 0;
+    while done < length {
+        let offset = signed(position.saturating_add(done))?;
+        match pwritev(file, &slices_after(buffers, done), offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => done += count as u64,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(done)
+}
+
+fn reserve(file: &fs::File, position: u64, length: u64) -> io::Result<()> {
+    let (position, length) = (signed(position)?, signed(length)?);
+    loop {
+        return match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, position, length) {
+            Err(Errno::EINTR) => continue,
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}
+
+/// A position as the kernel wants it; past 2^63 there is no file.
+pub(super) fn signed(position: u64) -> io::Result<i64> {
+    i64::try_from(position).map_err(|_| io::Error::from(Errno::EOVERFLOW))
+}
+
+/// Asks again for as long as a signal interrupts.
+fn retried<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match operation() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
