@@ -13,4 +13,5 @@
 )]
 
 pub mod io;
+pub mod record;
 pub mod types;

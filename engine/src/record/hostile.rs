@@ -1,0 +1,111 @@
+//! The room's door for fuzzing: any bytes through everything that reads bytes.
+//!
+//! It also mends the length and the checksum, which no fuzzer guesses, so that what lies behind them is reached.
+
+use bytes::Bytes;
+
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, Batches, TimestampType, check_crc};
+use super::compress::Compression;
+use super::control::ControlRecord;
+use super::record::{first_at_or_after, record_of_max_timestamp, records};
+use super::validate::{Rules, prepare};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+/// Small enough that a bomb shows.
+const LIMIT: usize = 1024 * 1024;
+
+/// Reads `data` as what a client sent and as what a disk holds, under several rules. Never panics, and stores
+/// nothing that would not be read again.
+///
+/// # Panics
+/// When a batch that was accepted does not keep what acceptance promises: that is the finding.
+pub fn decode_hostile(data: &[u8]) {
+    let sent = Bytes::copy_from_slice(data);
+    read_stored(&sent);
+    accept(&sent);
+    if let Some(mended) = mend(data) {
+        read_stored(&mended);
+        accept(&mended);
+    }
+}
+
+/// The same bytes as one batch with the right magic, length and checksum, if they are enough for a header.
+fn mend(data: &[u8]) -> Option<Bytes> {
+    use zerocopy::FromBytes;
+    let (mut header, body) = BatchHeader::read_from_prefix(data).ok()?;
+    header.magic = super::batch::MAGIC;
+    header.seal(body);
+    Some([header.bytes(), body].concat().into())
+}
+
+fn read_stored(bytes: &Bytes) {
+    for batch in Batches::new(bytes.clone()).flatten() {
+        let _ = check_crc(&batch.bytes);
+        for record in records(&batch.bytes, LIMIT).into_iter().flatten().flatten() {
+            let _ = ControlRecord::decode(&record);
+        }
+        let _ = first_at_or_after(&batch.bytes, Timestamp(1), Offset::ZERO, LIMIT);
+        let _ = record_of_max_timestamp(&batch.bytes, Offset::ZERO, LIMIT);
+    }
+}
+
+fn accept(bytes: &Bytes) {
+    let plain = Rules {
+        timestamp_after_max_ms: i64::MAX,
+        body_bytes_max: LIMIT,
+        ..Rules::default()
+    };
+    let compacted = Rules {
+        compacted: true,
+        timestamp_before_max_ms: 1,
+        zstd_allowed: false,
+        ..plain.clone()
+    };
+    let stamped = Rules {
+        timestamp_type: TimestampType::LogAppendTime,
+        ..plain.clone()
+    };
+    let repacked = [
+        Compression::None,
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+    let repacked = repacked.map(|compression| Rules {
+        compression_target: Some(compression.into()),
+        ..plain.clone()
+    });
+    for rules in [plain, compacted, stamped].iter().chain(&repacked) {
+        accept_under(bytes, rules);
+    }
+}
+
+fn accept_under(bytes: &Bytes, rules: &Rules) {
+    let Ok(prepared) = prepare(bytes.clone(), rules, Timestamp(1_000)) else {
+        return;
+    };
+    let (header, payload) = prepared.stamp(Offset(5), LeaderEpoch(3));
+    let stored = Bytes::from([header, payload].concat());
+    assert!(
+        stored.len() >= BATCH_HEADER_LENGTH,
+        "a stored batch has a header"
+    );
+    assert_eq!(
+        check_crc(&stored),
+        Ok(()),
+        "a stored batch has its checksum"
+    );
+    // A compressed body that no rule had opened may still be nonsense.
+    let sent = BatchHeader::parse(bytes).and_then(|header| header.attributes().compression());
+    let target = rules
+        .compression_target
+        .map(|target| Ok(target.compression));
+    let repacked = target.is_some_and(|target| target != sent);
+    if sent != Ok(Compression::None) && !rules.compacted && !repacked {
+        return;
+    }
+    let count = records(&stored, LIMIT).map(|records| records.filter(Result::is_ok).count());
+    let expected = usize::try_from(prepared.record_count()).unwrap_or_default();
+    assert_eq!(count, Ok(expected), "an opened batch reads back whole");
+}

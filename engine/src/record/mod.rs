@@ -1,0 +1,38 @@
+//! The record batch, version 2: what clients send, what the disk holds, and what clients read back, byte for byte.
+//!
+//! This room reads hostile bytes, checks them once, and builds batches of our own. It knows no file, no clock, no
+//! topic and no error code: rules and limits come in as arguments, refusals leave as [`RecordError`].
+
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod batch;
+mod builder;
+mod compress;
+pub mod control;
+mod cursor;
+mod error;
+mod hostile;
+#[expect(
+    clippy::module_inception,
+    reason = "a record is what the file holds, and the room is named after it"
+)]
+mod record;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+pub use batch::{
+    Attributes, BATCH_HEADER_LENGTH, BATCH_OVERHEAD_LENGTH, Batch, BatchHeader, Batches,
+    TimestampType, check_crc,
+};
+pub use builder::BatchBuilder;
+pub use compress::{Compression, CompressionTarget};
+pub use error::{
+    Corruption, InvalidBatch, Malformed, RecordError, RecordProblem, Refused, RefusedRecord,
+};
+pub use hostile::decode_hostile;
+pub use record::{
+    Record, RecordHeader, Records, first_at_or_after, record_of_max_timestamp, records,
+};
+pub use validate::{BODY_BYTES_MAX_DEFAULT, PreparedBatch, Rules, prepare};

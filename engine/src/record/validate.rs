@@ -1,0 +1,452 @@
+//! The one check of what a client sends, and the batch that comes out of it ready to be placed.
+//!
+//! Header and checksum always; records of an uncompressed body always; a compressed body only when a rule of the
+//! topic needs it. Sequences of producers and leader epochs are checked by those who keep them.
+
+use bytes::Bytes;
+
+use super::batch::{
+    BATCH_HEADER_LENGTH, BATCH_OVERHEAD_LENGTH, BatchHeader, TimestampType, body_of, check_body_crc,
+};
+use super::builder::pack;
+use super::compress::{Compression, CompressionTarget, decompress};
+use super::cursor::Cursor;
+use super::error::{Corruption, InvalidBatch, RecordError, RecordProblem, Refused};
+use super::record::{Parts, refuse, timestamp_of};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+/// What a topic, and the request that brings a batch, ask of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Longest batch, header included (`max.message.bytes`, inclusive). Holds for what is sent and, after
+    /// recompression, for what is stored.
+    pub message_bytes_max: usize,
+    /// Whether every record needs a key (`cleanup.policy` has `compact`).
+    pub compacted: bool,
+    /// Who sets timestamps (`message.timestamp.type`).
+    pub timestamp_type: TimestampType,
+    /// How far a CreateTime may lie in the past (`message.timestamp.before.max.ms`); `i64::MAX` is no bound. A bound
+    /// costs the opening of compressed batches.
+    pub timestamp_before_max_ms: i64,
+    /// How far a CreateTime may lie in the future (`message.timestamp.after.max.ms`). A compressed batch that need
+    /// not be opened is taken by its header's max timestamp.
+    pub timestamp_after_max_ms: i64,
+    /// The codec that batches are stored in (`compression.type`), `None` for the producer's. Batches in this codec
+    /// stay as they are, whatever their level.
+    pub compression_target: Option<CompressionTarget>,
+    /// Whether the request is new enough for zstd (Produce 7, KIP-110).
+    pub zstd_allowed: bool,
+    /// Most bytes that a compressed batch may unfold to, if it must be opened (inclusive).
+    pub body_bytes_max: usize,
+}
+
+/// A bound on unfolded batches that only bombs reach: a batch of the default largest size that shrank to 1/128.
+pub const BODY_BYTES_MAX_DEFAULT: usize = 128 * 1024 * 1024;
+
+impl Default for Rules {
+    /// The rules of a topic with Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 1_048_588,
+            compacted: false,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
+            compression_target: None,
+            zstd_allowed: true,
+            body_bytes_max: BODY_BYTES_MAX_DEFAULT,
+        }
+    }
+}
+
+/// Checks the records a client sent for one partition: exactly one whole batch that keeps `rules`, received at
+/// `now`. What is stored differs from what was sent only where Kafka does the same: LogAppendTime, a max timestamp
+/// that is not that of the records, `compression.type`.
+///
+/// # Errors
+/// The first rule that is broken, in this order: one batch, its length, its checksum, its header, its records.
+pub fn prepare(
+    records: Bytes,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<PreparedBatch, RecordError> {
+    let header = check_whole(&records, rules.message_bytes_max)?;
+    let body = body_of(&header, &records)?;
+    check_body_crc(&header, body)?;
+    let compression = check_header(&header, rules)?;
+    let payload = records.slice(BATCH_HEADER_LENGTH..);
+    let mut prepared = PreparedBatch {
+        header,
+        payload,
+        offset_delta_of_max_timestamp: None,
+    };
+    let target = rules.compression_target.unwrap_or(compression.into());
+    let window = Window::new(rules, now);
+    if compression == Compression::None {
+        let findings = examine(&header, &prepared.payload, rules, &window)?;
+        prepared.note(&findings);
+        if target.compression != Compression::None {
+            let body = prepared.payload.to_vec();
+            prepared.repack(target, body, rules)?;
+        }
+    } else if target.compression != compression || rules.compacted || window.earliest.is_some() {
+        let body = decompress(compression, &prepared.payload, rules.body_limit())?;
+        let findings = examine(&header, &body, rules, &window)?;
+        prepared.note(&findings);
+        if target.compression != compression {
+            prepared.repack(target, body, rules)?;
+        }
+    } else {
+        window.check_batch(header.max_timestamp())?;
+    }
+    if rules.timestamp_type == TimestampType::LogAppendTime {
+        prepared.set_log_append_time(now);
+    }
+    prepared.reseal_if_changed(&header);
+    Ok(prepared)
+}
+
+impl Rules {
+    /// An unfolded body may become a stored one, so it is also bounded by what a length field can say.
+    fn body_limit(&self) -> usize {
+        let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+        self.body_bytes_max
+            .min(most.saturating_sub(BATCH_HEADER_LENGTH))
+    }
+}
+
+fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordError> {
+    if records.is_empty() {
+        return Err(InvalidBatch::Missing.into());
+    }
+    let header = BatchHeader::parse(records)?;
+    let length_bytes = header.length_bytes();
+    let found_bytes = records.len();
+    if found_bytes > length_bytes {
+        return Err(InvalidBatch::MoreThanOne {
+            length_bytes,
+            found_bytes,
+        }
+        .into());
+    }
+    if length_bytes > max_bytes {
+        return Err(RecordError::TooLarge {
+            length_bytes,
+            max_bytes,
+        });
+    }
+    if found_bytes < length_bytes {
+        return Err(Corruption::Truncated {
+            needed: length_bytes,
+            found: found_bytes,
+        }
+        .into());
+    }
+    Ok(header)
+}
+
+/// Everything a header says for itself; answers its codec.
+fn check_header(header: &BatchHeader, rules: &Rules) -> Result<Compression, RecordError> {
+    let attributes = header.attributes();
+    if attributes.is_control() {
+        return Err(InvalidBatch::Control.into());
+    }
+    if attributes.has_delete_horizon() {
+        return Err(InvalidBatch::DeleteHorizon.into());
+    }
+    let compression = attributes.compression()?;
+    if compression == Compression::Zstd && !rules.zstd_allowed {
+        return Err(RecordError::ZstdNotAllowed);
+    }
+    check_counts(header)?;
+    check_producer(header)?;
+    if attributes.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(RecordError::InvalidTimestampType);
+    }
+    Ok(compression)
+}
+
+fn check_counts(header: &BatchHeader) -> Result<(), RecordError> {
+    let count = header.record_count();
+    let last_offset_delta = header.last_offset_delta();
+    if count < 1 {
+        let invalid = InvalidBatch::Count {
+            found: count,
+            min: 1,
+        };
+        return Err(invalid.into());
+    }
+    if last_offset_delta.checked_add(1) != Some(count) {
+        let invalid = InvalidBatch::CountOffsets {
+            count,
+            last_offset_delta,
+        };
+        return Err(invalid.into());
+    }
+    Ok(())
+}
+
+fn check_producer(header: &BatchHeader) -> Result<(), RecordError> {
+    let producer_id = header.producer_id().0;
+    let producer_epoch = header.producer_epoch().0;
+    let base_sequence = header.base_sequence().0;
+    if producer_id < 0 {
+        if header.attributes().is_transactional() {
+            return Err(InvalidBatch::TransactionalWithoutProducer.into());
+        }
+    } else if producer_epoch < 0 || base_sequence < 0 {
+        return Err(InvalidBatch::Producer {
+            producer_id,
+            producer_epoch,
+            base_sequence,
+        }
+        .into());
+    }
+    Ok(())
+}
+
+/// Which timestamps are accepted.
+struct Window {
+    /// `None` where any is early enough.
+    earliest: Option<Timestamp>,
+    /// `None` where any is late enough.
+    latest: Option<Timestamp>,
+}
+
+impl Window {
+    fn new(rules: &Rules, now: Timestamp) -> Self {
+        if rules.timestamp_type == TimestampType::LogAppendTime {
+            // The producer's timestamps are not kept.
+            return Self {
+                earliest: None,
+                latest: None,
+            };
+        }
+        let earliest = now.0.saturating_sub(rules.timestamp_before_max_ms);
+        let latest = now.0.saturating_add(rules.timestamp_after_max_ms);
+        Self {
+            earliest: (rules.timestamp_before_max_ms != i64::MAX).then_some(Timestamp(earliest)),
+            latest: (rules.timestamp_after_max_ms != i64::MAX).then_some(Timestamp(latest)),
+        }
+    }
+
+    fn check(&self, found: Timestamp) -> Result<(), RecordProblem> {
+        let early = self.earliest.is_some_and(|earliest| found < earliest);
+        let late = self.latest.is_some_and(|latest| found > latest);
+        if found == Timestamp::NONE || !(early || late) {
+            return Ok(());
+        }
+        Err(RecordProblem::Timestamp {
+            found,
+            earliest: self.earliest.unwrap_or(Timestamp(i64::MIN)),
+            latest: self.latest.unwrap_or(Timestamp(i64::MAX)),
+        })
+    }
+
+    fn check_batch(&self, found: Timestamp) -> Result<(), RecordError> {
+        match self.latest {
+            Some(latest) if found > latest => {
+                Err(RecordError::InvalidBatchTimestamp { found, latest })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the records of a body turned out to be.
+struct Findings {
+    max_timestamp: Timestamp,
+    /// Of the first record with that timestamp; 0 where none has any.
+    offset_delta_of_max: i32,
+}
+
+/// Walks the records of an uncompressed or unfolded body: structure, offset deltas from 0 on without gaps, keys,
+/// timestamps. Allocates only to refuse.
+fn examine(
+    header: &BatchHeader,
+    body: &[u8],
+    rules: &Rules,
+    window: &Window,
+) -> Result<Findings, RecordError> {
+    let count = header.record_count();
+    let mut findings = Findings {
+        max_timestamp: Timestamp::NONE,
+        offset_delta_of_max: 0,
+    };
+    let mut refusals = Refusals::default();
+    let mut cursor = Cursor::new(body, 0);
+    for index in 0..count {
+        let parts = Parts::read(&mut cursor)
+            .map_err(|malformed| refuse(index, RecordProblem::Malformed(malformed)))?;
+        if parts.offset_delta != index {
+            let problem = RecordProblem::OffsetDelta {
+                found: parts.offset_delta,
+                expected: index,
+            };
+            return Err(refuse(index, problem));
+        }
+        let timestamp = timestamp_of(header, &parts);
+        if timestamp > findings.max_timestamp {
+            findings.max_timestamp = timestamp;
+            findings.offset_delta_of_max = index;
+        }
+        if rules.compacted && parts.key.is_none() {
+            refusals.push(index, RecordProblem::NoKey);
+        } else if let Err(problem) = window.check(timestamp) {
+            refusals.push(index, problem);
+        }
+    }
+    let extra_bytes = cursor.remaining();
+    if extra_bytes != 0 {
+        return Err(InvalidBatch::TrailingBytes { count, extra_bytes }.into());
+    }
+    refusals.finish()?;
+    Ok(findings)
+}
+
+/// Records refused so far. One timestamp among them makes the whole answer one about timestamps, as in Kafka.
+#[derive(Default)]
+struct Refusals {
+    refused: Option<Refused>,
+    timestamps: bool,
+}
+
+impl Refusals {
+    #[cold]
+    fn push(&mut self, index: i32, problem: RecordProblem) {
+        self.timestamps |= matches!(problem, RecordProblem::Timestamp { .. });
+        match &mut self.refused {
+            Some(refused) => refused.push(index, problem),
+            None => self.refused = Some(Refused::one(index, problem)),
+        }
+    }
+
+    fn finish(self) -> Result<(), RecordError> {
+        match self.refused {
+            None => Ok(()),
+            Some(refused) if self.timestamps => Err(RecordError::InvalidTimestamps(refused)),
+            Some(refused) => Err(RecordError::InvalidRecords(refused)),
+        }
+    }
+}
+
+/// A batch that has passed, waiting for its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedBatch {
+    header: BatchHeader,
+    payload: Bytes,
+    offset_delta_of_max_timestamp: Option<i32>,
+}
+
+impl PreparedBatch {
+    /// Takes a whole batch that the broker itself built: no rule of a topic is applied to it.
+    ///
+    /// # Errors
+    /// Those of [`BatchHeader::parse`], [`RecordError::Corrupt`] when it is cut short or its checksum is wrong.
+    pub fn from_builder(batch: &Bytes) -> Result<Self, RecordError> {
+        let header = BatchHeader::parse(batch)?;
+        check_body_crc(&header, body_of(&header, batch)?)?;
+        Ok(Self {
+            header,
+            payload: batch.slice(BATCH_HEADER_LENGTH..header.length_bytes()),
+            offset_delta_of_max_timestamp: None,
+        })
+    }
+
+    /// The header as it will be stored, base offset and leader epoch aside: they are still the sender's.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The records as they will be stored: a slice of what was received unless a rule asked for another codec.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// Bytes of the batch as it will be stored, header included.
+    #[must_use]
+    pub fn length_bytes(&self) -> usize {
+        self.header.length_bytes()
+    }
+
+    /// How many records it holds, and offsets it takes, when a client sent it.
+    #[must_use]
+    pub fn record_count(&self) -> i32 {
+        self.header.record_count()
+    }
+
+    /// The latest timestamp of its records; -1 when none has one.
+    #[must_use]
+    pub fn max_timestamp(&self) -> Timestamp {
+        self.header.max_timestamp()
+    }
+
+    /// How far from the base offset the first record with the max timestamp lies; the last record where the body
+    /// was not opened, as in Kafka's time index.
+    #[must_use]
+    pub fn offset_delta_of_max_timestamp(&self) -> i32 {
+        self.offset_delta_of_max_timestamp
+            .unwrap_or(self.header.last_offset_delta())
+    }
+
+    /// The timestamp the broker gave the records, where the topic asks for it.
+    #[must_use]
+    pub fn log_append_time(&self) -> Option<Timestamp> {
+        match self.header.attributes().timestamp_type() {
+            TimestampType::CreateTime => None,
+            TimestampType::LogAppendTime => Some(self.header.max_timestamp()),
+        }
+    }
+
+    /// The batch at its place: 61 fresh bytes of header, and the payload untouched.
+    #[must_use]
+    pub fn stamp(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (Bytes, Bytes) {
+        let header = self.header.stamped(base_offset, leader_epoch);
+        (Bytes::copy_from_slice(header.bytes()), self.payload.clone())
+    }
+
+    fn note(&mut self, findings: &Findings) {
+        self.header.max_timestamp = findings.max_timestamp.0.into();
+        self.offset_delta_of_max_timestamp = Some(findings.offset_delta_of_max);
+    }
+
+    fn repack(
+        &mut self,
+        target: CompressionTarget,
+        body: Vec<u8>,
+        rules: &Rules,
+    ) -> Result<(), RecordError> {
+        let (compression, payload) = pack(target, body);
+        let length_bytes = payload.len().saturating_add(BATCH_HEADER_LENGTH);
+        let max_bytes = rules.message_bytes_max;
+        let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+        if length_bytes > max_bytes || length_bytes.saturating_sub(BATCH_OVERHEAD_LENGTH) > most {
+            return Err(RecordError::TooLarge {
+                length_bytes,
+                max_bytes,
+            });
+        }
+        let attributes = self.header.attributes().with_compression(compression);
+        self.header.attributes = attributes.0.into();
+        self.payload = payload.into();
+        Ok(())
+    }
+
+    /// Records keep their deltas: readers take the header's max timestamp for all of them.
+    fn set_log_append_time(&mut self, now: Timestamp) {
+        let attributes = self.header.attributes();
+        let attributes = attributes.with_timestamp_type(TimestampType::LogAppendTime);
+        self.header.attributes = attributes.0.into();
+        self.header.max_timestamp = now.0.into();
+        self.offset_delta_of_max_timestamp = Some(0);
+    }
+
+    fn reseal_if_changed(&mut self, sent: &BatchHeader) {
+        // Another payload means other attributes, so the header tells.
+        if self.header != *sent {
+            self.header.seal(&self.payload);
+        }
+    }
+}
