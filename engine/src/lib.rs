@@ -14,4 +14,5 @@
 
 pub mod io;
 pub mod record;
+pub mod config;
 pub mod types;
