@@ -12,7 +12,8 @@
     )
 )]
 
-pub mod io;
-pub mod record;
 pub mod config;
+pub mod io;
+pub mod log;
+pub mod record;
 pub mod types;

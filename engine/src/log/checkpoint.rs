@@ -148,11 +148,7 @@ fn encode_offsets(offsets: &BTreeMap<TopicPartition, Offset>) -> String {
     let mut text = format!("{OFFSETS_VERSION}\n{}\n", offsets.len());
     for (partition, offset) in offsets {
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{} {} {offset}",
-            partition.topic, partition.partition
-        );
+        let _ = writeln!(text, "{} {} {offset}", partition.topic, partition.partition);
     }
     text
 }
@@ -232,13 +228,16 @@ impl MetaProperties {
         properties.check_version(version, META_VERSION)?;
         // Version 0 is what ZooKeeper-time brokers wrote.
         let node = if version == 0 { "broker.id" } else { "node.id" };
-        let directory_id = match properties.find("directory.id") {
-            Some((line, text)) => {
-                let id = text.parse().ok().map(DirectoryId);
-                Some(id.ok_or_else(|| properties.malformed(line, "a directory.id of 22 characters"))?)
-            }
-            None => None,
-        };
+        let directory_id =
+            match properties.find("directory.id") {
+                Some((line, text)) => {
+                    let id = text.parse().ok().map(DirectoryId);
+                    Some(id.ok_or_else(|| {
+                        properties.malformed(line, "a directory.id of 22 characters")
+                    })?)
+                }
+                None => None,
+            };
         let cluster_id = properties.required("cluster.id", "cluster.id=...")?.1;
         Ok(Self {
             cluster_id: cluster_id.to_owned(),
@@ -476,8 +475,18 @@ mod tests {
             refused.to_string(),
             "cp has version 7, this program reads up to version 0"
         );
-        for broken in ["", "0", "0\nx\n", "0\n1\na b c\n", "0\n1\nt 0 1 2\n", "0\n0\nt 0 1\n"] {
-            assert!(decode_offsets(path, broken.as_bytes()).is_err(), "{broken:?}");
+        for broken in [
+            "",
+            "0",
+            "0\nx\n",
+            "0\n1\na b c\n",
+            "0\n1\nt 0 1 2\n",
+            "0\n0\nt 0 1\n",
+        ] {
+            assert!(
+                decode_offsets(path, broken.as_bytes()).is_err(),
+                "{broken:?}"
+            );
         }
     }
 
@@ -528,10 +537,7 @@ mod tests {
         assert_eq!(CleanShutdown::read(&disk, dir.path()).unwrap(), None);
         let mark = CleanShutdown { broker_epoch: 17 };
         mark.write(&disk, dir.path()).unwrap();
-        assert_eq!(
-            CleanShutdown::read(&disk, dir.path()).unwrap(),
-            Some(mark)
-        );
+        assert_eq!(CleanShutdown::read(&disk, dir.path()).unwrap(), Some(mark));
         CleanShutdown::remove(&disk, dir.path()).unwrap();
         CleanShutdown::remove(&disk, dir.path()).unwrap();
         assert_eq!(CleanShutdown::read(&disk, dir.path()).unwrap(), None);

@@ -153,7 +153,8 @@ impl LeaderEpochs {
                     LeaderEpoch(epoch) > last.epoch && Offset(offset) >= last.start_offset
                 })
             });
-            let Some((epoch, offset)) = follows.filter(|&(epoch, offset)| epoch >= 0 && offset >= 0)
+            let Some((epoch, offset)) =
+                follows.filter(|&(epoch, offset)| epoch >= 0 && offset >= 0)
             else {
                 return Err(lines.malformed("an epoch and its start offset, both growing"));
             };
@@ -237,7 +238,14 @@ mod tests {
                 ..
             })
         ));
-        for broken in ["0\n1\n", "0\n1\n5\n", "0\n2\n5 1\n4 2\n", "0\n1\n-1 0\n", "x", ""] {
+        for broken in [
+            "0\n1\n",
+            "0\n1\n5\n",
+            "0\n2\n5 1\n4 2\n",
+            "0\n1\n-1 0\n",
+            "x",
+            "",
+        ] {
             assert!(
                 LeaderEpochs::decode(path, broken.as_bytes()).is_err(),
                 "{broken:?}"

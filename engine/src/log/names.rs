@@ -130,9 +130,7 @@ impl<'a> FileKind<'a> {
 
 fn segment_name(name: &str) -> Option<(Offset, &'static str)> {
     let (digits, rest) = name.split_at_checked(DIGITS)?;
-    let ending = SEGMENT_ENDINGS
-        .into_iter()
-        .find(|&ending| ending == rest)?;
+    let ending = SEGMENT_ENDINGS.into_iter().find(|&ending| ending == rest)?;
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

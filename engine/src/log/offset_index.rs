@@ -68,9 +68,10 @@ impl OffsetIndex {
         else {
             return false;
         };
-        let follows = self.entries.last().is_none_or(|last| {
-            relative_offset > last.relative_offset && position > last.position
-        });
+        let follows = self
+            .entries
+            .last()
+            .is_none_or(|last| relative_offset > last.relative_offset && position > last.position);
         if follows {
             self.entries.push(Entry {
                 relative_offset,
@@ -206,9 +207,8 @@ mod tests {
 
     #[test]
     fn an_index_that_cannot_be_true_is_refused() {
-        let entry = |offset: i32, position: i32| {
-            [offset.to_be_bytes(), position.to_be_bytes()].concat()
-        };
+        let entry =
+            |offset: i32, position: i32| [offset.to_be_bytes(), position.to_be_bytes()].concat();
         let decode = |bytes: &[u8]| OffsetIndex::decode(Offset(0), bytes, 1000);
         assert_eq!(
             decode(&[1, 2, 3]),

@@ -174,10 +174,7 @@ pub fn widen(states: &mut ProducerStates, snapshot: &[u8], windows: &[u8]) -> bo
     true
 }
 
-fn decode_windows(
-    snapshot: &[u8],
-    windows: &[u8],
-) -> Option<Vec<(ProducerId, Timestamp, Window)>> {
+fn decode_windows(snapshot: &[u8], windows: &[u8]) -> Option<Vec<(ProducerId, Timestamp, Window)>> {
     let mut body = Reader(unframe(windows, WINDOWS_VERSION).ok()?);
     let entries = snapshot.get(SNAPSHOT_HEADER_BYTES..)?;
     if body.u32()? != crc32c::crc32c(entries) {
@@ -268,7 +265,13 @@ mod tests {
     const NOW: Timestamp = Timestamp(5);
 
     fn arbitrary_states() -> impl Strategy<Value = ProducerStates> {
-        let batch = (0_i64..4, 0_i16..3, 0_i32..i32::MAX, 0_i32..50, any::<bool>());
+        let batch = (
+            0_i64..4,
+            0_i16..3,
+            0_i32..i32::MAX,
+            0_i32..50,
+            any::<bool>(),
+        );
         prop::collection::vec(batch, 0..40).prop_map(|batches| {
             let mut states = ProducerStates::default();
             let mut offset = 0;
