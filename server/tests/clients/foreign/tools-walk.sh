@@ -4,22 +4,24 @@
 topic=topicMakeTest
 group=tools-$RUN-${WALK#tools-}
 
-# Every segment and index of a closed data directory is read by Kafka's own dump tool.
+# Every segment and index of a closed data directory is read by Kafka's own dump tool. Folders of deleted topics
+# (topic-0.<id>-delete) are left out: nobody closes those.
 dump_log() {
   local logs
-  mapfile -t logs < <(find "$DATA_DIR" -name '*.log' -path '*-[0-9]*/*' -size +0 | sort | head -n 60)
+  mapfile -t logs < <(find "$DATA_DIR" -regex '.*-[0-9]+/[0-9]+\.log' -size +0 | sort | head -n 300)
   verdict "the data directory holds segments" "" [ "${#logs[@]}" -gt 0 ]
   [ "${#logs[@]}" -gt 0 ] || return 0
   check "dump-log reads every segment" 'baseOffset: ' "${DUMP_LOG[@]}" --deep-iteration --files "$(IFS=,; echo "${logs[*]}")"
   verdict "every batch is valid" "$OUT" sh -c "! grep -qiE 'isvalid: false|Found [0-9]+ invalid|Non-?secutive|exception|corrupt' '$OUT'"
   echo "# $(grep -c '^| offset: ' "$OUT") records in ${#logs[@]} segments"
-  mapfile -t logs < <(find "$DATA_DIR" \( -name '*.index' -o -name '*.timeindex' \) -path '*-[0-9]*/*' -size +0 | sort | head -n 60)
+  mapfile -t logs < <(find "$DATA_DIR" -regex '.*-[0-9]+/[0-9]+\.\(time\)?index' -size +0 | sort | head -n 300)
   if [ "${#logs[@]}" -gt 0 ]; then
-    check "dump-log reads every index" '^Dumping ' "${DUMP_LOG[@]}" --index-sanity-check --files "$(IFS=,; echo "${logs[*]}")"
+    check "dump-log reads every index" '^Dumping ' "${DUMP_LOG[@]}" --verify-index-only --files "$(IFS=,; echo "${logs[*]}")"
     verdict "indexes agree with the log" "$OUT" sh -c "! grep -qiE 'mismatch|not found|exception|corrupt' '$OUT'"
   fi
   mapfile -t logs < <(find "$DATA_DIR" -name '*.log' -path '*__consumer_offsets-*' -size +0 | sort)
-  if [ "${#logs[@]}" -gt 0 ]; then
+  # The 2.7 tool does not know the value version (with topic ids) that today's Kafka writes.
+  if [ "${#logs[@]}" -gt 0 ] && [ "$WALK" != tools-2.7 ]; then
     check "dump-log decodes committed offsets" 'tools-|"?group"?' "${DUMP_LOG[@]}" --offsets-decoder --files "$(IFS=,; echo "${logs[*]}")"
   fi
 }

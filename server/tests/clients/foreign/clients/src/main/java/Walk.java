@@ -664,7 +664,9 @@ final class Walk {
     }
 
     void clean() {
-        check("all topics of the walk are deleted", () -> {
+        // Some stay, so that the dump tool finds every codec and an idempotent producer in the closed data directory.
+        created.removeIf(topic -> topic.startsWith("codec-") || topic.startsWith("idempotent-") || topic.startsWith("shapes-"));
+        check("the topics of the walk are deleted", () -> {
             Set<String> listed = admin.listTopics().names().get();
             created.retainAll(listed);
             admin.deleteTopics(created).all().get();
