@@ -19,6 +19,7 @@ mod recover;
 mod replay;
 mod retention;
 mod roll;
+mod scan;
 mod segment;
 mod segments;
 mod stable;
@@ -50,6 +51,7 @@ pub use producer_state::{
 pub use read::{Extent, Lookup, ReadError, ReadExtent, ReadPlan};
 pub use retention::{DeleteJob, Doomed, RetentionPlan};
 pub use roll::{Preallocation, RollJob, RollReason, RolledSegment};
+pub use scan::BatchScan;
 pub use segment::{BatchPlace, IndexJob, LoadedIndex};
 pub use stable::{CloseJob, Closed, EpochsJob, EpochsWritten, FlushJob, Flushed, SyncPlan};
 pub use time_lookup::{TimeLookup, TimestampedOffset};
