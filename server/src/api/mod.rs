@@ -9,11 +9,22 @@
 //! [`RequestContext::propose`], maps engine errors with `api/error.rs` and calls no other handler. [`Stopped`] is not an answer: it closes the
 //! connection, because the fate of what was asked is unknown.
 
+mod api_versions;
 mod brokers;
 mod context;
+mod creation;
+mod describe_cluster;
+mod describe_topic_partitions;
 mod error;
+mod fetch;
+mod fetch_session;
+mod find_coordinator;
 mod frontend;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
 mod offset_for_leader_epoch;
+mod produce;
 mod scatter;
 mod topics;
 
@@ -62,7 +73,6 @@ enum Serve {
     /// When all requests before it are answered, as in Kafka.
     InTurn(fn(Call) -> Answer),
     /// On arrival: the future ends when the work is handed over, in order, and yields the answer.
-    #[expect(dead_code, reason = "the row of Produce follows")]
     OnArrival(fn(Call) -> Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>),
 }
 
@@ -83,10 +93,29 @@ macro_rules! in_turn {
 }
 
 /// What is served, by key: exactly this is advertised.
-static TABLE: &[Api] = &[in_turn!(
-    OffsetForLeaderEpoch,
-    offset_for_leader_epoch::handle
-)];
+static TABLE: &[Api] = &[
+    Api {
+        key: ApiKey::Produce,
+        serve: Serve::OnArrival(produce::on_arrival),
+    },
+    Api {
+        key: ApiKey::Fetch,
+        serve: Serve::InTurn(fetch::in_turn),
+    },
+    in_turn!(ListOffsets, list_offsets::handle),
+    in_turn!(Metadata, metadata::handle),
+    in_turn!(FindCoordinator, find_coordinator::handle),
+    in_turn!(ApiVersions, api_versions::handle),
+    in_turn!(InitProducerId, init_producer_id::handle),
+    in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
+    in_turn!(DescribeCluster, describe_cluster::handle),
+    in_turn!(DescribeTopicPartitions, describe_topic_partitions::handle),
+];
+
+/// The APIs that are served.
+fn served() -> impl Iterator<Item = ApiKey> {
+    TABLE.iter().map(|api| api.key)
+}
 
 /// Takes a request and says how its answer comes about. Ends when the next request of the connection may be taken.
 ///
@@ -107,6 +136,16 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Answer
     };
     let versions = api.key.versions();
     if !versions.contains(&context.version()) {
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Box::pin(async move {
+                context.encode_as(&api_versions::from_the_future(), 0)
+            }));
+        }
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Box::pin(async move {
+                context.encode_as(&api_versions::from_the_future(), 0)
+            }));
+        }
         let (first, last) = (versions.start(), versions.end());
         return Err(context.refuse(format!("versions {first} to {last} are served")));
     }
