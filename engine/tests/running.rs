@@ -88,25 +88,40 @@ async fn create(gateway: &Gateway, name: &str, partitions: i32) {
 fn partition(gateway: &Gateway, name: &str, number: i32) -> TopicIdPartition {
     let name: TopicName = name.parse().unwrap();
     let topic_id = gateway.image().topic(&name).unwrap().id;
-    TopicIdPartition { topic_id, partition: number }
+    TopicIdPartition {
+        topic_id,
+        partition: number,
+    }
 }
 
 fn batch(value: &str) -> Bytes {
     let mut builder = BatchBuilder::new();
-    builder.push(Timestamp(1_700_000_000_000), None, Some(value.as_bytes()), &[]);
+    builder.push(
+        Timestamp(1_700_000_000_000),
+        None,
+        Some(value.as_bytes()),
+        &[],
+    );
     builder.build()
 }
 
 async fn produce(gateway: &Gateway, partition: TopicIdPartition, value: &str) -> Offset {
     let (reply, answer) = oneshot::channel();
-    let entry = ProducePartition { partition, records: batch(value), zstd_allowed: true };
+    let entry = ProducePartition {
+        partition,
+        records: batch(value),
+        zstd_allowed: true,
+    };
     let command = Command::Produce(Produce {
         partitions: vec![entry],
         acks: Acks::All,
         timeout: Duration::from_secs(10),
         reply,
     });
-    gateway.send(gateway.owner(partition), command).await.unwrap();
+    gateway
+        .send(gateway.owner(partition), command)
+        .await
+        .unwrap();
     answer.await.unwrap().remove(0).unwrap().base_offset
 }
 
@@ -128,14 +143,20 @@ async fn fetch(gateway: &Gateway, partition: TopicIdPartition, offset: i64) -> F
         deadline: gateway.now().monotonic.after(Duration::from_secs(10)),
         reply,
     });
-    gateway.send(gateway.owner(partition), command).await.unwrap();
+    gateway
+        .send(gateway.owner(partition), command)
+        .await
+        .unwrap();
     answer.await.unwrap().remove(0).unwrap()
 }
 
 fn bytes_of(fetched: &Fetched) -> Vec<u8> {
     let extent = fetched.extent.clone().unwrap();
     let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
-    extent.file.read_exact_at(extent.position, &mut bytes).unwrap();
+    extent
+        .file
+        .read_exact_at(extent.position, &mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -145,11 +166,20 @@ fn what_is_written_is_there_after_a_restart(io: IoChoice) {
         create(&gateway, "orders", 4).await;
         for number in 0..4 {
             let id = partition(&gateway, "orders", number);
-            assert_eq!(produce(&gateway, id, &format!("first {number}")).await, Offset(0));
-            assert_eq!(produce(&gateway, id, &format!("second {number}")).await, Offset(1));
+            assert_eq!(
+                produce(&gateway, id, &format!("first {number}")).await,
+                Offset(0)
+            );
+            assert_eq!(
+                produce(&gateway, id, &format!("second {number}")).await,
+                Offset(1)
+            );
         }
     });
-    assert!(in_order, "nothing went wrong, so every log is closed in order");
+    assert!(
+        in_order,
+        "nothing went wrong, so every log is closed in order"
+    );
     let (_, in_order) = with_engine(directory.path(), io, async |gateway: Gateway| {
         for number in 0..4 {
             let id = partition(&gateway, "orders", number);
@@ -157,7 +187,9 @@ fn what_is_written_is_there_after_a_restart(io: IoChoice) {
             assert_eq!(fetched.high_watermark, Offset(2));
             let bytes = bytes_of(&fetched);
             let value = format!("second {number}");
-            let found = bytes.windows(value.len()).any(|window| window == value.as_bytes());
+            let found = bytes
+                .windows(value.len())
+                .any(|window| window == value.as_bytes());
             assert!(found, "partition {number} holds {value:?}");
         }
     });
@@ -177,15 +209,19 @@ fn what_is_written_through_threads_is_there_after_a_restart() {
 #[test]
 fn a_fetch_waits_for_the_record_that_is_written_next() {
     let directory = tempfile::tempdir().unwrap();
-    with_engine(directory.path(), IoChoice::Auto, async |gateway: Gateway| {
-        create(&gateway, "orders", 1).await;
-        let id = partition(&gateway, "orders", 0);
-        let (fetched, offset) =
-            tokio::join!(fetch(&gateway, id, 0), produce(&gateway, id, "late"));
-        assert_eq!(offset, Offset(0));
-        assert_eq!(fetched.high_watermark, Offset(1));
-        assert!(!bytes_of(&fetched).is_empty());
-    });
+    with_engine(
+        directory.path(),
+        IoChoice::Auto,
+        async |gateway: Gateway| {
+            create(&gateway, "orders", 1).await;
+            let id = partition(&gateway, "orders", 0);
+            let (fetched, offset) =
+                tokio::join!(fetch(&gateway, id, 0), produce(&gateway, id, "late"));
+            assert_eq!(offset, Offset(0));
+            assert_eq!(fetched.high_watermark, Offset(1));
+            assert!(!bytes_of(&fetched).is_empty());
+        },
+    );
 }
 
 #[test]

@@ -74,7 +74,8 @@ impl Loop {
     fn adopt_image(&mut self, effects: &mut Effects) {
         let image = Arc::clone(&self.image.borrow_and_update());
         if !Arc::ptr_eq(&image, self.shard.image()) {
-            self.shard.step(self.clock.now(), Input::Image(image), effects);
+            self.shard
+                .step(self.clock.now(), Input::Image(image), effects);
         }
     }
 
