@@ -16,6 +16,7 @@ pub mod config;
 pub mod coordinator;
 pub mod group;
 pub mod io;
+pub mod log;
 pub mod metadata;
 pub mod record;
 pub mod types;
