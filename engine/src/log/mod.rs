@@ -6,6 +6,7 @@
 
 mod append;
 pub mod checkpoint;
+mod hostile;
 pub mod leader_epochs;
 pub mod names;
 pub mod offset_index;
@@ -41,6 +42,7 @@ use crate::config::TopicConfig;
 use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
+pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
 pub use producer_state::{
