@@ -1,8 +1,9 @@
 //! One replica's log, in Kafka's on-disk format: segments, sparse indexes, leader epochs, producer state.
 //!
 //! [`Log`] is plain memory. Operations of the hot path answer plans that the shard executes on its ring; blocking work
-//! is a value with a `run(&Disk)` for a maintenance thread, whose result is handed back. It knows no replica but its
-//! own, no role, and no high watermark except where one is passed in.
+//! is a value with a `run(&Disk)` for a maintenance thread, whose result is handed back; jobs that write (roll, flush,
+//! epochs, delete, close) run one at a time per log, in the order they were made. It knows no replica but its own, no
+//! role, and no high watermark except where one is passed in.
 
 mod append;
 pub mod checkpoint;
@@ -19,6 +20,7 @@ mod recover;
 mod replay;
 mod retention;
 mod roll;
+mod scan;
 mod segment;
 mod segments;
 mod stable;
@@ -51,6 +53,7 @@ pub use producer_state::{
 pub use read::{Extent, Lookup, ReadError, ReadExtent, ReadPlan};
 pub use retention::{DeleteJob, Doomed, RetentionPlan};
 pub use roll::{Preallocation, RollJob, RollReason, RolledSegment};
+pub use scan::BatchScan;
 pub use segment::{BatchPlace, IndexJob, LoadedIndex};
 pub use stable::{CloseJob, Closed, EpochsJob, EpochsWritten, FlushJob, Flushed, SyncPlan};
 pub use time_lookup::{TimeLookup, TimestampedOffset};

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::types::{Offset, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition};
 
 /// Ending of a segment's record file.
 pub const LOG: &str = ".log";
@@ -142,6 +142,23 @@ fn segment_name(name: &str) -> Option<(Offset, &'static str)> {
 pub fn partition_directory(partition: &TopicPartition) -> String {
     partition.to_string()
 }
+
+/// The name a deleted partition's directory has until it is gone: unlike any partition's, and the topic's id keeps two
+/// topics of one name apart.
+#[must_use]
+pub fn deleted_directory(partition: &TopicPartition, topic_id: TopicId) -> String {
+    format!("{partition}.{topic_id}{DELETED_DIRECTORY}")
+}
+
+/// The name a directory gets that no known partition owns: an operator may look at it, and nobody mistakes it for
+/// another topic's.
+#[must_use]
+pub fn stray_directory(partition: &TopicPartition, topic_id: TopicId) -> String {
+    format!("{partition}.{topic_id}-stray")
+}
+
+/// What the names of deleted directories end with, as Kafka's do.
+pub const DELETED_DIRECTORY: &str = "-delete";
 
 /// The partition a directory's name stands for; `None` for any other directory (also one waiting for deletion).
 #[must_use]

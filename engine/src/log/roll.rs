@@ -101,7 +101,8 @@ pub(super) fn write_snapshot(
     let (snapshot, windows) = producer_snapshot::encode(producers);
     let path = |ending| names::segment_file(directory, offset, ending);
     replace(disk, &path(names::SNAPSHOT), &snapshot)?;
-    replace(disk, &path(names::WINDOWS), &windows)
+    replace(disk, &path(names::WINDOWS), &windows)?;
+    Ok(())
 }
 
 pub(super) fn write_epochs(

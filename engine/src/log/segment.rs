@@ -48,7 +48,7 @@ impl BatchPlace {
 
 /// The two sparse indexes of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SegmentIndex {
+pub(super) struct SegmentIndex {
     pub(super) offsets: OffsetIndex,
     pub(super) times: TimeIndex,
     /// Log bytes since the last entry.
@@ -181,7 +181,8 @@ impl SegmentIndex {
         }))
     }
 
-    /// Writes both index files. They are hints: nothing waits for them to reach the device.
+    /// Writes both index files, durably: the greatest timestamp of a closed segment is read from there at the next
+    /// start.
     pub(super) fn write(
         &self,
         disk: &Disk,
@@ -194,17 +195,18 @@ impl SegmentIndex {
         ];
         for (ending, bytes) in files {
             let path = names::segment_file(directory, base_offset, ending);
-            replace(disk, &path, &bytes)?;
+            replace(disk, &path, &bytes)?.sync_data()?;
         }
         Ok(())
     }
 }
 
 /// Gives the file at `path` new contents, neither atomically nor durably: for files that are checked when read.
-pub(super) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+pub(super) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<File, IoError> {
     let file = disk.open_or_create(path)?;
     file.truncate(0)?;
-    file.write_all_at(0, bytes)
+    file.write_all_at(0, bytes)?;
+    Ok(file)
 }
 
 /// Where a segment's index is.

@@ -113,15 +113,6 @@ impl Fixture {
         log.finish_roll(rolled);
     }
 
-    fn sync(&self, log: &mut Log) {
-        if let Some(plan) = log.plan_sync() {
-            for file in &plan.files {
-                file.sync_data().unwrap();
-            }
-            log.synced(&plan);
-        }
-    }
-
     /// Takes every step that a read asks for.
     fn read(&self, log: &mut Log, offset: i64, max: u64, bound: i64) -> Result<Bytes, ReadError> {
         let mut plan = log.read(Offset(offset), max, Offset(bound))?;
