@@ -146,6 +146,12 @@ impl Log {
         self.log_end_offset
     }
 
+    /// Where the active segment begins.
+    #[must_use]
+    pub fn active_base_offset(&self) -> Offset {
+        self.segments.active().base_offset
+    }
+
     /// End of what is on stable storage (exclusive).
     #[must_use]
     pub fn durable_end_offset(&self) -> Offset {
