@@ -1,0 +1,163 @@
+//! Frames: four bytes of length, then a header and a message.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::error::{EncodeError, EncodeFault};
+use crate::header::{RequestHeader, ResponseHeader};
+use crate::message::{Request, Response};
+use crate::text::Str;
+use crate::writer::{LengthWriter, Piece, PieceWriter, Writer};
+
+/// Bytes of the length in front of each frame; it does not count itself.
+pub const PREFIX_LENGTH: usize = 4;
+
+/// A length no frame may have; the connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Below zero: not this protocol.
+    #[error("negative frame length {length}")]
+    Negative {
+        /// What was claimed.
+        length: i32,
+    },
+    /// More than the limit (`socket.request.max.bytes`).
+    #[error("frame of {length} bytes exceeds the limit of {length_max}")]
+    TooLarge {
+        /// What was claimed.
+        length: usize,
+        /// The most that is accepted.
+        length_max: usize,
+    },
+}
+
+/// How many bytes follow the prefix, if that is at most `length_max`.
+///
+/// # Errors
+/// The length is negative or too large.
+pub fn frame_length(prefix: [u8; PREFIX_LENGTH], length_max: usize) -> Result<usize, FrameError> {
+    let claimed = i32::from_be_bytes(prefix);
+    let length = usize::try_from(claimed).map_err(|_| FrameError::Negative { length: claimed })?;
+    if length > length_max {
+        return Err(FrameError::TooLarge { length, length_max });
+    }
+    Ok(length)
+}
+
+/// A whole request frame, prefix included.
+///
+/// # Errors
+/// As [`crate::Message::encode`].
+pub fn request_frame<R: Request>(
+    correlation_id: i32,
+    client_id: Option<&Str>,
+    request: &R,
+    version: i16,
+) -> Result<Bytes, EncodeError> {
+    let header = RequestHeader {
+        api_key: R::KEY.number(),
+        api_version: version,
+        correlation_id,
+        client_id: client_id.cloned(),
+    };
+    let mut measure = LengthWriter::default();
+    header.encode(&mut measure)?;
+    request.encode(&mut measure, version)?;
+    let mut buffer = BytesMut::with_capacity(PREFIX_LENGTH.saturating_add(measure.length()));
+    buffer.put_slice(&prefix(measure.length())?);
+    header.encode(&mut buffer)?;
+    request.encode(&mut buffer, version)?;
+    Ok(buffer.freeze())
+}
+
+/// A whole response frame, prefix included, in one buffer.
+///
+/// # Errors
+/// As [`crate::Message::encode`]; records that lie elsewhere need [`response_pieces`].
+pub fn response_frame<R: Response>(
+    correlation_id: i32,
+    response: &R,
+    version: i16,
+) -> Result<Bytes, EncodeError> {
+    let header = ResponseHeader { correlation_id };
+    let length = response_length(header, response, version)?.length();
+    let mut buffer = BytesMut::with_capacity(PREFIX_LENGTH.saturating_add(length));
+    buffer.put_slice(&prefix(length)?);
+    header.encode(&mut buffer, R::KEY, version);
+    response.encode(&mut buffer, version)?;
+    Ok(buffer.freeze())
+}
+
+/// A whole response frame, prefix included, as pieces to be sent in order: bytes, and gaps for records in files.
+///
+/// # Errors
+/// As [`crate::Message::encode`].
+pub fn response_pieces<R: Response>(
+    correlation_id: i32,
+    response: &R,
+    version: i16,
+) -> Result<Vec<Piece>, EncodeError> {
+    let header = ResponseHeader { correlation_id };
+    let measure = response_length(header, response, version)?;
+    let mut writer =
+        PieceWriter::with_capacity(PREFIX_LENGTH.saturating_add(measure.length_copied()));
+    writer.bytes(&prefix(measure.length())?);
+    header.encode(&mut writer, R::KEY, version);
+    response.encode(&mut writer, version)?;
+    Ok(writer.into_pieces())
+}
+
+fn response_length<R: Response>(
+    header: ResponseHeader,
+    response: &R,
+    version: i16,
+) -> Result<LengthWriter, EncodeError> {
+    let mut measure = LengthWriter::default();
+    header.encode(&mut measure, R::KEY, version);
+    response.encode(&mut measure, version)?;
+    Ok(measure)
+}
+
+fn prefix(length: usize) -> Result<[u8; PREFIX_LENGTH], EncodeFault> {
+    let length_max = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+    i32::try_from(length)
+        .map(i32::to_be_bytes)
+        .map_err(|_| EncodeFault::TooLong { length, length_max })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{HeartbeatRequest, HeartbeatResponse};
+
+    #[test]
+    fn only_lengths_from_zero_to_the_limit_are_frames() {
+        assert_eq!(frame_length([0, 0, 1, 0], 256), Ok(256));
+        assert_eq!(
+            frame_length([0, 0, 1, 1], 256),
+            Err(FrameError::TooLarge {
+                length: 257,
+                length_max: 256
+            })
+        );
+        assert_eq!(
+            frame_length([0xff, 0xff, 0xff, 0xff], usize::MAX),
+            Err(FrameError::Negative { length: -1 })
+        );
+        // "GET " of a lost browser
+        assert!(frame_length(*b"GET ", 100 << 20).is_err());
+    }
+
+    #[test]
+    fn a_frame_carries_its_own_length() {
+        let request = HeartbeatRequest {
+            group_id: "g".into(),
+            ..Default::default()
+        };
+        let frame = request_frame(1, Some(&"c".into()), &request, 4).unwrap();
+        let (length, rest) = frame.split_first_chunk().unwrap();
+        assert_eq!(frame_length(*length, 1000), Ok(rest.len()));
+
+        let frame = response_frame(1, &HeartbeatResponse::default(), 0).unwrap();
+        assert_eq!(frame.as_ref(), [0, 0, 0, 6, 0, 0, 0, 1, 0, 0]);
+    }
+}
