@@ -13,6 +13,9 @@
 )]
 
 pub mod config;
+pub mod coordinator;
+pub mod group;
 pub mod io;
+pub mod metadata;
 pub mod record;
 pub mod types;

@@ -13,6 +13,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::error::IoError;
 use super::file::File;
+use super::sim::{Sim, SimLock};
 
 /// A file system: the machine's, or the simulated one of a test. Clones see the same files.
 #[derive(Clone)]
@@ -23,6 +24,7 @@ pub struct Disk {
 #[derive(Clone)]
 enum Inside {
     Real,
+    Sim(Sim),
 }
 
 /// One name in a directory.
@@ -54,6 +56,7 @@ pub struct DirLock {
 #[derive(Debug)]
 enum Held {
     Real { _file: Flock<fs::File> },
+    Sim { _lock: SimLock },
 }
 
 /// Why a directory could not be locked.
@@ -81,6 +84,12 @@ impl Disk {
         }
     }
 
+    pub(super) fn sim(sim: Sim) -> Self {
+        Self {
+            inside: Inside::Sim(sim),
+        }
+    }
+
     /// Opens a file that must be there, for reading and writing.
     pub fn open(&self, path: &Path) -> Result<File, IoError> {
         self.open_with(path, Open::Existing)
@@ -103,6 +112,10 @@ impl Disk {
 
     fn open_with(&self, path: &Path, how: Open) -> Result<File, IoError> {
         match &self.inside {
+            Inside::Sim(sim) => {
+                let file = sim.open(path, how).map_err(failed(how.verb(), path))?;
+                Ok(File::sim(path, file))
+            }
             Inside::Real => {
                 let file = options(how).open(path).map_err(failed(how.verb(), path))?;
                 Ok(File::real(path, file))
@@ -147,6 +160,9 @@ impl Disk {
     /// Creates the directory and all that lead to it; none of the new names is durable yet.
     pub fn create_dir_all(&self, dir: &Path) -> Result<(), IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim
+                .create_dir_all(dir)
+                .map_err(failed("create directory", dir)),
             Inside::Real => fs::create_dir_all(dir).map_err(failed("create directory", dir)),
         }
     }
@@ -154,6 +170,7 @@ impl Disk {
     /// What the directory holds, sorted by name. Names that are not UTF-8 are nobody's of ours and left out.
     pub fn list(&self, dir: &Path) -> Result<Vec<Entry>, IoError> {
         let mut entries = match &self.inside {
+            Inside::Sim(sim) => sim.list(dir).map_err(failed("list", dir))?,
             Inside::Real => list_real(dir).map_err(failed("list", dir))?,
         };
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -163,6 +180,7 @@ impl Disk {
     /// Gives `from` the name `to`, replacing a file of that name in one step. Durable after [`Self::sync_dir`].
     pub fn rename(&self, from: &Path, to: &Path) -> Result<(), IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim.rename(from, to).map_err(failed("rename", from)),
             Inside::Real => fs::rename(from, to).map_err(failed("rename", from)),
         }
     }
@@ -170,6 +188,7 @@ impl Disk {
     /// Takes the name away; the bytes go with the last open handle. Durable after [`Self::sync_dir`].
     pub fn remove_file(&self, path: &Path) -> Result<(), IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim.remove_file(path).map_err(failed("remove", path)),
             Inside::Real => fs::remove_file(path).map_err(failed("remove", path)),
         }
     }
@@ -177,6 +196,9 @@ impl Disk {
     /// Removes the directory with all it holds.
     pub fn remove_dir_all(&self, dir: &Path) -> Result<(), IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim
+                .remove_dir_all(dir)
+                .map_err(failed("remove directory", dir)),
             Inside::Real => fs::remove_dir_all(dir).map_err(failed("remove directory", dir)),
         }
     }
@@ -184,6 +206,7 @@ impl Disk {
     /// Makes every creation, rename and removal of names in `dir` durable.
     pub fn sync_dir(&self, dir: &Path) -> Result<(), IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim.sync_dir(dir).map_err(failed("fsync directory", dir)),
             Inside::Real => fs::File::open(dir)
                 .and_then(|opened| opened.sync_all())
                 .map_err(failed("fsync directory", dir)),
@@ -193,6 +216,7 @@ impl Disk {
     /// Whether a file or directory has this name. An error is not an answer.
     pub fn exists(&self, path: &Path) -> Result<bool, IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim.exists(path).map_err(failed("stat", path)),
             Inside::Real => path.try_exists().map_err(failed("stat", path)),
         }
     }
@@ -201,6 +225,15 @@ impl Disk {
     /// behind when the lock goes.
     pub fn lock_dir(&self, dir: &Path) -> Result<DirLock, LockError> {
         match &self.inside {
+            Inside::Sim(sim) => match sim.lock_dir(dir).map_err(failed("flock", dir))? {
+                Some(lock) => Ok(DirLock {
+                    _held: Held::Sim { _lock: lock },
+                }),
+                None => Err(LockError::InUse {
+                    dir: dir.to_path_buf(),
+                    process: None,
+                }),
+            },
             Inside::Real => lock_real(dir),
         }
     }
@@ -208,6 +241,7 @@ impl Disk {
     /// Capacity and free space of the file system that `dir` lies on.
     pub fn space(&self, dir: &Path) -> Result<Space, IoError> {
         match &self.inside {
+            Inside::Sim(sim) => sim.space(dir).map_err(failed("statvfs", dir)),
             Inside::Real => {
                 let found = statvfs(dir).map_err(failed("statvfs", dir))?;
                 let unit = found.fragment_size();
@@ -225,6 +259,7 @@ impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.inside {
             Inside::Real => f.write_str("Disk(real)"),
+            Inside::Sim(_) => f.write_str("Disk(sim)"),
         }
     }
 }

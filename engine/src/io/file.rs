@@ -17,6 +17,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::uio::pwritev;
 
 use super::error::IoError;
+use super::sim::SimFile;
 
 /// An open file. The descriptor lives until the last clone is gone, so an unlinked file stays readable; two clones
 /// are equal, two openings of one path are not. Every operation blocks its thread.
@@ -34,11 +35,16 @@ struct Inner {
 
 enum Body {
     Real(fs::File),
+    Sim(SimFile),
 }
 
 impl File {
     pub(super) fn real(path: &Path, file: fs::File) -> Self {
         Self::with_body(path, Body::Real(file))
+    }
+
+    pub(super) fn sim(path: &Path, file: SimFile) -> Self {
+        Self::with_body(path, Body::Sim(file))
     }
 
     fn with_body(path: &Path, body: Body) -> Self {
@@ -61,6 +67,7 @@ impl File {
     /// Length in bytes now.
     pub fn length(&self) -> Result<u64, IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file.length().map_err(self.refused("stat")),
             Body::Real(file) => file
                 .metadata()
                 .map(|metadata| metadata.len())
@@ -72,6 +79,7 @@ impl File {
     /// the kernel pleases, 0 only at the end (or for an empty buffer).
     pub fn read_at(&self, position: u64, buffer: &mut [u8]) -> Result<usize, IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file.read_at(position, buffer).map_err(self.refused("read")),
             Body::Real(file) => {
                 retried(|| file.read_at(buffer, position)).map_err(self.failed("read"))
             }
@@ -106,6 +114,9 @@ impl File {
     /// Writes all of `bytes` at `position`, into the page cache. After an error any part of it may have been written.
     pub fn write_all_at(&self, position: u64, bytes: &[u8]) -> Result<(), IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file
+                .write_all_at(position, bytes)
+                .map_err(self.refused("write")),
             Body::Real(file) => file
                 .write_all_at(bytes, position)
                 .map_err(self.failed("write")),
@@ -126,6 +137,9 @@ impl File {
         done: u64,
     ) -> Result<u64, IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file
+                .write_at(position, buffers, done)
+                .map_err(self.refused("write")),
             Body::Real(file) => {
                 write_vectored(file, position, buffers, done).map_err(self.failed("write"))
             }
@@ -136,6 +150,7 @@ impl File {
     /// the kernel may have dropped the very bytes it failed to write, and the next call may succeed without them.
     pub fn sync_data(&self) -> Result<(), IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file.sync().map_err(self.refused("fdatasync")),
             Body::Real(file) => retried(|| file.sync_data()).map_err(self.failed("fdatasync")),
         }
     }
@@ -144,6 +159,7 @@ impl File {
     /// [`Disk::sync_dir`](super::Disk::sync_dir).
     pub fn sync_all(&self) -> Result<(), IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file.sync().map_err(self.refused("fsync")),
             Body::Real(file) => retried(|| file.sync_all()).map_err(self.failed("fsync")),
         }
     }
@@ -151,6 +167,7 @@ impl File {
     /// Cuts the file to `length` bytes, or extends it with zeros.
     pub fn truncate(&self, length: u64) -> Result<(), IoError> {
         match &self.inner.body {
+            Body::Sim(file) => file.truncate(length).map_err(self.refused("truncate")),
             Body::Real(file) => retried(|| file.set_len(length)).map_err(self.failed("truncate")),
         }
     }
@@ -162,6 +179,9 @@ impl File {
             return Ok(());
         }
         match &self.inner.body {
+            Body::Sim(file) => file
+                .preallocate(position, length)
+                .map_err(self.refused("fallocate")),
             Body::Real(file) => reserve(file, position, length).map_err(self.failed("fallocate")),
         }
     }
@@ -169,6 +189,7 @@ impl File {
     /// The descriptor, open for as long as the borrow; `None` for a simulated file, which has none.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.inner.body {
+            Body::Sim(_) => None,
             Body::Real(file) => Some(file.as_fd()),
         }
     }
@@ -182,6 +203,10 @@ impl File {
         self.inner
             .takes_nowait_writes
             .store(false, Ordering::Relaxed);
+    }
+
+    fn refused(&self, operation: &'static str) -> impl FnOnce(Errno) -> IoError + '_ {
+        move |errno| IoError::new(operation, self.path(), errno)
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> IoError + '_ {

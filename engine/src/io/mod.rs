@@ -15,6 +15,7 @@ mod process;
 mod ring;
 mod rng;
 mod send_file;
+mod sim;
 mod threads;
 mod uring;
 
@@ -29,3 +30,4 @@ pub use process::{raise_open_files_limit, resident_bytes};
 pub use ring::{IoBackend, Ring};
 pub use rng::Random;
 pub use send_file::{SendFileError, TURN_BYTES, send_file};
+pub use sim::{Faults, Sim, SimOperation};

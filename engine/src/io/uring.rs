@@ -8,11 +8,11 @@
     reason = "entries carry raw pointers into buffers that the slots own"
 )]
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+mod scratch;
+
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use io_uring::{IoUring, Probe, opcode, squeue, types};
@@ -20,7 +20,8 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::eventfd::EventFd;
 
-use super::action::{Completion, Job, Outcome, SCRATCH_BYTES, Task, read_outcome};
+use self::scratch::Scratch;
+use super::action::{Completion, Job, Outcome, Task, read_outcome};
 use super::error::IoError;
 use super::file::slices_after;
 
@@ -303,46 +304,6 @@ impl Slot {
     }
 }
 
-/// Memory that read-ahead pours into and nobody looks at, so that many entries may write it at once.
-struct Scratch {
-    memory: NonNull<u8>,
-}
-
-impl Scratch {
-    fn new() -> Self {
-        // SAFETY: the layout is not of size zero; the memory is freed by `drop` with the same layout.
-        let memory = unsafe { alloc_zeroed(SCRATCH_LAYOUT) };
-        NonNull::new(memory).map_or_else(
-            || handle_alloc_error(SCRATCH_LAYOUT),
-            |memory| Self { memory },
-        )
-    }
-
-    /// Vectors for the first of `length` bytes, all over the same memory; at most [`READ_AHEAD_BYTES_MAX`].
-    fn cover(&self, length: u64, vectors: &mut Vec<libc::iovec>) {
-        let length = usize::try_from(length)
-            .unwrap_or(usize::MAX)
-            .min(READ_AHEAD_BYTES_MAX);
-        let mut left = length;
-        while left > 0 {
-            let piece = left.min(SCRATCH_BYTES);
-            vectors.push(libc::iovec {
-                iov_base: self.memory.as_ptr().cast(),
-                iov_len: piece,
-            });
-            left -= piece;
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with the same layout, freed once; `Uring::drop` has reaped every entry that
-        // could write there before its fields are dropped.
-        unsafe { dealloc(self.memory.as_ptr(), SCRATCH_LAYOUT) }
-    }
-}
-
 /// The leanest ring this kernel gives: completions posted only when we ask (6.1), without interrupting us (5.19), or
 /// the plain one.
 fn build() -> io::Result<IoUring> {
@@ -397,110 +358,8 @@ const COMPLETIONS_MAX: u32 = 128;
 const _: () = assert!(IN_FLIGHT_MAX == ENTRIES as usize && COMPLETIONS_MAX >= ENTRIES);
 /// The kernel moves less than 2 GiB per entry.
 const READ_BYTES_MAX: u32 = 1 << 30;
-/// Per entry; the next one follows when it is in.
-const READ_AHEAD_BYTES_MAX: usize = 1 << 20;
 /// EAGAIN from a regular file is a passing shortage; past this many it is an error.
 const RETRIES_MAX: u32 = 1000;
-const SCRATCH_LAYOUT: Layout = match Layout::from_size_align(SCRATCH_BYTES, 4096) {
-    Ok(layout) => layout,
-    Err(_) => Layout::new::<u8>(),
-};
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use tempfile::TempDir;
-
-    use super::super::action::{Action, Ticket};
-    use super::super::disk::Disk;
-    use super::*;
-
-    fn slot(dir: &TempDir, action: impl FnOnce(super::super::File) -> Action) -> Slot {
-        let file = Disk::real().open_or_create(&dir.path().join("f")).unwrap();
-        let task = Task::of(action(file)).unwrap();
-        Slot {
-            job: Job {
-                ticket: Ticket(1),
-                task,
-            },
-            vectors: Vec::new(),
-            retries: 0,
-        }
-    }
-
-    fn lengths(slot: &Slot) -> Vec<usize> {
-        slot.vectors.iter().map(|vector| vector.iov_len).collect()
-    }
-
-    #[test]
-    fn a_short_write_goes_on_with_what_is_left() {
-        let dir = TempDir::new().unwrap();
-        let buffers = vec![
-            Bytes::from_static(b"abcd"),
-            Bytes::new(),
-            Bytes::from_static(b"efg"),
-        ];
-        let mut slot = slot(&dir, |file| Action::Write {
-            file,
-            position: 10,
-            buffers,
-        });
-        let scratch = Scratch::new();
-        slot.entry(&scratch);
-        assert_eq!(lengths(&slot), [4, 3]);
-        assert!(matches!(slot.advance(2), Progress::Again));
-        slot.entry(&scratch);
-        assert_eq!(lengths(&slot), [2, 3]);
-        assert!(matches!(slot.advance(-libc::EINTR), Progress::Again));
-        assert!(matches!(slot.advance(3), Progress::Again));
-        slot.entry(&scratch);
-        assert_eq!(lengths(&slot), [2]);
-        let Progress::Done(Ok(outcome)) = slot.advance(2) else {
-            unreachable!()
-        };
-        assert_eq!(outcome, Outcome::Written { length: 7 });
-    }
-
-    #[test]
-    fn a_write_that_makes_no_headway_is_an_error() {
-        let dir = TempDir::new().unwrap();
-        let buffers = vec![Bytes::from_static(b"abcd")];
-        let mut slot = slot(&dir, |file| Action::Write {
-            file,
-            position: 0,
-            buffers,
-        });
-        let Progress::Done(Err(error)) = slot.advance(0) else {
-            unreachable!()
-        };
-        assert_eq!(error.source.kind(), io::ErrorKind::WriteZero);
-        let Progress::Done(Err(error)) = slot.advance(-libc::ENOSPC) else {
-            unreachable!()
-        };
-        assert!(error.is_out_of_space());
-    }
-
-    #[test]
-    fn reading_ahead_covers_any_length_with_the_same_memory() {
-        let dir = TempDir::new().unwrap();
-        let length = READ_AHEAD_BYTES_MAX as u64 + 1;
-        let mut slot = slot(&dir, |file| Action::ReadAhead {
-            file,
-            position: 0,
-            length,
-        });
-        let scratch = Scratch::new();
-        slot.entry(&scratch);
-        assert_eq!(lengths(&slot).iter().sum::<usize>(), READ_AHEAD_BYTES_MAX);
-        assert!(matches!(
-            slot.advance(READ_AHEAD_BYTES_MAX as i32),
-            Progress::Again
-        ));
-        slot.entry(&scratch);
-        assert_eq!(lengths(&slot), [1]);
-        assert!(matches!(
-            slot.advance(1),
-            Progress::Done(Ok(Outcome::ReadAhead))
-        ));
-    }
-}
+mod tests;

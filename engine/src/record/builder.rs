@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 
-use super::batch::{Attributes, BATCH_HEADER_LENGTH, BatchHeader, MAGIC, TimestampType};
+use super::attributes::{Attributes, TimestampType};
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, MAGIC};
 use super::compress::{Compression, CompressionTarget, compress};
 use super::cursor::{put_varlong, varlong_length};
 use super::record::{Record, RecordHeader};

@@ -244,3 +244,110 @@ fn fold_lz4(body: &[u8]) -> io::Result<Vec<u8>> {
     encoder.write_all(body)?;
     encoder.finish().map_err(io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body() -> Vec<u8> {
+        (0..200_000_u32)
+            .map(|place| (place / 7 % 251) as u8)
+            .collect()
+    }
+
+    const CODECS: [Compression; 4] = [
+        Compression::Gzip,
+        Compression::Snappy,
+        Compression::Lz4,
+        Compression::Zstd,
+    ];
+
+    #[test]
+    fn every_codec_reads_what_it_wrote_at_any_level() {
+        for compression in CODECS {
+            for level in [None, Some(i32::MIN), Some(-1), Some(1), Some(i32::MAX)] {
+                let small = &body()[..20_000];
+                let target = CompressionTarget { compression, level };
+                let packed = compress(target, small).unwrap();
+                assert_eq!(
+                    decompress(compression, &packed, small.len()).unwrap(),
+                    small
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_limit_is_inclusive() {
+        let body = body();
+        for compression in CODECS {
+            let packed = compress(compression.into(), &body).unwrap();
+            assert_eq!(decompress(compression, &packed, body.len()).unwrap(), body);
+            let too_large = RecordError::BodyTooLarge {
+                compression,
+                max_bytes: body.len() - 1,
+            };
+            assert_eq!(
+                decompress(compression, &packed, body.len() - 1),
+                Err(too_large)
+            );
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_not_read_past_the_limit() {
+        struct Endless(usize);
+        impl Read for &mut Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += buffer.len();
+                Ok(buffer.len())
+            }
+        }
+        let mut bomb = Endless(0);
+        assert!(matches!(
+            read_bounded(&mut bomb, 100_000),
+            Err(Unfold::Limit)
+        ));
+        assert_eq!(bomb.0, 100_001);
+    }
+
+    #[test]
+    fn a_snappy_block_cannot_claim_more_than_snappy_can_pack() {
+        // A claim of 4 GiB less one in five bytes, and nothing behind it.
+        let claim = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        let result = decompress(Compression::Snappy, &claim, usize::MAX);
+        assert!(matches!(
+            result,
+            Err(RecordError::Corrupt(Corruption::Body { .. }))
+        ));
+    }
+
+    #[test]
+    fn snappy_streams_written_one_after_the_other_are_one() {
+        let packed = compress(Compression::Snappy.into(), b"mill").unwrap();
+        let twice = [&packed[..], &packed].concat();
+        assert_eq!(
+            decompress(Compression::Snappy, &twice, 8).unwrap(),
+            b"millmill"
+        );
+    }
+
+    #[test]
+    fn streams_cut_short_are_corrupt() {
+        for compression in CODECS {
+            let packed = compress(compression.into(), &body()).unwrap();
+            let cut = &packed[..packed.len() - 9];
+            assert!(matches!(
+                decompress(compression, cut, usize::MAX),
+                Err(RecordError::Corrupt(Corruption::Body { .. }))
+            ));
+        }
+    }
+
+    #[test]
+    fn lz4_frames_are_those_java_reads() {
+        // FLG: version 1, independent blocks, no checksums, no sizes; BD: 64 KiB blocks.
+        let packed = compress(Compression::Lz4.into(), b"mill").unwrap();
+        assert_eq!(packed[..6], [0x04, 0x22, 0x4d, 0x18, 0x60, 0x40]);
+    }
+}

@@ -3,8 +3,10 @@
 //! It also mends the length and the checksum, which no fuzzer guesses, so that what lies behind them is reached.
 
 use bytes::Bytes;
+use zerocopy::FromBytes;
 
-use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, Batches, TimestampType, check_crc};
+use super::attributes::TimestampType;
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, Batches, MAGIC, check_crc};
 use super::compress::Compression;
 use super::control::ControlRecord;
 use super::record::{first_at_or_after, record_of_max_timestamp, records};
@@ -31,9 +33,8 @@ pub fn decode_hostile(data: &[u8]) {
 
 /// The same bytes as one batch with the right magic, length and checksum, if they are enough for a header.
 fn mend(data: &[u8]) -> Option<Bytes> {
-    use zerocopy::FromBytes;
     let (mut header, body) = BatchHeader::read_from_prefix(data).ok()?;
-    header.magic = super::batch::MAGIC;
+    header.magic = MAGIC;
     header.seal(body);
     Some([header.bytes(), body].concat().into())
 }

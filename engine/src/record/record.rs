@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, TimestampType, body_of};
+use super::attributes::TimestampType;
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, body_of};
 use super::compress::{Compression, decompress};
 use super::cursor::Cursor;
 use super::error::{Malformed, RecordError, RecordProblem, Refused};

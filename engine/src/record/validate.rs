@@ -5,15 +5,14 @@
 
 use bytes::Bytes;
 
-use super::batch::{
-    BATCH_HEADER_LENGTH, BATCH_OVERHEAD_LENGTH, BatchHeader, TimestampType, body_of, check_body_crc,
-};
-use super::builder::pack;
+use super::attributes::TimestampType;
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, body_of, check_body_crc};
 use super::compress::{Compression, CompressionTarget, decompress};
 use super::cursor::Cursor;
 use super::error::{Corruption, InvalidBatch, RecordError, RecordProblem, Refused};
+use super::prepared::PreparedBatch;
 use super::record::{Parts, refuse, timestamp_of};
-use crate::types::{LeaderEpoch, Offset, Timestamp};
+use crate::types::Timestamp;
 
 /// What a topic, and the request that brings a batch, ask of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,26 +74,22 @@ pub fn prepare(
     check_body_crc(&header, body)?;
     let compression = check_header(&header, rules)?;
     let payload = records.slice(BATCH_HEADER_LENGTH..);
-    let mut prepared = PreparedBatch {
-        header,
-        payload,
-        offset_delta_of_max_timestamp: None,
-    };
+    let mut prepared = PreparedBatch::new(header, payload);
     let target = rules.compression_target.unwrap_or(compression.into());
     let window = Window::new(rules, now);
     if compression == Compression::None {
-        let findings = examine(&header, &prepared.payload, rules, &window)?;
-        prepared.note(&findings);
+        let findings = examine(&header, prepared.payload(), rules, &window)?;
+        prepared.note_max_timestamp(findings.max_timestamp, findings.offset_delta_of_max);
         if target.compression != Compression::None {
-            let body = prepared.payload.to_vec();
-            prepared.repack(target, body, rules)?;
+            let body = prepared.payload().to_vec();
+            prepared.repack(target, body, rules.message_bytes_max)?;
         }
     } else if target.compression != compression || rules.compacted || window.earliest.is_some() {
-        let body = decompress(compression, &prepared.payload, rules.body_limit())?;
+        let body = decompress(compression, prepared.payload(), rules.body_limit())?;
         let findings = examine(&header, &body, rules, &window)?;
-        prepared.note(&findings);
+        prepared.note_max_timestamp(findings.max_timestamp, findings.offset_delta_of_max);
         if target.compression != compression {
-            prepared.repack(target, body, rules)?;
+            prepared.repack(target, body, rules.message_bytes_max)?;
         }
     } else {
         window.check_batch(header.max_timestamp())?;
@@ -326,127 +321,6 @@ impl Refusals {
             None => Ok(()),
             Some(refused) if self.timestamps => Err(RecordError::InvalidTimestamps(refused)),
             Some(refused) => Err(RecordError::InvalidRecords(refused)),
-        }
-    }
-}
-
-/// A batch that has passed, waiting for its place in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreparedBatch {
-    header: BatchHeader,
-    payload: Bytes,
-    offset_delta_of_max_timestamp: Option<i32>,
-}
-
-impl PreparedBatch {
-    /// Takes a whole batch that the broker itself built: no rule of a topic is applied to it.
-    ///
-    /// # Errors
-    /// Those of [`BatchHeader::parse`], [`RecordError::Corrupt`] when it is cut short or its checksum is wrong.
-    pub fn from_builder(batch: &Bytes) -> Result<Self, RecordError> {
-        let header = BatchHeader::parse(batch)?;
-        check_body_crc(&header, body_of(&header, batch)?)?;
-        Ok(Self {
-            header,
-            payload: batch.slice(BATCH_HEADER_LENGTH..header.length_bytes()),
-            offset_delta_of_max_timestamp: None,
-        })
-    }
-
-    /// The header as it will be stored, base offset and leader epoch aside: they are still the sender's.
-    #[must_use]
-    pub fn header(&self) -> &BatchHeader {
-        &self.header
-    }
-
-    /// The records as they will be stored: a slice of what was received unless a rule asked for another codec.
-    #[must_use]
-    pub fn payload(&self) -> &Bytes {
-        &self.payload
-    }
-
-    /// Bytes of the batch as it will be stored, header included.
-    #[must_use]
-    pub fn length_bytes(&self) -> usize {
-        self.header.length_bytes()
-    }
-
-    /// How many records it holds, and offsets it takes, when a client sent it.
-    #[must_use]
-    pub fn record_count(&self) -> i32 {
-        self.header.record_count()
-    }
-
-    /// The latest timestamp of its records; -1 when none has one.
-    #[must_use]
-    pub fn max_timestamp(&self) -> Timestamp {
-        self.header.max_timestamp()
-    }
-
-    /// How far from the base offset the first record with the max timestamp lies; the last record where the body
-    /// was not opened, as in Kafka's time index.
-    #[must_use]
-    pub fn offset_delta_of_max_timestamp(&self) -> i32 {
-        self.offset_delta_of_max_timestamp
-            .unwrap_or(self.header.last_offset_delta())
-    }
-
-    /// The timestamp the broker gave the records, where the topic asks for it.
-    #[must_use]
-    pub fn log_append_time(&self) -> Option<Timestamp> {
-        match self.header.attributes().timestamp_type() {
-            TimestampType::CreateTime => None,
-            TimestampType::LogAppendTime => Some(self.header.max_timestamp()),
-        }
-    }
-
-    /// The batch at its place: 61 fresh bytes of header, and the payload untouched.
-    #[must_use]
-    pub fn stamp(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (Bytes, Bytes) {
-        let header = self.header.stamped(base_offset, leader_epoch);
-        (Bytes::copy_from_slice(header.bytes()), self.payload.clone())
-    }
-
-    fn note(&mut self, findings: &Findings) {
-        self.header.max_timestamp = findings.max_timestamp.0.into();
-        self.offset_delta_of_max_timestamp = Some(findings.offset_delta_of_max);
-    }
-
-    fn repack(
-        &mut self,
-        target: CompressionTarget,
-        body: Vec<u8>,
-        rules: &Rules,
-    ) -> Result<(), RecordError> {
-        let (compression, payload) = pack(target, body);
-        let length_bytes = payload.len().saturating_add(BATCH_HEADER_LENGTH);
-        let max_bytes = rules.message_bytes_max;
-        let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
-        if length_bytes > max_bytes || length_bytes.saturating_sub(BATCH_OVERHEAD_LENGTH) > most {
-            return Err(RecordError::TooLarge {
-                length_bytes,
-                max_bytes,
-            });
-        }
-        let attributes = self.header.attributes().with_compression(compression);
-        self.header.attributes = attributes.0.into();
-        self.payload = payload.into();
-        Ok(())
-    }
-
-    /// Records keep their deltas: readers take the header's max timestamp for all of them.
-    fn set_log_append_time(&mut self, now: Timestamp) {
-        let attributes = self.header.attributes();
-        let attributes = attributes.with_timestamp_type(TimestampType::LogAppendTime);
-        self.header.attributes = attributes.0.into();
-        self.header.max_timestamp = now.0.into();
-        self.offset_delta_of_max_timestamp = Some(0);
-    }
-
-    fn reseal_if_changed(&mut self, sent: &BatchHeader) {
-        // Another payload means other attributes, so the header tells.
-        if self.header != *sent {
-            self.header.seal(&self.payload);
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::error::{EncodeError, EncodeFault};
-use crate::header::{RequestHeader, ResponseHeader};
-use crate::message::{Request, Response};
+use crate::api_key::ApiKey;
+use crate::error::{DecodeError, EncodeError, EncodeFault};
+use crate::header::{self, RequestHeader, ResponseHeader};
+use crate::message::{self, Message, Request, Response, for_each_api};
+use crate::reader::Reader;
 use crate::text::Str;
 use crate::writer::{LengthWriter, Piece, PieceWriter, Writer};
 
@@ -46,7 +48,7 @@ pub fn frame_length(prefix: [u8; PREFIX_LENGTH], length_max: usize) -> Result<us
 /// A whole request frame, prefix included.
 ///
 /// # Errors
-/// As [`crate::Message::encode`].
+/// As [`Message::encode`].
 pub fn request_frame<R: Request>(
     correlation_id: i32,
     client_id: Option<&Str>,
@@ -72,7 +74,7 @@ pub fn request_frame<R: Request>(
 /// A whole response frame, prefix included, in one buffer.
 ///
 /// # Errors
-/// As [`crate::Message::encode`]; records that lie elsewhere need [`response_pieces`].
+/// As [`Message::encode`]; records that lie elsewhere need [`response_pieces`].
 pub fn response_frame<R: Response>(
     correlation_id: i32,
     response: &R,
@@ -90,7 +92,7 @@ pub fn response_frame<R: Response>(
 /// A whole response frame, prefix included, as pieces to be sent in order: bytes, and gaps for records in files.
 ///
 /// # Errors
-/// As [`crate::Message::encode`].
+/// As [`Message::encode`].
 pub fn response_pieces<R: Response>(
     correlation_id: i32,
     response: &R,
@@ -105,6 +107,32 @@ pub fn response_pieces<R: Response>(
     response.encode(&mut writer, version)?;
     Ok(writer.into_pieces())
 }
+
+/// Reads a request of any API, only to find out whether it can be read: for fuzzing, and to say what is wrong with one.
+///
+/// An unknown API leaves nothing to read but the header.
+///
+/// # Errors
+/// Whatever is wrong with the frame (without its prefix).
+pub fn check_request(frame: Bytes, budget_bytes: usize) -> Result<RequestHeader, DecodeError> {
+    let (header, mut reader) = header::open_request(frame, budget_bytes)?;
+    if let Some(key) = ApiKey::from_number(header.api_key) {
+        check_message(key, header.api_version, &mut reader)?;
+    }
+    Ok(header)
+}
+
+macro_rules! check_message {
+    ($($name:ident $request:ident $response:ident,)*) => {
+        fn check_message(key: ApiKey, version: i16, reader: &mut Reader) -> Result<(), DecodeError> {
+            match key {
+                $(ApiKey::$name => message::$request::decode(reader, version).map(|_| ()),)*
+            }
+        }
+    };
+}
+
+for_each_api!(check_message);
 
 fn response_length<R: Response>(
     header: ResponseHeader,
@@ -145,6 +173,19 @@ mod tests {
         );
         // "GET " of a lost browser
         assert!(frame_length(*b"GET ", 100 << 20).is_err());
+    }
+
+    #[test]
+    fn any_request_can_be_checked() {
+        let request = HeartbeatRequest {
+            group_id: "g".into(),
+            ..Default::default()
+        };
+        let frame = request_frame(1, None, &request, 4).unwrap();
+        let frame = frame.slice(PREFIX_LENGTH..);
+        let cut = frame.slice(..frame.len() - 1);
+        assert_eq!(check_request(frame, 0).unwrap().api_key, 12);
+        assert_eq!(check_request(cut, 0).unwrap_err().place, "frame");
     }
 
     #[test]

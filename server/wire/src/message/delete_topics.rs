@@ -31,7 +31,7 @@ messages! {
 
         /// What became of one topic.
         struct DeleteTopicsResponseTopic {
-            name: Option<Str> [.., nullable 6..],
+            name: Option<Str> [.., nullable 6..] = Some(Str::default()),
             topic_id: Uuid [6..],
             error_code: ErrorCode,
             error_message: Option<Str> [5..],

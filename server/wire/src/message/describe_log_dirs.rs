@@ -10,7 +10,7 @@ messages! {
         /// Asks about all or some replicas.
         struct DescribeLogDirsRequest {
             /// Null: all.
-            topics: Option<Vec<DescribeLogDirsRequestTopic>>,
+            topics: Option<Vec<DescribeLogDirsRequestTopic>> = Some(Vec::new()),
         }
 
         /// Partitions of one topic.

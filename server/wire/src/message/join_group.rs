@@ -39,7 +39,7 @@ messages! {
             error_code: ErrorCode,
             generation_id: i32 = -1,
             protocol_type: Option<Str> [7..],
-            protocol_name: Option<Str> [.., nullable 7..],
+            protocol_name: Option<Str> [.., nullable 7..] = Some(Str::default()),
             leader: Str,
             /// The leader need not assign: the group is unchanged (KIP-814).
             skip_assignment: bool [9..],

@@ -11,7 +11,7 @@ messages! {
         /// Asks about some or all topics.
         struct MetadataRequest {
             /// Null: all topics. Empty: none, but in version 0 all.
-            topics: Option<Vec<MetadataRequestTopic>> [.., nullable 1..],
+            topics: Option<Vec<MetadataRequestTopic>> [.., nullable 1..] = Some(Vec::new()),
             allow_auto_topic_creation: bool [4..] = true,
             include_cluster_authorized_operations: bool [8..=10],
             include_topic_authorized_operations: bool [8..],
@@ -20,7 +20,7 @@ messages! {
         /// A topic asked about, by name or (from version 10) by id.
         struct MetadataRequestTopic {
             topic_id: Uuid [10..],
-            name: Option<Str> [.., nullable 10..],
+            name: Option<Str> [.., nullable 10..] = Some(Str::default()),
         }
     }
 
@@ -48,7 +48,7 @@ messages! {
         /// One topic.
         struct MetadataResponseTopic {
             error_code: ErrorCode,
-            name: Option<Str> [.., nullable 12..],
+            name: Option<Str> [.., nullable 12..] = Some(Str::default()),
             topic_id: Uuid [10..],
             is_internal: bool [1..],
             partitions: Vec<MetadataResponsePartition>,

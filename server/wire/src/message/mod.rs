@@ -1,48 +1,47 @@
 //! The messages, one file per API, and what they all can do.
 //!
-//! [`for_each_api!`] is the list of APIs: the table of versions in [`ApiKey`](crate::ApiKey) and the tests come from it.
+//! `for_each_api!` is the list of APIs: the table of versions in [`ApiKey`] and the tests come from it.
 
 #[macro_use]
 mod notation;
 
 macro_rules! modules {
-    ($($module:ident $request:ident $response:ident $text:literal,)*) => {$(
-        #[doc = $text]
+    ($($module:ident $request:ident $response:ident,)*) => {$(
         pub mod $module;
         pub use $module::{$request, $response};
     )*};
 }
 
 modules! {
-    alter_configs AlterConfigsRequest AlterConfigsResponse "Replaces the whole configuration of topics, brokers, groups.",
-    api_versions ApiVersionsRequest ApiVersionsResponse "Which versions of which APIs the broker serves.",
-    create_partitions CreatePartitionsRequest CreatePartitionsResponse "Adds partitions to topics.",
-    create_topics CreateTopicsRequest CreateTopicsResponse "Creates topics.",
-    delete_groups DeleteGroupsRequest DeleteGroupsResponse "Deletes empty groups.",
-    delete_records DeleteRecordsRequest DeleteRecordsResponse "Moves the log start offset of partitions.",
-    delete_topics DeleteTopicsRequest DeleteTopicsResponse "Deletes topics by name or id.",
-    describe_cluster DescribeClusterRequest DescribeClusterResponse "Who belongs to the cluster.",
-    describe_configs DescribeConfigsRequest DescribeConfigsResponse "Configuration of topics, brokers, groups, with sources.",
-    describe_groups DescribeGroupsRequest DescribeGroupsResponse "State and members of classic groups.",
-    describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse "What lies in the broker's log directories.",
-    describe_producers DescribeProducersRequest DescribeProducersResponse "Producers a partition remembers.",
-    describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse "Topics page by page.",
-    fetch FetchRequest FetchResponse "Reads record batches.",
-    find_coordinator FindCoordinatorRequest FindCoordinatorResponse "Which broker coordinates groups or transactions.",
-    heartbeat HeartbeatRequest HeartbeatResponse "A member of a classic group is alive.",
-    incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse "Changes single configuration values.",
-    init_producer_id InitProducerIdRequest InitProducerIdResponse "A producer id and epoch.",
-    join_group JoinGroupRequest JoinGroupResponse "Joins a classic group.",
-    leave_group LeaveGroupRequest LeaveGroupResponse "Members leave a classic group.",
-    list_groups ListGroupsRequest ListGroupsResponse "Groups this broker coordinates.",
-    list_offsets ListOffsetsRequest ListOffsetsResponse "Offsets by timestamp.",
-    metadata MetadataRequest MetadataResponse "Brokers, topics, partitions and their leaders.",
-    offset_commit OffsetCommitRequest OffsetCommitResponse "Stores a group's offsets.",
-    offset_delete OffsetDeleteRequest OffsetDeleteResponse "Deletes a group's offsets.",
-    offset_fetch OffsetFetchRequest OffsetFetchResponse "Reads groups' offsets.",
-    offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse "Where a leader epoch ended.",
-    produce ProduceRequest ProduceResponse "Appends record batches.",
-    sync_group SyncGroupRequest SyncGroupResponse "Hands out the assignment of a classic group.",
+    alter_configs AlterConfigsRequest AlterConfigsResponse,
+    api_versions ApiVersionsRequest ApiVersionsResponse,
+    create_partitions CreatePartitionsRequest CreatePartitionsResponse,
+    create_topics CreateTopicsRequest CreateTopicsResponse,
+    delete_groups DeleteGroupsRequest DeleteGroupsResponse,
+    delete_records DeleteRecordsRequest DeleteRecordsResponse,
+    delete_topics DeleteTopicsRequest DeleteTopicsResponse,
+    describe_cluster DescribeClusterRequest DescribeClusterResponse,
+    describe_configs DescribeConfigsRequest DescribeConfigsResponse,
+    describe_groups DescribeGroupsRequest DescribeGroupsResponse,
+    describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse,
+    describe_producers DescribeProducersRequest DescribeProducersResponse,
+    describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse,
+    fetch FetchRequest FetchResponse,
+    find_coordinator FindCoordinatorRequest FindCoordinatorResponse,
+    heartbeat HeartbeatRequest HeartbeatResponse,
+    incremental_alter_configs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,
+    init_producer_id InitProducerIdRequest InitProducerIdResponse,
+    join_group JoinGroupRequest JoinGroupResponse,
+    leave_group LeaveGroupRequest LeaveGroupResponse,
+    list_groups ListGroupsRequest ListGroupsResponse,
+    list_offsets ListOffsetsRequest ListOffsetsResponse,
+    metadata MetadataRequest MetadataResponse,
+    offset_commit OffsetCommitRequest OffsetCommitResponse,
+    offset_delete OffsetDeleteRequest OffsetDeleteResponse,
+    offset_fetch OffsetFetchRequest OffsetFetchResponse,
+    offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
+    produce ProduceRequest ProduceResponse,
+    sync_group SyncGroupRequest SyncGroupResponse,
 }
 
 use std::fmt::Debug;

@@ -1,0 +1,118 @@
+//! The control thread: the one place where cluster metadata changes. Proposals come in over a bounded channel, are made
+//! durable one after the other, and every new image is shown to all shards.
+//!
+//! It decides nothing itself and blocks on nothing but the journal's disk.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::metadata::{self, Command, Metadata, MetadataImage, ProposeError, Reply};
+
+/// A proposal and where its outcome goes.
+#[derive(Debug)]
+struct Proposal {
+    command: Command,
+    outcome: oneshot::Sender<Result<Reply, ControlError>>,
+}
+
+/// Why a proposal came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The proposal was refused or could not be made durable.
+    #[error(transparent)]
+    Refused(#[from] ProposeError),
+    /// The broker is stopping.
+    #[error("the broker is stopping")]
+    Stopped,
+}
+
+/// The running control thread.
+#[derive(Debug)]
+pub struct Control {
+    thread: JoinHandle<Result<(), metadata::JournalError>>,
+}
+
+/// A way to propose changes and to see what they made of the cluster.
+#[derive(Clone, Debug)]
+pub struct ControlHandle {
+    proposals: mpsc::Sender<Proposal>,
+    image: watch::Receiver<Arc<MetadataImage>>,
+}
+
+impl Control {
+    /// Starts the thread on an open journal. It ends when every handle is gone.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(metadata: Metadata) -> std::io::Result<(Self, ControlHandle)> {
+        let (proposals, inbox) = mpsc::channel(PROPOSALS_MAX);
+        let (publish, image) = watch::channel(Arc::clone(metadata.image()));
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        let thread = thread.spawn(move || serve(metadata, inbox, &publish))?;
+        Ok((Self { thread }, ControlHandle { proposals, image }))
+    }
+
+    /// Waits until the journal is closed.
+    ///
+    /// # Errors
+    /// The journal could not be closed in order; the next start will read it all.
+    pub fn join(self) -> Result<(), metadata::JournalError> {
+        // A panic has been reported by the panic hook; the journal is then as a crash leaves it.
+        self.thread.join().unwrap_or(Ok(()))
+    }
+}
+
+impl ControlHandle {
+    /// Proposes a change and waits until it is durable.
+    ///
+    /// # Errors
+    /// It was refused, the journal's disk failed, or the broker is stopping.
+    pub async fn propose(&self, command: Command) -> Result<Reply, ControlError> {
+        let (outcome, answer) = oneshot::channel();
+        let proposal = Proposal { command, outcome };
+        self.proposals.send(proposal).await.map_err(|_| ControlError::Stopped)?;
+        answer.await.map_err(|_| ControlError::Stopped)?
+    }
+
+    /// The newest image.
+    #[must_use]
+    pub fn image(&self) -> Arc<MetadataImage> {
+        Arc::clone(&self.image.borrow())
+    }
+
+    /// A view of the image that tells when it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<MetadataImage>> {
+        self.image.clone()
+    }
+}
+
+fn serve(
+    mut metadata: Metadata,
+    mut inbox: mpsc::Receiver<Proposal>,
+    publish: &watch::Sender<Arc<MetadataImage>>,
+) -> Result<(), metadata::JournalError> {
+    while let Some(Proposal { command, outcome }) = inbox.blocking_recv() {
+        let answer = match metadata.propose(&command) {
+            Ok((image, reply)) => {
+                // Shown before it is answered: whoever hears of a topic finds it.
+                publish.send_replace(image);
+                Ok(reply)
+            }
+            Err(error) => {
+                if let ProposeError::Journal(error) = &error {
+                    tracing::error!(%error, "the metadata journal cannot take a change");
+                }
+                Err(error.into())
+            }
+        };
+        // The asker may have gone; the change stands.
+        let _ = outcome.send(answer);
+    }
+    metadata.close()
+}
+
+/// How many proposals may wait; those behind wait for room.
+const PROPOSALS_MAX: usize = 64;

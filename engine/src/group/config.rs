@@ -1,0 +1,41 @@
+//! The limits and times of classic groups, named after Kafka's broker properties.
+
+use std::time::Duration;
+
+/// Settings of a group coordinator; all of them static for the life of the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.min.session.timeout.ms`, inclusive.
+    pub session_timeout_min_ms: i32,
+    /// `group.max.session.timeout.ms`, inclusive.
+    pub session_timeout_max_ms: i32,
+    /// `group.max.size`: the most members of one group.
+    pub size_max: usize,
+    /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members.
+    pub initial_rebalance_delay: Duration,
+    /// `offset.metadata.max.bytes`: the most characters of a committed offset's metadata (Kafka counts UTF-16 units).
+    pub offset_metadata_max: usize,
+    /// `offsets.retention.minutes`, in milliseconds.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`.
+    pub offsets_retention_check_interval: Duration,
+    /// The most bytes of one record's key and value together: what a batch of the offsets topic can carry.
+    pub record_bytes_max: usize,
+}
+
+impl Default for GroupConfig {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        Self {
+            session_timeout_min_ms: 6_000,
+            session_timeout_max_ms: 1_800_000,
+            size_max: i32::MAX as usize,
+            initial_rebalance_delay: Duration::from_secs(3),
+            offset_metadata_max: 4_096,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
+            offsets_retention_check_interval: Duration::from_secs(600),
+            // `message.max.bytes` less a batch header and the framing of one record.
+            record_bytes_max: 1_048_588 - 128,
+        }
+    }
+}

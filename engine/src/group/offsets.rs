@@ -1,0 +1,250 @@
+//! Committed offsets: who may commit, what is fetched, what is removed, and what expires.
+//!
+//! It reads the durable part and the group's state and writes records only; topics and partitions need not exist.
+
+use super::classic::{ClassicGroup, Step};
+use super::command::{CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, OffsetToCommit};
+use super::config::GroupConfig;
+use super::error::GroupError;
+use super::ids::GroupId;
+use super::record::GroupRecord;
+use super::state::GroupState;
+use super::stored::{CommittedOffset, Stored};
+use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
+
+/// What the metadata of an offset may have at most in a record, in bytes.
+const METADATA_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Serves a commit of a group that exists, or has just been made for it.
+pub(super) fn commit(
+    group: &ClassicGroup,
+    step: &mut Step<'_>,
+    commit: CommitOffsets,
+) -> Result<GroupReply, GroupError> {
+    validate_commit(group, &commit)?;
+    if matches!(
+        group.state,
+        GroupState::Stable | GroupState::PreparingRebalance
+    ) {
+        group.touch(step, &commit.member_id);
+    }
+    let now = step.now.wall;
+    let expires = commit
+        .retention_ms
+        .map(|retention| Timestamp(now.0.saturating_add(retention)));
+    let mut results = Vec::with_capacity(commit.offsets.len());
+    for offset in commit.offsets {
+        let checked = check_metadata(step.config, &offset);
+        if checked.is_ok() {
+            step.decision
+                .records
+                .push(committed(&group.id, offset, now, expires));
+        }
+        results.push(checked);
+    }
+    Ok(GroupReply::OffsetsCommitted(results))
+}
+
+fn validate_commit(group: &ClassicGroup, commit: &CommitOffsets) -> Result<(), GroupError> {
+    let has_generation = commit.generation > GenerationId::NONE;
+    if !has_generation && group.state == GroupState::Empty {
+        // A tool, or a consumer that manages its partitions itself.
+        return Ok(());
+    }
+    if !has_generation && commit.member_id.is_empty() && commit.instance_id.is_none() {
+        return Err(group.unknown(&commit.member_id));
+    }
+    group.validate(&commit.member_id, commit.instance_id.as_ref())?;
+    group.validate_generation(commit.generation)?;
+    if group.state == GroupState::CompletingRebalance {
+        Err(group.rebalancing())
+    } else {
+        Ok(())
+    }
+}
+
+fn check_metadata(config: &GroupConfig, offset: &OffsetToCommit) -> Result<(), GroupError> {
+    let metadata = &offset.metadata;
+    let max = config.offset_metadata_max;
+    // A text never has more UTF-16 units than bytes: the count is needed only for those that may be too long.
+    let length = if metadata.len() <= max {
+        metadata.len()
+    } else {
+        metadata.encode_utf16().count()
+    };
+    if length > max || metadata.len() > METADATA_BYTES_MAX {
+        return Err(GroupError::OffsetMetadataTooLarge {
+            length,
+            max: max.min(METADATA_BYTES_MAX),
+        });
+    }
+    Ok(())
+}
+
+fn committed(
+    group: &GroupId,
+    offset: OffsetToCommit,
+    now: Timestamp,
+    expires: Option<Timestamp>,
+) -> GroupRecord {
+    // The one record version with an expiry time has no leader epoch, and requests have never had both.
+    let leader_epoch = if expires.is_some() {
+        LeaderEpoch::NONE
+    } else {
+        offset.leader_epoch
+    };
+    let value = CommittedOffset {
+        offset: offset.offset,
+        leader_epoch,
+        metadata: offset.metadata,
+        committed: now,
+        expires,
+    };
+    GroupRecord::Offset {
+        group: group.clone(),
+        partition: offset.partition,
+        value: Some(value),
+    }
+}
+
+/// Serves a fetch; a group that does not exist has no offsets.
+pub(super) fn fetch(stored: &Stored, fetch: FetchOffsets) -> GroupReply {
+    let offsets = match fetch.partitions {
+        Some(partitions) => {
+            let found = partitions.into_iter().map(|partition| {
+                let offset = stored.offset(&fetch.group, &partition);
+                fetched(partition, offset)
+            });
+            found.collect()
+        }
+        None => all(stored, &fetch.group)
+            .map(|(partition, offset)| fetched(partition, Some(offset)))
+            .collect(),
+    };
+    GroupReply::OffsetsFetched(offsets)
+}
+
+fn fetched(partition: TopicPartition, offset: Option<&CommittedOffset>) -> FetchedOffset {
+    FetchedOffset {
+        partition,
+        offset: offset.map_or(Offset::NONE, |offset| offset.offset),
+        leader_epoch: offset.map_or(LeaderEpoch::NONE, |offset| offset.leader_epoch),
+        metadata: offset
+            .map(|offset| offset.metadata.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// Serves a removal of offsets.
+pub(super) fn delete(
+    group: &ClassicGroup,
+    stored: &Stored,
+    step: &mut Step<'_>,
+    partitions: Vec<TopicPartition>,
+) -> Result<GroupReply, GroupError> {
+    if group.state != GroupState::Empty && !group.is_consumer() {
+        return Err(GroupError::NonEmptyGroup {
+            group: group.id.clone(),
+        });
+    }
+    let mut results = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        if group.is_subscribed(partition.topic.as_str()) {
+            let (group, topic) = (group.id.clone(), partition.topic);
+            results.push(Err(GroupError::SubscribedToTopic { group, topic }));
+            continue;
+        }
+        if stored.offset(&group.id, &partition).is_some() {
+            step.decision.records.push(tombstone(&group.id, partition));
+        }
+        results.push(Ok(()));
+    }
+    Ok(GroupReply::OffsetsDeleted(results))
+}
+
+/// Removes every offset of a group.
+pub(super) fn delete_all(group: &GroupId, stored: &Stored, step: &mut Step<'_>) {
+    let tombstones = all(stored, group).map(|(partition, _)| tombstone(group, partition));
+    step.decision.records.extend(tombstones);
+}
+
+/// Removes the offsets of all groups in topics that are gone.
+pub(super) fn forget_topics(stored: &Stored, step: &mut Step<'_>, topics: &[TopicName]) {
+    for (group, offsets) in stored.all_offsets() {
+        for topic in topics {
+            for partition in offsets
+                .get(topic)
+                .into_iter()
+                .flat_map(|partitions| partitions.keys())
+            {
+                let partition = TopicPartition {
+                    topic: topic.clone(),
+                    partition: *partition,
+                };
+                step.decision.records.push(tombstone(group, partition));
+            }
+        }
+    }
+}
+
+/// Removes what has expired of a group's offsets; whether that is all of them.
+pub(super) fn expire(group: &ClassicGroup, stored: &Stored, step: &mut Step<'_>) -> bool {
+    let mut keeps_some = false;
+    for (partition, offset) in all(stored, &group.id) {
+        if has_expired(group, &partition.topic, offset, step) {
+            step.decision.records.push(tombstone(&group.id, partition));
+        } else {
+            keeps_some = true;
+        }
+    }
+    !keeps_some
+}
+
+/// An offset without an expiry time of its own is kept for the retention time, counted from its commit; in a group whose
+/// members have left, at the earliest from their leaving. Kafka counts from their leaving alone, and so loses at once what a
+/// tool commits for a group that has long been empty.
+fn has_expired(
+    group: &ClassicGroup,
+    topic: &TopicName,
+    offset: &CommittedOffset,
+    step: &Step<'_>,
+) -> bool {
+    let base = match group.state {
+        GroupState::Empty if group.protocol_type.is_some() => {
+            offset.committed.max(group.state_since)
+        }
+        GroupState::Empty => offset.committed,
+        GroupState::Stable if group.is_consumer() => offset.committed,
+        _ => return false,
+    };
+    let now = step.now.wall;
+    let is_due = match offset.expires {
+        Some(expires) => now >= expires,
+        None => now.0.saturating_sub(base.0) >= step.config.offsets_retention_ms,
+    };
+    is_due && !group.is_subscribed(topic.as_str())
+}
+
+fn all<'a>(
+    stored: &'a Stored,
+    group: &GroupId,
+) -> impl Iterator<Item = (TopicPartition, &'a CommittedOffset)> {
+    let topics = stored.offsets(group).into_iter().flatten();
+    topics.flat_map(|(topic, partitions)| {
+        partitions.iter().map(|(partition, offset)| {
+            let partition = TopicPartition {
+                topic: topic.clone(),
+                partition: *partition,
+            };
+            (partition, offset)
+        })
+    })
+}
+
+fn tombstone(group: &GroupId, partition: TopicPartition) -> GroupRecord {
+    GroupRecord::Offset {
+        group: group.clone(),
+        partition,
+        value: None,
+    }
+}

@@ -1,0 +1,153 @@
+//! The bytes of one simulated file: as the page cache shows them, and as the device holds them.
+//!
+//! What was changed since the last sync is kept as a list; a crash, or a sync that fails, decides what of it arrived.
+
+use nix::errno::Errno;
+
+use crate::io::rng::Random;
+
+/// One file, with or without a name.
+#[derive(Debug, Default, Hash)]
+pub(super) struct Content {
+    /// What a read sees.
+    cached: Vec<u8>,
+    /// What is left after a crash that loses all of `unsynced`.
+    durable: Vec<u8>,
+    /// Changes of `cached` since the last sync, oldest first.
+    unsynced: Vec<Change>,
+    /// End of the reserved blocks, in bytes; may lie past the length.
+    reserved: usize,
+    /// Handles on the file.
+    pub(super) opened: u64,
+}
+
+#[derive(Debug, Hash)]
+enum Change {
+    Write { position: usize, bytes: Vec<u8> },
+    Length(usize),
+}
+
+impl Content {
+    pub(super) fn length(&self) -> u64 {
+        self.cached.len() as u64
+    }
+
+    /// Bytes of the device that the file occupies.
+    pub(super) fn occupied(&self) -> u64 {
+        self.cached.len().max(self.reserved) as u64
+    }
+
+    /// The bytes from `position` on, at most `length`.
+    pub(super) fn read(&self, position: u64, length: usize) -> &[u8] {
+        let from = usize::try_from(position)
+            .unwrap_or(usize::MAX)
+            .min(self.cached.len());
+        let to = from.saturating_add(length).min(self.cached.len());
+        &self.cached[from..to]
+    }
+
+    pub(super) fn write(&mut self, position: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let end = position.saturating_add(bytes.len() as u64);
+        let (position, _) = (bounded(position)?, bounded(end)?);
+        if !bytes.is_empty() {
+            self.change(Change::Write {
+                position,
+                bytes: bytes.to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_length(&mut self, length: u64) -> Result<(), Errno> {
+        let length = bounded(length)?;
+        self.reserved = self.reserved.min(length);
+        if length != self.cached.len() {
+            self.change(Change::Length(length));
+        }
+        Ok(())
+    }
+
+    pub(super) fn reserve(&mut self, end: u64) -> Result<(), Errno> {
+        self.reserved = self.reserved.max(bounded(end)?);
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.cached, |_| true);
+        self.unsynced.push(change);
+    }
+
+    pub(super) fn sync(&mut self) {
+        for change in self.unsynced.drain(..) {
+            change.apply(&mut self.durable, |_| true);
+        }
+    }
+
+    /// A sync that failed: some of the changes arrived, and the cache forgets that the others did not.
+    pub(super) fn sync_in_part(&mut self, random: &mut Random) {
+        let cached_length = self.cached.len();
+        for change in self.unsynced.drain(..) {
+            match random.below(4) {
+                0 => {}
+                1 => change.apply(&mut self.durable, |_| true),
+                // Sectors go their own ways; which of them arrive does not depend on their order.
+                _ => change.apply(&mut self.durable, |_| random.chance(1, 2)),
+            }
+        }
+        // A file system may remember the length and not the bytes.
+        if self.durable.len() < cached_length && random.chance(1, 4) {
+            self.durable.resize(cached_length, 0);
+        }
+    }
+
+    /// The machine stops, and starts again with what the device holds.
+    pub(super) fn crash(&mut self, random: &mut Random) {
+        self.sync_in_part(random);
+        self.cached = self.durable.clone();
+        self.reserved = 0;
+        self.opened = 0;
+    }
+}
+
+impl Change {
+    /// Carries the change out on `bytes`: of a write those sectors that `arrives` lets through, each whole.
+    fn apply(&self, bytes: &mut Vec<u8>, mut arrives: impl FnMut(usize) -> bool) {
+        match self {
+            Self::Length(length) => {
+                if arrives(*length) {
+                    bytes.resize(*length, 0);
+                }
+            }
+            Self::Write {
+                position,
+                bytes: written,
+            } => {
+                let (mut at, end) = (*position, *position + written.len());
+                while at < end {
+                    let next = (at / SECTOR_BYTES + 1)
+                        .saturating_mul(SECTOR_BYTES)
+                        .min(end);
+                    if arrives(at) {
+                        let length = bytes.len().max(next);
+                        bytes.resize(length, 0);
+                        bytes[at..next].copy_from_slice(&written[at - position..next - position]);
+                    }
+                    at = next;
+                }
+            }
+        }
+    }
+}
+
+fn bounded(position: u64) -> Result<usize, Errno> {
+    let position = usize::try_from(position).ok();
+    position
+        .filter(|&position| position <= FILE_BYTES_MAX)
+        .ok_or(Errno::EFBIG)
+}
+
+/// What a device writes whole or not at all.
+pub(super) const SECTOR_BYTES: usize = 512;
+
+/// A simulation lives in memory: what is larger is a mistake of the test.
+const FILE_BYTES_MAX: usize = 1 << 30;

@@ -1,0 +1,249 @@
+//! The simulated machine: a disk that forgets what was not synced, and rings whose completions come in seeded order.
+//!
+//! One seed and one sequence of calls give one history, bit for bit. For one thread at a time: the lock is there
+//! because files may travel, not to be contended. It knows nothing of what is stored.
+
+mod content;
+mod disk;
+mod file;
+mod ring;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+
+use self::content::Content;
+use self::tree::Tree;
+use super::action::Job;
+use super::disk::Disk;
+use super::ring::Ring;
+use super::rng::Random;
+
+pub(super) use self::disk::SimLock;
+pub(super) use self::file::SimFile;
+pub(super) use self::ring::SimRing;
+
+/// A machine made of memory. Clones are the same machine.
+#[derive(Clone)]
+pub struct Sim {
+    world: Arc<Mutex<World>>,
+}
+
+/// How often operations go wrong by themselves, in millionths. A write that fails may have written a part; a sync that
+/// fails leaves a part durable, and the rest looks written until the machine stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// Reads that fail with EIO.
+    pub read_errors: u32,
+    /// Reads that return less than there is, at least one byte.
+    pub short_reads: u32,
+    /// Writes that fail with EIO.
+    pub write_errors: u32,
+    /// Syncs that fail with EIO.
+    pub sync_errors: u32,
+}
+
+/// Operations that can be told to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SimOperation {
+    /// Opening or creating a file.
+    Open,
+    /// Reading from a file.
+    Read,
+    /// Writing to a file.
+    Write,
+    /// Making a file durable.
+    Sync,
+    /// Cutting or extending a file, or reserving blocks for it.
+    Resize,
+    /// Making, renaming or removing a name.
+    Name,
+    /// Making the names of a directory durable.
+    SyncDir,
+}
+
+struct World {
+    random: Random,
+    faults: Faults,
+    planned: Vec<Planned>,
+    capacity_bytes: u64,
+    /// Counts the crashes: handles from before one are void.
+    boot: u64,
+    tree: Tree,
+    files: BTreeMap<u64, Content>,
+    next_id: u64,
+    locked: BTreeSet<PathBuf>,
+    /// What each ring has been given and not yet done.
+    rings: BTreeMap<u64, Vec<Job>>,
+    /// Everything that ever happened, folded into one number.
+    history: DefaultHasher,
+}
+
+#[derive(Hash)]
+struct Planned {
+    operation: SimOperation,
+    path_end: String,
+    errno: i32,
+}
+
+impl Sim {
+    /// A machine with an empty disk of 1 TiB; `seed` decides everything that chance decides.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let world = World {
+            random: Random::seeded(seed),
+            faults: Faults::default(),
+            planned: Vec::new(),
+            capacity_bytes: CAPACITY_BYTES,
+            boot: 0,
+            tree: Tree::new(),
+            files: BTreeMap::new(),
+            next_id: 1,
+            locked: BTreeSet::new(),
+            rings: BTreeMap::new(),
+            history: DefaultHasher::new(),
+        };
+        Self {
+            world: Arc::new(Mutex::new(world)),
+        }
+    }
+
+    /// Its file system. Stays valid over crashes; open files do not.
+    #[must_use]
+    pub fn disk(&self) -> Disk {
+        Disk::sim(self.clone())
+    }
+
+    /// A ring on it. Nothing submitted is begun before a `reap`; each reap performs one or more of the actions in
+    /// flight, in an order of its own.
+    #[must_use]
+    pub fn ring(&self) -> Ring {
+        Ring::sim(SimRing::new(self.clone()))
+    }
+
+    /// How often things go wrong from now on; at first never.
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    /// The size of the disk. May be less than is stored already: then nothing can grow.
+    pub fn set_capacity_bytes(&self, capacity_bytes: u64) {
+        self.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// Lets the next `operation` on a path that ends with `path_end` fail with `errno`, once. Several plans for the
+    /// same path are used up in order.
+    pub fn fail_next(&self, operation: SimOperation, path_end: &str, errno: i32) {
+        self.lock().planned.push(Planned {
+            operation,
+            path_end: path_end.to_owned(),
+            errno,
+        });
+    }
+
+    /// Power fails. Of what was in flight on the rings some is still done. Then every unsynced write may be lost,
+    /// whole or in sectors of 512 bytes, in any order, and unsynced names go back to what they were; open files,
+    /// locks, plans and rings of before are void.
+    pub fn crash(&self) {
+        let in_flight = std::mem::take(&mut self.lock().rings);
+        for job in in_flight.into_values().flatten() {
+            if self.lock().random.chance(1, 2) {
+                // Nobody is left to hear how it went.
+                let _ = job.task.finish();
+            }
+        }
+        let mut world = self.lock();
+        world.note("crash");
+        world.crash();
+    }
+
+    /// A number that stands for everything stored and everything that happened: equal for equal histories.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let world = self.lock();
+        let mut hasher = world.history.clone();
+        (&world.tree, &world.files, &world.locked, &world.planned).hash(&mut hasher);
+        (world.boot, world.next_id, world.random.clone().u64()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// No file may be dropped while the guard lives: that would lock again.
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl World {
+    fn note(&mut self, event: impl Hash) {
+        event.hash(&mut self.history);
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// Whether `operation` on `path` goes wrong: as planned, or `rate` times in a million.
+    fn goes_wrong(&mut self, operation: SimOperation, path: &Path, rate: u32) -> Option<Errno> {
+        self.note((operation, path));
+        let path = path.to_string_lossy();
+        let planned = self.planned.iter().position(|planned| {
+            planned.operation == operation && path.ends_with(planned.path_end.as_str())
+        });
+        if let Some(index) = planned {
+            return Some(Errno::from_raw(self.planned.remove(index).errno));
+        }
+        (rate > 0 && self.random.chance(u64::from(rate), 1_000_000)).then_some(Errno::EIO)
+    }
+
+    fn planned(&mut self, operation: SimOperation, path: &Path) -> Result<(), Errno> {
+        self.goes_wrong(operation, path, 0).map_or(Ok(()), Err)
+    }
+
+    /// Bytes that all files with a name or a handle occupy.
+    fn occupied_bytes(&self) -> u64 {
+        let named = self.tree.named_files();
+        let counts = |(id, content): &(&u64, &Content)| content.opened > 0 || named.contains(id);
+        self.files
+            .iter()
+            .filter(counts)
+            .map(|(_, content)| content.occupied())
+            .sum()
+    }
+
+    /// Bytes still free; asked only of a disk with a limit, because counting takes time.
+    fn free_bytes(&self) -> u64 {
+        if self.capacity_bytes == CAPACITY_BYTES {
+            return u64::MAX;
+        }
+        self.capacity_bytes.saturating_sub(self.occupied_bytes())
+    }
+
+    fn crash(&mut self) {
+        self.tree.crash(&mut self.random);
+        self.boot += 1;
+        self.locked.clear();
+        self.planned.clear();
+        let named = self.tree.named_files();
+        self.files.retain(|id, _| named.contains(id));
+        for content in self.files.values_mut() {
+            content.crash(&mut self.random);
+        }
+    }
+
+    /// Forgets files that no name, no handle and no crash can bring back.
+    fn forget_files(&mut self) {
+        let possible = self.tree.possible_files();
+        self.files
+            .retain(|id, content| content.opened > 0 || possible.contains(id));
+    }
+}
+
+const CAPACITY_BYTES: u64 = 1 << 40;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! A partition's directory: made, opened, set aside, taken away.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::checkpoints::Checkpoints;
+use crate::config::TopicConfig;
+use crate::io::{Disk, IoError};
+use crate::log::checkpoint::PartitionMetadata;
+use crate::log::{Log, OpenError, OpenOptions, RecoveryReport, names, open};
+use crate::types::{Timestamp, TopicId, TopicPartition};
+
+/// How to open, or make, the directory of a partition.
+#[derive(Debug)]
+pub struct OpenPartition {
+    /// The partition by name.
+    pub name: TopicPartition,
+    /// The topic's id; a directory of another topic by that name is set aside.
+    pub topic_id: TopicId,
+    /// The log directory it lives in.
+    pub log_directory: PathBuf,
+    /// Whether the log directory was left in order.
+    pub clean: bool,
+    /// The effective topic settings.
+    pub config: Arc<TopicConfig>,
+    /// The time to recover by.
+    pub now: Timestamp,
+}
+
+impl OpenPartition {
+    pub(super) fn run(
+        self,
+        disk: &Disk,
+        checkpoints: &Checkpoints,
+    ) -> Result<(Box<Log>, RecoveryReport), OpenError> {
+        let directory = self.log_directory.join(names::partition_directory(&self.name));
+        self.set_stranger_aside(disk, checkpoints, &directory)?;
+        let fresh = !disk.exists(&directory)?;
+        if fresh {
+            checkpoints.forget(disk, &self.log_directory, &self.name)?;
+        }
+        let line = checkpoints.line(&self.log_directory, &self.name).unwrap_or_default();
+        let (log, report) = open(
+            disk,
+            OpenOptions {
+                directory: directory.clone(),
+                clean: self.clean,
+                recovery_point: line.recovery_point,
+                log_start_offset: line.log_start_offset,
+                config: self.config,
+                now: self.now,
+            },
+        )?;
+        if PartitionMetadata::read(disk, &directory)?.is_none() {
+            PartitionMetadata { topic_id: self.topic_id }.write(disk, &directory)?;
+        }
+        Ok((Box::new(log), report))
+    }
+
+    /// A directory by our name that belongs to a topic deleted since is renamed, so that nobody mistakes one topic's
+    /// records for another's; Kafka calls such a directory stray.
+    fn set_stranger_aside(
+        &self,
+        disk: &Disk,
+        checkpoints: &Checkpoints,
+        directory: &Path,
+    ) -> Result<(), OpenError> {
+        if !disk.exists(directory)? {
+            return Ok(());
+        }
+        let Some(found) = PartitionMetadata::read(disk, directory)? else { return Ok(()) };
+        if found.topic_id == self.topic_id {
+            return Ok(());
+        }
+        checkpoints.forget(disk, &self.log_directory, &self.name)?;
+        let aside = format!("{}.{}-stray", self.name, found.topic_id);
+        disk.rename(directory, &self.log_directory.join(aside))?;
+        disk.sync_dir(&self.log_directory)?;
+        Ok(())
+    }
+}
+
+/// Takes a deleted topic's partition away: renamed first, so that a crash half-way leaves nothing that looks alive.
+pub(super) fn remove(
+    disk: &Disk,
+    checkpoints: &Checkpoints,
+    name: &TopicPartition,
+    log_directory: &Path,
+    topic_id: TopicId,
+) -> Result<(), IoError> {
+    let directory = log_directory.join(names::partition_directory(name));
+    let ours = PartitionMetadata::read(disk, &directory)
+        .is_ok_and(|found| found.is_none_or(|found| found.topic_id == topic_id));
+    if !ours || !disk.exists(&directory)? {
+        return Ok(());
+    }
+    checkpoints.forget(disk, log_directory, name)?;
+    let doomed = log_directory.join(names::deleted_directory(name, topic_id));
+    disk.rename(&directory, &doomed)?;
+    disk.sync_dir(log_directory)?;
+    disk.remove_dir_all(&doomed)
+}

@@ -1,0 +1,150 @@
+//! The jobs themselves. Each owns all it needs; what it learns goes back to the shard that sent it.
+
+use std::path::PathBuf;
+
+use super::checkpoints::{CheckpointLine, Checkpoints};
+use super::directory::{self, OpenPartition};
+use super::replay::{self, ReplayError};
+use crate::group::{GroupConfig, GroupRuntime};
+use crate::io::{Disk, IoError};
+use crate::log::{
+    BatchScan, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, FlushJob, Flushed,
+    IndexJob, LoadedIndex, Log, LookupError, OpenError, Preallocation, RecoveryReport, RollJob,
+    RolledSegment, TimeLookup, TimestampedOffset,
+};
+use crate::types::{Offset, TopicId, TopicPartition};
+
+/// Names a job of one shard, so that its result finds what waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// One piece of slow work.
+#[derive(Debug)]
+pub enum Job {
+    /// Open or make a partition's directory.
+    Open(Box<OpenPartition>),
+    /// Take a partition's directory away for good.
+    Remove {
+        /// The partition by name.
+        name: TopicPartition,
+        /// The log directory it lives in.
+        log_directory: PathBuf,
+        /// The topic's id: a directory of another topic by that name is left alone.
+        topic_id: TopicId,
+    },
+    /// Roll the active segment.
+    Roll(RollJob),
+    /// Cut a failed write off.
+    CutBack(CutBack),
+    /// Reserve space.
+    Preallocate(Preallocation),
+    /// Write the leader epochs down.
+    Epochs(EpochsJob),
+    /// Bring the recovery point up.
+    Flush(FlushJob),
+    /// Rename segments that are let go.
+    Delete(DeleteJob),
+    /// Unlink renamed segments.
+    Unlink(Doomed),
+    /// Load a closed segment's index.
+    LoadIndex(IndexJob),
+    /// Look an offset up by time.
+    Lookup(TimeLookup),
+    /// Read a coordinator's partition from its start.
+    Replay {
+        /// What to read.
+        scan: BatchScan,
+        /// The coordinator's settings.
+        config: GroupConfig,
+    },
+    /// Write the checkpoints of a log directory.
+    Checkpoint {
+        /// The log directory.
+        log_directory: PathBuf,
+        /// The lines that changed.
+        lines: Vec<(TopicPartition, CheckpointLine)>,
+    },
+    /// Close a log in order, and note its checkpoint lines.
+    Close {
+        /// The log directory.
+        log_directory: PathBuf,
+        /// The partition by name.
+        name: TopicPartition,
+        /// Exclusive bound of what readers saw.
+        high_watermark: Offset,
+        /// The close itself.
+        job: Box<CloseJob>,
+    },
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub enum Done {
+    /// Of [`Job::Open`].
+    Opened(Result<(Box<Log>, RecoveryReport), OpenError>),
+    /// Of [`Job::Remove`].
+    Removed(Result<(), IoError>),
+    /// Of [`Job::Roll`].
+    Rolled(Result<Box<RolledSegment>, IoError>),
+    /// Of [`Job::CutBack`].
+    CutBack(Result<(), IoError>),
+    /// Of [`Job::Preallocate`]; `None` where the file system would not.
+    Preallocated(Option<Preallocation>),
+    /// Of [`Job::Epochs`].
+    EpochsWritten(Result<(), IoError>),
+    /// Of [`Job::Flush`].
+    Flushed(Result<Flushed, IoError>),
+    /// Of [`Job::Delete`].
+    Deleted(Result<Doomed, IoError>),
+    /// Of [`Job::Unlink`].
+    Unlinked(Result<(), IoError>),
+    /// Of [`Job::LoadIndex`].
+    IndexLoaded(Result<LoadedIndex, IoError>),
+    /// Of [`Job::Lookup`].
+    LookedUp(Result<Option<TimestampedOffset>, LookupError>),
+    /// Of [`Job::Replay`].
+    Replayed(Result<Box<GroupRuntime>, ReplayError>),
+    /// Of [`Job::Checkpoint`].
+    Checkpointed(Result<(), IoError>),
+    /// Of [`Job::Close`].
+    Closed(Result<Closed, IoError>),
+}
+
+impl Job {
+    /// Does the work. Blocks.
+    #[must_use]
+    pub fn run(self, disk: &Disk, checkpoints: &Checkpoints) -> Done {
+        match self {
+            Self::Open(open) => Done::Opened(open.run(disk, checkpoints)),
+            Self::Remove { name, log_directory, topic_id } => {
+                let removed = directory::remove(disk, checkpoints, &name, &log_directory, topic_id);
+                Done::Removed(removed)
+            }
+            Self::Roll(job) => Done::Rolled(job.run(disk).map(Box::new)),
+            Self::CutBack(job) => Done::CutBack(job.run(disk)),
+            Self::Preallocate(job) => Done::Preallocated(job.run(disk).is_ok().then_some(job)),
+            Self::Epochs(job) => Done::EpochsWritten(job.run(disk)),
+            Self::Flush(job) => Done::Flushed(job.run(disk)),
+            Self::Delete(job) => Done::Deleted(job.run(disk)),
+            Self::Unlink(doomed) => Done::Unlinked(doomed.run(disk)),
+            Self::LoadIndex(job) => Done::IndexLoaded(job.run(disk)),
+            Self::Lookup(lookup) => Done::LookedUp(lookup.run(disk)),
+            Self::Replay { scan, config } => Done::Replayed(replay::run(&scan, config)),
+            Self::Checkpoint { log_directory, lines } => {
+                Done::Checkpointed(checkpoints.write(disk, &log_directory, lines))
+            }
+            Self::Close { log_directory, name, high_watermark, job } => {
+                let closed = job.run(disk);
+                if let Ok(closed) = &closed {
+                    let line = CheckpointLine {
+                        recovery_point: closed.recovery_point,
+                        log_start_offset: closed.log_start_offset,
+                        high_watermark,
+                    };
+                    checkpoints.note(&log_directory, name, line);
+                }
+                Done::Closed(closed)
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The slow work on files that no shard may wait for: opening and recovering logs, rolling, deleting, checkpoints.
+//!
+//! A job is a value that a shard hands out and whose result it gets back; a small pool of low-priority threads runs
+//! them. The simulation runs the same jobs itself.
+
+mod checkpoints;
+mod directory;
+mod job;
+mod pool;
+mod replay;
+
+pub use checkpoints::{CheckpointLine, Checkpoints};
+pub use directory::OpenPartition;
+pub use job::{Done, Job, JobId};
+pub use pool::{Pool, PoolHandle};
+pub use replay::ReplayError;

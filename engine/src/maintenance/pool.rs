@@ -1,0 +1,93 @@
+//! The threads that run jobs: few, at low priority, behind one bounded queue.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use super::checkpoints::Checkpoints;
+use super::job::{Done, Job, JobId};
+use crate::io::{self, Disk};
+
+/// A job and where its result goes. The sender keeps room for it: a shard has no more jobs out than its channel holds.
+#[derive(Debug)]
+struct Order {
+    id: JobId,
+    job: Job,
+    results: mpsc::Sender<(JobId, Done)>,
+}
+
+/// The running pool. Stopped when every handle is gone.
+#[derive(Debug)]
+pub struct Pool {
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// A way to give the pool jobs.
+#[derive(Clone, Debug)]
+pub struct PoolHandle {
+    orders: SyncSender<Order>,
+}
+
+impl Pool {
+    /// Starts `threads` threads on `disk` with a queue of `queue_length_max` jobs.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        threads: usize,
+        queue_length_max: usize,
+        disk: &Disk,
+        checkpoints: &Arc<Checkpoints>,
+    ) -> std::io::Result<(Self, PoolHandle)> {
+        let (orders, queue) = sync_channel::<Order>(queue_length_max);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut running = Vec::with_capacity(threads);
+        for number in 0..threads {
+            let queue = Arc::clone(&queue);
+            let disk = disk.clone();
+            let checkpoints = Arc::clone(checkpoints);
+            let thread = std::thread::Builder::new().name(format!("maintain-{number}"));
+            running.push(thread.spawn(move || work(&queue, &disk, &checkpoints))?);
+        }
+        Ok((Self { threads: running }, PoolHandle { orders }))
+    }
+
+    /// Waits until the threads have ended, which they do once every [`PoolHandle`] is gone and the queue is empty.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A panicked job has been reported by the panic hook; there is nothing to add.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl PoolHandle {
+    /// Queues a job; its result comes over `results`. Gives the job back when the queue is full.
+    ///
+    /// # Errors
+    /// The job, for a later try.
+    pub fn order(
+        &self,
+        id: JobId,
+        job: Job,
+        results: &mpsc::Sender<(JobId, Done)>,
+    ) -> Result<(), Job> {
+        let order = Order { id, job, results: results.clone() };
+        self.orders.try_send(order).map_err(|refused| match refused {
+            TrySendError::Full(order) | TrySendError::Disconnected(order) => order.job,
+        })
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Order>>, disk: &Disk, checkpoints: &Checkpoints) {
+    io::lower_priority();
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Order { id, job, results }) = next else { return };
+        let done = job.run(disk, checkpoints);
+        // The shard has gone: it is stopping, and what it did not wait for it did not need.
+        let _ = results.blocking_send((id, done));
+    }
+}

@@ -1,0 +1,156 @@
+//! Changing configuration overrides: topics' are checked here, all others were checked by the owner of their table.
+
+use super::{AlterConfigs, AlterResource, ControllerError, Decision, Reply, repeated};
+use crate::config::{Alteration, Overrides, alter_topic};
+use crate::metadata::image::MetadataImage;
+use crate::metadata::record::{ConfigResource, MetadataRecord};
+use crate::types::TopicName;
+
+/// The longest name of a property or group, in bytes.
+pub const NAME_LENGTH_MAX: usize = 32 * 1024;
+/// The longest value of a setting, in bytes: far above every sensible one (lists of certificates), far below what a
+/// record can hold.
+pub const VALUE_LENGTH_MAX: usize = 1024 * 1024;
+
+pub(super) fn decide(image: &MetadataImage, command: &AlterConfigs) -> Decision {
+    let twice = repeated(command.resources.iter().map(key));
+    let mut records = Vec::new();
+    let mut results = Vec::new();
+    for alter in &command.resources {
+        let result = if twice.contains(&key(alter)) {
+            Err(ControllerError::DuplicateResource)
+        } else {
+            alter_one(image, command, alter).map(|more| records.extend(more))
+        };
+        results.push(result);
+    }
+    if command.validate_only {
+        records.clear();
+    }
+    Decision {
+        records,
+        reply: Reply::AlterConfigs(results),
+    }
+}
+
+/// Whose overrides are meant: a topic by name, or another resource.
+fn key(alter: &AlterResource) -> (Option<&str>, Option<&ConfigResource>) {
+    match alter {
+        AlterResource::Topic { name, .. } => (Some(name), None),
+        AlterResource::Checked { resource, .. } => (None, Some(resource)),
+    }
+}
+
+fn alter_one(
+    image: &MetadataImage,
+    command: &AlterConfigs,
+    alter: &AlterResource,
+) -> Result<Vec<MetadataRecord>, ControllerError> {
+    match alter {
+        AlterResource::Topic {
+            name,
+            alterations,
+            replace,
+        } => {
+            check_lengths(alterations)?;
+            let topic = name
+                .parse::<TopicName>()
+                .ok()
+                .and_then(|name| image.topic(&name))
+                .ok_or_else(|| ControllerError::UnknownTopic { name: name.clone() })?;
+            let none = Overrides::new();
+            let current = if *replace { &none } else { &*topic.overrides };
+            let next = alter_topic(current, alterations, &command.topic_defaults)?;
+            // Appending makes values longer than any one request.
+            for value in next.values() {
+                check_length("value", value, VALUE_LENGTH_MAX)?;
+            }
+            Ok(difference(
+                &ConfigResource::Topic(topic.id),
+                &topic.overrides,
+                &next,
+            ))
+        }
+        AlterResource::Checked {
+            resource,
+            changes,
+            replace,
+        } => {
+            if let ConfigResource::Topic(id) = resource
+                && image.topic_by_id(*id).is_none()
+            {
+                return Err(ControllerError::UnknownTopicId { id: *id });
+            }
+            if let ConfigResource::Group(group) = resource {
+                check_length("name", group, NAME_LENGTH_MAX)?;
+            }
+            let current = image.overrides_of(resource);
+            let mut next = if *replace {
+                Overrides::new()
+            } else {
+                current.clone()
+            };
+            for (name, value) in changes {
+                check_length("name", name, NAME_LENGTH_MAX)?;
+                check_length(
+                    "value",
+                    value.as_deref().unwrap_or_default(),
+                    VALUE_LENGTH_MAX,
+                )?;
+                match value {
+                    Some(value) => next.insert(name.clone(), value.clone()),
+                    None => next.remove(name),
+                };
+            }
+            Ok(difference(resource, current, &next))
+        }
+    }
+}
+
+/// The records that lead from one state of a resource to another; what stays equal needs none.
+fn difference(
+    resource: &ConfigResource,
+    current: &Overrides,
+    next: &Overrides,
+) -> Vec<MetadataRecord> {
+    let removed = current
+        .keys()
+        .filter(|name| !next.contains_key(*name))
+        .map(|name| MetadataRecord::ConfigRemoved {
+            resource: resource.clone(),
+            name: name.clone(),
+        });
+    let set = next
+        .iter()
+        .filter(|(name, value)| current.get(*name) != Some(*value))
+        .map(|(name, value)| MetadataRecord::ConfigSet {
+            resource: resource.clone(),
+            name: name.clone(),
+            value: value.clone(),
+        });
+    removed.chain(set).collect()
+}
+
+/// Keeps the records that follow within what a record may hold, whatever the client sent.
+pub(super) fn check_lengths(settings: &[Alteration]) -> Result<(), ControllerError> {
+    for setting in settings {
+        check_length("name", &setting.name, NAME_LENGTH_MAX)?;
+        check_length(
+            "value",
+            setting.value.as_deref().unwrap_or_default(),
+            VALUE_LENGTH_MAX,
+        )?;
+    }
+    Ok(())
+}
+
+fn check_length(what: &'static str, text: &str, max: usize) -> Result<(), ControllerError> {
+    if text.len() <= max {
+        return Ok(());
+    }
+    Err(ControllerError::SettingTooLong {
+        what,
+        length: text.len(),
+        max,
+    })
+}

@@ -1,0 +1,181 @@
+//! The image as a file: the records that make it, and the place in the log it stands for.
+//!
+//! Layout: `MILLSNAP`, version (u16), index (u64), term (u64), offset of the last record (i64), records to the end,
+//! CRC-32C of all before (u32). Written as a whole under a name that says index and term. The two newest are kept, and
+//! the journal reaches back to the older: one damaged snapshot costs nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::entry::{INDEX_MAX, LogPosition, OFFSET_MAX};
+use super::error::StorageError;
+use super::vote::open_envelope;
+use crate::io::Disk;
+use crate::metadata::image::MetadataImage;
+use crate::metadata::record::{MetadataRecord, Reader};
+
+const MAGIC: &[u8; 8] = b"MILLSNAP";
+const VERSION: u16 = 1;
+const NAME_PREFIX: &str = "millrace-metadata-";
+/// Begins the name of every file here.
+const NAME_PREFIX_ALL: &str = "millrace-metadata";
+const NAME_SUFFIX: &str = ".snapshot";
+/// The longest snapshot that is read, in bytes.
+const LENGTH_MAX: u64 = u32::MAX as u64;
+
+/// An image and the last entry that is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last entry that is in the image.
+    pub position: LogPosition,
+    /// The image after it.
+    pub image: MetadataImage,
+}
+
+/// The path of the snapshot at `position`.
+#[must_use]
+pub fn path_of(dir: &Path, position: LogPosition) -> PathBuf {
+    let LogPosition { term, index } = position;
+    dir.join(format!("{NAME_PREFIX}{index:020}-{term:020}{NAME_SUFFIX}"))
+}
+
+/// The places of the snapshots in `dir`, newest first. Other files are not looked at.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn list(disk: &Disk, dir: &Path) -> Result<Vec<LogPosition>, StorageError> {
+    let mut positions: Vec<_> = disk
+        .list(dir)?
+        .iter()
+        .filter_map(|entry| parse_name(&entry.name))
+        .collect();
+    positions.sort_unstable_by_key(|position| std::cmp::Reverse((position.index, position.term)));
+    Ok(positions)
+}
+
+fn parse_name(name: &str) -> Option<LogPosition> {
+    let numbers = name.strip_prefix(NAME_PREFIX)?.strip_suffix(NAME_SUFFIX)?;
+    let (index, term) = numbers.split_once('-')?;
+    Some(LogPosition {
+        term: term.parse().ok()?,
+        index: index.parse().ok()?,
+    })
+}
+
+/// The newest snapshot in `dir` that is whole; `None` when there is none. A damaged one is passed over with a warning:
+/// whether the journal reaches back far enough without it is for the caller to see.
+///
+/// # Errors
+/// The disk failed, or a newer version wrote the newest.
+pub fn load_newest(disk: &Disk, dir: &Path) -> Result<Option<Snapshot>, StorageError> {
+    for position in list(disk, dir)? {
+        let path = path_of(dir, position);
+        let bytes = disk.read(&path, LENGTH_MAX)?;
+        match decode(&path, &bytes) {
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(error @ StorageError::Damaged { .. }) => {
+                tracing::warn!(%error, "a metadata snapshot is passed over");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Writes a snapshot, durable on return, and removes all others but `previous`: the newest that is known to be whole.
+///
+/// # Errors
+/// The disk said no; the older snapshots are then still there.
+pub fn save(
+    disk: &Disk,
+    dir: &Path,
+    snapshot: &Snapshot,
+    previous: Option<LogPosition>,
+) -> Result<(), StorageError> {
+    disk.write_atomic(&path_of(dir, snapshot.position), &encode(snapshot))?;
+    for position in list(disk, dir)? {
+        if position != snapshot.position && Some(position) != previous {
+            disk.remove_file(&path_of(dir, position))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes what unfinished atomic writes left in `dir`: never a file that counts.
+///
+/// # Errors
+/// The disk said no.
+pub fn clear_unfinished(disk: &Disk, dir: &Path) -> Result<(), StorageError> {
+    for entry in disk.list(dir)? {
+        if entry.name.starts_with(NAME_PREFIX_ALL) && entry.name.ends_with(".tmp") {
+            disk.remove_file(&dir.join(entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&VERSION.to_be_bytes());
+    out.extend_from_slice(&snapshot.position.index.to_be_bytes());
+    out.extend_from_slice(&snapshot.position.term.to_be_bytes());
+    out.extend_from_slice(&snapshot.image.version().to_be_bytes());
+    for record in snapshot.image.to_records() {
+        record.encode(&mut out);
+    }
+    let crc = crc32c::crc32c(&out);
+    out.extend_from_slice(&crc.to_be_bytes());
+    out
+}
+
+fn decode(path: &Path, bytes: &[u8]) -> Result<Snapshot, StorageError> {
+    let body = open_envelope(path, bytes, MAGIC, VERSION)?;
+    let mut reader = Reader::new(body);
+    let fields = (reader.u64(), reader.u64(), reader.i64());
+    let (Ok(index), Ok(term), Ok(version)) = fields else {
+        return Err(StorageError::damaged(
+            path,
+            10,
+            "index, term and offset",
+            "the end of the file",
+        ));
+    };
+    if index > INDEX_MAX || !(-1..=OFFSET_MAX).contains(&version) {
+        let found = format!("index {index}, offset {version}");
+        return Err(StorageError::damaged(
+            path,
+            10,
+            "an index and an offset",
+            found,
+        ));
+    }
+    let position = LogPosition { term, index };
+    if path.file_name() != path_of(Path::new(""), position).file_name() {
+        return Err(StorageError::damaged(
+            path,
+            10,
+            "what its name says",
+            position.to_string(),
+        ));
+    }
+    let records = reader
+        .bytes(reader.remaining())
+        .and_then(MetadataRecord::decode_all);
+    let records = records.map_err(|error| {
+        if error.is_newer_version() {
+            return StorageError::NewerVersion {
+                path: path.to_path_buf(),
+                found: error.to_string(),
+                known: format!("file version {VERSION}"),
+            };
+        }
+        StorageError::damaged(path, 34, "records", error.to_string())
+    })?;
+    let image = MetadataImage::empty().advance(&records).map_err(|error| {
+        StorageError::damaged(path, 34, "the records of an image", error.to_string())
+    })?;
+    Ok(Snapshot {
+        position,
+        image: image.at_version(version),
+    })
+}

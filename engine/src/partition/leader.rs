@@ -1,0 +1,755 @@
+//! The leader's part over one log: takes batches in order, says what the disk has to do next, and knows how far
+//! readers may see and who may be told.
+//!
+//! At most one write and one sync are in flight. A sync covers what was written before it began; what arrives meanwhile
+//! is written at once and joins the next sync: that is the group commit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::error::{AppendError, DeleteRecordsError, ReadError, Unavailable};
+use super::rules::rules;
+use super::waiting::{Acks, Appended, Told, Waiter, WaitingRoom};
+use crate::config::TopicConfig;
+use crate::io::{File, IoError};
+use crate::log::{
+    self, AppendPlan, CutBack, DeleteJob, EpochEnd, EpochsJob, FlushJob, Log, Preallocation,
+    ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeLookup, TimestampedOffset,
+};
+use crate::record::{PreparedBatch, Rules, TimestampType, prepare};
+use crate::types::{
+    LeaderEpoch, Monotonic, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,
+};
+
+/// How far a reader may see (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Up to the high watermark.
+    ReadUncommitted,
+    /// Up to the last stable offset.
+    ReadCommitted,
+}
+
+/// Which offset is looked for (the special timestamps of ListOffsets).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// The end of what the asker may read.
+    Latest,
+    /// The log start offset.
+    Earliest,
+    /// The record with the largest timestamp (KIP-734).
+    MaxTimestamp,
+    /// The first record with this timestamp or a later one.
+    AtOrAfter(Timestamp),
+}
+
+/// What an offset lookup comes to.
+#[derive(Debug)]
+pub enum OffsetAnswer {
+    /// Known at once.
+    Known(TimestampedOffset),
+    /// To be looked up in the files, away from the shard.
+    Lookup(TimeLookup),
+}
+
+/// What the disk has to do next for a partition.
+#[derive(Debug)]
+pub enum Work {
+    /// Write `buffers` at `position`; then [`Leader::written`].
+    Write {
+        /// The active segment.
+        file: File,
+        /// Where its written part ends.
+        position: u64,
+        /// Headers and payloads in turn.
+        buffers: Vec<Bytes>,
+    },
+    /// Make each of these durable; then [`Leader::synced`], once for each.
+    Sync(Vec<File>),
+    /// Close the active segment and begin another; then [`Leader::rolled`].
+    Roll(RollJob),
+    /// Cut a failed write off the file; then [`Leader::cut_back`].
+    CutBack(CutBack),
+    /// Reserve space ahead of the writes; then [`Leader::preallocated`].
+    Preallocate(Preallocation),
+    /// Write the leader epochs down; then [`Leader::chore_done`].
+    Epochs(EpochsJob),
+}
+
+/// A fault after which a partition must not go on: its files are not what we believe them to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(pub String);
+
+/// A batch that waits behind a roll.
+#[derive(Debug)]
+struct Arrival {
+    batch: PreparedBatch,
+    acks: Acks,
+    waiter: Waiter,
+}
+
+/// The sync in flight.
+#[derive(Debug)]
+struct Syncing {
+    plan: SyncPlan,
+    files_left: usize,
+}
+
+/// A partition that this broker leads.
+#[derive(Debug)]
+pub struct Leader {
+    id: TopicIdPartition,
+    name: TopicPartition,
+    epoch: LeaderEpoch,
+    log: Log,
+    config: Arc<TopicConfig>,
+    rules: Rules,
+    /// Checked batches that have no offset yet, because the segment is full.
+    backlog: VecDeque<Arrival>,
+    writing: Option<AppendPlan>,
+    syncing: Option<Syncing>,
+    /// The segment is being rolled or cut: nothing may be written or synced meanwhile.
+    segment_busy: bool,
+    /// The cut that follows a failed write.
+    cut_due: Option<CutBack>,
+    /// An epochs or preallocation job is out; one at a time is plenty.
+    chore_busy: bool,
+    waiting: WaitingRoom,
+    /// First offset not yet committed (exclusive bound of reads). Never goes back. INV-HW-1.
+    high_watermark: Offset,
+    /// Since when there are written records that no sync has covered, for `flush.ms`.
+    unflushed_since: Option<Monotonic>,
+}
+
+impl Leader {
+    /// Leads `log` from `epoch` on. All that recovery kept is committed: it was made durable before this.
+    #[must_use]
+    pub fn new(
+        id: TopicIdPartition,
+        name: TopicPartition,
+        mut log: Log,
+        epoch: LeaderEpoch,
+        config: Arc<TopicConfig>,
+    ) -> Self {
+        log.start_leader_epoch(epoch);
+        let high_watermark = log.log_end_offset();
+        log.release_below(high_watermark);
+        Self {
+            id,
+            name,
+            epoch,
+            high_watermark,
+            rules: rules(&config),
+            log,
+            config,
+            backlog: VecDeque::new(),
+            writing: None,
+            syncing: None,
+            segment_busy: false,
+            cut_due: None,
+            chore_busy: false,
+            waiting: WaitingRoom::default(),
+            unflushed_since: None,
+        }
+    }
+
+    /// The partition by name, for log lines and checkpoints.
+    #[must_use]
+    pub const fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// The log, to look at.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The log, for jobs that hand their results back to it.
+    pub const fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// First offset that readers may not see.
+    #[must_use]
+    pub const fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// First offset that `read_committed` readers may not see. Without transactions that is the high watermark.
+    #[must_use]
+    pub const fn last_stable_offset(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The leader epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// The effective topic settings.
+    #[must_use]
+    pub fn config(&self) -> &TopicConfig {
+        &self.config
+    }
+
+    /// New settings and a new epoch, from the metadata.
+    pub fn reconfigure(&mut self, config: Arc<TopicConfig>, epoch: LeaderEpoch) {
+        self.rules = rules(&config);
+        self.log.set_config(Arc::clone(&config));
+        self.config = config;
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.log.start_leader_epoch(epoch);
+        }
+    }
+
+    /// Whether a request that believes in `requested` may be served ([`LeaderEpoch::NONE`] always may; KIP-320).
+    ///
+    /// # Errors
+    /// The asker, or this broker, is behind.
+    pub fn check_epoch(&self, requested: LeaderEpoch) -> Result<(), Unavailable> {
+        let (partition, current) = (self.id, self.epoch);
+        match requested {
+            LeaderEpoch::NONE => Ok(()),
+            _ if requested < current => {
+                Err(Unavailable::FencedLeaderEpoch { partition, requested, current })
+            }
+            _ if requested > current => {
+                Err(Unavailable::UnknownLeaderEpoch { partition, requested, current })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks what a client sent and appends it behind all that came before. The waiter is told in `told`, now or by a
+    /// later call.
+    pub fn append(
+        &mut self,
+        records: Bytes,
+        zstd_allowed: bool,
+        acks: Acks,
+        waiter: Waiter,
+        now: Now,
+        told: &mut Told,
+    ) {
+        match self.check(records, zstd_allowed, acks, now) {
+            Ok(batch) => self.arrive(Arrival { batch, acks, waiter }, now, told),
+            Err(error) => told.push((waiter, Err(error))),
+        }
+    }
+
+    /// Appends a batch of the broker's own making.
+    pub fn append_own(
+        &mut self,
+        records: Bytes,
+        waiter: Waiter,
+        now: Now,
+        told: &mut Told,
+    ) {
+        match prepare(records, &self.own_rules(), now.wall) {
+            Ok(batch) => self.arrive(Arrival { batch, acks: Acks::All, waiter }, now, told),
+            Err(error) => told.push((waiter, Err(error.into()))),
+        }
+    }
+
+    /// The coordinators bound their records themselves, and a user's `max.message.bytes` must not stop them.
+    fn own_rules(&self) -> Rules {
+        Rules { message_bytes_max: usize::MAX, ..self.rules.clone() }
+    }
+
+    fn check(
+        &self,
+        records: Bytes,
+        zstd_allowed: bool,
+        acks: Acks,
+        now: Now,
+    ) -> Result<PreparedBatch, AppendError> {
+        let in_sync = 1;
+        if acks == Acks::All && self.config.min_insync_replicas > in_sync {
+            let required = self.config.min_insync_replicas;
+            return Err(AppendError::NotEnoughReplicas { in_sync, required });
+        }
+        let batch = if zstd_allowed {
+            prepare(records, &self.rules, now.wall)
+        } else {
+            prepare(records, &Rules { zstd_allowed, ..self.rules.clone() }, now.wall)
+        }?;
+        if batch.header().attributes().is_transactional() {
+            return Err(AppendError::Transactional);
+        }
+        Ok(batch)
+    }
+
+    fn arrive(&mut self, arrival: Arrival, now: Now, told: &mut Told) {
+        if self.backlog.is_empty() && self.cut_due.is_none() && !self.segment_busy {
+            if let Some(arrival) = self.stage(arrival, now, told) {
+                self.backlog.push_back(arrival);
+            }
+        } else {
+            self.backlog.push_back(arrival);
+        }
+    }
+
+    /// Gives a batch its offsets; hands it back when the segment has to be rolled first.
+    fn stage(&mut self, arrival: Arrival, now: Now, told: &mut Told) -> Option<Arrival> {
+        let Arrival { batch, acks, waiter } = arrival;
+        let stamped_by_us = batch.header().attributes().timestamp_type()
+            == TimestampType::LogAppendTime;
+        let append_time =
+            if stamped_by_us { batch.header().max_timestamp() } else { Timestamp::NONE };
+        match self.log.stage(batch, self.epoch, now.wall) {
+            Ok(Staged::Assigned { base_offset, last_offset }) => {
+                self.park(acks, waiter, base_offset, last_offset, append_time, told);
+            }
+            Ok(Staged::Duplicate { base_offset, last_offset, timestamp }) => {
+                let append_time = if stamped_by_us { timestamp } else { Timestamp::NONE };
+                self.park(acks, waiter, base_offset, last_offset, append_time, told);
+            }
+            Err(refused) => match refused.error {
+                log::AppendError::RollNeeded(_) | log::AppendError::RollInProgress => {
+                    return Some(Arrival { batch: refused.batch, acks, waiter });
+                }
+                error => told.push((waiter, Err(self.refusal(error)))),
+            },
+        }
+        None
+    }
+
+    fn refusal(&self, error: log::AppendError) -> AppendError {
+        match error {
+            log::AppendError::Producer(error) => AppendError::Producer(error),
+            log::AppendError::BatchTooLarge { length_bytes, segment_bytes } => {
+                AppendError::BatchTooLarge { length_bytes, segment_bytes }
+            }
+            log::AppendError::FencedLeaderEpoch { .. } => {
+                Unavailable::NotLeader(self.id).into()
+            }
+            log::AppendError::OffsetsExhausted
+            | log::AppendError::Damaged(_)
+            | log::AppendError::RollNeeded(_)
+            | log::AppendError::RollInProgress => AppendError::Storage,
+        }
+    }
+
+    fn park(
+        &mut self,
+        acks: Acks,
+        waiter: Waiter,
+        base_offset: Offset,
+        last_offset: Offset,
+        log_append_time: Timestamp,
+        told: &mut Told,
+    ) {
+        let log_start_offset = self.log.log_start_offset();
+        let appended = Appended { base_offset, log_append_time, log_start_offset };
+        let end = Offset(last_offset.0 + 1);
+        let reached = match acks {
+            Acks::None => true,
+            Acks::Leader => end <= self.log.log_end_offset(),
+            Acks::All => end <= self.high_watermark,
+        };
+        if reached {
+            told.push((waiter, Ok(appended)));
+        } else {
+            self.waiting.enter(acks, end, waiter, appended);
+        }
+    }
+
+    /// What the disk has to do next, if anything. Ask until it says nothing.
+    pub fn next_work(&mut self, now: Now) -> Option<Work> {
+        if let Some(cut) = self.cut_due.take_if(|_| !self.segment_busy && self.syncing.is_none()) {
+            self.segment_busy = true;
+            return Some(Work::CutBack(cut));
+        }
+        if !self.segment_busy && self.cut_due.is_none() {
+            if self.writing.is_none() {
+                if let Some(work) = self.next_write() {
+                    return Some(work);
+                }
+            }
+            if let Some(work) = self.next_sync(now) {
+                return Some(work);
+            }
+        }
+        self.next_chore()
+    }
+
+    fn next_write(&mut self) -> Option<Work> {
+        if let Some(mut plan) = self.log.take_plan() {
+            let work = Work::Write {
+                file: plan.file.clone(),
+                position: plan.position,
+                buffers: std::mem::take(&mut plan.buffers),
+            };
+            self.writing = Some(plan);
+            return Some(work);
+        }
+        if self.backlog.is_empty() || self.syncing.is_some() {
+            return None;
+        }
+        let job = self.log.begin_roll()?;
+        self.segment_busy = true;
+        Some(Work::Roll(job))
+    }
+
+    fn next_sync(&mut self, now: Now) -> Option<Work> {
+        if self.syncing.is_some() || !self.sync_due(now) {
+            return None;
+        }
+        let plan = self.log.plan_sync()?;
+        self.unflushed_since = None;
+        let files = plan.files.clone();
+        self.syncing = Some(Syncing { files_left: files.len(), plan });
+        Some(Work::Sync(files))
+    }
+
+    /// Durable topics sync whatever is written; the others when `flush.messages` or `flush.ms` say so.
+    fn sync_due(&self, now: Now) -> bool {
+        let unsynced = self.log.log_end_offset().0 - self.log.durable_end_offset().0;
+        if unsynced <= 0 {
+            return false;
+        }
+        let many = self
+            .config
+            .flush_messages
+            .is_some_and(|messages| unsynced.unsigned_abs() >= messages);
+        !self.config.write_caching
+            || many
+            || self.flush_deadline().is_some_and(|deadline| deadline <= now.monotonic)
+    }
+
+    /// When `flush.ms` next asks for a sync, for topics that are not synced anyway.
+    #[must_use]
+    pub fn flush_deadline(&self) -> Option<Monotonic> {
+        let flush_ms = self.config.flush_ms.filter(|_| self.config.write_caching)?;
+        let delay = Duration::from_millis(u64::try_from(flush_ms).unwrap_or(0));
+        Some(self.unflushed_since?.after(delay))
+    }
+
+    fn next_chore(&mut self) -> Option<Work> {
+        if self.chore_busy {
+            return None;
+        }
+        let work = match self.log.epochs_job() {
+            Some(job) => Work::Epochs(job),
+            None if self.segment_busy => return None,
+            None => Work::Preallocate(self.log.preallocation_due()?),
+        };
+        self.chore_busy = true;
+        Some(work)
+    }
+
+    /// The write in flight has ended.
+    ///
+    /// # Errors
+    /// The device failed; the partition has to go offline. A full disk is no fault: those who waited for the write are
+    /// told, and what it left behind is cut off.
+    pub fn written(
+        &mut self,
+        result: Result<(), IoError>,
+        now: Now,
+        told: &mut Told,
+    ) -> Result<(), Fault> {
+        let Some(plan) = self.writing.take() else {
+            return Err(Fault(format!("{}: a write ended that was not begun", self.name)));
+        };
+        match result {
+            Ok(()) => {
+                self.log.appended(plan);
+                self.unflushed_since.get_or_insert(now.monotonic);
+                self.waiting.written(self.log.log_end_offset(), told);
+                self.advance(told);
+                Ok(())
+            }
+            Err(error) if error.is_out_of_space() => {
+                let undone = self.log.append_failed(plan);
+                self.waiting.lost(undone.from_offset, told);
+                for arrival in self.backlog.drain(..) {
+                    told.push((arrival.waiter, Err(AppendError::Storage)));
+                }
+                self.cut_due = Some(undone.cut);
+                Ok(())
+            }
+            Err(error) => Err(Fault(error.to_string())),
+        }
+    }
+
+    /// One file of the sync in flight is durable, or not.
+    ///
+    /// # Errors
+    /// A failed sync leaves the page cache claiming what the device does not have: the partition has to go offline.
+    pub fn synced(&mut self, result: Result<(), IoError>, told: &mut Told) -> Result<(), Fault> {
+        result.map_err(|error| Fault(error.to_string()))?;
+        let Some(syncing) = &mut self.syncing else {
+            return Err(Fault(format!("{}: a sync ended that was not begun", self.name)));
+        };
+        syncing.files_left = syncing.files_left.saturating_sub(1);
+        if syncing.files_left == 0 {
+            if let Some(done) = self.syncing.take() {
+                self.log.synced(done.plan);
+                self.advance(told);
+            }
+        }
+        Ok(())
+    }
+
+    /// A roll has ended; the batches behind it get their offsets.
+    ///
+    /// # Errors
+    /// The device failed. When the disk is full the old segment goes on, and those who waited are told.
+    pub fn rolled(
+        &mut self,
+        result: Result<RolledSegment, IoError>,
+        now: Now,
+        told: &mut Told,
+    ) -> Result<(), Fault> {
+        self.segment_busy = false;
+        match result {
+            Ok(rolled) => {
+                self.log.finish_roll(rolled);
+                self.advance(told);
+                self.stage_backlog(now, told);
+                Ok(())
+            }
+            Err(error) if error.is_out_of_space() => {
+                self.log.roll_failed();
+                for arrival in self.backlog.drain(..) {
+                    told.push((arrival.waiter, Err(AppendError::Storage)));
+                }
+                Ok(())
+            }
+            Err(error) => Err(Fault(error.to_string())),
+        }
+    }
+
+    /// A failed write has been cut off the file.
+    ///
+    /// # Errors
+    /// It could not be: stale bytes may follow the next write, so the partition has to go offline.
+    pub fn cut_back(
+        &mut self,
+        result: Result<(), IoError>,
+        now: Now,
+        told: &mut Told,
+    ) -> Result<(), Fault> {
+        self.segment_busy = false;
+        result.map_err(|error| Fault(error.to_string()))?;
+        self.stage_backlog(now, told);
+        Ok(())
+    }
+
+    fn stage_backlog(&mut self, now: Now, told: &mut Told) {
+        while let Some(arrival) = self.backlog.pop_front() {
+            if let Some(arrival) = self.stage(arrival, now, told) {
+                self.backlog.push_front(arrival);
+                return;
+            }
+        }
+    }
+
+    /// Space has been reserved, or could not be, which costs speed and nothing else.
+    pub fn preallocated(&mut self, done: Option<Preallocation>) {
+        self.chore_busy = false;
+        if let Some(done) = done {
+            self.log.preallocated(done);
+        }
+    }
+
+    /// A chore without a result has ended.
+    pub fn chore_done(&mut self) {
+        self.chore_busy = false;
+    }
+
+    /// Moves the high watermark to what the topic's promise covers.
+    fn advance(&mut self, told: &mut Told) {
+        let covered = if self.config.write_caching {
+            self.log.log_end_offset()
+        } else {
+            self.log.durable_end_offset()
+        };
+        // A topic whose promise was just tightened has shown more than it would show now; nothing is taken back.
+        if covered <= self.high_watermark {
+            return;
+        }
+        let end = self.log.log_end_offset();
+        assert!(covered <= end, "INV-HW-3: high watermark {covered} is past log end offset {end}");
+        self.high_watermark = covered;
+        self.log.release_below(covered);
+        self.waiting.committed(covered, told);
+    }
+
+    /// Where to read from `offset` on, at most `bytes_max` bytes unless the first batch alone is longer.
+    ///
+    /// # Errors
+    /// The offset is out of range, or the files do not hold what they should.
+    pub fn read(
+        &self,
+        offset: Offset,
+        bytes_max: u32,
+        isolation: Isolation,
+    ) -> Result<ReadPlan, ReadError> {
+        let bound = match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable_offset(),
+        };
+        if offset < self.log.log_start_offset() || offset > self.log.log_end_offset() {
+            return Err(self.out_of_range(offset));
+        }
+        if offset >= bound {
+            return Ok(ReadPlan::Empty);
+        }
+        self.log.read(offset, bytes_max, bound).map_err(|error| self.read_refusal(offset, &error))
+    }
+
+    /// What a failed read means to the reader.
+    #[must_use]
+    pub fn read_refusal(&self, offset: Offset, error: &log::ReadError) -> ReadError {
+        match error {
+            log::ReadError::OutOfRange { .. } => self.out_of_range(offset),
+            log::ReadError::Damaged(_) | log::ReadError::Corrupt { .. } => ReadError::Storage,
+        }
+    }
+
+    fn out_of_range(&self, requested: Offset) -> ReadError {
+        ReadError::OutOfRange {
+            requested,
+            log_start_offset: self.log.log_start_offset(),
+            high_watermark: self.high_watermark,
+        }
+    }
+
+    /// Where the reader's history and ours part, if they do: the reader's last record was of `last_fetched_epoch` and
+    /// it goes on at `offset` (KIP-595).
+    ///
+    /// # Errors
+    /// The epoch is newer than any of ours: the reader is told its offset is out of range, as Kafka does.
+    pub fn divergence(
+        &self,
+        last_fetched_epoch: LeaderEpoch,
+        offset: Offset,
+    ) -> Result<Option<EpochEnd>, ReadError> {
+        if last_fetched_epoch == LeaderEpoch::NONE {
+            return Ok(None);
+        }
+        let Some(end) = self.epoch_end(last_fetched_epoch) else {
+            return Err(self.out_of_range(offset));
+        };
+        let parts = end.epoch < last_fetched_epoch || end.end_offset < offset;
+        Ok(parts.then_some(end))
+    }
+
+    /// Where leader epoch `epoch`, or the last before it, ended; `None` when it is unknown.
+    #[must_use]
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.log.epoch_end_offset(epoch, self.high_watermark)
+    }
+
+    /// Answers an offset lookup, or says what has to be looked up.
+    #[must_use]
+    pub fn look_up(&self, spec: OffsetSpec, isolation: Isolation) -> OffsetAnswer {
+        let bound = match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable_offset(),
+        };
+        let known = |offset, leader_epoch| {
+            OffsetAnswer::Known(TimestampedOffset {
+                offset,
+                timestamp: Timestamp::NONE,
+                leader_epoch,
+            })
+        };
+        match spec {
+            OffsetSpec::Latest => known(bound, self.epoch),
+            OffsetSpec::Earliest => {
+                let start = self.log.log_start_offset();
+                known(start, self.log.epoch_of(start).unwrap_or(self.epoch))
+            }
+            OffsetSpec::MaxTimestamp => OffsetAnswer::Lookup(self.log.find_max_timestamp(bound)),
+            OffsetSpec::AtOrAfter(time) => {
+                OffsetAnswer::Lookup(self.log.find_timestamp(time, bound))
+            }
+        }
+    }
+
+    /// Moves the log start offset to `offset`, `None` being the high watermark. The caller makes it safe on disk before
+    /// it answers. Says the new start.
+    ///
+    /// # Errors
+    /// Beyond the high watermark, or the topic is compacted only.
+    pub fn delete_records(&mut self, offset: Option<Offset>) -> Result<Offset, DeleteRecordsError> {
+        let policy = self.config.cleanup_policy;
+        if policy.compact && !policy.delete {
+            return Err(DeleteRecordsError::PolicyViolation);
+        }
+        let requested = offset.unwrap_or(self.high_watermark);
+        let high_watermark = self.high_watermark;
+        if requested < Offset::ZERO || requested > high_watermark {
+            return Err(DeleteRecordsError::OutOfRange { requested, high_watermark });
+        }
+        self.log.move_log_start(requested);
+        Ok(self.log.log_start_offset())
+    }
+
+    /// Segments that retention lets go of. When the active segment itself has expired it is rolled first; the next call
+    /// then lets go of it.
+    pub fn retain(&mut self, now: Now) -> Option<RetentionWork> {
+        if self.segment_busy || self.cut_due.is_some() {
+            return None;
+        }
+        let plan = self.log.retention(now.wall, self.high_watermark);
+        if plan.roll_first && self.writing.is_none() && self.syncing.is_none() {
+            if let Some(job) = self.log.begin_roll() {
+                self.segment_busy = true;
+                return Some(RetentionWork::Roll(job));
+            }
+        }
+        if plan.delete == 0 {
+            return None;
+        }
+        let job = self.log.delete_segments(plan.delete);
+        Some(RetentionWork::Delete(job))
+    }
+
+    /// Brings the recovery point up to what is written, if it is behind.
+    #[must_use]
+    pub fn flush_work(&self) -> Option<FlushJob> {
+        let behind = self.log.recovery_point() < self.log.log_end_offset();
+        (behind && !self.segment_busy && self.cut_due.is_none()).then(|| self.log.flush_job())
+    }
+
+    /// Whether nothing of this partition is in flight, so that it may be closed.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.writing.is_none()
+            && self.syncing.is_none()
+            && !self.segment_busy
+            && !self.chore_busy
+            && self.cut_due.is_none()
+            && self.backlog.is_empty()
+    }
+
+    /// Gives the log up, for closing or dropping it. Whoever still waits is told that the partition is gone.
+    #[must_use]
+    pub fn into_log(mut self, told: &mut Told) -> Log {
+        self.waiting.lost(Offset(-1), told);
+        for arrival in self.backlog.drain(..) {
+            told.push((arrival.waiter, Err(AppendError::Storage)));
+        }
+        self.log
+    }
+}
+
+/// What retention asks of the disk.
+#[derive(Debug)]
+pub enum RetentionWork {
+    /// Roll the expired active segment; then [`Leader::rolled`].
+    Roll(RollJob),
+    /// Take the oldest segments away.
+    Delete(DeleteJob),
+}

@@ -1,0 +1,206 @@
+//! What can be asked of a shard, and what it answers: the engine's own words for the requests of clients.
+//!
+//! Every command carries the slot its answer goes into. Nothing here knows how a request looked on the wire.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::group::{GroupCommand, GroupError, GroupReply};
+use crate::log::{EpochEnd, Extent, ProducerView, TimestampedOffset};
+use crate::partition::{
+    Acks, AppendError, Appended, DeleteRecordsError, Isolation, OffsetLookupError, OffsetSpec, ReadError,
+};
+use crate::types::{LeaderEpoch, Monotonic, Offset, TopicIdPartition};
+
+/// One thing asked of one shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Append record batches.
+    Produce(Produce),
+    /// Read record batches, waiting for more if asked to.
+    Fetch(Fetch),
+    /// Answer a parked [`Fetch`] now, with what there is.
+    WakeFetch(FetchId),
+    /// Find offsets by kind or by time.
+    LookupOffsets(LookupOffsets),
+    /// Find where leader epochs ended.
+    LookupEpochEnds(LookupEpochEnds),
+    /// Move the log start offset forward.
+    DeleteRecords(DeleteRecords),
+    /// Tell the sizes and bounds of partitions.
+    DescribeLogs(DescribeLogs),
+    /// Tell what is known of idempotent producers.
+    DescribeProducers(DescribeProducers),
+    /// Something for a group coordinator of this shard.
+    Group(GroupRequest),
+}
+
+/// Where an answer goes. Dropped unanswered, it tells the asker that the shard stopped.
+pub type ReplySlot<T> = oneshot::Sender<T>;
+
+/// Batches for partitions of one shard.
+#[derive(Debug)]
+pub struct Produce {
+    /// One entry per partition; a partition that stands twice is appended to twice, in order.
+    pub partitions: Vec<ProducePartition>,
+    /// What the answer waits for.
+    pub acks: Acks,
+    /// How long an answer to [`Acks::All`] may wait for the high watermark.
+    pub timeout: Duration,
+    /// One result per entry, in the order of `partitions`.
+    pub reply: ReplySlot<Vec<Result<Appended, AppendError>>>,
+}
+
+/// What goes to one partition.
+#[derive(Debug)]
+pub struct ProducePartition {
+    /// Which one.
+    pub partition: TopicIdPartition,
+    /// The bytes as the client sent them: exactly one record batch, not yet checked.
+    pub records: Bytes,
+    /// Whether the client's protocol version may carry zstd (KIP-110: Produce 7 and later).
+    pub zstd_allowed: bool,
+}
+
+/// Names a parked fetch, so that it can be woken. Unique over the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FetchId(pub u64);
+
+/// Reads of partitions of one shard.
+#[derive(Debug)]
+pub struct Fetch {
+    /// The name to wake it by.
+    pub id: FetchId,
+    /// What to read, most important first: later entries get what `bytes_max` leaves.
+    pub partitions: Vec<FetchPartition>,
+    /// Most bytes over all partitions; the first batch found comes whole even so (KIP-74).
+    pub bytes_max: u64,
+    /// Fewest bytes over all partitions worth an answer before `deadline`; 0 answers at once.
+    pub bytes_min: u64,
+    /// When to answer with whatever there is.
+    pub deadline: Monotonic,
+    /// One result per entry, in the order of `partitions`.
+    pub reply: ReplySlot<Vec<Result<Fetched, ReadError>>>,
+}
+
+/// A read of one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchPartition {
+    /// Which one.
+    pub partition: TopicIdPartition,
+    /// The first offset wanted.
+    pub offset: Offset,
+    /// Most bytes from this partition.
+    pub bytes_max: u64,
+    /// The epoch the reader believes in; [`LeaderEpoch::NONE`] skips the check (KIP-320).
+    pub current_leader_epoch: LeaderEpoch,
+    /// The epoch of the last record the reader has; [`LeaderEpoch::NONE`] skips the check (KIP-595).
+    pub last_fetched_epoch: LeaderEpoch,
+    /// How far it may see.
+    pub isolation: Isolation,
+}
+
+/// What a read found. The bytes stay in the file.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// Exclusive bound of what any reader may see.
+    pub high_watermark: Offset,
+    /// Exclusive bound for [`Isolation::ReadCommitted`].
+    pub last_stable_offset: Offset,
+    /// First offset still there.
+    pub log_start_offset: Offset,
+    /// The bytes: whole batches, but for the last, which the byte limit may cut. `None`: nothing new.
+    pub extent: Option<Extent>,
+    /// Set when the reader's history differs from ours: where the epochs part (KIP-595). Then there is no extent.
+    pub diverging: Option<EpochEnd>,
+}
+
+/// Offsets to look up on one shard.
+#[derive(Debug)]
+pub struct LookupOffsets {
+    /// Which and how.
+    pub lookups: Vec<OffsetLookup>,
+    /// One result per entry, in order; `None` where no record is that young.
+    pub reply: ReplySlot<Vec<Result<Option<TimestampedOffset>, OffsetLookupError>>>,
+}
+
+/// One lookup.
+#[derive(Clone, Copy, Debug)]
+pub struct OffsetLookup {
+    /// In which partition.
+    pub partition: TopicIdPartition,
+    /// What to look for.
+    pub spec: OffsetSpec,
+    /// The epoch the asker believes in; [`LeaderEpoch::NONE`] skips the check.
+    pub current_leader_epoch: LeaderEpoch,
+    /// What "latest" means to the asker.
+    pub isolation: Isolation,
+}
+
+/// Ends of leader epochs to look up on one shard (KIP-101, KIP-320).
+#[derive(Debug)]
+pub struct LookupEpochEnds {
+    /// Partition, the epoch the asker believes in, the epoch to look up.
+    pub lookups: Vec<(TopicIdPartition, LeaderEpoch, LeaderEpoch)>,
+    /// One result per entry, in order; `None` where the epoch is unknown.
+    pub reply: ReplySlot<Vec<Result<Option<EpochEnd>, OffsetLookupError>>>,
+}
+
+/// Records to forget on one shard.
+#[derive(Debug)]
+pub struct DeleteRecords {
+    /// Partition and the first offset to keep; `None` stands for the high watermark.
+    pub partitions: Vec<(TopicIdPartition, Option<Offset>)>,
+    /// The new log start offset of each, in order, once that is safe on disk.
+    pub reply: ReplySlot<Vec<Result<Offset, DeleteRecordsError>>>,
+}
+
+/// Partitions of one shard to describe.
+#[derive(Debug)]
+pub struct DescribeLogs {
+    /// Which; `None` stands for all of the shard.
+    pub partitions: Option<Vec<TopicIdPartition>>,
+    /// Those that exist here.
+    pub reply: ReplySlot<Vec<LogDescription>>,
+}
+
+/// One partition's log as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDescription {
+    /// Which partition.
+    pub partition: TopicIdPartition,
+    /// Which of `log.dirs` holds it, as its place in the configured list.
+    pub directory: usize,
+    /// Bytes of its segments.
+    pub size_bytes: u64,
+    /// First offset still there.
+    pub log_start_offset: Offset,
+    /// Exclusive bound of what readers see.
+    pub high_watermark: Offset,
+    /// The next offset to be given.
+    pub log_end_offset: Offset,
+    /// Whether a fault has taken it offline.
+    pub offline: bool,
+}
+
+/// Producers to describe on one shard.
+#[derive(Debug)]
+pub struct DescribeProducers {
+    /// Which partitions.
+    pub partitions: Vec<TopicIdPartition>,
+    /// One result per entry, in order.
+    pub reply: ReplySlot<Vec<Result<Vec<ProducerView>, OffsetLookupError>>>,
+}
+
+/// A command for the group coordinator that lives with one partition of `__consumer_offsets`.
+#[derive(Debug)]
+pub struct GroupRequest {
+    /// That partition; it belongs to this shard.
+    pub partition: TopicIdPartition,
+    /// What is asked of the coordinator.
+    pub command: GroupCommand,
+    /// The coordinator's answer, given once what it decided is durable.
+    pub reply: ReplySlot<Result<GroupReply, GroupError>>,
+}

@@ -1,0 +1,208 @@
+//! Takes whole frames off a socket: length checked, memory reserved, progress demanded. It does not look inside.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::backpressure::{RequestBudget, Reservation};
+use super::closing::Closing;
+
+/// What a listener allows a client to send, and how slowly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameLimits {
+    /// Longest frame, in bytes after the length prefix (`socket.request.max.bytes`).
+    pub(crate) frame_bytes_max: usize,
+    /// How long a connection may stay silent between requests (`connections.max.idle.ms`).
+    pub(crate) idle: Duration,
+}
+
+/// A frame's body and its share of the request budget, which lives until the request is answered.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    /// The bytes after the length prefix.
+    pub(crate) body: Bytes,
+    /// Given back when the answer is out.
+    pub(crate) reservation: Reservation,
+}
+
+/// Reads one connection.
+#[derive(Debug)]
+pub(crate) struct FrameReader<'a> {
+    stream: &'a TcpStream,
+    budget: &'a RequestBudget,
+    limits: FrameLimits,
+    /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
+    arrived: BytesMut,
+}
+
+impl<'a> FrameReader<'a> {
+    pub(crate) fn new(
+        stream: &'a TcpStream,
+        budget: &'a RequestBudget,
+        limits: FrameLimits,
+    ) -> Self {
+        Self { stream, budget, limits, arrived: BytesMut::new() }
+    }
+
+    /// The next frame, or `None` once the client has closed its side between two frames.
+    pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Closing> {
+        let Some(length) = self.length_prefix().await? else { return Ok(None) };
+        let reservation = self.budget.reserve(length).await;
+        // A client that trickles its frame holds memory others wait for, so the whole frame has a deadline.
+        let deadline = PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE);
+        let body = match timeout(deadline, self.body(length)).await {
+            Ok(body) => body?,
+            Err(_) => return Err(Closing::SlowRequest { length }),
+        };
+        Ok(Some(Frame { body, reservation }))
+    }
+
+    async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
+        if self.arrived.is_empty() {
+            self.arrived = BytesMut::new();
+            match timeout(self.limits.idle, self.stream.readable()).await {
+                Ok(ready) => ready?,
+                Err(_) => return Err(Closing::Idle),
+            }
+        }
+        while self.arrived.len() < PREFIX_LENGTH {
+            let wait = timeout(PROGRESS_GRACE.max(self.limits.idle), self.read_some());
+            match wait.await {
+                Ok(read) if read? > 0 => {}
+                Ok(_) if self.arrived.is_empty() => return Ok(None),
+                Ok(_) => return Err(Closing::Truncated { arrived: self.arrived.len() }),
+                Err(_) => return Err(Closing::Idle),
+            }
+        }
+        let claimed = self.arrived.get_i32();
+        match usize::try_from(claimed) {
+            Ok(length) if length <= self.limits.frame_bytes_max => Ok(Some(length)),
+            _ => Err(Closing::FrameLength { claimed, max: self.limits.frame_bytes_max }),
+        }
+    }
+
+    async fn body(&mut self, length: usize) -> Result<Bytes, Closing> {
+        if length > OWN_BUFFER_FROM {
+            return self.large_body(length).await;
+        }
+        while self.arrived.len() < length {
+            if self.read_some().await? == 0 {
+                return Err(Closing::Truncated { arrived: self.arrived.len() });
+            }
+        }
+        Ok(self.arrived.split_to(length).freeze())
+    }
+
+    /// Reads straight into one buffer of the frame's size. The memory is the kernel's promise until bytes arrive.
+    async fn large_body(&mut self, length: usize) -> Result<Bytes, Closing> {
+        let mut body = BytesMut::with_capacity(length);
+        let already = self.arrived.len().min(length);
+        body.extend_from_slice(&self.arrived.split_to(already));
+        while body.len() < length {
+            self.stream.readable().await?;
+            let missing = length - body.len();
+            match self.stream.try_read_buf(&mut (&mut body).limit(missing)) {
+                Ok(0) => return Err(Closing::Truncated { arrived: body.len() }),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(body.freeze())
+    }
+
+    async fn read_some(&mut self) -> Result<usize, Closing> {
+        loop {
+            self.stream.readable().await?;
+            self.arrived.reserve(READ_BYTES);
+            match self.stream.try_read_buf(&mut self.arrived) {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+const PREFIX_LENGTH: usize = 4;
+const MEBIBYTE: usize = 1024 * 1024;
+/// How much one read asks for.
+const READ_BYTES: usize = 16 * 1024;
+/// Frames longer than this get a buffer of their own; shorter ones are slices of what a read brought.
+const OWN_BUFFER_FROM: usize = 64 * 1024;
+/// Time for any frame to arrive whole, and the time more for each mebibyte of it: 100 kB/s at the least.
+const PROGRESS_GRACE: Duration = Duration::from_secs(30);
+const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(10);
+
+fn u32_of(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LIMITS: FrameLimits =
+        FrameLimits { frame_bytes_max: 200_000, idle: Duration::from_secs(60) };
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    fn framed(body: &[u8]) -> Vec<u8> {
+        let mut bytes = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
+        bytes.extend_from_slice(body);
+        bytes
+    }
+
+    #[tokio::test]
+    async fn frames_come_whole_however_the_bytes_were_split() {
+        let (mut client, server) = pair().await;
+        let bodies = [vec![1; 3], vec![], vec![2; 150_000], vec![3; 20_000], vec![4; 1]];
+        let sent = bodies.clone();
+        let sending = tokio::spawn(async move {
+            let bytes: Vec<u8> = sent.iter().flat_map(|body| framed(body)).collect();
+            for piece in bytes.chunks(997) {
+                client.write_all(piece).await.unwrap();
+            }
+        });
+        let budget = RequestBudget::new(1 << 20);
+        let mut reader = FrameReader::new(&server, &budget, LIMITS);
+        for body in bodies {
+            assert_eq!(reader.next().await.unwrap().unwrap().body, body);
+        }
+        assert!(reader.next().await.unwrap().is_none());
+        sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_claimed_length_beyond_the_limit_closes_before_anything_is_read() {
+        for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
+            let (mut client, server) = pair().await;
+            client.write_all(&claimed.to_be_bytes()).await.unwrap();
+            let budget = RequestBudget::new(1 << 20);
+            let refused = FrameReader::new(&server, &budget, LIMITS).next().await;
+            assert!(
+                matches!(refused, Err(Closing::FrameLength { claimed: c, .. }) if c == claimed)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_in_the_middle_of_a_frame_is_told_apart_from_one_that_is_done() {
+        let (mut client, server) = pair().await;
+        client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
+        drop(client);
+        let budget = RequestBudget::new(1 << 20);
+        let refused = FrameReader::new(&server, &budget, LIMITS).next().await;
+        assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));
+    }
+}
