@@ -13,6 +13,8 @@ pub(crate) const MISSING: &str = "-";
 pub(crate) struct Table {
     /// A width of 0: the column is neither padded nor aligned, as Kafka's last columns are.
     columns: Vec<usize>,
+    /// These stay as wide as they are, whatever their cells.
+    fixed: Vec<usize>,
     rows: Vec<Vec<String>>,
 }
 
@@ -21,6 +23,7 @@ impl Table {
     pub(crate) fn new(headings: &[(&str, usize)]) -> Self {
         Self {
             columns: headings.iter().map(|(_, width)| *width).collect(),
+            fixed: Vec::new(),
             rows: vec![
                 headings
                     .iter()
@@ -28,6 +31,11 @@ impl Table {
                     .collect(),
             ],
         }
+    }
+
+    /// Keeps a column at its least width even if a cell is longer.
+    pub(crate) fn fix(&mut self, index: usize) {
+        self.fixed.push(index);
     }
 
     /// Adds a row; it has a cell for every column.
@@ -50,8 +58,8 @@ impl Table {
 
     fn width(&self, index: usize) -> usize {
         let least = self.columns.get(index).copied().unwrap_or_default();
-        if least == 0 {
-            return 0;
+        if least == 0 || self.fixed.contains(&index) {
+            return least;
         }
         let cells = self.rows.iter().filter_map(|row| row.get(index));
         cells

@@ -26,19 +26,33 @@ pub(crate) async fn run(flags: Flags, out: &mut dyn Write) -> Result<(), Failure
         let name = format!("{host}:{port} (id: {id} rack: {rack} isFenced: false)");
         match admin.versions(id).await {
             Ok(versions) => {
-                let mut apis = versions.api_keys;
-                apis.sort_by_key(|api| api.api_key);
-                writeln!(
-                    out,
-                    "{name} -> (\n{}\n)",
-                    joined(apis.iter().map(line), ",\n")
-                )?;
+                let apis = joined(lines(versions.api_keys), ",\n");
+                writeln!(out, "{name} -> (\n{apis}\n)")?;
             }
             Err(error) => writeln!(out, "{name} -> ERROR: {}", error.as_exception())?,
         }
     }
     Ok(())
 }
+
+/// The APIs by number; those that clients know and the broker does not serve stand among them.
+fn lines(mut apis: Vec<ApiVersion>) -> Vec<String> {
+    apis.sort_by_key(|api| api.api_key);
+    let last = apis.last().map_or(0, |api| api.api_key);
+    let numbers = 0..=last.max(LAST_KEY);
+    let text = |key| match apis.iter().find(|api| api.api_key == key) {
+        Some(api) => Some(line(api)),
+        None if BROKER_KEYS.contains(&key) => None,
+        None => api_name(key).map(|name| format!("\t{name}({key}): UNSUPPORTED")),
+    };
+    numbers.filter_map(text).collect()
+}
+
+/// The last key of Kafka 4.3.
+const LAST_KEY: i16 = 92;
+
+/// APIs between brokers and controllers, and those that are gone.
+const BROKER_KEYS: [i16; 16] = [4, 5, 6, 7, 52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82];
 
 /// One API. "Usable" is the highest version that these tools know too.
 fn line(api: &ApiVersion) -> String {
@@ -65,6 +79,21 @@ fn line(api: &ApiVersion) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_served_is_said() {
+        let found = lines(vec![ApiVersion {
+            api_key: 0,
+            min_version: 0,
+            max_version: 13,
+        }]);
+        assert_eq!(found[0], "\tProduce(0): 0 to 13 [usable: 13]");
+        assert_eq!(found[1], "\tFetch(1): UNSUPPORTED");
+        assert_eq!(
+            found.last().unwrap(),
+            "\tDeleteShareGroupOffsets(92): UNSUPPORTED"
+        );
+    }
 
     #[test]
     fn an_api_has_its_name_its_versions_and_the_usable_one() {

@@ -312,19 +312,20 @@ fn without_end(line: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: Flags,
+    }
 
     #[test]
     fn the_last_word_is_that_of_the_properties() {
-        let flags = Flags {
-            broker_list: Some("a:1".into()),
-            request_required_acks: "-1".into(),
-            timeout: 7,
-            message_send_max_retries: 3,
-            producer_property: vec!["linger.ms=9".into()],
-            compression_codec: Some("lz4".into()),
-            ..Default::default()
-        };
+        let line = "x --broker-list a:1 --timeout 7 --producer-property linger.ms=9 --compression-codec lz4";
+        let Program { flags } = Program::parse_from(line.split(' '));
         let properties = flags.producer_properties().unwrap();
         assert_eq!(properties["bootstrap.servers"], "a:1");
         assert_eq!(properties["linger.ms"], "9");

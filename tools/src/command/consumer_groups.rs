@@ -7,6 +7,7 @@ mod describe;
 mod reset;
 mod time;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use millrace_wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use millrace_wire::{ErrorCode, Str};
-use std::collections::BTreeMap;
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target, TopicPartition, exception};
@@ -508,6 +508,7 @@ async fn delete_offsets(
         code => print_error(&format!("Encountered some unknown error: {code}"), out)?,
     }
     let mut table = Table::new(&[("TOPIC", 15), ("PARTITION", 10), ("STATUS", 15)]);
+    table.fix(2);
     for ((topic, partition), status) in results {
         let partition = if partition < 0 {
             MISSING.to_owned()

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 use millrace_wire::ErrorCode;
 use millrace_wire::message::describe_log_dirs::{DescribeLogDirsDirectory, DescribeLogDirsRequest};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Failure;
 use crate::admin::{AdminError, Target, exception};
@@ -64,42 +64,49 @@ pub(crate) async fn run(flags: Flags, out: &mut dyn Write) -> Result<(), Failure
         let request = DescribeLogDirsRequest { topics: None };
         let response = admin.ask(Target::Node(*broker), &request).await?;
         AdminError::check(response.error_code, None)?;
-        let dirs: Vec<Value> = response
+        let dirs: Vec<String> = response
             .results
             .iter()
             .map(|dir| directory(dir, &topics))
             .collect();
-        descriptions.push(json!({"broker": broker, "logDirs": dirs}));
+        let dirs = joined(dirs, ",");
+        descriptions.push(format!(r#"{{"broker":{broker},"logDirs":[{dirs}]}}"#));
     }
     writeln!(
         out,
         "Received log directory information from brokers {}",
         joined(brokers, ",")
     )?;
-    writeln!(out, "{}", json!({"brokers": descriptions, "version": 1}))?;
+    writeln!(
+        out,
+        "{}",
+        format_args!(
+            r#"{{"brokers":[{}],"version":1}}"#,
+            joined(descriptions, ",")
+        )
+    )?;
     Ok(())
 }
 
-fn directory(directory: &DescribeLogDirsDirectory, topics: &BTreeSet<&str>) -> Value {
+/// A directory as JSON, with the keys in the order in which Kafka's tool happens to print them.
+fn directory(directory: &DescribeLogDirsDirectory, topics: &BTreeSet<&str>) -> String {
     let wanted = directory.topics.iter();
     let wanted = wanted.filter(|topic| topics.is_empty() || topics.contains(&*topic.name));
-    let partitions: Vec<Value> = wanted
-        .flat_map(|topic| {
-            topic.partitions.iter().map(|partition| {
-                json!({
-                    "partition": format!("{}-{}", topic.name, partition.partition_index),
-                    "size": partition.partition_size,
-                    "offsetLag": partition.offset_lag,
-                    "isFuture": partition.is_future_key,
-                })
-            })
+    let partitions = wanted.flat_map(|topic| {
+        topic.partitions.iter().map(|partition| {
+            let name = Value::from(format!("{}-{}", topic.name, partition.partition_index));
+            let (size, lag) = (partition.partition_size, partition.offset_lag);
+            let future = partition.is_future_key;
+            format!(r#"{{"partition":{name},"size":{size},"offsetLag":{lag},"isFuture":{future}}}"#)
         })
-        .collect();
+    });
+    let partitions = joined(partitions, ",");
     let error = match directory.error_code {
         ErrorCode::None => Value::Null,
         code => exception(code).into(),
     };
-    json!({"partitions": partitions, "error": error, "logDir": &*directory.log_dir})
+    let name = Value::from(&*directory.log_dir);
+    format!(r#"{{"partitions":[{partitions}],"error":{error},"logDir":{name}}}"#)
 }
 
 fn brokers(list: &str) -> Result<BTreeSet<i32>, Failure> {
@@ -138,11 +145,7 @@ mod tests {
             topics: vec![topic("a"), topic("b")],
             ..Default::default()
         };
-        let expected = json!({
-            "partitions": [{"partition": "b-1", "size": 9, "offsetLag": 0, "isFuture": false}],
-            "error": "org.apache.kafka.common.errors.KafkaStorageException",
-            "logDir": "/d",
-        });
+        let expected = r#"{"partitions":[{"partition":"b-1","size":9,"offsetLag":0,"isFuture":false}],"error":"org.apache.kafka.common.errors.KafkaStorageException","logDir":"/d"}"#;
         assert_eq!(directory(&dir, &BTreeSet::from(["b"])), expected);
     }
 }

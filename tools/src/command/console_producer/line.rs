@@ -3,10 +3,16 @@
 use crate::command::Failure;
 use crate::properties::Properties;
 
+/// Key and value of a header.
+type HeaderParts<'a> = (&'a str, Option<&'a [u8]>);
+
+/// Both sides of a separator.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
 /// A record; its parts are slices of the line.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Line<'a> {
-    pub(super) headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub(super) headers: Vec<HeaderParts<'a>>,
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
 }
@@ -87,23 +93,21 @@ impl LineReader {
     pub(super) fn parse<'a>(&self, line: &'a [u8], number: u64) -> Result<Line<'a>, String> {
         let mut record = Line::default();
         let mut rest = line;
-        if self.parse_headers {
-            if let Some((headers, after)) =
+        if self.parse_headers
+            && let Some((headers, after)) =
                 self.cut(rest, &self.headers_delimiter, "headers delimiter", number)?
-            {
-                rest = after;
-                if !self.is_null(headers) {
-                    record.headers = self.headers(headers, number)?;
-                }
+        {
+            rest = after;
+            if !self.is_null(headers) {
+                record.headers = self.headers(headers, number)?;
             }
         }
-        if self.parse_key {
-            if let Some((key, after)) =
+        if self.parse_key
+            && let Some((key, after)) =
                 self.cut(rest, &self.key_separator, "key separator", number)?
-            {
-                record.key = self.unless_null(key);
-                rest = after;
-            }
+        {
+            record.key = self.unless_null(key);
+            rest = after;
         }
         record.value = self.unless_null(rest);
         Ok(record)
@@ -115,7 +119,7 @@ impl LineReader {
         separator: &str,
         what: &str,
         number: u64,
-    ) -> Result<Option<(&'a [u8], &'a [u8])>, String> {
+    ) -> Result<Option<Cut<'a>>, String> {
         match split_once(text, separator.as_bytes()) {
             None if !self.ignore_error => {
                 let line = String::from_utf8_lossy(text);
@@ -125,11 +129,7 @@ impl LineReader {
         }
     }
 
-    fn headers<'a>(
-        &self,
-        mut text: &'a [u8],
-        number: u64,
-    ) -> Result<Vec<(&'a str, Option<&'a [u8]>)>, String> {
+    fn headers<'a>(&self, mut text: &'a [u8], number: u64) -> Result<Vec<HeaderParts<'a>>, String> {
         let mut headers = Vec::new();
         loop {
             let (pair, rest) = match split_once(text, self.headers_separator.as_bytes()) {
@@ -144,11 +144,7 @@ impl LineReader {
         }
     }
 
-    fn header<'a>(
-        &self,
-        pair: &'a [u8],
-        number: u64,
-    ) -> Result<Option<(&'a str, Option<&'a [u8]>)>, String> {
+    fn header<'a>(&self, pair: &'a [u8], number: u64) -> Result<Option<HeaderParts<'a>>, String> {
         let shown = String::from_utf8_lossy(pair);
         let Some((key, value)) = split_once(pair, self.headers_key_separator.as_bytes()) else {
             if self.ignore_error {
@@ -184,7 +180,7 @@ impl LineReader {
 }
 
 /// The parts before and behind the first separator.
-fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+fn split_once<'a>(text: &'a [u8], separator: &[u8]) -> Option<Cut<'a>> {
     if separator.is_empty() {
         return None;
     }
