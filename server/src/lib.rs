@@ -2,4 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod config;
+mod net;
