@@ -13,9 +13,17 @@
 )]
 
 pub mod config;
+pub mod control;
 pub mod coordinator;
+mod engine;
 pub mod group;
 pub mod io;
+pub mod log;
+pub mod maintenance;
 pub mod metadata;
+pub mod partition;
 pub mod record;
+pub mod shard;
 pub mod types;
+
+pub use engine::{Engine, EngineOptions, Facts, IoChoice, StartError};

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::metadata::{self, Command, Metadata, MetadataImage, ProposeError, Reply};
+use crate::metadata::{Command, Metadata, MetadataImage, ProposeError, Reply, StorageError};
 
 /// A proposal and where its outcome goes.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub enum ControlError {
 /// The running control thread.
 #[derive(Debug)]
 pub struct Control {
-    thread: JoinHandle<Result<(), metadata::JournalError>>,
+    thread: JoinHandle<Result<(), StorageError>>,
 }
 
 /// A way to propose changes and to see what they made of the cluster.
@@ -58,7 +58,7 @@ impl Control {
     ///
     /// # Errors
     /// The journal could not be closed in order; the next start will read it all.
-    pub fn join(self) -> Result<(), metadata::JournalError> {
+    pub fn join(self) -> Result<(), StorageError> {
         // A panic has been reported by the panic hook; the journal is then as a crash leaves it.
         self.thread.join().unwrap_or(Ok(()))
     }
@@ -72,7 +72,10 @@ impl ControlHandle {
     pub async fn propose(&self, command: Command) -> Result<Reply, ControlError> {
         let (outcome, answer) = oneshot::channel();
         let proposal = Proposal { command, outcome };
-        self.proposals.send(proposal).await.map_err(|_| ControlError::Stopped)?;
+        self.proposals
+            .send(proposal)
+            .await
+            .map_err(|_| ControlError::Stopped)?;
         answer.await.map_err(|_| ControlError::Stopped)?
     }
 
@@ -93,7 +96,7 @@ fn serve(
     mut metadata: Metadata,
     mut inbox: mpsc::Receiver<Proposal>,
     publish: &watch::Sender<Arc<MetadataImage>>,
-) -> Result<(), metadata::JournalError> {
+) -> Result<(), StorageError> {
     while let Some(Proposal { command, outcome }) = inbox.blocking_recv() {
         let answer = match metadata.propose(&command) {
             Ok((image, reply)) => {
@@ -102,7 +105,7 @@ fn serve(
                 Ok(reply)
             }
             Err(error) => {
-                if let ProposeError::Journal(error) = &error {
+                if let ProposeError::Storage(error) = &error {
                     tracing::error!(%error, "the metadata journal cannot take a change");
                 }
                 Err(error.into())

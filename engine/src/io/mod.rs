@@ -26,7 +26,7 @@ pub use disk::{DirLock, Disk, Entry, LockError, Space};
 pub use error::IoError;
 pub use file::File;
 pub use local_ring::LocalRing;
-pub use process::{raise_open_files_limit, resident_bytes};
+pub use process::{lower_priority, raise_open_files_limit, resident_bytes};
 pub use ring::{IoBackend, Ring};
 pub use rng::Random;
 pub use send_file::{SendFileError, TURN_BYTES, send_file};

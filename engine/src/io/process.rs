@@ -1,4 +1,6 @@
-//! What the kernel grants this process as a whole: open files and memory.
+//! What the kernel grants this process as a whole: open files and memory; and how little a thread may ask for.
+
+#![expect(unsafe_code, reason = "there is no safe wrapper for setpriority(2)")]
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +28,16 @@ pub fn resident_bytes() -> Option<u64> {
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     pages.checked_mul(page_bytes())
 }
+
+/// Lets every thread of normal priority go before the calling one. Where the kernel refuses, nothing is lost but the
+/// courtesy.
+pub fn lower_priority() {
+    // SAFETY: the call takes three numbers and no memory; on Linux id 0 of `PRIO_PROCESS` is the calling thread alone.
+    unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, MAINTENANCE_NICE) };
+}
+
+/// Half-way down the scale.
+const MAINTENANCE_NICE: nix::libc::c_int = 10;
 
 #[cfg(test)]
 mod tests {

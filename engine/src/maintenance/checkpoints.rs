@@ -29,6 +29,8 @@ type Lines = BTreeMap<TopicPartition, CheckpointLine>;
 #[derive(Debug, Default)]
 pub struct Checkpoints {
     by_directory: Mutex<BTreeMap<PathBuf, Lines>>,
+    /// Held while a partition's directory gets another name, so that two topics of one name do not cross.
+    renames: Mutex<()>,
 }
 
 impl Checkpoints {
@@ -61,7 +63,10 @@ impl Checkpoints {
 
     /// Takes a line in without writing it yet.
     pub fn note(&self, log_directory: &Path, partition: TopicPartition, line: CheckpointLine) {
-        self.locked().entry(log_directory.to_owned()).or_default().insert(partition, line);
+        self.locked()
+            .entry(log_directory.to_owned())
+            .or_default()
+            .insert(partition, line);
     }
 
     /// Takes `lines` in and writes the three files.
@@ -92,16 +97,27 @@ impl Checkpoints {
         partition: &TopicPartition,
     ) -> Result<(), IoError> {
         let mut directories = self.locked();
-        let Some(known) = directories.get_mut(log_directory) else { return Ok(()) };
-        let Some(line) = known.remove(partition) else { return Ok(()) };
+        let Some(known) = directories.get_mut(log_directory) else {
+            return Ok(());
+        };
+        let Some(line) = known.remove(partition) else {
+            return Ok(());
+        };
         write_files(disk, log_directory, known).inspect_err(|_| {
             known.insert(partition.clone(), line);
         })
     }
 
+    /// Keeps others from renaming partition directories until it is dropped.
+    pub(super) fn renaming(&self) -> MutexGuard<'_, ()> {
+        self.renames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn locked(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Lines>> {
         // A panic aborts a release build; in a test the lines of a panicked job are as good as any.
-        self.by_directory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,7 +128,10 @@ fn write_files(disk: &Disk, log_directory: &Path, lines: &Lines) -> Result<(), I
         (REPLICATION_CHECKPOINT, |line| line.high_watermark),
     ];
     for (name, offset_of) in files {
-        let offsets = lines.iter().map(|(name, line)| (name.clone(), offset_of(line))).collect();
+        let offsets = lines
+            .iter()
+            .map(|(name, line)| (name.clone(), offset_of(line)))
+            .collect();
         write_offset_checkpoint(disk, &log_directory.join(name), &offsets)?;
     }
     Ok(())
@@ -123,7 +142,10 @@ mod tests {
     use super::*;
 
     fn partition(number: i32) -> TopicPartition {
-        TopicPartition { topic: "t".parse().unwrap(), partition: number }
+        TopicPartition {
+            topic: "t".parse().unwrap(),
+            partition: number,
+        }
     }
 
     fn line(offset: i64) -> CheckpointLine {
@@ -140,14 +162,24 @@ mod tests {
         let disk = Disk::real();
         let checkpoints = Checkpoints::default();
         checkpoints.note(directory.path(), partition(0), line(7));
-        checkpoints.write(&disk, directory.path(), vec![(partition(1), line(9))]).unwrap();
+        checkpoints
+            .write(&disk, directory.path(), vec![(partition(1), line(9))])
+            .unwrap();
 
         let restarted = Checkpoints::default();
         restarted.load(&disk, directory.path()).unwrap();
-        assert_eq!(restarted.line(directory.path(), &partition(0)), Some(line(7)));
-        assert_eq!(restarted.line(directory.path(), &partition(1)), Some(line(9)));
+        assert_eq!(
+            restarted.line(directory.path(), &partition(0)),
+            Some(line(7))
+        );
+        assert_eq!(
+            restarted.line(directory.path(), &partition(1)),
+            Some(line(9))
+        );
 
-        restarted.forget(&disk, directory.path(), &partition(1)).unwrap();
+        restarted
+            .forget(&disk, directory.path(), &partition(1))
+            .unwrap();
         let again = Checkpoints::default();
         again.load(&disk, directory.path()).unwrap();
         assert_eq!(again.line(directory.path(), &partition(1)), None);

@@ -33,13 +33,17 @@ impl OpenPartition {
         disk: &Disk,
         checkpoints: &Checkpoints,
     ) -> Result<(Box<Log>, RecoveryReport), OpenError> {
-        let directory = self.log_directory.join(names::partition_directory(&self.name));
+        let directory = self
+            .log_directory
+            .join(names::partition_directory(&self.name));
         self.set_stranger_aside(disk, checkpoints, &directory)?;
         let fresh = !disk.exists(&directory)?;
         if fresh {
             checkpoints.forget(disk, &self.log_directory, &self.name)?;
         }
-        let line = checkpoints.line(&self.log_directory, &self.name).unwrap_or_default();
+        let line = checkpoints
+            .line(&self.log_directory, &self.name)
+            .unwrap_or_default();
         let (log, report) = open(
             disk,
             OpenOptions {
@@ -52,7 +56,10 @@ impl OpenPartition {
             },
         )?;
         if PartitionMetadata::read(disk, &directory)?.is_none() {
-            PartitionMetadata { topic_id: self.topic_id }.write(disk, &directory)?;
+            PartitionMetadata {
+                topic_id: self.topic_id,
+            }
+            .write(disk, &directory)?;
         }
         Ok((Box::new(log), report))
     }
@@ -65,15 +72,18 @@ impl OpenPartition {
         checkpoints: &Checkpoints,
         directory: &Path,
     ) -> Result<(), OpenError> {
+        let _renaming = checkpoints.renaming();
         if !disk.exists(directory)? {
             return Ok(());
         }
-        let Some(found) = PartitionMetadata::read(disk, directory)? else { return Ok(()) };
+        let Some(found) = PartitionMetadata::read(disk, directory)? else {
+            return Ok(());
+        };
         if found.topic_id == self.topic_id {
             return Ok(());
         }
         checkpoints.forget(disk, &self.log_directory, &self.name)?;
-        let aside = format!("{}.{}-stray", self.name, found.topic_id);
+        let aside = names::stray_directory(&self.name, found.topic_id);
         disk.rename(directory, &self.log_directory.join(aside))?;
         disk.sync_dir(&self.log_directory)?;
         Ok(())
@@ -88,15 +98,62 @@ pub(super) fn remove(
     log_directory: &Path,
     topic_id: TopicId,
 ) -> Result<(), IoError> {
-    let directory = log_directory.join(names::partition_directory(name));
-    let ours = PartitionMetadata::read(disk, &directory)
-        .is_ok_and(|found| found.is_none_or(|found| found.topic_id == topic_id));
-    if !ours || !disk.exists(&directory)? {
-        return Ok(());
-    }
-    checkpoints.forget(disk, log_directory, name)?;
     let doomed = log_directory.join(names::deleted_directory(name, topic_id));
-    disk.rename(&directory, &doomed)?;
-    disk.sync_dir(log_directory)?;
+    {
+        let _renaming = checkpoints.renaming();
+        let directory = log_directory.join(names::partition_directory(name));
+        // A new topic of the same name may have been faster, and have set ours aside.
+        let aside = log_directory.join(names::stray_directory(name, topic_id));
+        let found = PartitionMetadata::read(disk, &directory).ok().flatten();
+        if disk.exists(&aside)? {
+            disk.rename(&aside, &doomed)?;
+        } else if disk.exists(&directory)? && found.is_none_or(|found| found.topic_id == topic_id) {
+            checkpoints.forget(disk, log_directory, name)?;
+            disk.rename(&directory, &doomed)?;
+        } else {
+            return Ok(());
+        }
+        disk.sync_dir(log_directory)?;
+    }
     disk.remove_dir_all(&doomed)
+}
+
+/// Clears a log directory of what belongs to no partition: deleted directories are finished off, and directories of
+/// topics that the metadata does not know are set aside. Says what was set aside.
+///
+/// # Errors
+/// The log directory cannot be read or changed.
+pub fn sweep(
+    disk: &Disk,
+    log_directory: &Path,
+    known: impl Fn(TopicId, i32) -> bool,
+) -> Result<Vec<PathBuf>, IoError> {
+    let mut set_aside = Vec::new();
+    for entry in disk
+        .list(log_directory)?
+        .into_iter()
+        .filter(|entry| entry.is_dir)
+    {
+        let path = log_directory.join(&entry.name);
+        if entry.name.ends_with(names::DELETED_DIRECTORY) {
+            disk.remove_dir_all(&path)?;
+            continue;
+        }
+        let Some(name) = names::partition_of_directory(&entry.name) else {
+            continue;
+        };
+        // A directory without a topic id was being made when the broker died; whoever opens it gives it one.
+        let Ok(Some(found)) = PartitionMetadata::read(disk, &path) else {
+            continue;
+        };
+        if !known(found.topic_id, name.partition) {
+            let aside = log_directory.join(names::stray_directory(&name, found.topic_id));
+            disk.rename(&path, &aside)?;
+            set_aside.push(aside);
+        }
+    }
+    if !set_aside.is_empty() {
+        disk.sync_dir(log_directory)?;
+    }
+    Ok(set_aside)
 }

@@ -8,9 +8,9 @@ use super::replay::{self, ReplayError};
 use crate::group::{GroupConfig, GroupRuntime};
 use crate::io::{Disk, IoError};
 use crate::log::{
-    BatchScan, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, FlushJob, Flushed,
-    IndexJob, LoadedIndex, Log, LookupError, OpenError, Preallocation, RecoveryReport, RollJob,
-    RolledSegment, TimeLookup, TimestampedOffset,
+    BatchScan, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten, FlushJob,
+    Flushed, IndexJob, LoadedIndex, Log, OpenError, Preallocation, RecoveryReport, RollJob,
+    RolledSegment, TimeLookup, TimestampedOffset, WalkError,
 };
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -88,10 +88,10 @@ pub enum Done {
     Rolled(Result<Box<RolledSegment>, IoError>),
     /// Of [`Job::CutBack`].
     CutBack(Result<(), IoError>),
-    /// Of [`Job::Preallocate`]; `None` where the file system would not.
-    Preallocated(Option<Preallocation>),
+    /// Of [`Job::Preallocate`], done or not: it only saves time later.
+    Preallocated,
     /// Of [`Job::Epochs`].
-    EpochsWritten(Result<(), IoError>),
+    EpochsWritten(Result<EpochsWritten, IoError>),
     /// Of [`Job::Flush`].
     Flushed(Result<Flushed, IoError>),
     /// Of [`Job::Delete`].
@@ -99,9 +99,9 @@ pub enum Done {
     /// Of [`Job::Unlink`].
     Unlinked(Result<(), IoError>),
     /// Of [`Job::LoadIndex`].
-    IndexLoaded(Result<LoadedIndex, IoError>),
+    IndexLoaded(Result<LoadedIndex, WalkError>),
     /// Of [`Job::Lookup`].
-    LookedUp(Result<Option<TimestampedOffset>, LookupError>),
+    LookedUp(Result<Option<TimestampedOffset>, WalkError>),
     /// Of [`Job::Replay`].
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
     /// Of [`Job::Checkpoint`].
@@ -116,24 +116,39 @@ impl Job {
     pub fn run(self, disk: &Disk, checkpoints: &Checkpoints) -> Done {
         match self {
             Self::Open(open) => Done::Opened(open.run(disk, checkpoints)),
-            Self::Remove { name, log_directory, topic_id } => {
+            Self::Remove {
+                name,
+                log_directory,
+                topic_id,
+            } => {
                 let removed = directory::remove(disk, checkpoints, &name, &log_directory, topic_id);
                 Done::Removed(removed)
             }
             Self::Roll(job) => Done::Rolled(job.run(disk).map(Box::new)),
             Self::CutBack(job) => Done::CutBack(job.run(disk)),
-            Self::Preallocate(job) => Done::Preallocated(job.run(disk).is_ok().then_some(job)),
+            Self::Preallocate(job) => {
+                if let Err(error) = job.run(disk) {
+                    tracing::debug!(%error, "space could not be reserved ahead");
+                }
+                Done::Preallocated
+            }
             Self::Epochs(job) => Done::EpochsWritten(job.run(disk)),
             Self::Flush(job) => Done::Flushed(job.run(disk)),
             Self::Delete(job) => Done::Deleted(job.run(disk)),
             Self::Unlink(doomed) => Done::Unlinked(doomed.run(disk)),
             Self::LoadIndex(job) => Done::IndexLoaded(job.run(disk)),
             Self::Lookup(lookup) => Done::LookedUp(lookup.run(disk)),
-            Self::Replay { scan, config } => Done::Replayed(replay::run(&scan, config)),
-            Self::Checkpoint { log_directory, lines } => {
-                Done::Checkpointed(checkpoints.write(disk, &log_directory, lines))
-            }
-            Self::Close { log_directory, name, high_watermark, job } => {
+            Self::Replay { scan, config } => Done::Replayed(replay::run(scan, config)),
+            Self::Checkpoint {
+                log_directory,
+                lines,
+            } => Done::Checkpointed(checkpoints.write(disk, &log_directory, lines)),
+            Self::Close {
+                log_directory,
+                name,
+                high_watermark,
+                job,
+            } => {
                 let closed = job.run(disk);
                 if let Ok(closed) = &closed {
                     let line = CheckpointLine {

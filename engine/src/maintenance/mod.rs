@@ -10,7 +10,7 @@ mod pool;
 mod replay;
 
 pub use checkpoints::{CheckpointLine, Checkpoints};
-pub use directory::OpenPartition;
+pub use directory::{OpenPartition, sweep};
 pub use job::{Done, Job, JobId};
 pub use pool::{Pool, PoolHandle};
 pub use replay::ReplayError;

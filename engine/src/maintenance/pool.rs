@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::checkpoints::Checkpoints;
 use super::job::{Done, Job, JobId};
-use crate::io::{self, Disk};
+use crate::io::{Disk, lower_priority};
 
 /// A job and where its result goes. The sender keeps room for it: a shard has no more jobs out than its channel holds.
 #[derive(Debug)]
@@ -74,18 +74,26 @@ impl PoolHandle {
         job: Job,
         results: &mpsc::Sender<(JobId, Done)>,
     ) -> Result<(), Job> {
-        let order = Order { id, job, results: results.clone() };
-        self.orders.try_send(order).map_err(|refused| match refused {
-            TrySendError::Full(order) | TrySendError::Disconnected(order) => order.job,
-        })
+        let order = Order {
+            id,
+            job,
+            results: results.clone(),
+        };
+        self.orders
+            .try_send(order)
+            .map_err(|refused| match refused {
+                TrySendError::Full(order) | TrySendError::Disconnected(order) => order.job,
+            })
     }
 }
 
 fn work(queue: &Mutex<Receiver<Order>>, disk: &Disk, checkpoints: &Checkpoints) {
-    io::lower_priority();
+    lower_priority();
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Order { id, job, results }) = next else { return };
+        let Ok(Order { id, job, results }) = next else {
+            return;
+        };
         let done = job.run(disk, checkpoints);
         // The shard has gone: it is stopping, and what it did not wait for it did not need.
         let _ = results.blocking_send((id, done));

@@ -27,7 +27,9 @@ pub enum Unavailable {
         current: LeaderEpoch,
     },
     /// The asker's leader epoch is newer than what we have heard of.
-    #[error("partition {partition} is at leader epoch {current}, the request already at {requested}")]
+    #[error(
+        "partition {partition} is at leader epoch {current}, the request already at {requested}"
+    )]
     UnknownLeaderEpoch {
         /// Which partition.
         partition: TopicIdPartition,
@@ -70,7 +72,7 @@ pub enum AppendError {
         /// Length of the batch.
         length_bytes: u64,
         /// `segment.bytes`.
-        segment_bytes: u64,
+        segment_bytes: u32,
     },
     /// Not durable in time; the batch may still become so.
     #[error("not acknowledged within the timeout of the request")]

@@ -16,8 +16,9 @@ use super::waiting::{Acks, Appended, Told, Waiter, WaitingRoom};
 use crate::config::TopicConfig;
 use crate::io::{File, IoError};
 use crate::log::{
-    self, AppendPlan, CutBack, DeleteJob, EpochEnd, EpochsJob, FlushJob, Log, Preallocation,
-    ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeLookup, TimestampedOffset,
+    self, AppendPlan, CutBack, DeleteJob, EpochEnd, EpochsJob, EpochsWritten, FlushJob, Flushed,
+    Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeLookup,
+    TimestampedOffset,
 };
 use crate::record::{PreparedBatch, Rules, TimestampType, prepare};
 use crate::types::{
@@ -118,11 +119,15 @@ pub struct Leader {
     cut_due: Option<CutBack>,
     /// An epochs or preallocation job is out; one at a time is plenty.
     chore_busy: bool,
+    /// The epochs could not be written for want of space: the next flush does it.
+    epochs_delayed: bool,
     waiting: WaitingRoom,
     /// First offset not yet committed (exclusive bound of reads). Never goes back. INV-HW-1.
     high_watermark: Offset,
     /// Since when there are written records that no sync has covered, for `flush.ms`.
     unflushed_since: Option<Monotonic>,
+    /// The flush timer that was set last.
+    flush_timer: Option<Monotonic>,
 }
 
 impl Leader {
@@ -152,8 +157,10 @@ impl Leader {
             segment_busy: false,
             cut_due: None,
             chore_busy: false,
+            epochs_delayed: false,
             waiting: WaitingRoom::default(),
             unflushed_since: None,
+            flush_timer: None,
         }
     }
 
@@ -217,12 +224,16 @@ impl Leader {
         let (partition, current) = (self.id, self.epoch);
         match requested {
             LeaderEpoch::NONE => Ok(()),
-            _ if requested < current => {
-                Err(Unavailable::FencedLeaderEpoch { partition, requested, current })
-            }
-            _ if requested > current => {
-                Err(Unavailable::UnknownLeaderEpoch { partition, requested, current })
-            }
+            _ if requested < current => Err(Unavailable::FencedLeaderEpoch {
+                partition,
+                requested,
+                current,
+            }),
+            _ if requested > current => Err(Unavailable::UnknownLeaderEpoch {
+                partition,
+                requested,
+                current,
+            }),
             _ => Ok(()),
         }
     }
@@ -239,28 +250,41 @@ impl Leader {
         told: &mut Told,
     ) {
         match self.check(records, zstd_allowed, acks, now) {
-            Ok(batch) => self.arrive(Arrival { batch, acks, waiter }, now, told),
+            Ok(batch) => self.arrive(
+                Arrival {
+                    batch,
+                    acks,
+                    waiter,
+                },
+                now,
+                told,
+            ),
             Err(error) => told.push((waiter, Err(error))),
         }
     }
 
     /// Appends a batch of the broker's own making.
-    pub fn append_own(
-        &mut self,
-        records: Bytes,
-        waiter: Waiter,
-        now: Now,
-        told: &mut Told,
-    ) {
+    pub fn append_own(&mut self, records: Bytes, waiter: Waiter, now: Now, told: &mut Told) {
         match prepare(records, &self.own_rules(), now.wall) {
-            Ok(batch) => self.arrive(Arrival { batch, acks: Acks::All, waiter }, now, told),
+            Ok(batch) => self.arrive(
+                Arrival {
+                    batch,
+                    acks: Acks::All,
+                    waiter,
+                },
+                now,
+                told,
+            ),
             Err(error) => told.push((waiter, Err(error.into()))),
         }
     }
 
     /// The coordinators bound their records themselves, and a user's `max.message.bytes` must not stop them.
     fn own_rules(&self) -> Rules {
-        Rules { message_bytes_max: usize::MAX, ..self.rules.clone() }
+        Rules {
+            message_bytes_max: usize::MAX,
+            ..self.rules.clone()
+        }
     }
 
     fn check(
@@ -278,7 +302,14 @@ impl Leader {
         let batch = if zstd_allowed {
             prepare(records, &self.rules, now.wall)
         } else {
-            prepare(records, &Rules { zstd_allowed, ..self.rules.clone() }, now.wall)
+            prepare(
+                records,
+                &Rules {
+                    zstd_allowed,
+                    ..self.rules.clone()
+                },
+                now.wall,
+            )
         }?;
         if batch.header().attributes().is_transactional() {
             return Err(AppendError::Transactional);
@@ -298,22 +329,44 @@ impl Leader {
 
     /// Gives a batch its offsets; hands it back when the segment has to be rolled first.
     fn stage(&mut self, arrival: Arrival, now: Now, told: &mut Told) -> Option<Arrival> {
-        let Arrival { batch, acks, waiter } = arrival;
-        let stamped_by_us = batch.header().attributes().timestamp_type()
-            == TimestampType::LogAppendTime;
-        let append_time =
-            if stamped_by_us { batch.header().max_timestamp() } else { Timestamp::NONE };
+        let Arrival {
+            batch,
+            acks,
+            waiter,
+        } = arrival;
+        let stamped_by_us =
+            batch.header().attributes().timestamp_type() == TimestampType::LogAppendTime;
+        let append_time = if stamped_by_us {
+            batch.header().max_timestamp()
+        } else {
+            Timestamp::NONE
+        };
         match self.log.stage(batch, self.epoch, now.wall) {
-            Ok(Staged::Assigned { base_offset, last_offset }) => {
+            Ok(Staged::Assigned {
+                base_offset,
+                last_offset,
+            }) => {
                 self.park(acks, waiter, base_offset, last_offset, append_time, told);
             }
-            Ok(Staged::Duplicate { base_offset, last_offset, timestamp }) => {
-                let append_time = if stamped_by_us { timestamp } else { Timestamp::NONE };
+            Ok(Staged::Duplicate {
+                base_offset,
+                last_offset,
+                timestamp,
+            }) => {
+                let append_time = if stamped_by_us {
+                    timestamp
+                } else {
+                    Timestamp::NONE
+                };
                 self.park(acks, waiter, base_offset, last_offset, append_time, told);
             }
             Err(refused) => match refused.error {
                 log::AppendError::RollNeeded(_) | log::AppendError::RollInProgress => {
-                    return Some(Arrival { batch: refused.batch, acks, waiter });
+                    return Some(Arrival {
+                        batch: refused.batch,
+                        acks,
+                        waiter,
+                    });
                 }
                 error => told.push((waiter, Err(self.refusal(error)))),
             },
@@ -324,14 +377,17 @@ impl Leader {
     fn refusal(&self, error: log::AppendError) -> AppendError {
         match error {
             log::AppendError::Producer(error) => AppendError::Producer(error),
-            log::AppendError::BatchTooLarge { length_bytes, segment_bytes } => {
-                AppendError::BatchTooLarge { length_bytes, segment_bytes }
-            }
-            log::AppendError::FencedLeaderEpoch { .. } => {
-                Unavailable::NotLeader(self.id).into()
-            }
-            log::AppendError::OffsetsExhausted
+            log::AppendError::BatchTooLarge {
+                length_bytes,
+                segment_bytes,
+            } => AppendError::BatchTooLarge {
+                length_bytes,
+                segment_bytes,
+            },
+            log::AppendError::FencedLeaderEpoch { .. } => Unavailable::NotLeader(self.id).into(),
+            log::AppendError::OffsetsExhausted { .. }
             | log::AppendError::Damaged(_)
+            | log::AppendError::CutPending
             | log::AppendError::RollNeeded(_)
             | log::AppendError::RollInProgress => AppendError::Storage,
         }
@@ -347,7 +403,11 @@ impl Leader {
         told: &mut Told,
     ) {
         let log_start_offset = self.log.log_start_offset();
-        let appended = Appended { base_offset, log_append_time, log_start_offset };
+        let appended = Appended {
+            base_offset,
+            log_append_time,
+            log_start_offset,
+        };
         let end = Offset(last_offset.0 + 1);
         let reached = match acks {
             Acks::None => true,
@@ -363,13 +423,16 @@ impl Leader {
 
     /// What the disk has to do next, if anything. Ask until it says nothing.
     pub fn next_work(&mut self, now: Now) -> Option<Work> {
-        if let Some(cut) = self.cut_due.take_if(|_| !self.segment_busy && self.syncing.is_none()) {
+        if let Some(cut) = self
+            .cut_due
+            .take_if(|_| !self.segment_busy && self.syncing.is_none())
+        {
             self.segment_busy = true;
             return Some(Work::CutBack(cut));
         }
         if !self.segment_busy && self.cut_due.is_none() {
             if self.writing.is_none() {
-                if let Some(work) = self.next_write() {
+                if let Some(work) = self.next_write(now) {
                     return Some(work);
                 }
             }
@@ -380,7 +443,7 @@ impl Leader {
         self.next_chore()
     }
 
-    fn next_write(&mut self) -> Option<Work> {
+    fn next_write(&mut self, now: Now) -> Option<Work> {
         if let Some(mut plan) = self.log.take_plan() {
             let work = Work::Write {
                 file: plan.file.clone(),
@@ -393,7 +456,7 @@ impl Leader {
         if self.backlog.is_empty() || self.syncing.is_some() {
             return None;
         }
-        let job = self.log.begin_roll()?;
+        let job = self.log.begin_roll(now.wall)?;
         self.segment_busy = true;
         Some(Work::Roll(job))
     }
@@ -405,7 +468,10 @@ impl Leader {
         let plan = self.log.plan_sync()?;
         self.unflushed_since = None;
         let files = plan.files.clone();
-        self.syncing = Some(Syncing { files_left: files.len(), plan });
+        self.syncing = Some(Syncing {
+            files_left: files.len(),
+            plan,
+        });
         Some(Work::Sync(files))
     }
 
@@ -421,12 +487,21 @@ impl Leader {
             .is_some_and(|messages| unsynced.unsigned_abs() >= messages);
         !self.config.write_caching
             || many
-            || self.flush_deadline().is_some_and(|deadline| deadline <= now.monotonic)
+            || self
+                .flush_deadline()
+                .is_some_and(|deadline| deadline <= now.monotonic)
     }
 
-    /// When `flush.ms` next asks for a sync, for topics that are not synced anyway.
-    #[must_use]
-    pub fn flush_deadline(&self) -> Option<Monotonic> {
+    /// When to look again whether `flush.ms` asks for a sync; said once for each time that a timer is needed.
+    pub fn flush_timer_to_set(&mut self) -> Option<Monotonic> {
+        let due = self
+            .flush_deadline()
+            .filter(|due| self.flush_timer != Some(*due))?;
+        self.flush_timer = Some(due);
+        Some(due)
+    }
+
+    fn flush_deadline(&self) -> Option<Monotonic> {
         let flush_ms = self.config.flush_ms.filter(|_| self.config.write_caching)?;
         let delay = Duration::from_millis(u64::try_from(flush_ms).unwrap_or(0));
         Some(self.unflushed_since?.after(delay))
@@ -436,7 +511,7 @@ impl Leader {
         if self.chore_busy {
             return None;
         }
-        let work = match self.log.epochs_job() {
+        let work = match self.log.epochs_job().filter(|_| !self.epochs_delayed) {
             Some(job) => Work::Epochs(job),
             None if self.segment_busy => return None,
             None => Work::Preallocate(self.log.preallocation_due()?),
@@ -457,18 +532,21 @@ impl Leader {
         told: &mut Told,
     ) -> Result<(), Fault> {
         let Some(plan) = self.writing.take() else {
-            return Err(Fault(format!("{}: a write ended that was not begun", self.name)));
+            return Err(Fault(format!(
+                "{}: a write ended that was not begun",
+                self.name
+            )));
         };
         match result {
             Ok(()) => {
-                self.log.appended(plan);
+                self.log.appended(&plan);
                 self.unflushed_since.get_or_insert(now.monotonic);
                 self.waiting.written(self.log.log_end_offset(), told);
                 self.advance(told);
                 Ok(())
             }
             Err(error) if error.is_out_of_space() => {
-                let undone = self.log.append_failed(plan);
+                let undone = self.log.append_failed(&plan);
                 self.waiting.lost(undone.from_offset, told);
                 for arrival in self.backlog.drain(..) {
                     told.push((arrival.waiter, Err(AppendError::Storage)));
@@ -487,12 +565,15 @@ impl Leader {
     pub fn synced(&mut self, result: Result<(), IoError>, told: &mut Told) -> Result<(), Fault> {
         result.map_err(|error| Fault(error.to_string()))?;
         let Some(syncing) = &mut self.syncing else {
-            return Err(Fault(format!("{}: a sync ended that was not begun", self.name)));
+            return Err(Fault(format!(
+                "{}: a sync ended that was not begun",
+                self.name
+            )));
         };
         syncing.files_left = syncing.files_left.saturating_sub(1);
         if syncing.files_left == 0 {
             if let Some(done) = self.syncing.take() {
-                self.log.synced(done.plan);
+                self.log.synced(&done.plan);
                 self.advance(told);
             }
         }
@@ -540,6 +621,7 @@ impl Leader {
     ) -> Result<(), Fault> {
         self.segment_busy = false;
         result.map_err(|error| Fault(error.to_string()))?;
+        self.log.cut_back();
         self.stage_backlog(now, told);
         Ok(())
     }
@@ -554,16 +636,48 @@ impl Leader {
     }
 
     /// Space has been reserved, or could not be, which costs speed and nothing else.
-    pub fn preallocated(&mut self, done: Option<Preallocation>) {
+    pub const fn preallocated(&mut self) {
         self.chore_busy = false;
-        if let Some(done) = done {
-            self.log.preallocated(done);
+    }
+
+    /// The leader epochs are written down.
+    ///
+    /// # Errors
+    /// The device failed. A full disk only delays them: they come with the next flush.
+    pub fn epochs_written(&mut self, result: Result<EpochsWritten, IoError>) -> Result<(), Fault> {
+        self.chore_busy = false;
+        match result {
+            Ok(written) => {
+                self.log.epochs_written(written);
+                Ok(())
+            }
+            Err(error) if error.is_out_of_space() => {
+                self.epochs_delayed = true;
+                Ok(())
+            }
+            Err(error) => Err(Fault(error.to_string())),
         }
     }
 
-    /// A chore without a result has ended.
-    pub fn chore_done(&mut self) {
-        self.chore_busy = false;
+    /// A flush has ended: the recovery point is up.
+    ///
+    /// # Errors
+    /// The device failed; as with [`Leader::synced`]. A full disk leaves the recovery point where it was.
+    pub fn flushed(
+        &mut self,
+        result: Result<Flushed, IoError>,
+        told: &mut Told,
+    ) -> Result<(), Fault> {
+        match result {
+            Ok(flushed) => {
+                self.epochs_delayed = false;
+                self.log.flushed(flushed);
+                self.advance(told);
+                Ok(())
+            }
+            Err(error) if error.is_out_of_space() => Ok(()),
+            Err(error) => Err(Fault(error.to_string())),
+        }
     }
 
     /// Moves the high watermark to what the topic's promise covers.
@@ -578,7 +692,10 @@ impl Leader {
             return;
         }
         let end = self.log.log_end_offset();
-        assert!(covered <= end, "INV-HW-3: high watermark {covered} is past log end offset {end}");
+        assert!(
+            covered <= end,
+            "INV-HW-3: high watermark {covered} is past log end offset {end}"
+        );
         self.high_watermark = covered;
         self.log.release_below(covered);
         self.waiting.committed(covered, told);
@@ -604,7 +721,9 @@ impl Leader {
         if offset >= bound {
             return Ok(ReadPlan::Empty);
         }
-        self.log.read(offset, bytes_max, bound).map_err(|error| self.read_refusal(offset, &error))
+        self.log
+            .read(offset, bytes_max, bound)
+            .map_err(|error| self.read_refusal(offset, &error))
     }
 
     /// What a failed read means to the reader.
@@ -647,7 +766,7 @@ impl Leader {
     /// Where leader epoch `epoch`, or the last before it, ended; `None` when it is unknown.
     #[must_use]
     pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        self.log.epoch_end_offset(epoch, self.high_watermark)
+        self.log.epoch_end_offset(epoch)
     }
 
     /// Answers an offset lookup, or says what has to be looked up.
@@ -690,7 +809,10 @@ impl Leader {
         let requested = offset.unwrap_or(self.high_watermark);
         let high_watermark = self.high_watermark;
         if requested < Offset::ZERO || requested > high_watermark {
-            return Err(DeleteRecordsError::OutOfRange { requested, high_watermark });
+            return Err(DeleteRecordsError::OutOfRange {
+                requested,
+                high_watermark,
+            });
         }
         self.log.move_log_start(requested);
         Ok(self.log.log_start_offset())
@@ -704,7 +826,7 @@ impl Leader {
         }
         let plan = self.log.retention(now.wall, self.high_watermark);
         if plan.roll_first && self.writing.is_none() && self.syncing.is_none() {
-            if let Some(job) = self.log.begin_roll() {
+            if let Some(job) = self.log.begin_roll(now.wall) {
                 self.segment_busy = true;
                 return Some(RetentionWork::Roll(job));
             }

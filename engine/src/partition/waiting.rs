@@ -72,7 +72,11 @@ impl WaitingRoom {
             Acks::All => &mut self.for_commit,
             Acks::Leader | Acks::None => &mut self.for_write,
         };
-        queue.push_back(Waiting { end, waiter, appended });
+        queue.push_back(Waiting {
+            end,
+            waiter,
+            appended,
+        });
     }
 
     /// The log is written up to `end`.
@@ -100,7 +104,9 @@ impl WaitingRoom {
 
 fn release(queue: &mut VecDeque<Waiting>, reached: Offset, told: &mut Told) {
     while queue.front().is_some_and(|waiting| waiting.end <= reached) {
-        let Some(waiting) = queue.pop_front() else { return };
+        let Some(waiting) = queue.pop_front() else {
+            return;
+        };
         told.push((waiting.waiter, Ok(waiting.appended)));
     }
 }
@@ -129,9 +135,15 @@ mod tests {
         room.enter(Acks::All, Offset(5), who(1), appended(0));
         room.enter(Acks::All, Offset(9), who(2), appended(5));
         room.written(Offset(9), &mut told);
-        assert_eq!(told.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [who(0)]);
+        assert_eq!(
+            told.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(),
+            [who(0)]
+        );
         room.committed(Offset(8), &mut told);
-        assert_eq!(told.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(), [who(0), who(1)]);
+        assert_eq!(
+            told.iter().map(|(waiter, _)| *waiter).collect::<Vec<_>>(),
+            [who(0), who(1)]
+        );
         room.lost(Offset(5), &mut told);
         assert!(matches!(told.last(), Some((w, Err(AppendError::Storage))) if *w == who(2)));
     }

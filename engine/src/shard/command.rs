@@ -8,11 +8,12 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::group::{GroupCommand, GroupError, GroupReply};
-use crate::log::{EpochEnd, Extent, ProducerView, TimestampedOffset};
+use crate::log::{EpochEnd, Extent, Producer, TimestampedOffset};
 use crate::partition::{
-    Acks, AppendError, Appended, DeleteRecordsError, Isolation, OffsetLookupError, OffsetSpec, ReadError,
+    Acks, AppendError, Appended, DeleteRecordsError, Isolation, OffsetLookupError, OffsetSpec,
+    ReadError,
 };
-use crate::types::{LeaderEpoch, Monotonic, Offset, TopicIdPartition};
+use crate::types::{LeaderEpoch, Monotonic, Offset, ProducerId, TopicIdPartition};
 
 /// One thing asked of one shard.
 #[derive(Debug)]
@@ -193,7 +194,7 @@ pub struct DescribeProducers {
     /// Which partitions.
     pub partitions: Vec<TopicIdPartition>,
     /// One result per entry, in order.
-    pub reply: ReplySlot<Vec<Result<Vec<ProducerView>, OffsetLookupError>>>,
+    pub reply: ReplySlot<Vec<Result<Vec<(ProducerId, Producer)>, OffsetLookupError>>>,
 }
 
 /// A command for the group coordinator that lives with one partition of `__consumer_offsets`.

@@ -46,7 +46,9 @@ type Slotted = ReplySlot<GroupResult>;
 impl Shard {
     /// Starts reading a partition of `__consumer_offsets` that has just been opened.
     pub(super) fn load_coordinator(&mut self, id: TopicIdPartition, effects: &mut Effects) {
-        let Some(Slot::Leading(leader)) = self.slots.get(&id) else { return };
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
+            return;
+        };
         if leader.name().topic.as_str() != OFFSETS_TOPIC {
             return;
         }
@@ -70,8 +72,14 @@ impl Shard {
         match result {
             Ok(mut runtime) => {
                 let loaded = runtime.loaded(now);
-                let serving = Serving { runtime: *runtime, replies: BTreeMap::new(), timer: None };
-                self.coordinators.hosted.insert(id, Hosted::Serving(Box::new(serving)));
+                let serving = Serving {
+                    runtime: *runtime,
+                    replies: BTreeMap::new(),
+                    timer: None,
+                };
+                self.coordinators
+                    .hosted
+                    .insert(id, Hosted::Serving(Box::new(serving)));
                 self.take_coordinator_effects(id, loaded, now, effects);
             }
             Err(error) => {
@@ -83,8 +91,13 @@ impl Shard {
 
     /// Asks a coordinator.
     pub(super) fn group(&mut self, request: GroupRequest, now: Now, effects: &mut Effects) {
-        let GroupRequest { partition: id, command, reply } = request;
+        let GroupRequest {
+            partition: id,
+            command,
+            reply,
+        } = request;
         let number = self.next_serial();
+        let opening = self.is_opening(id);
         let refusal = match self.coordinators.hosted.get_mut(&id) {
             Some(Hosted::Serving(serving)) => {
                 let ticket = ReplyTicket(number);
@@ -95,7 +108,7 @@ impl Shard {
             }
             Some(Hosted::Loading) => GroupError::CoordinatorLoading,
             Some(Hosted::Unloaded) => GroupError::NotCoordinator,
-            None if self.is_opening(id) => GroupError::CoordinatorLoading,
+            None if opening => GroupError::CoordinatorLoading,
             None => GroupError::NotCoordinator,
         };
         // Whoever asked may have gone.
@@ -104,8 +117,11 @@ impl Shard {
 
     /// Tells every coordinator here that topics are gone.
     pub(super) fn forget_topics(&mut self, topics: &[TopicName], now: Now, effects: &mut Effects) {
-        let topics: Vec<TopicName> =
-            topics.iter().filter(|topic| !is_internal(topic.as_str())).cloned().collect();
+        let topics: Vec<TopicName> = topics
+            .iter()
+            .filter(|topic| !is_internal(topic.as_str()))
+            .cloned()
+            .collect();
         let ids: Vec<TopicIdPartition> = self.coordinators.hosted.keys().copied().collect();
         for id in ids {
             if topics.is_empty() {
@@ -113,14 +129,31 @@ impl Shard {
             }
             // Nobody waits for the answer.
             let (reply, _) = tokio::sync::oneshot::channel();
-            let command = GroupCommand::ForgetTopics { topics: topics.clone() };
-            self.group(GroupRequest { partition: id, command, reply }, now, effects);
+            let command = GroupCommand::ForgetTopics {
+                topics: topics.clone(),
+            };
+            self.group(
+                GroupRequest {
+                    partition: id,
+                    command,
+                    reply,
+                },
+                now,
+                effects,
+            );
         }
     }
 
     /// A coordinator's deadline has come.
-    pub(super) fn tick_coordinator(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
-        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
+    pub(super) fn tick_coordinator(
+        &mut self,
+        id: TopicIdPartition,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else {
+            return;
+        };
         serving.timer = None;
         let ticked = serving.runtime.tick(now);
         self.take_coordinator_effects(id, ticked, now, effects);
@@ -134,7 +167,9 @@ impl Shard {
         committed: bool,
         effects: &mut Effects,
     ) {
-        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else {
+            return;
+        };
         if committed {
             let replies = serving.runtime.committed(sequence);
             answer(&mut serving.replies, replies);
@@ -173,7 +208,9 @@ impl Shard {
             for record in &append.records {
                 batch.push(now.wall, Some(&record.key), record.value.as_deref(), &[]);
             }
-            let waiter = Waiter::Coordinator { sequence: append.sequence.0 };
+            let waiter = Waiter::Coordinator {
+                sequence: append.sequence.0,
+            };
             match self.leading(id) {
                 Ok(leader) => leader.append_own(batch.build(), waiter, now, &mut told),
                 Err(unavailable) => told.push((waiter, Err(unavailable.into()))),
@@ -185,7 +222,9 @@ impl Shard {
     }
 
     fn set_coordinator_timer(&mut self, id: TopicIdPartition) {
-        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else { return };
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id) else {
+            return;
+        };
         let wanted = serving.runtime.next_deadline();
         let set = serving.timer.map(|(due, _)| due);
         if wanted == set {
@@ -200,10 +239,7 @@ impl Shard {
     }
 }
 
-fn answer(
-    waiting: &mut BTreeMap<ReplyTicket, Slotted>,
-    replies: Vec<(ReplyTicket, GroupResult)>,
-) {
+fn answer(waiting: &mut BTreeMap<ReplyTicket, Slotted>, replies: Vec<(ReplyTicket, GroupResult)>) {
     for (ticket, reply) in replies {
         if let Some(slot) = waiting.remove(&ticket) {
             // Whoever asked may have gone.

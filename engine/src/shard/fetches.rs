@@ -55,7 +55,14 @@ enum Found {
 impl Shard {
     pub(super) fn fetch(&mut self, fetch: Fetch, now: Now, effects: &mut Effects) {
         let number = self.next_serial();
-        let Fetch { id, partitions, bytes_max, bytes_min, deadline, reply } = fetch;
+        let Fetch {
+            id,
+            partitions,
+            bytes_max,
+            bytes_min,
+            deadline,
+            reply,
+        } = fetch;
         let work = FetchWork {
             id,
             findings: Vec::new(),
@@ -76,7 +83,9 @@ impl Shard {
 
     /// Looks all partitions of a fetch up, from the start.
     fn look_up_fetch(&mut self, number: u64, now: Now, effects: &mut Effects) {
-        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        let Some(work) = self.fetches.works.get_mut(&number) else {
+            return;
+        };
         let partitions = work.partitions.clone();
         work.findings = partitions.iter().map(|_| None).collect();
         work.looking_up = partitions.len();
@@ -90,7 +99,7 @@ impl Shard {
             }
             self.take_step(number, index, partition.partition, step, effects);
         }
-        self.finish_fetch_if_complete(number, now, effects);
+        self.finish_fetch_if_complete(number, now);
     }
 
     fn begin_read(&mut self, wanted: &FetchPartition, limit: u64) -> Result<ReadStep, ReadError> {
@@ -103,7 +112,9 @@ impl Shard {
         if let Some(end) = leader.divergence(wanted.last_fetched_epoch, wanted.offset)? {
             return Ok(ReadStep::Diverging(end));
         }
-        leader.read(wanted.offset, limit, wanted.isolation).map(ReadStep::Plan)
+        leader
+            .read(wanted.offset, limit, wanted.isolation)
+            .map(ReadStep::Plan)
     }
 
     /// Goes on with one partition of a fetch.
@@ -123,13 +134,26 @@ impl Shard {
                 ReadPlan::Ready(read) => Ok(Found::Extent(read)),
                 ReadPlan::Scan(lookup) => {
                     let (file, position, length) = lookup.action();
-                    let action = Action::Read { file: file.clone(), position, length };
-                    let pending = Pending::Scan { fetch: number, index, partition, lookup };
+                    let action = Action::Read {
+                        file: file.clone(),
+                        position,
+                        length,
+                    };
+                    let pending = Pending::Scan {
+                        fetch: number,
+                        index,
+                        partition,
+                        lookup,
+                    };
                     self.act(pending, action, effects);
                     return;
                 }
                 ReadPlan::LoadIndex(job) => {
-                    let errand = Errand::LoadIndex { fetch: number, index, partition };
+                    let errand = Errand::LoadIndex {
+                        fetch: number,
+                        index,
+                        partition,
+                    };
                     self.order(errand, Job::LoadIndex(*job), effects);
                     return;
                 }
@@ -139,7 +163,9 @@ impl Shard {
                 }
             },
         };
-        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        let Some(work) = self.fetches.works.get_mut(&number) else {
+            return;
+        };
         if let Some(entry @ None) = work.findings.get_mut(index) {
             *entry = Some(finding);
             work.looking_up -= 1;
@@ -158,11 +184,16 @@ impl Shard {
         let (wanted, limit) = (work.partitions[index], work.bytes_max);
         let leader = self.leading(wanted.partition)?;
         let limit = limit.min(wanted.bytes_max);
-        leader.read(offset, limit, wanted.isolation).map(ReadStep::Plan)
+        leader
+            .read(offset, limit, wanted.isolation)
+            .map(ReadStep::Plan)
     }
 
     /// The bytes a lookup asked for have come.
-    #[expect(clippy::too_many_arguments, reason = "it is the ring's answer with all its context")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it is the ring's answer with all its context"
+    )]
     pub(super) fn scanned(
         &mut self,
         number: u64,
@@ -177,9 +208,11 @@ impl Shard {
             Ok(bytes) => lookup.resume(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
-        let step = plan.map(ReadStep::Plan).map_err(|error| self.read_fault(partition, &error));
+        let step = plan
+            .map(ReadStep::Plan)
+            .map_err(|error| self.read_fault(partition, &error));
         self.take_step(number, index, partition, step, effects);
-        self.finish_fetch_if_complete(number, now, effects);
+        self.finish_fetch_if_complete(number, now);
     }
 
     /// The index a lookup asked for is loaded.
@@ -209,7 +242,7 @@ impl Shard {
             Err(error) => Err(self.read_fault(partition, &error.to_string())),
         };
         self.take_step(number, index, partition, step, effects);
-        self.finish_fetch_if_complete(number, now, effects);
+        self.finish_fetch_if_complete(number, now);
     }
 
     fn read_fault(&self, partition: TopicIdPartition, error: &str) -> ReadError {
@@ -222,12 +255,17 @@ impl Shard {
         }
     }
 
-    fn finish_fetch_if_complete(&mut self, number: u64, now: Now, effects: &mut Effects) {
-        let Some(work) = self.fetches.works.get(&number) else { return };
+    fn finish_fetch_if_complete(&mut self, number: u64, now: Now) {
+        let Some(work) = self.fetches.works.get(&number) else {
+            return;
+        };
         if work.looking_up > 0 || work.parked {
             return;
         }
-        let opening = work.partitions.iter().any(|wanted| self.is_opening(wanted.partition));
+        let opening = work
+            .partitions
+            .iter()
+            .any(|wanted| self.is_opening(wanted.partition));
         let enough = work.findings.iter().any(is_urgent)
             || (!opening && work.bytes_found() >= work.bytes_min);
         if enough || work.hurried || work.deadline <= now.monotonic {
@@ -238,10 +276,16 @@ impl Shard {
     }
 
     fn park_fetch(&mut self, number: u64) {
-        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        let Some(work) = self.fetches.works.get_mut(&number) else {
+            return;
+        };
         work.parked = true;
         for wanted in &work.partitions {
-            self.fetches.waiting.entry(wanted.partition).or_default().insert(number);
+            self.fetches
+                .waiting
+                .entry(wanted.partition)
+                .or_default()
+                .insert(number);
         }
         if work.timer.is_none() {
             work.timer = Some(self.timers.set(work.deadline, Timer::Fetch(number)));
@@ -249,7 +293,9 @@ impl Shard {
     }
 
     fn unpark(&mut self, number: u64) {
-        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+        let Some(work) = self.fetches.works.get_mut(&number) else {
+            return;
+        };
         work.parked = false;
         for wanted in &work.partitions {
             if let Some(waiting) = self.fetches.waiting.get_mut(&wanted.partition) {
@@ -263,7 +309,9 @@ impl Shard {
 
     /// Something readers of `id` wait for has happened: they look again.
     pub(super) fn wake_readers(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
-        let Some(waiting) = self.fetches.waiting.remove(&id) else { return };
+        let Some(waiting) = self.fetches.waiting.remove(&id) else {
+            return;
+        };
         for number in waiting {
             self.unpark(number);
             self.look_up_fetch(number, now, effects);
@@ -271,24 +319,28 @@ impl Shard {
     }
 
     /// Answers a fetch as soon as nothing of it is being looked up.
-    pub(super) fn hurry_fetch(&mut self, id: FetchId, now: Now, effects: &mut Effects) {
+    pub(super) fn hurry_fetch(&mut self, id: FetchId, now: Now) {
         if let Some(number) = self.fetches.by_id.get(&id).copied() {
-            self.fetch_timed_out(number, now, effects);
+            self.fetch_timed_out(number, now);
         }
     }
 
     /// The time of a fetch is up.
-    pub(super) fn fetch_timed_out(&mut self, number: u64, now: Now, effects: &mut Effects) {
-        let Some(work) = self.fetches.works.get_mut(&number) else { return };
+    pub(super) fn fetch_timed_out(&mut self, number: u64, now: Now) {
+        let Some(work) = self.fetches.works.get_mut(&number) else {
+            return;
+        };
         work.hurried = true;
         if work.parked {
             self.unpark(number);
         }
-        self.finish_fetch_if_complete(number, now, effects);
+        self.finish_fetch_if_complete(number, now);
     }
 
     fn answer_fetch(&mut self, number: u64) {
-        let Some(work) = self.fetches.works.remove(&number) else { return };
+        let Some(work) = self.fetches.works.remove(&number) else {
+            return;
+        };
         self.fetches.by_id.remove(&work.id);
         if let Some(timer) = work.timer {
             self.timers.cancel(timer);
@@ -302,7 +354,11 @@ impl Shard {
             results.push(result.map(|(mut fetched, first_batch_length)| {
                 fetched.extent = fetched.extent.and_then(|mut extent| {
                     // KIP-74: the first batch of the answer is whole, whatever the limits; later ones keep them.
-                    let room = if nothing_yet { bytes_left.max(first_batch_length) } else { bytes_left };
+                    let room = if nothing_yet {
+                        bytes_left.max(first_batch_length)
+                    } else {
+                        bytes_left
+                    };
                     if room < first_batch_length {
                         return None;
                     }
@@ -319,11 +375,7 @@ impl Shard {
     }
 
     /// A finding with the bounds of its partition as they are now, and the length of its first batch.
-    fn fetched(
-        &mut self,
-        id: TopicIdPartition,
-        found: Found,
-    ) -> Result<(Fetched, u64), ReadError> {
+    fn fetched(&mut self, id: TopicIdPartition, found: Found) -> Result<(Fetched, u64), ReadError> {
         let leader = self.leading(id)?;
         let mut fetched = Fetched {
             high_watermark: leader.high_watermark(),
@@ -346,16 +398,11 @@ impl Shard {
     }
 
     /// Answers every fetch with what there is, because the broker stops.
-    pub(super) fn answer_all_fetches(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn answer_all_fetches(&mut self, now: Now) {
         let numbers: Vec<u64> = self.fetches.works.keys().copied().collect();
         for number in numbers {
-            self.fetch_timed_out(number, now, effects);
+            self.fetch_timed_out(number, now);
         }
-    }
-
-    /// Whether a fetch is still being looked up.
-    pub(super) fn has_fetches(&self) -> bool {
-        !self.fetches.works.is_empty()
     }
 }
 
@@ -373,10 +420,14 @@ const fn is_urgent(finding: &Option<Finding>) -> bool {
 
 impl FetchWork {
     fn bytes_found(&self) -> u64 {
-        let found = self.findings.iter().flatten().filter_map(|finding| match finding {
-            Ok(Found::Extent(read)) => Some(read.extent.length),
-            Ok(Found::Nothing | Found::Diverging(_)) | Err(_) => None,
-        });
+        let found = self
+            .findings
+            .iter()
+            .flatten()
+            .filter_map(|finding| match finding {
+                Ok(Found::Extent(read)) => Some(read.extent.length),
+                Ok(Found::Nothing | Found::Diverging(_)) | Err(_) => None,
+            });
         found.sum()
     }
 }

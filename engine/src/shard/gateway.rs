@@ -54,7 +54,9 @@ impl Gateway {
             random: RefCell::new(random),
             fetches: Cell::new(0),
         };
-        Self { inner: Rc::new(inner) }
+        Self {
+            inner: Rc::new(inner),
+        }
     }
 
     /// The shard whose thread this is.

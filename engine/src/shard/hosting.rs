@@ -12,12 +12,8 @@ use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, OpenError, RecoveryReport};
 use crate::maintenance::{Job, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
-use crate::partition::{
-    Acks, AppendError, Fault, Leader, Told, Unavailable, Waiter, Work,
-};
-use crate::types::{
-    LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition,
-};
+use crate::partition::{Acks, AppendError, Fault, Leader, Told, Unavailable, Waiter, Work};
+use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
 
 /// What a shard has of a partition.
 #[derive(Debug)]
@@ -67,8 +63,9 @@ impl Shard {
             self.forget_topics(&names, now, effects);
         }
         for topic in image.topics() {
-            let unchanged =
-                before.topic_by_id(topic.id).is_some_and(|old| Arc::ptr_eq(old, topic));
+            let unchanged = before
+                .topic_by_id(topic.id)
+                .is_some_and(|old| Arc::ptr_eq(old, topic));
             if !unchanged || defaults_changed {
                 self.follow_topic(topic, now, effects);
             }
@@ -78,7 +75,10 @@ impl Shard {
     fn follow_topic(&mut self, topic: &Arc<Topic>, now: Now, effects: &mut Effects) {
         let mut config = None;
         for (number, partition) in topic.partitions() {
-            let id = TopicIdPartition { topic_id: topic.id, partition: number };
+            let id = TopicIdPartition {
+                topic_id: topic.id,
+                partition: number,
+            };
             if !self.owns(id) || partition.leader != self.settings.broker {
                 continue;
             }
@@ -112,7 +112,10 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
-        let name = TopicPartition { topic: topic.clone(), partition: id.partition };
+        let name = TopicPartition {
+            topic: topic.clone(),
+            partition: id.partition,
+        };
         let Some(directory) = self.directory_of(partition) else {
             tracing::error!(partition = %name, "its log directory is offline, and so is it");
             self.slots.insert(id, Slot::Offline);
@@ -127,14 +130,22 @@ impl Shard {
             now: now.wall,
         };
         let epoch = partition.leader_epoch;
-        let opening = Opening { name, epoch, config, appends: Vec::new() };
+        let opening = Opening {
+            name,
+            epoch,
+            config,
+            appends: Vec::new(),
+        };
         self.slots.insert(id, Slot::Opening(opening));
         self.order(Errand::Open(id), Job::Open(Box::new(open)), effects);
     }
 
     fn directory_of(&self, partition: &Partition) -> Option<&LogDirectory> {
         let wanted = partition.directory_of(self.settings.broker)?;
-        self.settings.log_directories.iter().find(|directory| directory.id == wanted)
+        self.settings
+            .log_directories
+            .iter()
+            .find(|directory| directory.id == wanted)
     }
 
     /// The log of a partition is open, or cannot be.
@@ -146,15 +157,27 @@ impl Shard {
         effects: &mut Effects,
     ) {
         // Deleted meanwhile: the job that removes the directory stands behind this one.
-        let Some(Slot::Opening(opening)) = self.slots.remove(&id) else { return };
+        let Some(Slot::Opening(opening)) = self.slots.remove(&id) else {
+            return;
+        };
         match result {
             Ok((log, report)) => {
                 report_recovery(&opening.name, &report);
-                let Opening { name, epoch, config, appends } = opening;
+                let Opening {
+                    name,
+                    epoch,
+                    config,
+                    appends,
+                } = opening;
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
                 for append in appends {
-                    let WaitingAppend { records, zstd_allowed, acks, waiter } = append;
+                    let WaitingAppend {
+                        records,
+                        zstd_allowed,
+                        acks,
+                        waiter,
+                    } = append;
                     leader.append(records, zstd_allowed, acks, waiter, now, &mut told);
                 }
                 self.slots.insert(id, Slot::Leading(leader));
@@ -193,7 +216,12 @@ impl Shard {
                 leader.append(records, zstd_allowed, acks, waiter, now, told);
             }
             Some(Slot::Opening(opening)) => {
-                opening.appends.push(WaitingAppend { records, zstd_allowed, acks, waiter });
+                opening.appends.push(WaitingAppend {
+                    records,
+                    zstd_allowed,
+                    acks,
+                    waiter,
+                });
             }
             Some(Slot::Offline) => {
                 told.push((waiter, Err(Unavailable::Offline(id).into())));
@@ -233,10 +261,20 @@ impl Shard {
     /// Gives the disk whatever a partition wants done next.
     pub(super) fn drive(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
         while let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) {
-            let Some(work) = leader.next_work(now) else { break };
+            let Some(work) = leader.next_work(now) else {
+                break;
+            };
             match work {
-                Work::Write { file, position, buffers } => {
-                    let action = Action::Write { file, position, buffers };
+                Work::Write {
+                    file,
+                    position,
+                    buffers,
+                } => {
+                    let action = Action::Write {
+                        file,
+                        position,
+                        buffers,
+                    };
                     self.act(Pending::Write(id), action, effects);
                 }
                 Work::Sync(files) => {
@@ -256,7 +294,9 @@ impl Shard {
     }
 
     fn set_flush_timer(&mut self, id: TopicIdPartition) {
-        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { return };
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            return;
+        };
         if let Some(due) = leader.flush_timer_to_set() {
             self.timers.set(due, Timer::Flush(id));
         }
@@ -268,13 +308,20 @@ impl Shard {
         match self.pending.remove(&ticket) {
             Some(Pending::Write(id)) => {
                 let result = result.map(|_| ());
-                self.advance(id, now, effects, |leader, told| leader.written(result, now, told));
+                self.advance(id, now, effects, |leader, told| {
+                    leader.written(result, now, told)
+                });
             }
             Some(Pending::Sync(id)) => {
                 let result = result.map(|_| ());
                 self.advance(id, now, effects, |leader, told| leader.synced(result, told));
             }
-            Some(Pending::Scan { fetch, index, partition, lookup }) => {
+            Some(Pending::Scan {
+                fetch,
+                index,
+                partition,
+                lookup,
+            }) => {
                 let bytes = result.map(|outcome| match outcome {
                     Outcome::Read(bytes) => bytes,
                     Outcome::Written { .. } | Outcome::Synced | Outcome::ReadAhead => Bytes::new(),
@@ -293,7 +340,9 @@ impl Shard {
         effects: &mut Effects,
         change: impl FnOnce(&mut Leader, &mut Told) -> Result<(), Fault>,
     ) {
-        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { return };
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            return;
+        };
         let before = leader.high_watermark();
         let mut told = Told::new();
         let outcome = change(leader, &mut told);
@@ -317,7 +366,9 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
-        let Some(Slot::Leading(leader)) = self.slots.insert(id, Slot::Offline) else { return };
+        let Some(Slot::Leading(leader)) = self.slots.insert(id, Slot::Offline) else {
+            return;
+        };
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
         let mut told = Told::new();
         drop(leader.into_log(&mut told));
@@ -328,7 +379,10 @@ impl Shard {
 
     fn remove_topic(&mut self, topic: &Topic, now: Now, effects: &mut Effects) {
         for (number, partition) in topic.partitions() {
-            let id = TopicIdPartition { topic_id: topic.id, partition: number };
+            let id = TopicIdPartition {
+                topic_id: topic.id,
+                partition: number,
+            };
             if !self.owns(id) {
                 continue;
             }
@@ -362,15 +416,25 @@ impl Shard {
         self.wake_readers(id, now, effects);
         if let Some(directory) = self.directory_of(partition) {
             let log_directory = directory.path.clone();
-            let name = TopicPartition { topic: topic.clone(), partition: id.partition };
-            let job = Job::Remove { name, log_directory, topic_id };
-            self.order(Errand::Remove, job, effects);
+            let name = TopicPartition {
+                topic: topic.clone(),
+                partition: id.partition,
+            };
+            let job = Job::Remove {
+                name,
+                log_directory,
+                topic_id,
+            };
+            self.order(Errand::Remove(id), job, effects);
         }
     }
 
     /// Where the log directory of a partition is.
     pub(super) fn log_directory_of(&self, id: TopicIdPartition) -> Option<(usize, &LogDirectory)> {
-        let wanted = self.image.partition(id)?.directory_of(self.settings.broker)?;
+        let wanted = self
+            .image
+            .partition(id)?
+            .directory_of(self.settings.broker)?;
         let mut directories = self.settings.log_directories.iter().enumerate();
         directories.find(|(_, directory)| directory.id == wanted)
     }
@@ -387,8 +451,8 @@ impl Shard {
 fn report_recovery(partition: &TopicPartition, report: &RecoveryReport) {
     for cut in &report.cuts {
         tracing::warn!(
-            %partition, path = %cut.path.display(), offset = %cut.offset, bytes = cut.bytes_cut,
-            reason = %cut.reason, "cut an unfinished tail off the log"
+            %partition, offset = %cut.offset, bytes = cut.bytes_cut, found = %cut.fault,
+            "cut an unfinished tail off the log"
         );
     }
     for note in &report.notes {

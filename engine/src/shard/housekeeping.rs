@@ -18,7 +18,9 @@ impl Shard {
     pub(super) fn retain(&mut self, now: Now, effects: &mut Effects) {
         let expiration_ms = self.settings.producer_id_expiration_ms;
         for id in self.led() {
-            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { continue };
+            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+                continue;
+            };
             leader.log_mut().expire_producers(now.wall, expiration_ms);
             match leader.retain(now) {
                 Some(RetentionWork::Roll(job)) => {
@@ -44,13 +46,18 @@ impl Shard {
                     lines.entry(directory).or_default().push((name, line));
                 }
             }
-            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else { continue };
+            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+                continue;
+            };
             if let Some(job) = leader.flush_work() {
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
         }
         for (log_directory, lines) in lines {
-            let job = Job::Checkpoint { log_directory, lines };
+            let job = Job::Checkpoint {
+                log_directory,
+                lines,
+            };
             self.order(Errand::Checkpoint, job, effects);
         }
         let due = now.monotonic.after(self.settings.checkpoint_interval);
@@ -62,7 +69,9 @@ impl Shard {
         &self,
         id: TopicIdPartition,
     ) -> Option<(PathBuf, TopicPartition, CheckpointLine)> {
-        let Some(Slot::Leading(leader)) = self.slots.get(&id) else { return None };
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
+            return None;
+        };
         let (_, directory) = self.log_directory_of(id)?;
         let line = CheckpointLine {
             recovery_point: leader.log().recovery_point(),
@@ -74,30 +83,45 @@ impl Shard {
 
     fn led(&self) -> Vec<TopicIdPartition> {
         let leading = |slot: &Slot| matches!(slot, Slot::Leading(_));
-        self.slots.iter().filter(|(_, slot)| leading(slot)).map(|(id, _)| *id).collect()
+        self.slots
+            .iter()
+            .filter(|(_, slot)| leading(slot))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// Stops taking part: what is in flight is let finish, then every log is closed.
     pub(super) fn stop(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
-        self.answer_all_fetches(now, effects);
+        self.answer_all_fetches(now);
         self.close_quiet_logs(effects);
     }
 
     /// Closes the logs that have nothing in flight any more.
     pub(super) fn close_quiet_logs(&mut self, effects: &mut Effects) {
         for id in self.led() {
-            let Some(Slot::Leading(leader)) = self.slots.get(&id) else { continue };
-            let Some((_, directory)) = self.log_directory_of(id) else { continue };
+            let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
+                continue;
+            };
+            let Some((_, directory)) = self.log_directory_of(id) else {
+                continue;
+            };
             if !leader.is_quiet() || self.has_scan_of(id) {
                 continue;
             }
             let log_directory = directory.path.clone();
-            let Some(Slot::Leading(leader)) = self.slots.remove(&id) else { continue };
+            let Some(Slot::Leading(leader)) = self.slots.remove(&id) else {
+                continue;
+            };
             let (name, high_watermark) = (leader.name().clone(), leader.high_watermark());
             let log = leader.into_log(&mut Told::new());
             let job = Box::new(log.close());
-            let close = Job::Close { log_directory, name, high_watermark, job };
+            let close = Job::Close {
+                log_directory,
+                name,
+                high_watermark,
+                job,
+            };
             self.order(Errand::Close(id), close, effects);
         }
     }
@@ -113,7 +137,10 @@ impl Shard {
     /// Whether a stopping shard has nothing left to do, and whether all its logs were closed in order.
     #[must_use]
     pub fn stopped(&self) -> Option<bool> {
-        let led = self.slots.values().any(|slot| matches!(slot, Slot::Leading(_)));
+        let led = self
+            .slots
+            .values()
+            .any(|slot| matches!(slot, Slot::Leading(_)));
         let busy = led || self.has_jobs() || !self.pending.is_empty();
         (self.stopping && !busy).then_some(self.closed_in_order)
     }

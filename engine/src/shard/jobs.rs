@@ -1,11 +1,14 @@
 //! Jobs this shard has out at the maintenance threads, and what to do with their results.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+
 use super::hosting::fault;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, TimestampedOffset, WalkError};
 use crate::maintenance::{Done, Job, JobId};
-use crate::partition::{Fault, OffsetLookupError};
+use crate::partition::OffsetLookupError;
 use crate::types::{Now, TopicIdPartition};
 
 /// Whom the result of a job is for.
@@ -14,7 +17,7 @@ pub(super) enum Errand {
     /// A partition that is being opened.
     Open(TopicIdPartition),
     /// A directory that goes away: nobody waits.
-    Remove,
+    Remove(TopicIdPartition),
     /// A leader's roll.
     Roll(TopicIdPartition),
     /// A leader's cut.
@@ -47,48 +50,136 @@ pub(super) enum Errand {
     Close(TopicIdPartition),
 }
 
-impl Shard {
-    /// Hands a job out, or keeps it until fewer are out.
-    pub(super) fn order(&mut self, errand: Errand, job: Job, effects: &mut Effects) {
-        let id = JobId(self.next_serial());
-        self.jobs.insert(id, errand);
-        if self.jobs.len() - self.jobs_waiting.len() <= JOBS_OUT_MAX {
+impl Errand {
+    /// The partition whose files the job changes, if it changes any. Such jobs run one at a time, in the order they
+    /// were ordered.
+    const fn changes(self) -> Option<TopicIdPartition> {
+        match self {
+            Self::Open(id)
+            | Self::Remove(id)
+            | Self::Roll(id)
+            | Self::CutBack(id)
+            | Self::Preallocate(id)
+            | Self::Epochs(id)
+            | Self::Flush(id)
+            | Self::Delete(id)
+            | Self::Close(id) => Some(id),
+            Self::Unlink
+            | Self::LoadIndex { .. }
+            | Self::Lookup { .. }
+            | Self::Replay(_)
+            | Self::Checkpoint
+            | Self::DeleteRecords { .. } => None,
+        }
+    }
+}
+
+/// The jobs of a shard: out, or waiting to be. What waits is bounded by what partitions and requests there are: each
+/// has at most one of a kind.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    errands: BTreeMap<JobId, Errand>,
+    out: usize,
+    /// Those that wait until fewer are out.
+    waiting: VecDeque<(JobId, Job)>,
+    /// Partitions whose files a job is changing, and the jobs that wait for it.
+    changing: BTreeMap<TopicIdPartition, VecDeque<(JobId, Job)>>,
+}
+
+impl Jobs {
+    fn order(&mut self, id: JobId, errand: Errand, job: Job, effects: &mut Effects) {
+        self.errands.insert(id, errand);
+        if let Some(partition) = errand.changes() {
+            match self.changing.entry(partition) {
+                Entry::Occupied(mut queue) => return queue.get_mut().push_back((id, job)),
+                Entry::Vacant(free) => {
+                    free.insert(VecDeque::new());
+                }
+            }
+        }
+        self.hand_out(id, job, effects);
+    }
+
+    fn hand_out(&mut self, id: JobId, job: Job, effects: &mut Effects) {
+        if self.out < JOBS_OUT_MAX {
+            self.out += 1;
             effects.jobs.push((id, job));
         } else {
-            self.jobs_waiting.push_back((id, job));
+            self.waiting.push_back((id, job));
         }
+    }
+
+    /// Takes a job off the books and hands out what waited for it.
+    fn done(&mut self, id: JobId, effects: &mut Effects) -> Option<Errand> {
+        let errand = self.errands.remove(&id)?;
+        self.out -= 1;
+        if let Some((id, job)) = self.waiting.pop_front() {
+            self.hand_out(id, job, effects);
+        }
+        if let Some(partition) = errand.changes() {
+            match self
+                .changing
+                .get_mut(&partition)
+                .and_then(VecDeque::pop_front)
+            {
+                Some((id, job)) => self.hand_out(id, job, effects),
+                None => {
+                    self.changing.remove(&partition);
+                }
+            }
+        }
+        Some(errand)
+    }
+}
+
+impl Shard {
+    /// Hands a job out as soon as it may run.
+    pub(super) fn order(&mut self, errand: Errand, job: Job, effects: &mut Effects) {
+        let id = JobId(self.next_serial());
+        self.jobs.order(id, errand, job, effects);
     }
 
     /// A job has ended.
     pub(super) fn done(&mut self, id: JobId, done: Done, now: Now, effects: &mut Effects) {
-        let Some(errand) = self.jobs.remove(&id) else { return };
-        effects.jobs.extend(self.jobs_waiting.pop_front());
+        let Some(errand) = self.jobs.done(id, effects) else {
+            return;
+        };
         match (errand, done) {
             (Errand::Open(id), Done::Opened(result)) => self.opened(id, result, now, effects),
             (Errand::Roll(id), Done::Rolled(result)) => {
                 let result = result.map(|rolled| *rolled);
-                self.advance(id, now, effects, |leader, told| leader.rolled(result, now, told));
+                self.advance(id, now, effects, |leader, told| {
+                    leader.rolled(result, now, told)
+                });
             }
             (Errand::CutBack(id), Done::CutBack(result)) => {
-                self.advance(id, now, effects, |leader, told| leader.cut_back(result, now, told));
+                self.advance(id, now, effects, |leader, told| {
+                    leader.cut_back(result, now, told)
+                });
             }
-            (Errand::Preallocate(id), Done::Preallocated(result)) => {
+            (Errand::Preallocate(id), Done::Preallocated) => {
                 self.advance(id, now, effects, |leader, _| {
-                    leader.preallocated(result);
+                    leader.preallocated();
                     Ok(())
                 });
             }
             (Errand::Epochs(id), Done::EpochsWritten(result)) => {
-                self.advance(id, now, effects, |leader, _| {
-                    leader.chore_done();
-                    sound(result)
-                });
+                self.advance(id, now, effects, |leader, _| leader.epochs_written(result));
             }
             (Errand::Flush(id), Done::Flushed(result)) => {
-                self.advance(id, now, effects, |leader, told| leader.flushed(result, told));
+                self.advance(id, now, effects, |leader, told| {
+                    leader.flushed(result, told)
+                });
             }
             (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
-            (Errand::LoadIndex { fetch, index, partition }, Done::IndexLoaded(result)) => {
+            (
+                Errand::LoadIndex {
+                    fetch,
+                    index,
+                    partition,
+                },
+                Done::IndexLoaded(result),
+            ) => {
                 self.index_loaded(fetch, index, partition, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
@@ -101,7 +192,7 @@ impl Shard {
                 self.records_deleted(work, &result);
             }
             (Errand::Checkpoint, Done::Checkpointed(result)) => warn_of(result, "a checkpoint"),
-            (Errand::Remove, Done::Removed(result)) => warn_of(result, "a deleted partition"),
+            (Errand::Remove(_), Done::Removed(result)) => warn_of(result, "a deleted partition"),
             (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
             (Errand::Close(id), Done::Closed(result)) => self.closed(id, result),
             (errand, done) => unreachable_pair(errand, &done),
@@ -122,7 +213,8 @@ impl Shard {
                     Err(_) => 0,
                 };
                 let delay = std::time::Duration::from_millis(delay.unsigned_abs());
-                self.timers.set(now.monotonic.after(delay), Timer::Unlink(doomed));
+                self.timers
+                    .set(now.monotonic.after(delay), Timer::Unlink(doomed));
             }
             Err(error) => self.take_offline(id, &fault(&error), now, effects),
         }
@@ -130,15 +222,7 @@ impl Shard {
 
     /// Whether a job is out or waits to be.
     pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-}
-
-/// A disk that is full costs a chore, not the partition: it comes round again. Anything else is a fault.
-fn sound(result: Result<(), IoError>) -> Result<(), Fault> {
-    match result {
-        Err(error) if !error.is_out_of_space() => Err(fault(&error)),
-        Ok(()) | Err(_) => Ok(()),
+        !self.jobs.errands.is_empty()
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::command::{
-    DeleteRecords, DescribeLogs, DescribeProducers, LogDescription, LookupEpochEnds, LookupOffsets, OffsetLookup,
-    ReplySlot,
+    DeleteRecords, DescribeLogs, DescribeProducers, LogDescription, LookupEpochEnds, LookupOffsets,
+    OffsetLookup, ReplySlot,
 };
 use super::hosting::Slot;
 use super::jobs::Errand;
@@ -45,13 +45,20 @@ impl Shard {
         let LookupOffsets { lookups, reply } = lookup;
         let number = self.next_serial();
         let count = lookups.len();
-        let work = LookupWork { results: vec![None; count], left: count, reply };
+        let work = LookupWork {
+            results: vec![None; count],
+            left: count,
+            reply,
+        };
         self.lookups.works.insert(number, work);
         for (index, lookup) in lookups.into_iter().enumerate() {
             match self.look_up_offset(&lookup) {
                 Ok(OffsetAnswer::Known(offset)) => self.looked_up(number, index, Ok(Some(offset))),
                 Ok(OffsetAnswer::Lookup(job)) => {
-                    let errand = Errand::Lookup { work: number, index };
+                    let errand = Errand::Lookup {
+                        work: number,
+                        index,
+                    };
                     self.order(errand, Job::Lookup(job), effects);
                 }
                 Err(error) => self.looked_up(number, index, Err(error)),
@@ -68,7 +75,9 @@ impl Shard {
 
     /// One entry of a lookup has its answer.
     pub(super) fn looked_up(&mut self, number: u64, index: usize, result: Looked) {
-        let Some(work) = self.lookups.works.get_mut(&number) else { return };
+        let Some(work) = self.lookups.works.get_mut(&number) else {
+            return;
+        };
         if let Some(entry @ None) = work.results.get_mut(index) {
             *entry = Some(result);
             work.left -= 1;
@@ -77,7 +86,12 @@ impl Shard {
     }
 
     fn finish_lookup_if_complete(&mut self, number: u64) {
-        if self.lookups.works.get(&number).is_some_and(|work| work.left == 0) {
+        if self
+            .lookups
+            .works
+            .get(&number)
+            .is_some_and(|work| work.left == 0)
+        {
             if let Some(work) = self.lookups.works.remove(&number) {
                 let results = work.results.into_iter().flatten().collect();
                 // Whoever asked may have gone.
@@ -89,26 +103,47 @@ impl Shard {
     pub(super) fn look_up_epoch_ends(&mut self, lookup: LookupEpochEnds) {
         let mut results = Vec::with_capacity(lookup.lookups.len());
         for (id, current, wanted) in lookup.lookups {
-            results.push(self.leading(id).map_err(OffsetLookupError::from).and_then(|leader| {
-                leader.check_epoch(current)?;
-                Ok(leader.epoch_end(wanted))
-            }));
+            results.push(
+                self.leading(id)
+                    .map_err(OffsetLookupError::from)
+                    .and_then(|leader| {
+                        leader.check_epoch(current)?;
+                        Ok(leader.epoch_end(wanted))
+                    }),
+            );
         }
         // Whoever asked may have gone.
         let _ = lookup.reply.send(results);
     }
 
     pub(super) fn describe_producers(&mut self, describe: DescribeProducers) {
-        let views = |leader: &mut Leader| leader.log().producers().collect();
-        let results = describe.partitions.iter().map(|id| Ok(views(self.leading(*id)?))).collect();
+        let views = |leader: &mut Leader| {
+            leader
+                .log()
+                .producers()
+                .map(|(id, producer)| (id, producer.clone()))
+                .collect()
+        };
+        let results = describe
+            .partitions
+            .iter()
+            .map(|id| Ok(views(self.leading(*id)?)))
+            .collect();
         // Whoever asked may have gone.
         let _ = describe.reply.send(results);
     }
 
     pub(super) fn describe_logs(&self, describe: DescribeLogs) {
         let descriptions = match describe.partitions {
-            Some(wanted) => wanted.iter().filter_map(|id| self.describe_log(*id)).collect(),
-            None => self.slots.keys().filter_map(|id| self.describe_log(*id)).collect(),
+            Some(wanted) => wanted
+                .iter()
+                .filter_map(|id| self.describe_log(*id))
+                .collect(),
+            None => self
+                .slots
+                .keys()
+                .filter_map(|id| self.describe_log(*id))
+                .collect(),
         };
         // Whoever asked may have gone.
         let _ = describe.reply.send(descriptions);
@@ -153,10 +188,17 @@ impl Shard {
             }
             results.push(result);
         }
-        let work = DeleteWork { results, checkpoints_left: lines.len(), reply };
+        let work = DeleteWork {
+            results,
+            checkpoints_left: lines.len(),
+            reply,
+        };
         self.lookups.deletions.insert(number, work);
         for (log_directory, lines) in lines {
-            let job = Job::Checkpoint { log_directory, lines };
+            let job = Job::Checkpoint {
+                log_directory,
+                lines,
+            };
             self.order(Errand::DeleteRecords { work: number }, job, effects);
         }
         self.finish_deletion_if_complete(number);
@@ -164,7 +206,9 @@ impl Shard {
 
     /// A checkpoint that a DeleteRecords waits for is written, or not.
     pub(super) fn records_deleted(&mut self, number: u64, result: &Result<(), IoError>) {
-        let Some(work) = self.lookups.deletions.get_mut(&number) else { return };
+        let Some(work) = self.lookups.deletions.get_mut(&number) else {
+            return;
+        };
         work.checkpoints_left -= 1;
         if let Err(error) = result {
             tracing::error!(%error, "a new log start offset cannot be made safe");
@@ -176,8 +220,11 @@ impl Shard {
     }
 
     fn finish_deletion_if_complete(&mut self, number: u64) {
-        let complete =
-            self.lookups.deletions.get(&number).is_some_and(|work| work.checkpoints_left == 0);
+        let complete = self
+            .lookups
+            .deletions
+            .get(&number)
+            .is_some_and(|work| work.checkpoints_left == 0);
         if complete {
             if let Some(work) = self.lookups.deletions.remove(&number) {
                 // Whoever asked may have gone.

@@ -29,8 +29,11 @@ impl ProduceWork {
     /// Answers with what there is; entries not told of are timed out.
     fn answer(self) {
         let timed_out = || Err(AppendError::TimedOut);
-        let results =
-            self.results.into_iter().map(|result| result.unwrap_or_else(timed_out)).collect();
+        let results = self
+            .results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(timed_out))
+            .collect();
         // Whoever asked may have gone.
         let _ = self.reply.send(results);
     }
@@ -38,16 +41,37 @@ impl ProduceWork {
 
 impl Shard {
     pub(super) fn produce(&mut self, produce: Produce, now: Now, effects: &mut Effects) {
-        let Produce { partitions, acks, timeout, reply } = produce;
+        let Produce {
+            partitions,
+            acks,
+            timeout,
+            reply,
+        } = produce;
         let number = self.next_serial();
         let count = partitions.len();
-        let work = ProduceWork { results: vec![None; count], left: count, timer: None, reply };
+        let work = ProduceWork {
+            results: vec![None; count],
+            left: count,
+            timer: None,
+            reply,
+        };
         self.produces.works.insert(number, work);
         for (index, entry) in partitions.into_iter().enumerate() {
-            let waiter = Waiter::Produce { work: number, index };
+            let waiter = Waiter::Produce {
+                work: number,
+                index,
+            };
             let mut told = Told::new();
             let id = entry.partition;
-            self.append(id, entry.records, entry.zstd_allowed, acks, waiter, now, &mut told);
+            self.append(
+                id,
+                entry.records,
+                entry.zstd_allowed,
+                acks,
+                waiter,
+                now,
+                &mut told,
+            );
             self.tell(id, told, effects);
             self.touched.insert(id);
         }
@@ -76,7 +100,9 @@ impl Shard {
 
     fn tell_produce(&mut self, number: u64, index: usize, result: Result<Appended, AppendError>) {
         // Answered already, because its time was up.
-        let Some(work) = self.produces.works.get_mut(&number) else { return };
+        let Some(work) = self.produces.works.get_mut(&number) else {
+            return;
+        };
         if let Some(entry @ None) = work.results.get_mut(index) {
             *entry = Some(result);
             work.left -= 1;
@@ -87,7 +113,9 @@ impl Shard {
     }
 
     fn finish_produce(&mut self, number: u64) {
-        let Some(work) = self.produces.works.remove(&number) else { return };
+        let Some(work) = self.produces.works.remove(&number) else {
+            return;
+        };
         if let Some(timer) = work.timer {
             self.timers.cancel(timer);
         }
@@ -99,10 +127,5 @@ impl Shard {
         if let Some(work) = self.produces.works.remove(&number) {
             work.answer();
         }
-    }
-
-    /// Whether nobody waits for an append.
-    pub(super) fn has_produces(&self) -> bool {
-        !self.produces.works.is_empty()
     }
 }

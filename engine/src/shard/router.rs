@@ -28,7 +28,16 @@ mod tests {
     #[test]
     fn the_partitions_of_a_topic_go_round_all_shards() {
         let topic_id = TopicId(Uuid(0x1234_5678_9abc_def0_1122_3344_5566_7788));
-        let owner = |partition| shard_of(TopicIdPartition { topic_id, partition }, 4).0;
+        let owner = |partition| {
+            shard_of(
+                TopicIdPartition {
+                    topic_id,
+                    partition,
+                },
+                4,
+            )
+            .0
+        };
         let mut owners: Vec<usize> = (0..4).map(owner).collect();
         assert_eq!(owner(4), owners[0]);
         owners.sort_unstable();

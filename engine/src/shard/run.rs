@@ -32,6 +32,7 @@ impl Loop {
         let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut completions = Vec::new();
         let mut stopping = false;
+        self.image.mark_changed();
         self.adopt_image(&mut effects);
         loop {
             self.carry_out(&mut effects);
@@ -61,7 +62,8 @@ impl Loop {
             self.ring.reap(&mut completions);
             for completion in completions.drain(..) {
                 let completion: Completion = completion;
-                self.shard.step(now, Input::Completed(completion), &mut effects);
+                self.shard
+                    .step(now, Input::Completed(completion), &mut effects);
             }
             for command in inbox.drain(..) {
                 self.shard.step(now, Input::Command(command), &mut effects);
@@ -71,9 +73,10 @@ impl Loop {
     }
 
     fn adopt_image(&mut self, effects: &mut Effects) {
-        if self.image.has_changed().unwrap_or(false) || !self.shard.has_image() {
+        if self.image.has_changed().unwrap_or(false) {
             let image = Arc::clone(&self.image.borrow_and_update());
-            self.shard.step(self.clock.now(), Input::Image(image), effects);
+            self.shard
+                .step(self.clock.now(), Input::Image(image), effects);
         }
     }
 
@@ -92,7 +95,9 @@ impl Loop {
 
     fn pause(&self) -> Duration {
         let now = self.clock.now().monotonic;
-        self.shard.next_deadline().map_or(PAUSE_MAX, |due| now.until(due).min(PAUSE_MAX))
+        self.shard
+            .next_deadline()
+            .map_or(PAUSE_MAX, |due| now.until(due).min(PAUSE_MAX))
     }
 }
 

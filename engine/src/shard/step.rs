@@ -1,7 +1,7 @@
 //! One core's state and what changes it: `step(now, input)` takes one thing that happened and leaves in [`Effects`]
 //! what has to be done about it. No I/O, no clock, no waiting: the loop around it does those, or a simulation.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::command::Command;
 use super::coordinators::Coordinators;
 use super::fetches::Fetches;
 use super::hosting::Slot;
-use super::jobs::Errand;
+use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
 use super::router::{ShardIndex, shard_of};
@@ -145,9 +145,7 @@ pub struct Shard {
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
-    pub(super) jobs: BTreeMap<JobId, Errand>,
-    /// Jobs that wait until fewer are out.
-    pub(super) jobs_waiting: VecDeque<(JobId, Job)>,
+    pub(super) jobs: Jobs,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`].
@@ -163,11 +161,17 @@ pub struct Shard {
 impl Shard {
     /// A shard that owns nothing yet; the first image brings its partitions.
     #[must_use]
-    pub fn new(settings: ShardSettings, cluster_id: &str, now: Now) -> Self {
-        let image = Arc::new(MetadataImage::empty(cluster_id));
+    pub fn new(settings: ShardSettings, now: Now) -> Self {
+        let image = Arc::new(MetadataImage::empty());
         let mut timers = Timers::new();
-        timers.set(now.monotonic.after(settings.retention_check_interval), Timer::Retention);
-        timers.set(now.monotonic.after(settings.checkpoint_interval), Timer::Checkpoint);
+        timers.set(
+            now.monotonic.after(settings.retention_check_interval),
+            Timer::Retention,
+        );
+        timers.set(
+            now.monotonic.after(settings.checkpoint_interval),
+            Timer::Checkpoint,
+        );
         let none = Overrides::new();
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
@@ -180,8 +184,7 @@ impl Shard {
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            jobs_waiting: VecDeque::new(),
+            jobs: Jobs::default(),
             deferred: Vec::new(),
             touched: BTreeSet::new(),
             checkpointed: BTreeMap::new(),
@@ -224,7 +227,7 @@ impl Shard {
     fn fire_timers(&mut self, now: Now, effects: &mut Effects) {
         while let Some(timer) = self.timers.pop_due(now.monotonic) {
             match timer {
-                Timer::Fetch(number) => self.fetch_timed_out(number, now, effects),
+                Timer::Fetch(number) => self.fetch_timed_out(number, now),
                 Timer::Produce(number) => self.produce_timed_out(number),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
@@ -248,7 +251,7 @@ impl Shard {
         match command {
             Command::Produce(produce) => self.produce(produce, now, effects),
             Command::Fetch(fetch) => self.fetch(fetch, now, effects),
-            Command::WakeFetch(id) => self.hurry_fetch(id, now, effects),
+            Command::WakeFetch(id) => self.hurry_fetch(id, now),
             Command::LookupOffsets(lookup) => self.look_up_offsets(lookup, effects),
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
@@ -262,9 +265,10 @@ impl Shard {
     /// told to come back.
     fn waits_for_opening(&self, command: &Command) -> bool {
         match command {
-            Command::LookupOffsets(lookup) => {
-                lookup.lookups.iter().any(|entry| self.is_opening(entry.partition))
-            }
+            Command::LookupOffsets(lookup) => lookup
+                .lookups
+                .iter()
+                .any(|entry| self.is_opening(entry.partition)),
             Command::LookupEpochEnds(lookup) => {
                 lookup.lookups.iter().any(|(id, ..)| self.is_opening(*id))
             }

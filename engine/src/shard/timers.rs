@@ -20,12 +20,18 @@ pub(super) struct Timers<T> {
 
 impl<T> Timers<T> {
     pub(super) fn new() -> Self {
-        Self { waiting: BTreeMap::new(), sequence: 0 }
+        Self {
+            waiting: BTreeMap::new(),
+            sequence: 0,
+        }
     }
 
     /// Sets a timer for `due`; a moment that has passed fires at the next asking.
     pub(super) fn set(&mut self, due: Monotonic, what: T) -> TimerKey {
-        let key = TimerKey { due, sequence: self.sequence };
+        let key = TimerKey {
+            due,
+            sequence: self.sequence,
+        };
         self.sequence += 1;
         self.waiting.insert(key, what);
         key

@@ -1,0 +1,475 @@
+//! The engine as a whole: opened over its log directories, running, stopped in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::control::{Control, ControlHandle};
+use crate::group::GroupConfig;
+use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
+use crate::log::checkpoint::{CheckpointError, CleanShutdown, MetaProperties};
+
+use crate::maintenance::{Checkpoints, Pool, sweep};
+use crate::metadata::{
+    self, Command, Endpoint, Metadata, MetadataImage, MetadataOptions, ProposeError,
+    RegisterBroker, Reply,
+};
+use crate::shard::{
+    LogDirectory, Seat, ShardIndex, ShardSettings, ShardTask, Shards, TopicDefaultsSource,
+};
+use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
+
+/// Which way the shards talk to the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoChoice {
+    /// io_uring where the system allows it, else threads.
+    Auto,
+    /// io_uring, or do not start.
+    Uring,
+    /// Threads.
+    Threads,
+}
+
+/// How to run the engine.
+#[derive(Clone)]
+pub struct EngineOptions {
+    /// This broker's id.
+    pub broker: BrokerId,
+    /// `log.dirs`; the first holds the cluster metadata unless `metadata_directory` says otherwise. Not empty.
+    pub log_directories: Vec<PathBuf>,
+    /// `metadata.log.dir`.
+    pub metadata_directory: Option<PathBuf>,
+    /// How many shards; `None` for one per core that this process may use.
+    pub shards: Option<usize>,
+    /// Whether shards are pinned to their cores.
+    pub pin: bool,
+    /// How to talk to the disk.
+    pub io: IoChoice,
+    /// Where clients reach this broker, by listener.
+    pub endpoints: Vec<Endpoint>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// Where the defaults of topics come from.
+    pub topic_defaults: TopicDefaultsSource,
+    /// The group coordinators' settings.
+    pub groups: GroupConfig,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval: Duration,
+    /// `log.flush.offset.checkpoint.interval.ms`.
+    pub checkpoint_interval: Duration,
+}
+
+/// Why the engine does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process uses a log directory.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// A file at the top of a log directory cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A log directory belongs to another broker or cluster.
+    #[error("{}: {what} is {found}, this broker has {expected}", path.display())]
+    Foreign {
+        /// The log directory.
+        path: PathBuf,
+        /// `node.id` or `cluster.id`.
+        what: &'static str,
+        /// What stands in its `meta.properties`.
+        found: String,
+        /// What should stand there.
+        expected: String,
+    },
+    /// Two entries of `log.dirs` are the same directory.
+    #[error("two log directories have the directory id {id}: {} and {}", first.display(), second.display())]
+    SameDirectory {
+        /// The id both carry.
+        id: DirectoryId,
+        /// One.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// None of the log directories can be used; each was said in the log.
+    #[error("none of the log directories can be used")]
+    NoDirectory,
+    /// The metadata journal cannot be opened.
+    #[error(transparent)]
+    Metadata(#[from] metadata::OpenError),
+    /// The broker cannot be registered.
+    #[error(transparent)]
+    Register(#[from] ProposeError),
+    /// io_uring was asked for and is not to be had.
+    #[error("io.backend=uring: {reason}")]
+    NoRing {
+        /// Why not.
+        reason: String,
+    },
+    /// The system refuses a file, a thread or a ring.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// What a start found, for people.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// How many shards run.
+    pub shards: usize,
+    /// How they talk to the disk, and why so.
+    pub io: String,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// Log directories in use, and whether each was left in order.
+    pub log_directories: Vec<(PathBuf, bool)>,
+    /// Topics and partitions known.
+    pub topics: usize,
+}
+
+/// The running engine.
+#[derive(Debug)]
+pub struct Engine {
+    shards: Shards,
+    control: Control,
+    handle: ControlHandle,
+    pool: Pool,
+    disk: Disk,
+    checkpoints: Arc<Checkpoints>,
+    directories: Vec<OpenDirectory>,
+    facts: Facts,
+}
+
+/// A log directory in use.
+#[derive(Debug)]
+struct OpenDirectory {
+    id: DirectoryId,
+    path: PathBuf,
+    clean: bool,
+    _lock: DirLock,
+}
+
+impl Engine {
+    /// Opens the log directories and starts all threads; `task` is run on every shard's thread.
+    ///
+    /// # Errors
+    /// Nothing runs then, and nothing was changed but what a start always writes.
+    pub fn start(options: EngineOptions, task: ShardTask) -> Result<Self, StartError> {
+        let disk = Disk::real();
+        let backend = choose_backend(options.io)?;
+        let checkpoints = Arc::new(Checkpoints::default());
+        let mut random = Random::system();
+        let (cluster_id, directories) =
+            open_directories(&disk, &options, &checkpoints, &mut random)?;
+        let metadata_home = options.metadata_directory.clone();
+        let metadata_home = metadata_home.unwrap_or_else(|| directories[0].path.clone());
+        let metadata = open_metadata(
+            &disk,
+            &metadata_home,
+            &cluster_id,
+            &options,
+            &directories,
+            &mut random,
+        )?;
+        sweep_directories(&disk, &directories, metadata.image())?;
+        let topics = metadata.image().topic_count();
+        let cores = available_cores();
+        let count = options.shards.unwrap_or(cores.count).max(1);
+        let queue_length = count * JOBS_PER_SHARD_MAX;
+        let (pool, pool_handle) =
+            Pool::start(MAINTENANCE_THREADS, queue_length, &disk, &checkpoints)
+                .map_err(|error| thread_error(&error))?;
+        let (control, handle) = Control::start(metadata).map_err(|error| thread_error(&error))?;
+        let settings = (0..count).map(|index| shard_settings(&options, &directories, index, count));
+        let seat = Seat {
+            cores: if options.pin && count <= cores.cores.len() {
+                cores.cores
+            } else {
+                Vec::new()
+            },
+            backend: backend.clone(),
+            clock: Clock::real(),
+            control: handle.clone(),
+            pool: pool_handle,
+            task,
+        };
+        let shards = Shards::start(settings.collect(), &seat)?;
+        let facts = Facts {
+            shards: count,
+            io: backend.to_string(),
+            cluster_id,
+            log_directories: directories
+                .iter()
+                .map(|d| (d.path.clone(), d.clean))
+                .collect(),
+            topics,
+        };
+        Ok(Self {
+            shards,
+            control,
+            handle,
+            pool,
+            disk,
+            checkpoints,
+            directories,
+            facts,
+        })
+    }
+
+    /// What the start found.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// A way to the metadata from outside the shards.
+    #[must_use]
+    pub fn control(&self) -> ControlHandle {
+        self.handle.clone()
+    }
+
+    /// Closes every log, the journal and the checkpoints, and marks the directories as left in order. The server must
+    /// have ended its tasks before. True when all of that went well.
+    pub fn stop(self) -> bool {
+        let mut in_order = self.shards.stop();
+        self.pool.join();
+        drop(self.handle);
+        if let Err(error) = self.control.join() {
+            tracing::error!(%error, "the metadata journal could not be closed in order");
+            in_order = false;
+        }
+        for directory in &self.directories {
+            let written = self
+                .checkpoints
+                .write(&self.disk, &directory.path, Vec::new());
+            let marked = written.and_then(|()| {
+                if !in_order {
+                    return Ok(());
+                }
+                CleanShutdown { broker_epoch: -1 }.write(&self.disk, &directory.path)
+            });
+            if let Err(error) = marked {
+                tracing::error!(%error, "a log directory could not be left in order");
+                in_order = false;
+            }
+        }
+        in_order
+    }
+}
+
+fn choose_backend(choice: IoChoice) -> Result<IoBackend, StartError> {
+    if choice == IoChoice::Threads {
+        return Ok(IoBackend::Threads {
+            reason: "io.backend=threads".to_owned(),
+        });
+    }
+    match IoBackend::probe() {
+        IoBackend::Threads { reason } if choice == IoChoice::Uring => {
+            Err(StartError::NoRing { reason })
+        }
+        backend => Ok(backend),
+    }
+}
+
+/// Opens every log directory that can be opened. One that fails takes only itself away; one that belongs to somebody
+/// else stops the start.
+fn open_directories(
+    disk: &Disk,
+    options: &EngineOptions,
+    checkpoints: &Checkpoints,
+    random: &mut Random,
+) -> Result<(String, Vec<OpenDirectory>), StartError> {
+    let mut usable = Vec::new();
+    for path in &options.log_directories {
+        match claim_directory(disk, path) {
+            Ok(lock) => usable.push((path.clone(), lock)),
+            Err(StartError::Io(error)) => {
+                tracing::error!(path = %path.display(), %error, "a log directory cannot be used");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut properties = Vec::with_capacity(usable.len());
+    for (path, _) in &usable {
+        properties.push(MetaProperties::read(disk, path)?);
+    }
+    let known = properties
+        .iter()
+        .flatten()
+        .map(|found| found.cluster_id.clone())
+        .next();
+    let cluster_id = known.unwrap_or_else(|| Uuid::from_random(random.u128()).to_string());
+    let mut open: Vec<OpenDirectory> = Vec::with_capacity(usable.len());
+    for ((path, lock), found) in usable.into_iter().zip(properties) {
+        let id = own_directory(disk, &path, found, options.broker, &cluster_id, random)?;
+        if let Some(twin) = open.iter().find(|directory| directory.id == id) {
+            return Err(StartError::SameDirectory {
+                id,
+                first: twin.path.clone(),
+                second: path,
+            });
+        }
+        checkpoints.load(disk, &path)?;
+        // The marker counts once: whatever happens from here on, the next start looks for itself.
+        let clean = CleanShutdown::read(disk, &path)?.is_some();
+        CleanShutdown::remove(disk, &path)?;
+        open.push(OpenDirectory {
+            id,
+            path,
+            clean,
+            _lock: lock,
+        });
+    }
+    if open.is_empty() {
+        return Err(StartError::NoDirectory);
+    }
+    Ok((cluster_id, open))
+}
+
+fn claim_directory(disk: &Disk, path: &Path) -> Result<DirLock, StartError> {
+    disk.create_dir_all(path)?;
+    match disk.lock_dir(path) {
+        Err(LockError::Io(error)) => Err(StartError::Io(error)),
+        locked => Ok(locked?),
+    }
+}
+
+/// Checks that a log directory is ours, and makes it so when it is new. Says its id.
+fn own_directory(
+    disk: &Disk,
+    path: &Path,
+    found: Option<MetaProperties>,
+    broker: BrokerId,
+    cluster_id: &str,
+    random: &mut Random,
+) -> Result<DirectoryId, StartError> {
+    let foreign = |what, found: String, expected: String| {
+        Err(StartError::Foreign {
+            path: path.to_owned(),
+            what,
+            found,
+            expected,
+        })
+    };
+    if let Some(found) = &found {
+        if found.node_id != broker {
+            return foreign("node.id", found.node_id.to_string(), broker.to_string());
+        }
+        if found.cluster_id != cluster_id {
+            return foreign(
+                "cluster.id",
+                found.cluster_id.clone(),
+                cluster_id.to_owned(),
+            );
+        }
+        if let Some(id) = found.directory_id {
+            return Ok(id);
+        }
+    }
+    let id = DirectoryId(Uuid::from_random(random.u128()));
+    let properties = MetaProperties {
+        cluster_id: cluster_id.to_owned(),
+        node_id: broker,
+        directory_id: Some(id),
+    };
+    properties.write(disk, path)?;
+    Ok(id)
+}
+
+fn open_metadata(
+    disk: &Disk,
+    home: &Path,
+    cluster_id: &str,
+    options: &EngineOptions,
+    directories: &[OpenDirectory],
+    random: &mut Random,
+) -> Result<Metadata, StartError> {
+    disk.create_dir_all(home)?;
+    let directory = home.join(METADATA_DIRECTORY);
+    let broker = options.broker;
+    let mut metadata = Metadata::open(
+        disk,
+        &directory,
+        broker,
+        cluster_id,
+        MetadataOptions::default(),
+    )?;
+    let register = RegisterBroker {
+        id: broker,
+        incarnation: Uuid::from_random(random.u128()),
+        endpoints: options.endpoints.clone(),
+        rack: options.rack.clone(),
+        log_directories: directories.iter().map(|directory| directory.id).collect(),
+    };
+    metadata.propose(&Command::RegisterBroker(register))?;
+    if directories.iter().any(|directory| !directory.clean) {
+        // What was appended last may be gone, and its offsets will be given again: that takes a new epoch.
+        let (_, reply) = metadata.propose(&Command::UncleanStart { broker })?;
+        if let Reply::UncleanStart { partitions } = reply {
+            if partitions > 0 {
+                tracing::info!(partitions, "the last stop was not in order: recovering");
+            }
+        }
+    }
+    Ok(metadata)
+}
+
+fn sweep_directories(
+    disk: &Disk,
+    directories: &[OpenDirectory],
+    image: &MetadataImage,
+) -> Result<(), StartError> {
+    for directory in directories {
+        let known = |topic_id, partition| {
+            image
+                .partition(TopicIdPartition {
+                    topic_id,
+                    partition,
+                })
+                .is_some()
+        };
+        for aside in sweep(disk, &directory.path, known)? {
+            tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
+        }
+    }
+    Ok(())
+}
+
+fn shard_settings(
+    options: &EngineOptions,
+    directories: &[OpenDirectory],
+    index: usize,
+    count: usize,
+) -> ShardSettings {
+    let directory = |open: &OpenDirectory| LogDirectory {
+        id: open.id,
+        path: open.path.clone(),
+        clean: open.clean,
+    };
+    ShardSettings {
+        broker: options.broker,
+        shard: ShardIndex(index),
+        shards: count,
+        log_directories: directories.iter().map(directory).collect(),
+        topic_defaults: options.topic_defaults.clone(),
+        groups: options.groups.clone(),
+        producer_id_expiration_ms: options.producer_id_expiration_ms,
+        retention_check_interval: options.retention_check_interval,
+        checkpoint_interval: options.checkpoint_interval,
+    }
+}
+
+fn thread_error(error: &std::io::Error) -> IoError {
+    IoError::new(
+        "start a thread",
+        Path::new("engine"),
+        std::io::Error::from(error.kind()),
+    )
+}
+
+/// Kafka's name for the directory of the cluster metadata.
+const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
+/// Two keep a long recovery from holding up a roll.
+const MAINTENANCE_THREADS: usize = 2;
+/// Room in the maintenance queue for each shard: as many jobs as it may have out.
+const JOBS_PER_SHARD_MAX: usize = 65;

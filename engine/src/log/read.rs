@@ -1,0 +1,423 @@
+//! Reading: from an offset to extents of a file, without moving a byte.
+//!
+//! Recent offsets are answered from memory. Others take a step at a time (load an index, read some headers), each of
+//! which the caller executes and hands back, so that a shard never waits for a disk.
+
+use bytes::Bytes;
+
+use super::segment::{BatchPlace, IndexJob, IndexState, LoadedIndex};
+use super::walk::{Fault, FaultReason};
+use super::{Damage, Log};
+use crate::io::File;
+use crate::record::{BATCH_HEADER_LENGTH, BatchHeader};
+use crate::types::Offset;
+
+/// Bytes of headers and small batches read in one step of a lookup.
+const SCAN_BYTES: u64 = 8 * 1024;
+
+/// A stretch of a segment's file. The file lives at least as long, also when its name is gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Extent {
+    /// The file.
+    pub file: File,
+    /// The first byte.
+    pub position: u64,
+    /// How many bytes; not 0.
+    pub length: u64,
+}
+
+/// What a read answers: whole batches from the one that holds the asked offset; the last may be cut at the limit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadExtent {
+    /// The bytes.
+    pub extent: Extent,
+    /// Offset of the first record of the first batch: at or below the one asked for (or above it, in a gap that
+    /// compaction left).
+    pub base_offset: Offset,
+    /// Bytes of the first batch, which is always whole.
+    pub first_batch_length: u64,
+}
+
+/// The next step of a read.
+#[derive(Debug)]
+pub enum ReadPlan {
+    /// There is nothing below the bound.
+    Empty,
+    /// Send this.
+    Ready(ReadExtent),
+    /// Read the bytes of [`Lookup::action`] and hand them to [`Lookup::resume`].
+    Scan(Box<Lookup>),
+    /// Run the job on a maintenance thread, hand its result to [`Log::install_index`], then ask again.
+    LoadIndex(Box<IndexJob>),
+    /// The segment holds nothing from the offset on: ask again from this one.
+    Again {
+        /// Where the next segment starts.
+        offset: Offset,
+    },
+}
+
+/// Why a read is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The client's mistake, or retention was faster.
+    #[error("offset {offset} is not within {log_start_offset} and {log_end_offset}")]
+    OutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The first offset there is.
+        log_start_offset: Offset,
+        /// The offset after the last.
+        log_end_offset: Offset,
+    },
+    /// A fault of the disk, found when the log was opened.
+    #[error("the log is damaged: {0}")]
+    Damaged(Damage),
+    /// A fault of the disk, found now.
+    #[error(transparent)]
+    Corrupt(#[from] Fault),
+}
+
+/// A read that needs bytes of the file before it can be answered. It keeps what it needs of the log, so the log may go
+/// on meanwhile.
+#[derive(Debug)]
+pub struct Lookup {
+    file: File,
+    /// Where the next batch header to be looked at lies.
+    position: u64,
+    /// What the index said of the first batch: its last offset.
+    promised: Option<Offset>,
+    goal: Goal,
+    /// The batch that answers the read, once it is found.
+    first: Option<BatchPlace>,
+    offset: Offset,
+    upper_bound: Offset,
+    end: End,
+    max_bytes: u64,
+    segment_end: Offset,
+    segment_length: u64,
+    rebuild: Box<IndexJob>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// The batch that holds the offset.
+    First,
+    /// The first batch that does not lie below the upper bound.
+    Bound,
+}
+
+/// Where the readable bytes of the segment end.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Position(u64),
+    /// Not known: found by walking, from this position on.
+    Unknown {
+        from: u64,
+    },
+}
+
+impl Log {
+    /// Where the bytes from `offset` on lie: the whole batch that holds it, even beyond `max_bytes`, then as much as
+    /// `max_bytes` allows of what lies in the same segment below `upper_bound` (exclusive, a batch's edge).
+    ///
+    /// # Errors
+    /// [`ReadError`] for an offset outside of the log, or damage.
+    pub fn read(
+        &mut self,
+        offset: Offset,
+        max_bytes: u64,
+        upper_bound: Offset,
+    ) -> Result<ReadPlan, ReadError> {
+        if let Some(damage) = &self.damage
+            && offset >= damage.offset
+        {
+            return Err(ReadError::Damaged(damage.clone()));
+        }
+        let out_of_range = ReadError::OutOfRange {
+            offset,
+            log_start_offset: self.log_start_offset,
+            log_end_offset: self.log_end_offset,
+        };
+        if offset < self.log_start_offset || offset > self.log_end_offset {
+            return Err(out_of_range);
+        }
+        let upper_bound = upper_bound.min(self.log_end_offset);
+        if offset >= upper_bound {
+            return Ok(ReadPlan::Empty);
+        }
+        let segment = self.segments.floor(offset).ok_or(out_of_range)?;
+        let base_offset = segment.base_offset;
+        let segment_end = self.segments.end_of(base_offset);
+        let end_offset = segment_end.unwrap_or(self.log_end_offset);
+        let end = if upper_bound >= end_offset {
+            End::Position(segment.length)
+        } else if self.recent.covers(upper_bound) {
+            End::Position(self.recent_position(upper_bound, end_offset, segment.length))
+        } else {
+            End::Unknown { from: 0 }
+        };
+        if self.recent.covers(offset) {
+            let first = self.recent.find(offset).copied();
+            let here = first.filter(|first| first.base_offset < end_offset);
+            let Some(first) = here else {
+                return Ok(ReadPlan::Again { offset: end_offset });
+            };
+            // The upper bound lies above an offset that is covered, so it is covered too.
+            let End::Position(end) = end else {
+                return Ok(ReadPlan::Empty);
+            };
+            return Ok(answer(&segment.file, &first, end, max_bytes));
+        }
+        let interval = self.config.index_interval_bytes;
+        let job = |rebuild| segment.index_job(&self.directory, interval, rebuild);
+        let IndexState::Loaded { index, .. } = &segment.index else {
+            return Ok(ReadPlan::LoadIndex(Box::new(job(false))));
+        };
+        let place = index.offsets.floor(offset);
+        let end = match end {
+            End::Unknown { .. } => End::Unknown {
+                from: index.offsets.floor(upper_bound).map_or(0, |entry| entry.1),
+            },
+            known @ End::Position(_) => known,
+        };
+        let lookup = Lookup {
+            file: segment.file.clone(),
+            position: place.map_or(0, |entry| entry.1),
+            promised: place.map(|entry| entry.0),
+            goal: Goal::First,
+            first: None,
+            offset,
+            upper_bound,
+            end,
+            max_bytes,
+            segment_end: end_offset,
+            segment_length: segment.length,
+            rebuild: Box::new(job(true)),
+        };
+        self.index_clock += 1;
+        let clock = self.index_clock;
+        if let Some(segment) = self.segments.find_mut(base_offset)
+            && let IndexState::Loaded { used, .. } = &mut segment.index
+        {
+            *used = clock;
+        }
+        Ok(ReadPlan::Scan(Box::new(lookup)))
+    }
+
+    /// Where the first batch that does not end below `offset` starts in its segment, when that is known without
+    /// reading: for bounds at the high watermark.
+    #[must_use]
+    pub fn position_of(&self, offset: Offset) -> Option<(File, u64)> {
+        let segment = self.segments.floor(offset)?;
+        let end_offset = self.segments.end_of(segment.base_offset);
+        let end_offset = end_offset.unwrap_or(self.log_end_offset);
+        let position = if offset >= end_offset {
+            segment.length
+        } else if offset == segment.base_offset {
+            0
+        } else if self.recent.covers(offset) {
+            self.recent_position(offset, end_offset, segment.length)
+        } else {
+            return None;
+        };
+        Some((segment.file.clone(), position))
+    }
+
+    fn recent_position(&self, offset: Offset, segment_end: Offset, segment_length: u64) -> u64 {
+        let batch = self.recent.find(offset);
+        batch
+            .filter(|batch| batch.base_offset < segment_end)
+            .map_or(segment_length, |batch| batch.position)
+    }
+
+    /// Takes in what an [`IndexJob`] brought. Nothing happens when the segment is gone.
+    pub fn install_index(&mut self, loaded: LoadedIndex) {
+        if loaded.base_offset >= self.segments.active().base_offset {
+            return;
+        }
+        self.index_clock += 1;
+        let used = self.index_clock;
+        if let Some(segment) = self.segments.find_mut(loaded.base_offset) {
+            let index = loaded.index;
+            segment.index = IndexState::Loaded { index, used };
+        }
+    }
+
+    /// Bytes of memory that indexes take, the active segment's included.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        let loaded = self
+            .segments
+            .iter()
+            .filter_map(|segment| match &segment.index {
+                IndexState::Loaded { index, .. } => Some(index.memory_bytes()),
+                IndexState::OnDisk => None,
+            });
+        loaded.sum()
+    }
+
+    /// Drops indexes of closed segments, the longest unused first, until all take at most `keep_bytes` (or only the
+    /// active segment's is left). They are read again when needed.
+    pub fn drop_indexes(&mut self, keep_bytes: usize) {
+        let mut bytes = self.index_bytes();
+        let mut loaded: Vec<(u64, Offset, usize)> = self
+            .segments
+            .closed()
+            .iter()
+            .filter_map(|segment| match &segment.index {
+                IndexState::Loaded { index, used } => {
+                    Some((*used, segment.base_offset, index.memory_bytes()))
+                }
+                IndexState::OnDisk => None,
+            })
+            .collect();
+        loaded.sort_unstable();
+        for (_, base_offset, freed) in loaded {
+            if bytes <= keep_bytes {
+                break;
+            }
+            if let Some(segment) = self.segments.find_mut(base_offset) {
+                segment.index = IndexState::OnDisk;
+                bytes = bytes.saturating_sub(freed);
+            }
+        }
+    }
+}
+
+/// The extent from `first` to `end`, at most `max_bytes` unless the first batch alone is longer.
+fn answer(file: &File, first: &BatchPlace, end: u64, max_bytes: u64) -> ReadPlan {
+    // The bound lies inside or before the first batch: nothing whole lies below it.
+    if first.end_position() > end {
+        return ReadPlan::Empty;
+    }
+    let available = end - first.position;
+    let length = available.min(max_bytes.max(first.length_bytes));
+    ReadPlan::Ready(ReadExtent {
+        extent: Extent {
+            file: file.clone(),
+            position: first.position,
+            length,
+        },
+        base_offset: first.base_offset,
+        first_batch_length: first.length_bytes,
+    })
+}
+
+impl Lookup {
+    /// Which bytes to read next: file, position, length. The answer may be shorter at the end of the file only.
+    #[must_use]
+    pub fn action(&self) -> (&File, u64, u32) {
+        let left = self.segment_length.saturating_sub(self.position);
+        let length = left.min(SCAN_BYTES);
+        (
+            &self.file,
+            self.position,
+            u32::try_from(length).unwrap_or(u32::MAX),
+        )
+    }
+
+    /// Goes on with the bytes that were read at the position of [`Self::action`].
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] when they are not the batches that must be there.
+    pub fn resume(mut self: Box<Self>, bytes: &Bytes) -> Result<ReadPlan, ReadError> {
+        let start = self.position;
+        loop {
+            if self.position >= self.segment_length {
+                return Ok(self.finish_at_segment_end());
+            }
+            let inside = usize::try_from(self.position - start).unwrap_or(usize::MAX);
+            let rest = bytes.get(inside..).unwrap_or_default();
+            if rest.len() < BATCH_HEADER_LENGTH {
+                if self.position == start {
+                    let missing = BATCH_HEADER_LENGTH - rest.len();
+                    let missing_bytes = u64::try_from(missing).unwrap_or(u64::MAX);
+                    return Err(self.fault(FaultReason::Short { missing_bytes }).into());
+                }
+                return Ok(ReadPlan::Scan(self));
+            }
+            let header = match BatchHeader::parse(rest) {
+                Ok(header) => header,
+                Err(_) if self.promised.is_some() => {
+                    return Ok(ReadPlan::LoadIndex(self.rebuild));
+                }
+                Err(error) => return Err(self.fault(error.into()).into()),
+            };
+            // An index that does not fit the log is built anew, not believed.
+            if let Some(promised) = self.promised.take()
+                && header.last_offset() != promised
+            {
+                return Ok(ReadPlan::LoadIndex(self.rebuild));
+            }
+            let batch = BatchPlace::of(&header, self.position);
+            if batch.end_position() > self.segment_length {
+                let missing_bytes = batch.end_position() - self.segment_length;
+                return Err(self.fault(FaultReason::Short { missing_bytes }).into());
+            }
+            if let Some(plan) = self.look_at(&batch) {
+                return Ok(plan);
+            }
+        }
+    }
+
+    /// Looks at the next batch; answers when the read is decided.
+    fn look_at(&mut self, batch: &BatchPlace) -> Option<ReadPlan> {
+        match self.goal {
+            Goal::First if batch.last_offset < self.offset => {
+                self.position = batch.end_position();
+                None
+            }
+            Goal::First => {
+                if batch.last_offset >= self.upper_bound {
+                    return Some(ReadPlan::Empty);
+                }
+                self.first = Some(*batch);
+                let from = match self.end {
+                    End::Position(end) => {
+                        return Some(answer(&self.file, batch, end, self.max_bytes));
+                    }
+                    End::Unknown { from } => from,
+                };
+                self.goal = Goal::Bound;
+                let limit = batch.position.saturating_add(self.max_bytes);
+                let after = batch.end_position();
+                // Everything before the index entry below the bound lies below the bound.
+                if from >= limit.max(after) {
+                    return Some(answer(&self.file, batch, from, self.max_bytes));
+                }
+                // Walk on from here unless the entry saves a step; never back, never into another read's middle.
+                self.position = after;
+                None
+            }
+            Goal::Bound => {
+                let first = self.first?;
+                let limit = first
+                    .position
+                    .saturating_add(self.max_bytes)
+                    .max(first.end_position());
+                if batch.last_offset >= self.upper_bound || batch.position >= limit {
+                    return Some(answer(&self.file, &first, batch.position, self.max_bytes));
+                }
+                self.position = batch.end_position();
+                None
+            }
+        }
+    }
+
+    fn finish_at_segment_end(&self) -> ReadPlan {
+        match self.first {
+            Some(first) => answer(&self.file, &first, self.segment_length, self.max_bytes),
+            None => ReadPlan::Again {
+                offset: self.segment_end,
+            },
+        }
+    }
+
+    fn fault(&self, reason: FaultReason) -> Fault {
+        Fault {
+            path: self.file.path().to_owned(),
+            position: self.position,
+            reason,
+        }
+    }
+}

@@ -1,0 +1,524 @@
+//! Finding out what of a log is sound: where it ends, what its tail lost, whether what was stable still is.
+//!
+//! Up to the recovery point only headers are followed; behind it everything is checked. A first failure behind it is a
+//! torn tail and is cut; one below it is damage and is left alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Damage;
+use super::leader_epochs::LeaderEpochs;
+use super::names;
+use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
+use super::producer_snapshot;
+use super::producer_state::ProducerStates;
+use super::replay;
+use super::segment::{IndexState, Segment, SegmentIndex};
+use super::sweep::{Inventory, remove_segment, remove_snapshot};
+use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
+use crate::io::{Disk, File, IoError};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+/// What a scan of the segments found.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// All sound segments, oldest first; never empty.
+    pub(super) segments: Vec<Segment>,
+    /// Where the log ends.
+    pub(super) end_offset: Offset,
+    pub(super) damage: Option<Damage>,
+    /// What is to be cut: the fault, the segment it is in (the last of `segments`, unless all of it goes), and the
+    /// segments behind it.
+    torn: Option<Torn>,
+}
+
+#[derive(Debug)]
+struct Torn {
+    fault: Fault,
+    /// File and length to cut it to.
+    cut: Option<(File, u64)>,
+    bytes_cut: u64,
+    removed: Vec<Offset>,
+}
+
+/// The state of a scan that goes from segment to segment.
+struct Scanner<'a> {
+    disk: &'a Disk,
+    options: &'a OpenOptions,
+    epochs: &'a mut LeaderEpochs,
+    report: &'a mut RecoveryReport,
+    /// Offsets below were on stable storage: what is wrong there is damage.
+    stable_below: Offset,
+    /// The offset that continues the log; unknown before the first batch.
+    expected: Option<Offset>,
+    last_epoch: LeaderEpoch,
+}
+
+/// Opens the segments of `inventory` and checks those that have to be.
+pub(super) fn scan(
+    disk: &Disk,
+    options: &OpenOptions,
+    inventory: &Inventory,
+    clean: bool,
+    epochs: &mut LeaderEpochs,
+    report: &mut RecoveryReport,
+) -> Result<Scan, OpenError> {
+    let bases: Vec<Offset> = inventory.logs.keys().copied().collect();
+    let last = bases.len().saturating_sub(1);
+    let point = options.recovery_point;
+    let first_scanned = if clean {
+        last
+    } else {
+        bases
+            .partition_point(|&base| base <= point)
+            .saturating_sub(1)
+    };
+    let mut scanner = Scanner {
+        disk,
+        options,
+        epochs,
+        report,
+        stable_below: if clean { Offset(i64::MAX) } else { point },
+        expected: None,
+        last_epoch: LeaderEpoch::NONE,
+    };
+    let mut found = Scan {
+        segments: Vec::with_capacity(bases.len()),
+        end_offset: Offset::ZERO,
+        damage: None,
+        torn: None,
+    };
+    for (place, &base_offset) in bases.iter().enumerate() {
+        let length = inventory.logs.get(&base_offset).copied().unwrap_or(0);
+        if place < first_scanned {
+            let segment = scanner.trusted(base_offset, length)?;
+            found.segments.push(segment);
+            continue;
+        }
+        let is_last = place == last;
+        let fault = scanner.check_segment(base_offset, length, is_last, &mut found)?;
+        let end = scanner.expected.unwrap_or(base_offset);
+        found.end_offset = end;
+        let Some(fault) = fault else {
+            continue;
+        };
+        if matches!(fault.reason, FaultReason::OldFormat { .. }) {
+            return Err(OpenError::OldFormat(fault));
+        }
+        if end < scanner.stable_below {
+            found.damage = Some(Damage { offset: end, fault });
+        } else {
+            let behind = bases.get(place + 1..).unwrap_or_default();
+            found.torn = Some(torn(fault, length, base_offset, behind, inventory, &found));
+        }
+        break;
+    }
+    if !clean && found.damage.is_none() && found.end_offset < point {
+        found.damage = missing(&found, point);
+        found.torn = None;
+    }
+    Ok(found)
+}
+
+/// The log ends before what was stable.
+fn missing(found: &Scan, recovery_point: Offset) -> Option<Damage> {
+    let last = found.segments.last()?;
+    Some(Damage {
+        offset: found.end_offset,
+        fault: Fault {
+            path: last.file.path().to_owned(),
+            position: last.length,
+            reason: FaultReason::Missing {
+                end: found.end_offset,
+                recovery_point,
+            },
+        },
+    })
+}
+
+fn torn(
+    fault: Fault,
+    length: u64,
+    base_offset: Offset,
+    behind: &[Offset],
+    inventory: &Inventory,
+    found: &Scan,
+) -> Torn {
+    let lengths = |offset: &Offset| inventory.logs.get(offset).copied().unwrap_or(0);
+    let mut removed = behind.to_vec();
+    let mut bytes_cut: u64 = behind.iter().map(lengths).sum();
+    let cut = match found.segments.last() {
+        Some(segment) if segment.base_offset == base_offset => {
+            bytes_cut += length.saturating_sub(segment.length);
+            Some((segment.file.clone(), segment.length))
+        }
+        // The whole segment does not continue the log.
+        _ => {
+            bytes_cut += length;
+            removed.insert(0, base_offset);
+            None
+        }
+    };
+    Torn {
+        fault,
+        cut,
+        bytes_cut,
+        removed,
+    }
+}
+
+impl Scanner<'_> {
+    fn open(&self, base_offset: Offset) -> Result<File, IoError> {
+        let path = names::segment_file(&self.options.directory, base_offset, names::LOG);
+        self.disk.open(&path)
+    }
+
+    /// A closed segment below the recovery point: only its greatest timestamp is asked for.
+    fn trusted(&mut self, base_offset: Offset, length: u64) -> Result<Segment, OpenError> {
+        let file = self.open(base_offset)?;
+        let mut segment = Segment::new(base_offset, file, self.options.now);
+        segment.length = length;
+        segment.synced = true;
+        segment.index = IndexState::OnDisk;
+        segment.max_timestamp = last_time_entry(self.disk, &self.options.directory, base_offset)?;
+        if segment.max_timestamp.is_none() && length > 0 {
+            let interval = self.options.config.index_interval_bytes;
+            let job = segment.index_job(&self.options.directory, interval, false);
+            match job.run(self.disk) {
+                Ok(loaded) => segment.max_timestamp = loaded.index.max_timestamp,
+                Err(WalkError::Io(error)) => return Err(error.into()),
+                // Found again, and answered, by whoever reads there.
+                Err(WalkError::Fault(fault)) => self.report.notes.push(format!("damage: {fault}")),
+            }
+        }
+        Ok(segment)
+    }
+
+    /// Follows the batches of a segment as far as they are sound. The sound part becomes the next segment of `found`,
+    /// unless it does not continue the log at all.
+    fn check_segment(
+        &mut self,
+        base_offset: Offset,
+        length: u64,
+        is_last: bool,
+        found: &mut Scan,
+    ) -> Result<Option<Fault>, OpenError> {
+        let file = self.open(base_offset)?;
+        if let Some(fault) = self.check_base(base_offset, &file) {
+            return Ok(Some(fault));
+        }
+        let mut index = self.index_so_far(base_offset, &file, length)?;
+        let from = index.resume_below(self.stable_below);
+        if from > 0 {
+            self.expected = None;
+        } else {
+            self.expected = Some(base_offset);
+        }
+        let mut walker = Walker::new(&file, from, length);
+        let interval = self.options.config.index_interval_bytes;
+        let mut sound = from;
+        let mut synced = true;
+        let fault = loop {
+            match self.next_sound(&mut walker, is_last) {
+                Ok(None) => break None,
+                Ok(Some(batch)) => {
+                    let place = batch.place();
+                    index.note(&place, interval);
+                    sound = place.end_position();
+                    synced &= place.last_offset < self.stable_below;
+                }
+                Err(WalkError::Io(error)) => return Err(error.into()),
+                Err(WalkError::Fault(fault)) => break Some(fault),
+            }
+        };
+        self.report.scanned_bytes += sound - from;
+        let mut segment = Segment::new(base_offset, file, self.options.now);
+        segment.length = sound;
+        segment.synced = synced;
+        segment.max_timestamp = index.max_timestamp;
+        if let Ok(Some(first)) = Walker::new(&segment.file, 0, sound).next_batch() {
+            segment.first_timestamp = first.header.max_timestamp();
+        }
+        if !is_last && fault.is_none() {
+            index.complete();
+            index.write(self.disk, &self.options.directory, base_offset)?;
+        }
+        segment.index = IndexState::Loaded {
+            index: Arc::new(index),
+            used: 0,
+        };
+        found.segments.push(segment);
+        Ok(fault)
+    }
+
+    /// A segment begins where the one before ends; later where compaction removed what was between.
+    fn check_base(&self, base_offset: Offset, file: &File) -> Option<Fault> {
+        let expected = self.expected?;
+        let gap_allowed = self.options.config.cleanup_policy.compact;
+        if base_offset == expected || (base_offset > expected && gap_allowed) {
+            return None;
+        }
+        Some(Fault {
+            path: file.path().to_owned(),
+            position: 0,
+            reason: FaultReason::Offset {
+                expected,
+                found: base_offset,
+            },
+        })
+    }
+
+    fn index_so_far(
+        &self,
+        base_offset: Offset,
+        file: &File,
+        length: u64,
+    ) -> Result<SegmentIndex, IoError> {
+        let directory = &self.options.directory;
+        let loaded = SegmentIndex::load(directory, base_offset, file, length, self.disk)?;
+        Ok(loaded.unwrap_or_else(|| SegmentIndex::new(base_offset)))
+    }
+
+    fn next_sound(
+        &mut self,
+        walker: &mut Walker<'_>,
+        is_last: bool,
+    ) -> Result<Option<Walked>, WalkError> {
+        let position = walker.position();
+        let Some(batch) = walker.next_batch()? else {
+            return Ok(None);
+        };
+        let header = &batch.header;
+        let fault = |walker: &Walker<'_>, reason| {
+            let mut fault = walker.fault(reason);
+            fault.position = position;
+            Err(WalkError::Fault(fault))
+        };
+        if let Some(expected) = self.expected {
+            let found = header.base_offset();
+            // Only the last segment is sure never to have been compacted here.
+            let gap_allowed = !is_last || self.options.config.cleanup_policy.compact;
+            if found < expected || (found > expected && !gap_allowed) {
+                return fault(walker, FaultReason::Offset { expected, found });
+            }
+        }
+        let found = header.leader_epoch();
+        if found != LeaderEpoch::NONE && found < self.last_epoch {
+            let previous = self.last_epoch;
+            return fault(walker, FaultReason::Epoch { previous, found });
+        }
+        if header.last_offset() == Offset(i64::MAX) {
+            let found = header.base_offset();
+            let expected = self.expected.unwrap_or(found);
+            return fault(walker, FaultReason::Offset { expected, found });
+        }
+        if header.last_offset() >= self.stable_below {
+            walker.check_crc(&batch)?;
+        }
+        self.last_epoch = self.last_epoch.max(found);
+        self.expected = Some(header.next_offset());
+        let latest = self.epochs.latest();
+        if latest.is_none_or(|latest| found > latest.epoch) {
+            self.epochs.assign(found, header.base_offset());
+        }
+        Ok(Some(batch))
+    }
+}
+
+/// The last entry of a time index file, if it can be one.
+fn last_time_entry(
+    disk: &Disk,
+    directory: &Path,
+    base_offset: Offset,
+) -> Result<Option<(Timestamp, Offset)>, IoError> {
+    let path = names::segment_file(directory, base_offset, names::TIME_INDEX);
+    let file = match disk.open_read_only(&path) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.length()?;
+    let mut entry = [0; super::time_index::TIME_ENTRY_BYTES];
+    let entry_bytes = super::append::length(entry.len());
+    if length == 0 || !length.is_multiple_of(entry_bytes) {
+        return Ok(None);
+    }
+    file.read_exact_at(length - entry_bytes, &mut entry)?;
+    // Zeros are the unused rest of an index that Kafka did not trim.
+    if entry == [0; super::time_index::TIME_ENTRY_BYTES] {
+        return Ok(None);
+    }
+    let index = super::time_index::TimeIndex::decode(base_offset, &entry);
+    Ok(index.ok().and_then(|index| index.last()))
+}
+
+impl Scan {
+    /// Cuts off what the scan found torn, and makes the cut durable before anything is appended.
+    pub(super) fn cut(
+        &mut self,
+        disk: &Disk,
+        directory: &Path,
+        inventory: &mut Inventory,
+        report: &mut RecoveryReport,
+    ) -> Result<(), IoError> {
+        let Some(torn) = self.torn.take() else {
+            return Ok(());
+        };
+        for &base_offset in torn.removed.iter().rev() {
+            remove_segment(disk, directory, base_offset)?;
+            inventory.logs.remove(&base_offset);
+        }
+        if let Some((file, length)) = &torn.cut {
+            file.truncate(*length)?;
+            file.sync_all()?;
+            if let Some(segment) = self.segments.last() {
+                for ending in [names::OFFSET_INDEX, names::TIME_INDEX] {
+                    let path = names::segment_file(directory, segment.base_offset, ending);
+                    super::retention::remove_if_there(disk, &path)?;
+                }
+            }
+        }
+        disk.sync_dir(directory)?;
+        report.cuts.push(Cut {
+            offset: self.end_offset,
+            bytes_cut: torn.bytes_cut,
+            fault: torn.fault,
+        });
+        Ok(())
+    }
+
+    /// Brings everything that may only be in the page cache to the device.
+    pub(super) fn sync(&mut self, disk: &Disk, directory: &Path) -> Result<(), IoError> {
+        for segment in &mut self.segments {
+            if !segment.synced {
+                segment.file.sync_data()?;
+                segment.synced = true;
+            }
+        }
+        disk.sync_dir(directory)
+    }
+}
+
+/// Rebuilds the epochs from every batch of the log.
+pub(super) fn replay_epochs(segments: &[Segment]) -> Result<LeaderEpochs, WalkError> {
+    let mut epochs = LeaderEpochs::default();
+    for segment in segments {
+        let mut walker = Walker::new(&segment.file, 0, segment.length);
+        while let Some(batch) = walker.next_batch()? {
+            let epoch = batch.header.leader_epoch();
+            if epochs.latest().is_none_or(|latest| epoch > latest.epoch) {
+                epochs.assign(epoch, batch.header.base_offset());
+            }
+        }
+    }
+    Ok(epochs)
+}
+
+/// Restores the producers' state at `end_offset` from the newest sound snapshot and the log behind it.
+pub(super) fn restore_producers(
+    disk: &Disk,
+    options: &OpenOptions,
+    inventory: &Inventory,
+    segments: &[Segment],
+    end_offset: Offset,
+    report: &mut RecoveryReport,
+) -> Result<ProducerStates, WalkError> {
+    let directory = &options.directory;
+    for &offset in inventory
+        .snapshots
+        .range(Offset(end_offset.0.saturating_add(1))..)
+    {
+        remove_snapshot(disk, directory, offset)?;
+        report.notes.push(format!(
+            "removed the producer snapshot at {offset}, behind the log's end"
+        ));
+    }
+    let mut start = Offset(i64::MIN);
+    let mut states = ProducerStates::default();
+    for &offset in inventory.snapshots.range(..=end_offset).rev() {
+        let path = names::segment_file(directory, offset, names::SNAPSHOT);
+        let Some(snapshot) = super::checkpoint::read_if_there(disk, &path)? else {
+            continue;
+        };
+        match producer_snapshot::decode(&snapshot, options.now) {
+            Ok(decoded) => {
+                states = decoded;
+                let windows = names::segment_file(directory, offset, names::WINDOWS);
+                let windows = super::checkpoint::read_if_there(disk, &windows)?;
+                let widened = windows.is_some_and(|windows| {
+                    producer_snapshot::widen(&mut states, &snapshot, &windows)
+                });
+                if !widened && states.count() > 0 {
+                    let replayed = replay_segment_before(offset, segments, options)?;
+                    states.widen(&replayed);
+                }
+                start = offset;
+                break;
+            }
+            Err(error) => {
+                remove_snapshot(disk, directory, offset)?;
+                report
+                    .notes
+                    .push(format!("removed {}: {error}", path.display()));
+            }
+        }
+    }
+    report.replayed_from = start.max(options.log_start_offset);
+    replay_range(&mut states, segments, start, end_offset, options.now)?;
+    Ok(states)
+}
+
+/// Kafka's snapshots hold one batch of each producer; the last segment before it holds the others that matter.
+fn replay_segment_before(
+    offset: Offset,
+    segments: &[Segment],
+    options: &OpenOptions,
+) -> Result<ProducerStates, WalkError> {
+    let mut states = ProducerStates::default();
+    let before = segments
+        .iter()
+        .rfind(|segment| segment.base_offset < offset);
+    if let Some(segment) = before {
+        let only = std::slice::from_ref(segment);
+        replay_range(&mut states, only, segment.base_offset, offset, options.now)?;
+    }
+    Ok(states)
+}
+
+fn replay_range(
+    states: &mut ProducerStates,
+    segments: &[Segment],
+    from: Offset,
+    to: Offset,
+    now: Timestamp,
+) -> Result<(), WalkError> {
+    let ends: BTreeMap<Offset, Offset> = segments
+        .iter()
+        .zip(segments.iter().skip(1))
+        .map(|(segment, next)| (segment.base_offset, next.base_offset))
+        .collect();
+    for segment in segments {
+        let end = ends.get(&segment.base_offset).copied().unwrap_or(to);
+        if end <= from || segment.base_offset >= to {
+            continue;
+        }
+        let position = match &segment.index {
+            IndexState::Loaded { index, .. } => {
+                index.offsets.floor(from).map_or(0, |entry| entry.1)
+            }
+            IndexState::OnDisk => 0,
+        };
+        let mut walker = Walker::new(&segment.file, position, segment.length);
+        while let Some(batch) = walker.next_batch()? {
+            let header = &batch.header;
+            if header.base_offset() >= to {
+                break;
+            }
+            if header.base_offset() >= from {
+                replay::apply(states, &batch, &mut walker, now)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,355 @@
+//! One segment of a log: a file of whole batches, what is known of them, and their sparse index.
+//!
+//! It counts only what was written completely; batches on their way to the disk are the append room's business.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::names;
+use super::offset_index::{IndexError, OffsetIndex};
+use super::time_index::TimeIndex;
+use super::walk::{WalkError, Walker};
+use crate::io::{Disk, File, IoError};
+use crate::record::BatchHeader;
+use crate::types::{Offset, Timestamp};
+
+/// Where a batch lies in its segment, and what its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPlace {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// Offset of the last record (inclusive).
+    pub last_offset: Offset,
+    /// Where the batch starts in the segment's file.
+    pub position: u64,
+    /// Bytes of the whole batch.
+    pub length_bytes: u64,
+    /// The greatest timestamp in it; -1 for none.
+    pub max_timestamp: Timestamp,
+}
+
+impl BatchPlace {
+    pub(super) fn of(header: &BatchHeader, position: u64) -> Self {
+        Self {
+            base_offset: header.base_offset(),
+            last_offset: header.last_offset(),
+            position,
+            length_bytes: u64::try_from(header.length_bytes()).unwrap_or(u64::MAX),
+            max_timestamp: header.max_timestamp(),
+        }
+    }
+
+    /// Where the next batch starts.
+    #[must_use]
+    pub fn end_position(&self) -> u64 {
+        self.position.saturating_add(self.length_bytes)
+    }
+}
+
+/// The two sparse indexes of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SegmentIndex {
+    pub(super) offsets: OffsetIndex,
+    pub(super) times: TimeIndex,
+    /// Log bytes since the last entry.
+    bytes_since_entry: u64,
+    /// The greatest timestamp so far and the last offset of the batch that brought it.
+    pub(super) max_timestamp: Option<(Timestamp, Offset)>,
+}
+
+impl SegmentIndex {
+    pub(super) fn new(base_offset: Offset) -> Self {
+        Self {
+            offsets: OffsetIndex::new(base_offset),
+            times: TimeIndex::new(base_offset),
+            bytes_since_entry: 0,
+            max_timestamp: None,
+        }
+    }
+
+    /// Takes notice of the next batch of the segment; every `interval_bytes` of log it becomes an entry.
+    pub(super) fn note(&mut self, batch: &BatchPlace, interval_bytes: u32) {
+        let grows = self
+            .max_timestamp
+            .is_none_or(|(timestamp, _)| batch.max_timestamp > timestamp);
+        if grows && batch.max_timestamp > Timestamp::NONE {
+            self.max_timestamp = Some((batch.max_timestamp, batch.last_offset));
+        }
+        if self.bytes_since_entry > u64::from(interval_bytes) {
+            self.offsets.push(batch.last_offset, batch.position);
+            self.complete();
+            self.bytes_since_entry = 0;
+        }
+        self.bytes_since_entry = self.bytes_since_entry.saturating_add(batch.length_bytes);
+    }
+
+    /// Makes the time index end with the greatest timestamp: Kafka reads it from there.
+    pub(super) fn complete(&mut self) {
+        if let Some((timestamp, last_offset)) = self.max_timestamp {
+            self.times.push(timestamp, last_offset);
+        }
+    }
+
+    /// Whether a log of this many index bytes per file takes no more entries.
+    pub(super) fn is_full(&self, segment_index_bytes: u32) -> bool {
+        let bytes = usize::try_from(segment_index_bytes).unwrap_or(usize::MAX);
+        let offset_entries = bytes / super::offset_index::OFFSET_ENTRY_BYTES;
+        // Kafka keeps a place for the last timestamp.
+        let time_entries = (bytes / super::time_index::TIME_ENTRY_BYTES).saturating_sub(1);
+        self.offsets.count() >= offset_entries || self.times.count() >= time_entries
+    }
+
+    /// Goes back to the last entry of a batch that ends below `offset`, so that the batches from there on can be noted
+    /// again; answers where that batch starts, 0 for the beginning.
+    pub(super) fn resume_below(&mut self, offset: Offset) -> u64 {
+        let last_below = Offset(offset.0.saturating_sub(1));
+        let floor = self.offsets.floor(last_below);
+        let (last_offset, position) = floor.unwrap_or((Offset::NONE, 0));
+        self.offsets.truncate(position.saturating_add(1));
+        // Both indexes get their entries together: what the time index says up to here is complete.
+        self.times.truncate(Offset(last_offset.0.saturating_add(1)));
+        self.max_timestamp = self.times.last();
+        self.bytes_since_entry = 0;
+        position
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.offsets.memory_bytes() + self.times.memory_bytes()
+    }
+
+    /// Builds the index of the batches below `length` in `file`.
+    pub(super) fn rebuild(
+        base_offset: Offset,
+        file: &File,
+        length: u64,
+        interval_bytes: u32,
+    ) -> Result<Self, WalkError> {
+        let mut index = Self::new(base_offset);
+        let mut walker = Walker::new(file, 0, length);
+        while let Some(batch) = walker.next_batch()? {
+            index.note(&batch.place(), interval_bytes);
+        }
+        index.complete();
+        Ok(index)
+    }
+
+    /// Reads both index files and holds them against the log: the last entry must name a batch that is there.
+    pub(super) fn load(
+        directory: &Path,
+        base_offset: Offset,
+        file: &File,
+        length: u64,
+        disk: &Disk,
+    ) -> Result<Option<Self>, IoError> {
+        let read = |ending| {
+            let path = names::segment_file(directory, base_offset, ending);
+            super::checkpoint::read_if_there(disk, &path)
+        };
+        let (Some(offsets), Some(times)) = (read(names::OFFSET_INDEX)?, read(names::TIME_INDEX)?)
+        else {
+            return Ok(None);
+        };
+        let decoded = OffsetIndex::decode(base_offset, &offsets, length)
+            .and_then(|offsets| Ok((offsets, TimeIndex::decode(base_offset, &times)?)))
+            .and_then(|(offsets, times)| {
+                if times.count() == 0 && length > 0 {
+                    return Err(IndexError::Empty);
+                }
+                Ok((offsets, times))
+            });
+        let Ok((offsets, times)) = decoded else {
+            return Ok(None);
+        };
+        let mut bytes_since_entry = length;
+        if let Some((last_offset, position)) = offsets.last() {
+            bytes_since_entry = length.saturating_sub(position);
+            let found = match Walker::new(file, position, length).next_batch() {
+                Ok(batch) => batch.map(|batch| batch.header.last_offset()),
+                Err(WalkError::Io(error)) => return Err(error),
+                Err(WalkError::Fault(_)) => None,
+            };
+            if found != Some(last_offset) {
+                return Ok(None);
+            }
+        }
+        let max_timestamp = times.last();
+        Ok(Some(Self {
+            offsets,
+            times,
+            bytes_since_entry,
+            max_timestamp,
+        }))
+    }
+
+    /// Writes both index files, durably: the greatest timestamp of a closed segment is read from there at the next
+    /// start.
+    pub(super) fn write(
+        &self,
+        disk: &Disk,
+        directory: &Path,
+        base_offset: Offset,
+    ) -> Result<(), IoError> {
+        let files = [
+            (names::OFFSET_INDEX, self.offsets.encode()),
+            (names::TIME_INDEX, self.times.encode()),
+        ];
+        for (ending, bytes) in files {
+            let path = names::segment_file(directory, base_offset, ending);
+            replace(disk, &path, &bytes)?.sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives the file at `path` new contents, neither atomically nor durably: for files that are checked when read.
+pub(super) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<File, IoError> {
+    let file = disk.open_or_create(path)?;
+    file.truncate(0)?;
+    file.write_all_at(0, bytes)?;
+    Ok(file)
+}
+
+/// Where a segment's index is.
+#[derive(Clone, Debug)]
+pub(super) enum IndexState {
+    /// In memory; `used` tells which was used last.
+    Loaded { index: Arc<SegmentIndex>, used: u64 },
+    /// In its files, perhaps.
+    OnDisk,
+}
+
+/// One segment. Only the last of a log grows.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) base_offset: Offset,
+    pub(super) file: File,
+    /// Bytes of whole batches, written.
+    pub(super) length: u64,
+    /// Greatest timestamp of its first batch: the age of a segment counts from it. -1 while unknown.
+    pub(super) first_timestamp: Timestamp,
+    /// Greatest timestamp and last offset of the batch that has it.
+    pub(super) max_timestamp: Option<(Timestamp, Offset)>,
+    /// When it was made, opened or last appended to, by our clock.
+    pub(super) modified: Timestamp,
+    /// When it was made or opened, by our clock.
+    pub(super) opened: Timestamp,
+    /// All of it is on stable storage. Of the last segment: false.
+    pub(super) synced: bool,
+    pub(super) index: IndexState,
+}
+
+impl Segment {
+    pub(super) fn new(base_offset: Offset, file: File, now: Timestamp) -> Self {
+        Self {
+            base_offset,
+            file,
+            length: 0,
+            first_timestamp: Timestamp::NONE,
+            max_timestamp: None,
+            modified: now,
+            opened: now,
+            synced: false,
+            index: IndexState::Loaded {
+                index: Arc::new(SegmentIndex::new(base_offset)),
+                used: 0,
+            },
+        }
+    }
+
+    /// Takes in a batch that was written at the end.
+    pub(super) fn note(&mut self, batch: &BatchPlace, interval_bytes: u32) {
+        assert!(
+            batch.position == self.length,
+            "INV-LOG-1: batch at position {} of a segment of {} bytes",
+            batch.position,
+            self.length
+        );
+        if self.length == 0 {
+            self.first_timestamp = batch.max_timestamp;
+        }
+        self.length = batch.end_position();
+        if let IndexState::Loaded { index, .. } = &mut self.index {
+            let index = Arc::make_mut(index);
+            index.note(batch, interval_bytes);
+            self.max_timestamp = index.max_timestamp;
+        }
+    }
+
+    /// When it was last written to: by its records, or by our clock when they carry no time.
+    pub(super) fn newest(&self) -> Timestamp {
+        self.max_timestamp
+            .map_or(self.modified, |(timestamp, _)| timestamp)
+    }
+
+    pub(super) fn index_job(
+        &self,
+        directory: &Path,
+        interval_bytes: u32,
+        rebuild: bool,
+    ) -> IndexJob {
+        IndexJob {
+            directory: directory.to_owned(),
+            base_offset: self.base_offset,
+            file: self.file.clone(),
+            length: self.length,
+            interval_bytes,
+            rebuild,
+        }
+    }
+}
+
+/// Blocking work: brings the index of a closed segment into memory, building it anew when its files are missing or
+/// contradict the log.
+#[derive(Clone, Debug)]
+pub struct IndexJob {
+    pub(super) directory: PathBuf,
+    pub(super) base_offset: Offset,
+    pub(super) file: File,
+    pub(super) length: u64,
+    pub(super) interval_bytes: u32,
+    pub(super) rebuild: bool,
+}
+
+/// An index on its way back to its log.
+#[derive(Clone, Debug)]
+pub struct LoadedIndex {
+    pub(super) base_offset: Offset,
+    pub(super) index: Arc<SegmentIndex>,
+}
+
+impl IndexJob {
+    /// Reads or rebuilds; a rebuilt index is also written.
+    ///
+    /// # Errors
+    /// [`WalkError`] when the disk refuses or the log itself is damaged.
+    pub fn run(&self, disk: &Disk) -> Result<LoadedIndex, WalkError> {
+        let loaded = if self.rebuild {
+            None
+        } else {
+            SegmentIndex::load(
+                &self.directory,
+                self.base_offset,
+                &self.file,
+                self.length,
+                disk,
+            )?
+        };
+        let index = match loaded {
+            Some(index) => index,
+            None => {
+                let index = SegmentIndex::rebuild(
+                    self.base_offset,
+                    &self.file,
+                    self.length,
+                    self.interval_bytes,
+                )?;
+                index.write(disk, &self.directory, self.base_offset)?;
+                index
+            }
+        };
+        Ok(LoadedIndex {
+            base_offset: self.base_offset,
+            index: Arc::new(index),
+        })
+    }
+}

@@ -1,0 +1,165 @@
+//! What lies in a partition's directory when it is opened, and the leftovers of work that a stop interrupted.
+//!
+//! It goes by names and lengths; only a finished compaction has to be looked into, to know which segments it replaces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::names::{self, FileKind};
+use super::retention::remove_if_there;
+use super::walk::{WalkError, Walker};
+use crate::io::{Disk, IoError};
+use crate::types::Offset;
+
+/// The files of a directory that belong to a log, after sweeping.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    /// Length of each record file by its base offset.
+    pub(super) logs: BTreeMap<Offset, u64>,
+    /// The offsets of producer snapshots.
+    pub(super) snapshots: BTreeSet<Offset>,
+}
+
+/// Finishes or undoes what was interrupted, and tells what there is. `notes` gets a line for everything removed or
+/// unknown.
+pub(super) fn sweep(
+    disk: &Disk,
+    directory: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Inventory, WalkError> {
+    finish_compactions(disk, directory, notes)?;
+    let mut inventory = Inventory::default();
+    let mut companions = Vec::new();
+    for entry in disk.list(directory)? {
+        let path = directory.join(&entry.name);
+        match FileKind::of(&entry.name) {
+            _ if entry.is_dir => notes.push(format!("left alone: directory {}", path.display())),
+            FileKind::Segment {
+                base_offset,
+                ending,
+            } => match ending {
+                names::LOG => {
+                    inventory.logs.insert(base_offset, entry.length);
+                }
+                names::SNAPSHOT => {
+                    inventory.snapshots.insert(base_offset);
+                }
+                names::WINDOWS => {}
+                _ => companions.push((base_offset, path)),
+            },
+            FileKind::Leftover | FileKind::Cleaned { .. } | FileKind::Swap { .. } => {
+                disk.remove_file(&path)?;
+                notes.push(format!("removed leftover {}", path.display()));
+            }
+            FileKind::Known => {}
+            FileKind::Foreign(_) => notes.push(format!("left alone: {}", path.display())),
+        }
+    }
+    for (base_offset, path) in companions {
+        if !inventory.logs.contains_key(&base_offset) {
+            disk.remove_file(&path)?;
+            notes.push(format!("removed {}: it has no log", path.display()));
+        }
+    }
+    Ok(inventory)
+}
+
+/// A compaction writes `.cleaned` files, renames them to `.swap` from the last to the first, then puts them in place of
+/// the segments they replace. While there are cleaned files, swap files from the first of them on are unfinished too.
+fn finish_compactions(
+    disk: &Disk,
+    directory: &Path,
+    notes: &mut Vec<String>,
+) -> Result<(), WalkError> {
+    let mut first_cleaned = None;
+    let mut swaps: Vec<(Offset, &'static str)> = Vec::new();
+    for entry in disk.list(directory)? {
+        match FileKind::of(&entry.name) {
+            FileKind::Cleaned { base_offset } => {
+                first_cleaned =
+                    Some(first_cleaned.map_or(base_offset, |o: Offset| o.min(base_offset)));
+            }
+            FileKind::Swap {
+                base_offset,
+                ending,
+            } => swaps.push((base_offset, ending)),
+            _ => {}
+        }
+    }
+    // Those that are not finished are swept with the other leftovers.
+    swaps.retain(|&(base_offset, _)| first_cleaned.is_none_or(|cleaned| base_offset < cleaned));
+    let swap_path = |base_offset, ending| {
+        let path = names::segment_file(directory, base_offset, ending);
+        (names::with_ending(&path, names::SWAP), path)
+    };
+    for &(base_offset, ending) in &swaps {
+        if ending == names::LOG {
+            let (swap, _) = swap_path(base_offset, ending);
+            remove_replaced(disk, directory, base_offset, &swap)?;
+            notes.push(format!("finished the compaction of {}", swap.display()));
+        }
+    }
+    for &(base_offset, ending) in &swaps {
+        let (swap, path) = swap_path(base_offset, ending);
+        disk.rename(&swap, &path)?;
+    }
+    if !swaps.is_empty() {
+        disk.sync_dir(directory)?;
+    }
+    Ok(())
+}
+
+fn remove_replaced(
+    disk: &Disk,
+    directory: &Path,
+    base_offset: Offset,
+    swap: &Path,
+) -> Result<(), WalkError> {
+    let file = disk.open_read_only(swap)?;
+    let mut walker = Walker::new(&file, 0, file.length()?);
+    let mut last_offset = base_offset;
+    while let Some(batch) = walker.next_batch()? {
+        last_offset = batch.header.last_offset();
+    }
+    for entry in disk.list(directory)? {
+        let replaced = match FileKind::of(&entry.name) {
+            FileKind::Segment {
+                base_offset: found,
+                ending: names::LOG | names::OFFSET_INDEX | names::TIME_INDEX,
+            }
+            | FileKind::Segment {
+                base_offset: found,
+                ending: names::TRANSACTION_INDEX,
+            } => (base_offset..=last_offset).contains(&found),
+            _ => false,
+        };
+        if replaced {
+            disk.remove_file(&directory.join(&entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes every file of the segment at `base_offset`.
+pub(super) fn remove_segment(
+    disk: &Disk,
+    directory: &Path,
+    base_offset: Offset,
+) -> Result<(), IoError> {
+    for ending in names::SEGMENT_ENDINGS {
+        remove_if_there(disk, &names::segment_file(directory, base_offset, ending))?;
+    }
+    Ok(())
+}
+
+/// Removes both files of the snapshot at `offset`.
+pub(super) fn remove_snapshot(
+    disk: &Disk,
+    directory: &Path,
+    offset: Offset,
+) -> Result<(), IoError> {
+    for ending in [names::SNAPSHOT, names::WINDOWS] {
+        remove_if_there(disk, &names::segment_file(directory, offset, ending))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,713 @@
+//! The log as a whole, on real directories: append and read against a model, recovery after every kind of cut.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::config::CleanupPolicy;
+use crate::io::Disk;
+use crate::record::{BatchBuilder, Batches, PreparedBatch};
+use crate::types::{ProducerEpoch, Sequence};
+
+const EPOCH: LeaderEpoch = LeaderEpoch(0);
+
+/// A log in a directory of its own, with everything that a shard and a maintenance thread do for it.
+struct Fixture {
+    dir: TempDir,
+    disk: Disk,
+    config: Arc<TopicConfig>,
+}
+
+/// A batch as the model keeps it.
+#[derive(Clone, Debug, PartialEq)]
+struct Stored {
+    base_offset: i64,
+    last_offset: i64,
+    bytes: Bytes,
+}
+
+fn config(segment_bytes: u32) -> TopicConfig {
+    TopicConfig {
+        segment_bytes,
+        index_interval_bytes: 200,
+        ..TopicConfig::default()
+    }
+}
+
+impl Fixture {
+    fn new(config: TopicConfig) -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            disk: Disk::real(),
+            config: Arc::new(config),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("t-0")
+    }
+
+    fn options(&self, clean: bool, recovery_point: i64) -> OpenOptions {
+        OpenOptions {
+            directory: self.path(),
+            clean,
+            recovery_point: Offset(recovery_point),
+            log_start_offset: Offset::ZERO,
+            config: self.config.clone(),
+            now: Timestamp(1_000),
+        }
+    }
+
+    fn open(&self, clean: bool, recovery_point: i64) -> (Log, RecoveryReport) {
+        open(&self.disk, self.options(clean, recovery_point)).unwrap()
+    }
+
+    fn fresh(&self) -> Log {
+        self.open(false, 0).0
+    }
+
+    /// Appends one batch, rolling when it has to.
+    fn append(&self, log: &mut Log, batch: &PreparedBatch) -> Stored {
+        let staged = loop {
+            match log.stage(batch.clone(), EPOCH, Timestamp(1_000)) {
+                Ok(staged) => break staged,
+                Err(refused) => match refused.error {
+                    AppendError::RollNeeded(_) => self.roll(log),
+                    error => panic!("{error}"),
+                },
+            }
+        };
+        let Staged::Assigned {
+            base_offset,
+            last_offset,
+        } = staged
+        else {
+            panic!("{staged:?}");
+        };
+        self.write(log);
+        let (header, payload) = batch.stamp(base_offset, EPOCH);
+        Stored {
+            base_offset: base_offset.0,
+            last_offset: last_offset.0,
+            bytes: [&header[..], &payload[..]].concat().into(),
+        }
+    }
+
+    fn write(&self, log: &mut Log) {
+        let plan = log.take_plan().unwrap();
+        let written = plan.file.write_buffers_at(plan.position, &plan.buffers);
+        assert_eq!(written.unwrap(), plan.length);
+        log.appended(&plan);
+        if let Some(space) = log.preallocation_due() {
+            space.run(&self.disk).unwrap();
+        }
+    }
+
+    fn roll(&self, log: &mut Log) {
+        let job = log.begin_roll(Timestamp(1_000)).unwrap();
+        let rolled = job.run(&self.disk).unwrap();
+        log.finish_roll(rolled);
+    }
+
+    /// Takes every step that a read asks for.
+    fn read(&self, log: &mut Log, offset: i64, max: u64, bound: i64) -> Result<Bytes, ReadError> {
+        let mut plan = log.read(Offset(offset), max, Offset(bound))?;
+        for _ in 0..100_000 {
+            plan = match plan {
+                ReadPlan::Empty => return Ok(Bytes::new()),
+                ReadPlan::Ready(found) => {
+                    let extent = found.extent;
+                    let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
+                    extent
+                        .file
+                        .read_exact_at(extent.position, &mut bytes)
+                        .unwrap();
+                    return Ok(bytes.into());
+                }
+                ReadPlan::Scan(lookup) => {
+                    let (file, position, length) = lookup.action();
+                    let mut bytes = vec![0; length as usize];
+                    let found = file.read_full_at(position, &mut bytes).unwrap();
+                    bytes.truncate(found);
+                    lookup.resume(&bytes.into())?
+                }
+                ReadPlan::LoadIndex(job) => {
+                    let loaded = job.run(&self.disk).unwrap();
+                    log.install_index(loaded);
+                    log.read(Offset(offset), max, Offset(bound))?
+                }
+                ReadPlan::Again { offset } => log.read(offset, max, Offset(bound))?,
+            };
+        }
+        panic!("a read of {offset} up to {bound} goes on for ever");
+    }
+
+    fn close(&self, log: Log) -> Closed {
+        log.close().run(&self.disk).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = self.disk.list(&self.path()).unwrap();
+        entries.into_iter().map(|entry| entry.name).collect()
+    }
+}
+
+fn batch(records: i32, value_bytes: usize, timestamp: i64) -> PreparedBatch {
+    prepared(BatchBuilder::new(), records, value_bytes, timestamp)
+}
+
+fn prepared(
+    mut builder: BatchBuilder,
+    records: i32,
+    value_bytes: usize,
+    timestamp: i64,
+) -> PreparedBatch {
+    let value = vec![b'x'; value_bytes];
+    for _ in 0..records {
+        builder.push(Timestamp(timestamp), None, Some(&value), &[]);
+    }
+    PreparedBatch::from_builder(&builder.build()).unwrap()
+}
+
+fn of_producer(id: i64, sequence: i32, records: i32) -> PreparedBatch {
+    let builder =
+        BatchBuilder::new().producer(ProducerId(id), ProducerEpoch(0), Sequence(sequence));
+    prepared(builder, records, 10, 5)
+}
+
+/// What a read must answer.
+fn expected(model: &[Stored], offset: i64, max: u64, bound: i64) -> (Bytes, Bytes) {
+    let whole: Vec<&Stored> = model
+        .iter()
+        .filter(|batch| batch.last_offset >= offset && batch.last_offset < bound)
+        .collect();
+    let first = whole.first().map_or(Bytes::new(), |b| b.bytes.clone());
+    let all: Vec<u8> = whole.iter().flat_map(|b| b.bytes.to_vec()).collect();
+    let length = all.len().min((max as usize).max(first.len()));
+    (first, Bytes::from(all).slice(..length))
+}
+
+fn read_all(fixture: &Fixture, log: &mut Log) -> Vec<u8> {
+    let end = log.log_end_offset();
+    let mut offset = log.log_start_offset();
+    let mut all = Vec::new();
+    while offset < end {
+        let bytes = fixture.read(log, offset.0, u64::MAX, end.0).unwrap();
+        assert!(!bytes.is_empty());
+        for batch in Batches::new(bytes.clone()) {
+            offset = batch.unwrap().header.next_offset();
+        }
+        all.extend_from_slice(&bytes);
+    }
+    all
+}
+
+#[test]
+fn a_new_log_is_empty_and_knows_its_bounds() {
+    let fixture = Fixture::new(config(10_000));
+    let mut log = fixture.fresh();
+    assert_eq!(log.log_start_offset(), Offset(0));
+    assert_eq!(log.log_end_offset(), Offset(0));
+    assert!(fixture.read(&mut log, 0, 100, 100).unwrap().is_empty());
+    assert_eq!(
+        fixture.read(&mut log, 1, 100, 100),
+        Err(ReadError::OutOfRange {
+            offset: Offset(1),
+            log_start_offset: Offset(0),
+            log_end_offset: Offset(0)
+        })
+    );
+}
+
+#[test]
+fn the_first_batch_comes_whole_and_the_rest_is_cut_at_the_limit() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..3)
+        .map(|_| fixture.append(&mut log, &batch(5, 100, 1)))
+        .collect();
+    let length = stored[0].bytes.len();
+    for max in [0, 1, length as u64] {
+        assert_eq!(fixture.read(&mut log, 0, max, 15).unwrap(), stored[0].bytes);
+    }
+    let more = fixture.read(&mut log, 7, length as u64 + 10, 15).unwrap();
+    assert_eq!(more.len(), length + 10, "from the batch that holds 7");
+    assert_eq!(more[..length], stored[1].bytes);
+    assert!(fixture.read(&mut log, 15, 10, 15).unwrap().is_empty());
+    let below = fixture.read(&mut log, 0, u64::MAX, 10).unwrap();
+    assert_eq!(below.len(), 2 * length, "the bound is exact");
+}
+
+#[test]
+fn a_failed_write_leaves_no_trace_and_takes_what_is_staged_behind_it_along() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    fixture.append(&mut log, &of_producer(1, 0, 2));
+    let producers = log.producers.clone();
+    log.stage(of_producer(1, 2, 2), LeaderEpoch(3), Timestamp(0))
+        .unwrap();
+    let plan = log.take_plan().unwrap();
+    log.stage(of_producer(1, 4, 2), LeaderEpoch(3), Timestamp(0))
+        .unwrap();
+    assert!(log.take_plan().is_none(), "one write at a time");
+    let again = of_producer(1, 2, 2);
+    assert!(matches!(
+        log.check_producer(again.header()),
+        Ok(SequenceCheck::Duplicate {
+            base_offset: Offset(2),
+            ..
+        })
+    ));
+    plan.file.write_all_at(plan.position, b"torn").unwrap();
+    let undone = log.append_failed(&plan);
+    assert_eq!(
+        (undone.from_offset, undone.to_offset),
+        (Offset(2), Offset(6))
+    );
+    assert_eq!(log.next_offset(), Offset(2));
+    assert_eq!(log.latest_epoch(), EPOCH);
+    assert_eq!(log.producers, producers);
+    let refused = log.stage(again.clone(), EPOCH, Timestamp(0)).unwrap_err();
+    assert_eq!(refused.error, AppendError::CutPending);
+    undone.cut.run(&fixture.disk).unwrap();
+    log.cut_back();
+    assert_eq!(fixture.append(&mut log, &again).base_offset, 2);
+    drop(log);
+    let (log, report) = fixture.open(false, 0);
+    assert_eq!(report.cuts, []);
+    assert_eq!(log.log_end_offset(), Offset(4));
+}
+
+#[test]
+fn an_older_leader_and_a_batch_beyond_a_segment_are_refused() {
+    let fixture = Fixture::new(config(1_000));
+    let mut log = fixture.fresh();
+    assert!(log.start_leader_epoch(LeaderEpoch(4)));
+    let written = log.epochs_job().unwrap().run(&fixture.disk).unwrap();
+    log.epochs_written(written);
+    assert!(log.epochs_job().is_none());
+    let refused = log.stage(batch(1, 1, 1), LeaderEpoch(3), Timestamp(0));
+    assert_eq!(
+        refused.unwrap_err().error,
+        AppendError::FencedLeaderEpoch {
+            requested: LeaderEpoch(3),
+            current: LeaderEpoch(4)
+        }
+    );
+    let refused = log.stage(batch(1, 1_000, 1), LeaderEpoch(4), Timestamp(0));
+    assert!(matches!(
+        refused.unwrap_err().error,
+        AppendError::BatchTooLarge { .. }
+    ));
+}
+
+#[test]
+fn a_segment_rolls_when_it_is_full_or_its_records_are_old() {
+    let mut settings = config(1_000);
+    settings.segment_ms = 50;
+    let fixture = Fixture::new(settings);
+    let mut log = fixture.fresh();
+    fixture.append(&mut log, &batch(1, 400, 100));
+    let now = Timestamp(1_000);
+    let reason = |log: &Log, length, time| log.roll_needed(length, Timestamp(time), 0, now);
+    assert_eq!(reason(&log, 100, 150), None);
+    assert_eq!(reason(&log, 100, 151), Some(RollReason::Age));
+    assert_eq!(reason(&log, 600, 100), Some(RollReason::Size));
+    let far = log.roll_needed(100, Timestamp(100), i32::MAX, now);
+    assert_eq!(far, Some(RollReason::OffsetRange));
+    fixture.roll(&mut log);
+    assert_eq!(log.segment_count(), 2);
+    assert_eq!(log.recovery_point(), Offset(1));
+    assert_eq!(
+        reason(&log, 1_000, 10_000),
+        None,
+        "an empty segment takes all"
+    );
+    let names = fixture.names();
+    for name in [
+        "00000000000000000000.index",
+        "00000000000000000000.log",
+        "00000000000000000000.timeindex",
+        "00000000000000000001.log",
+        "00000000000000000001.snapshot",
+        "leader-epoch-checkpoint",
+    ] {
+        assert!(names.iter().any(|found| found == name), "{name}: {names:?}");
+    }
+}
+
+#[test]
+fn a_sync_counts_for_what_was_written_before_it() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    assert!(log.plan_sync().is_none());
+    fixture.append(&mut log, &batch(1, 10, 1));
+    let plan = log.plan_sync().unwrap();
+    fixture.append(&mut log, &batch(1, 10, 1));
+    log.synced(&plan);
+    assert_eq!(log.durable_end_offset(), Offset(1));
+    assert_eq!(log.recovery_point(), Offset(0));
+    let flushed = log.flush_job().run(&fixture.disk).unwrap();
+    log.flushed(flushed);
+    assert_eq!(log.durable_end_offset(), Offset(2));
+    assert_eq!(log.recovery_point(), Offset(2));
+}
+
+#[test]
+fn a_clean_stop_is_opened_without_a_scan() {
+    let fixture = Fixture::new(config(2_000));
+    let mut log = fixture.fresh();
+    let mut sequence = 0;
+    for _ in 0..40 {
+        fixture.append(&mut log, &of_producer(9, sequence, 3));
+        sequence += 3;
+    }
+    let bytes = read_all(&fixture, &mut log);
+    let producers = log.producers.clone();
+    let epochs = log.epochs.clone();
+    let closed = fixture.close(log);
+    assert_eq!(closed.recovery_point, Offset(120));
+    let (mut log, report) = fixture.open(true, 120);
+    assert!(report.scanned_bytes < 1_000, "{report:?}");
+    assert_eq!(report.replayed_from, Offset(120));
+    assert_eq!(report.notes, Vec::<String>::new());
+    assert_eq!(log.producers, producers);
+    assert_eq!(log.epochs, epochs);
+    assert_eq!(read_all(&fixture, &mut log), bytes);
+    log.drop_indexes(0);
+    assert_eq!(read_all(&fixture, &mut log), bytes);
+}
+
+#[test]
+fn without_our_windows_the_log_itself_widens_kafkas_snapshot() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    for n in 0..7 {
+        fixture.append(&mut log, &of_producer(9, n * 2, 2));
+    }
+    let producers = log.producers.clone();
+    fixture.close(log);
+    let windows = names::segment_file(&fixture.path(), Offset(14), names::WINDOWS);
+    fixture.disk.remove_file(&windows).unwrap();
+    assert_eq!(fixture.open(true, 14).0.producers, producers);
+}
+
+#[test]
+fn damage_below_the_recovery_point_is_left_alone_and_refused() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..4)
+        .map(|_| fixture.append(&mut log, &batch(2, 50, 1)))
+        .collect();
+    drop(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+    let file = fixture.disk.open(&path).unwrap();
+    let length = file.length().unwrap();
+    let third = (stored[0].bytes.len() * 2) as u64;
+    file.write_all_at(third + 16, &[9]).unwrap();
+    let (mut log, report) = fixture.open(false, 8);
+    assert_eq!(report.cuts, []);
+    assert_eq!(report.damage.as_ref(), log.damage());
+    assert_eq!(log.damage().map(|damage| damage.offset), Some(Offset(4)));
+    assert_eq!(fixture.read(&mut log, 0, 1, 4).unwrap(), stored[0].bytes);
+    let refused = fixture.read(&mut log, 4, 1, 8);
+    assert!(matches!(refused, Err(ReadError::Damaged(_))));
+    let refused = log.stage(batch(1, 1, 1), EPOCH, Timestamp(0)).unwrap_err();
+    assert!(matches!(refused.error, AppendError::Damaged(_)));
+    assert_eq!(fixture.close(log).recovery_point, Offset(8));
+    assert_eq!(file.length().unwrap(), length, "nothing was cut");
+    let (log, _) = fixture.open(false, 12);
+    assert!(log.damage().is_some());
+}
+
+#[test]
+fn a_log_that_lost_stable_records_says_so() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    fixture.append(&mut log, &batch(2, 50, 1));
+    drop(log);
+    let (log, report) = fixture.open(false, 5);
+    assert!(matches!(
+        report.damage.unwrap().fault.reason,
+        FaultReason::Missing { .. }
+    ));
+    assert_eq!(log.log_end_offset(), Offset(2));
+}
+
+#[test]
+fn time_finds_the_first_record_at_or_after_it() {
+    let fixture = Fixture::new(config(600));
+    let mut log = fixture.fresh();
+    let mut model = Vec::new();
+    for (n, time) in [10, 30, 20, 30, 50, 40, 60, 5].into_iter().enumerate() {
+        let stored = fixture.append(&mut log, &batch(3, 30, time));
+        assert_eq!(stored.base_offset, n as i64 * 3);
+        model.push((time, stored.base_offset));
+    }
+    assert!(log.segment_count() > 1);
+    for pass in 0..2 {
+        for time in 0..70 {
+            for bound in [24, 21, 9, 0] {
+                let lookup = log.find_timestamp(Timestamp(time), Offset(bound));
+                let found = lookup
+                    .run(&fixture.disk)
+                    .unwrap()
+                    .map(|found| found.offset.0);
+                let mut visible = model.iter().filter(|(_, offset)| *offset < bound);
+                let first = visible.find(|(at, _)| *at >= time).map(|entry| entry.1);
+                assert_eq!(found, first, "time {time} bound {bound} pass {pass}");
+            }
+        }
+        for (bound, offset) in [(24, Some(18)), (18, Some(12)), (12, Some(3)), (0, None)] {
+            let lookup = log.find_max_timestamp(Offset(bound));
+            let found = lookup
+                .run(&fixture.disk)
+                .unwrap()
+                .map(|found| found.offset.0);
+            assert_eq!(found, offset, "bound {bound} pass {pass}");
+        }
+        log.drop_indexes(0);
+    }
+    assert!(log.move_log_start(Offset(13)));
+    let found = log.find_timestamp(Timestamp(50), Offset(24));
+    let found = found.run(&fixture.disk).unwrap().unwrap();
+    assert_eq!((found.offset, found.timestamp), (Offset(13), Timestamp(50)));
+}
+
+#[test]
+fn retention_takes_whole_old_segments_and_never_the_active_one() {
+    let mut settings = config(400);
+    settings.retention_ms = Some(100);
+    let fixture = Fixture::new(settings);
+    let mut log = fixture.fresh();
+    for time in [10, 20, 30, 200] {
+        fixture.append(&mut log, &batch(1, 200, time));
+    }
+    let plan = log.retention(Timestamp(125), Offset(4));
+    assert_eq!((plan.delete, plan.roll_first), (2, false));
+    let bounded = log.retention(Timestamp(125), Offset(1));
+    assert_eq!(bounded.delete, 1, "nothing above the high watermark goes");
+    let all = log.retention(Timestamp(1_000), Offset(4));
+    assert_eq!((all.delete, all.roll_first), (3, true));
+
+    let doomed = log.delete_segments(2).run(&fixture.disk).unwrap();
+    assert_eq!(log.log_start_offset(), Offset(2));
+    assert!(
+        fixture
+            .names()
+            .iter()
+            .any(|name| name.ends_with(".log.deleted"))
+    );
+    doomed.run(&fixture.disk).unwrap();
+    assert!(
+        !fixture
+            .names()
+            .iter()
+            .any(|name| name.ends_with(".deleted"))
+    );
+    assert!(matches!(
+        fixture.read(&mut log, 1, 1, 4),
+        Err(ReadError::OutOfRange { .. })
+    ));
+
+    let mut by_size = (*fixture.config).clone();
+    by_size.retention_ms = None;
+    by_size.retention_bytes = Some(300);
+    log.set_config(Arc::new(by_size.clone()));
+    assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 0);
+    by_size.retention_bytes = Some(270);
+    log.set_config(Arc::new(by_size.clone()));
+    assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 1);
+    by_size.cleanup_policy = CleanupPolicy {
+        delete: false,
+        compact: true,
+    };
+    log.set_config(Arc::new(by_size));
+    assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 0);
+    assert!(log.move_log_start(Offset(3)));
+    assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 1);
+}
+
+#[test]
+fn leftovers_go_and_foreign_files_stay() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    fixture.append(&mut log, &batch(2, 50, 1));
+    drop(log);
+    let put = |name: &str| std::fs::write(fixture.path().join(name), b"x").unwrap();
+    for name in [
+        "00000000000000000000.log.deleted",
+        "00000000000000000000.log.cleaned",
+        "00000000000000000005.index.swap",
+        "00000000000000000007.index",
+        "leader-epoch-checkpoint.tmp",
+        "00000000000000000009.snapshot",
+        "notes.txt",
+    ] {
+        put(name);
+    }
+    let (log, report) = fixture.open(false, 0);
+    assert_eq!(log.log_end_offset(), Offset(2));
+    assert_eq!(
+        fixture.names(),
+        [
+            "00000000000000000000.log",
+            "leader-epoch-checkpoint",
+            "notes.txt"
+        ]
+    );
+    assert_eq!(report.notes.len(), 7, "{:?}", report.notes);
+}
+
+#[test]
+fn a_finished_compaction_takes_the_place_of_its_segments() {
+    let fixture = Fixture::new(config(400));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..4)
+        .map(|_| fixture.append(&mut log, &batch(1, 200, 1)))
+        .collect();
+    fixture.close(log);
+    let swap = fixture.path().join("00000000000000000000.log.swap");
+    let merged = [&stored[0].bytes[..], &stored[2].bytes[..]].concat();
+    std::fs::write(swap, &merged).unwrap();
+    let (mut log, _) = fixture.open(false, 3);
+    let expected = [&merged[..], &stored[3].bytes[..]].concat();
+    assert_eq!(read_all(&fixture, &mut log), expected);
+    assert_eq!(
+        fixture.read(&mut log, 1, 1, 4).unwrap(),
+        stored[2].bytes,
+        "an offset that compaction removed answers the next batch"
+    );
+}
+
+#[test]
+fn an_index_that_lies_is_built_anew() {
+    let fixture = Fixture::new(config(3_000));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..30)
+        .map(|_| fixture.append(&mut log, &batch(2, 80, 1)))
+        .collect();
+    fixture.close(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::OFFSET_INDEX);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() >= 16);
+    bytes[7] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (mut log, _) = fixture.open(true, 60);
+    for batch in &stored {
+        let found = fixture.read(&mut log, batch.base_offset, 1, 60).unwrap();
+        assert_eq!(found, batch.bytes);
+    }
+}
+
+fn truncated_copy(from: &Path, to: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(from).unwrap();
+    change(&mut bytes);
+    std::fs::write(to, bytes).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reads_answer_what_was_appended(
+        batches in prop::collection::vec((1_i32..6, 0_usize..300), 1..60),
+        reads in prop::collection::vec((0_i64..200, 0_u64..2_000, 0_usize..61), 1..40),
+        forget in any::<bool>(),
+    ) {
+        let fixture = Fixture::new(config(2_500));
+        let mut log = fixture.fresh();
+        let mut model = Vec::new();
+        for (n, (records, bytes)) in batches.into_iter().enumerate() {
+            model.push(fixture.append(&mut log, &batch(records, bytes, n as i64)));
+        }
+        let end = log.log_end_offset().0;
+        if forget {
+            log.recent = Recent::default();
+            log.drop_indexes(0);
+        }
+        for (offset, max, edge) in reads {
+            let bound = model.get(edge).map_or(end, |batch| batch.base_offset);
+            let found = fixture.read(&mut log, offset, max, bound);
+            if offset > end {
+                prop_assert!(found.is_err());
+                continue;
+            }
+            let found = found.unwrap();
+            let (first, all) = expected(&model, offset, max, bound);
+            // One segment at a time: the answer is a prefix, and never less than the first batch.
+            prop_assert!(found.len() >= first.len(), "{} < {}", found.len(), first.len());
+            prop_assert!(all.starts_with(&found));
+        }
+    }
+
+    #[test]
+    fn recovery_after_a_cut_or_a_flipped_bit_answers_a_prefix(
+        batches in prop::collection::vec((1_i32..6, 0_usize..300), 1..25),
+        flushed in any::<prop::sample::Index>(),
+        place in any::<prop::sample::Index>(),
+        flip in prop::option::of(0_u8..8),
+    ) {
+        let fixture = Fixture::new(config(100_000));
+        let mut log = fixture.fresh();
+        let mut model = Vec::new();
+        let flush_at = flushed.index(batches.len());
+        let mut point = 0;
+        for (n, (records, bytes)) in batches.into_iter().enumerate() {
+            let sequence = model.last().map_or(0, |last: &Stored| last.last_offset as i32 + 1);
+            let builder = BatchBuilder::new()
+                .producer(ProducerId(1), ProducerEpoch(0), Sequence(sequence));
+            model.push(fixture.append(&mut log, &prepared(builder, records, bytes, n as i64)));
+            if n == flush_at {
+                let done = log.flush_job().run(&fixture.disk).unwrap();
+                log.flushed(done);
+                point = model.iter().map(|b| b.bytes.len()).sum();
+            }
+        }
+        let recovery_point = log.recovery_point();
+        drop(log);
+        let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+        let mut changed = 0;
+        truncated_copy(&path, &path, |bytes| {
+            if bytes.len() == point {
+                return;
+            }
+            changed = point + place.index(bytes.len() - point);
+            match flip {
+                Some(bit) => bytes[changed] ^= 1 << bit,
+                None => bytes.truncate(changed),
+            }
+        });
+        let (mut log, report) = fixture.open(false, recovery_point.0);
+        prop_assert!(log.damage().is_none(), "{:?}", report);
+        prop_assert!(log.log_end_offset() >= recovery_point);
+        let found = read_all(&fixture, &mut log);
+        let all: Vec<u8> = model.iter().flat_map(|b| b.bytes.to_vec()).collect();
+        // The leader epoch lies outside the checksum: a flip in it may only raise it.
+        let kept = model.iter().take_while(|b| b.last_offset < log.log_end_offset().0).count();
+        prop_assert_eq!(found.len(), model[..kept].iter().map(|b| b.bytes.len()).sum::<usize>());
+        let in_epoch = flip.is_some() && log.latest_epoch() != EPOCH;
+        prop_assert!(in_epoch || all.starts_with(&found));
+
+        let mut replayed = ProducerStates::default();
+        for stored in &model[..kept] {
+            let header = crate::record::BatchHeader::parse(&stored.bytes).unwrap();
+            let batch = producer_state::ProducerBatch::of(&header).unwrap();
+            replayed.apply(&batch, Timestamp(1_000));
+        }
+        prop_assert_eq!(&log.producers, &replayed);
+
+        let (end, producers) = (log.log_end_offset(), log.producers.clone());
+        drop(log);
+        let before = std::fs::read(&path).unwrap();
+        let (log, report) = fixture.open(false, recovery_point.0);
+        prop_assert_eq!(report.cuts, vec![], "a second recovery changes nothing");
+        prop_assert_eq!(log.log_end_offset(), end);
+        prop_assert_eq!(&log.producers, &producers);
+        prop_assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}

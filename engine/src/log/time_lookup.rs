@@ -1,0 +1,272 @@
+//! Finding an offset by time: the first record at or after a timestamp, or the one with the greatest.
+//!
+//! The log answers with a snapshot of what to search; the search reads files and opens batches, so it runs on a
+//! maintenance thread.
+
+use std::sync::Arc;
+
+use super::Log;
+use super::segment::{IndexJob, IndexState, Segment, SegmentIndex};
+use super::walk::{WalkError, Walked, Walker};
+use crate::io::{Disk, File};
+use crate::record::{BODY_BYTES_MAX_DEFAULT, first_at_or_after, record_of_max_timestamp};
+use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampedOffset {
+    /// The record's own timestamp.
+    pub timestamp: Timestamp,
+    /// Its offset.
+    pub offset: Offset,
+    /// The leader epoch it was written under.
+    pub leader_epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    AtOrAfter(Timestamp),
+    Greatest,
+}
+
+/// Blocking work: a search by time over what the log was when it was asked.
+#[derive(Debug)]
+pub struct TimeLookup {
+    target: Target,
+    segments: Vec<Candidate>,
+    log_start_offset: Offset,
+    /// Offsets from here on are not visible.
+    upper_bound: Offset,
+}
+
+/// A segment that may hold the answer.
+#[derive(Debug)]
+struct Candidate {
+    file: File,
+    length: u64,
+    /// Where to begin; without it the index has to be loaded.
+    position: Option<u64>,
+    index: IndexJob,
+    /// All of it lies below the bound, and this is its greatest timestamp.
+    greatest: Option<(Timestamp, Offset)>,
+}
+
+impl Log {
+    /// A search for the first record at or after `timestamp` below `upper_bound` (exclusive).
+    #[must_use]
+    pub fn find_timestamp(&self, timestamp: Timestamp, upper_bound: Offset) -> TimeLookup {
+        let target = Target::AtOrAfter(timestamp);
+        let late_enough = |segment: &&Segment| {
+            segment
+                .max_timestamp
+                .is_some_and(|(greatest, _)| greatest >= timestamp)
+        };
+        let segments = self.candidates(upper_bound).filter(late_enough);
+        let segments = segments.map(|segment| self.candidate(segment, target, upper_bound));
+        self.lookup(target, segments.collect(), upper_bound)
+    }
+
+    /// A search for the first record with the greatest timestamp of all below `upper_bound` (exclusive).
+    #[must_use]
+    pub fn find_max_timestamp(&self, upper_bound: Offset) -> TimeLookup {
+        let target = Target::Greatest;
+        let segments = self
+            .candidates(upper_bound)
+            .map(|segment| self.candidate(segment, target, upper_bound));
+        let mut segments: Vec<Candidate> = segments.collect();
+        // Of the segments that are known as a whole only the greatest counts; the first of equals.
+        let best = segments
+            .iter()
+            .filter_map(|segment| segment.greatest)
+            .max_by_key(|&(timestamp, offset)| (timestamp, std::cmp::Reverse(offset)));
+        segments.retain(|segment| segment.greatest.is_none() || segment.greatest == best);
+        self.lookup(target, segments, upper_bound)
+    }
+
+    fn candidates(&self, upper_bound: Offset) -> impl Iterator<Item = &Segment> {
+        let log_start_offset = self.log_start_offset;
+        self.segments.iter().filter(move |segment| {
+            let end = self.segments.end_of(segment.base_offset);
+            segment.base_offset < upper_bound
+                && segment.length > 0
+                && end.is_none_or(|end| end > log_start_offset)
+        })
+    }
+
+    fn candidate(&self, segment: &Segment, target: Target, upper_bound: Offset) -> Candidate {
+        let end = self.segments.end_of(segment.base_offset);
+        let end = end.unwrap_or(self.log_end_offset);
+        let whole = end <= upper_bound && segment.base_offset >= self.log_start_offset;
+        let greatest = segment.max_timestamp.filter(|_| whole);
+        let position = match &segment.index {
+            IndexState::Loaded { index, .. } => {
+                let from = self.log_start_offset;
+                Some(start_position(index, target, greatest, from, upper_bound))
+            }
+            IndexState::OnDisk => None,
+        };
+        Candidate {
+            file: segment.file.clone(),
+            length: segment.length,
+            position,
+            index: segment.index_job(&self.directory, self.config.index_interval_bytes, false),
+            greatest,
+        }
+    }
+
+    fn lookup(&self, target: Target, segments: Vec<Candidate>, upper_bound: Offset) -> TimeLookup {
+        TimeLookup {
+            target,
+            segments,
+            log_start_offset: self.log_start_offset,
+            upper_bound: upper_bound.min(self.log_end_offset),
+        }
+    }
+}
+
+/// Where in a segment the search begins: no earlier batch can hold the answer.
+fn start_position(
+    index: &SegmentIndex,
+    target: Target,
+    greatest: Option<(Timestamp, Offset)>,
+    log_start_offset: Offset,
+    upper_bound: Offset,
+) -> u64 {
+    let offset = match (target, greatest) {
+        (Target::AtOrAfter(timestamp), _) => index.times.floor(timestamp),
+        (Target::Greatest, Some((_, offset))) => Some(offset),
+        (Target::Greatest, None) => index
+            .times
+            .floor_by_offset(upper_bound)
+            .map(|(_, offset)| offset)
+            .filter(|&offset| offset >= log_start_offset),
+    };
+    let Some(offset) = offset else {
+        return 0;
+    };
+    let offset = match target {
+        Target::AtOrAfter(_) => offset.max(log_start_offset),
+        Target::Greatest => offset,
+    };
+    index.offsets.floor(offset).map_or(0, |entry| entry.1)
+}
+
+impl TimeLookup {
+    /// Searches; `None` when no visible record is late enough. Batches whose records cannot be read are passed over.
+    ///
+    /// # Errors
+    /// [`WalkError`] when the disk refuses or the log is damaged where the search leads.
+    pub fn run(&self, disk: &Disk) -> Result<Option<TimestampedOffset>, WalkError> {
+        match self.target {
+            Target::AtOrAfter(timestamp) => {
+                for segment in &self.segments {
+                    let found = self.first_in(segment, timestamp, disk)?;
+                    if found.is_some() {
+                        return Ok(found);
+                    }
+                }
+                Ok(None)
+            }
+            Target::Greatest => {
+                let mut best: Option<TimestampedOffset> = None;
+                for segment in &self.segments {
+                    let found = self.greatest_in(segment, disk)?;
+                    let better = |found: &TimestampedOffset| {
+                        best.is_none_or(|best| found.timestamp > best.timestamp)
+                    };
+                    best = found.filter(better).or(best);
+                }
+                Ok(best)
+            }
+        }
+    }
+
+    fn start(&self, segment: &Candidate, disk: &Disk) -> Result<u64, WalkError> {
+        match segment.position {
+            Some(position) => Ok(position),
+            None => {
+                let index: Arc<SegmentIndex> = segment.index.run(disk)?.index;
+                Ok(start_position(
+                    &index,
+                    self.target,
+                    segment.greatest,
+                    self.log_start_offset,
+                    self.upper_bound,
+                ))
+            }
+        }
+    }
+
+    fn first_in(
+        &self,
+        segment: &Candidate,
+        timestamp: Timestamp,
+        disk: &Disk,
+    ) -> Result<Option<TimestampedOffset>, WalkError> {
+        let start = self.start(segment, disk)?;
+        let mut walker = Walker::new(&segment.file, start, segment.length);
+        while let Some(batch) = self.next_visible(&mut walker)? {
+            if batch.header.max_timestamp() < timestamp {
+                continue;
+            }
+            let bytes = walker.whole(&batch)?;
+            let from = self.log_start_offset;
+            let found = first_at_or_after(&bytes, timestamp, from, BODY_BYTES_MAX_DEFAULT);
+            if let Ok(Some((offset, timestamp))) = found {
+                return Ok(Some(answer(&batch, offset, timestamp)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn greatest_in(
+        &self,
+        segment: &Candidate,
+        disk: &Disk,
+    ) -> Result<Option<TimestampedOffset>, WalkError> {
+        let start = self.start(segment, disk)?;
+        let mut walker = Walker::new(&segment.file, start, segment.length);
+        let mut best: Option<Walked> = None;
+        while let Some(batch) = self.next_visible(&mut walker)? {
+            let timestamp = batch.header.max_timestamp();
+            if best.is_none_or(|best| timestamp > best.header.max_timestamp()) {
+                best = Some(batch);
+            }
+            if segment
+                .greatest
+                .is_some_and(|(known, _)| timestamp >= known)
+            {
+                break;
+            }
+        }
+        let Some(batch) = best else {
+            return Ok(None);
+        };
+        let bytes = walker.whole(&batch)?;
+        let from = self.log_start_offset;
+        let found = record_of_max_timestamp(&bytes, from, BODY_BYTES_MAX_DEFAULT);
+        let found = found.ok().flatten();
+        Ok(found.map(|(offset, timestamp)| answer(&batch, offset, timestamp)))
+    }
+
+    /// The next batch that has visible records; `None` at the bound.
+    fn next_visible(&self, walker: &mut Walker<'_>) -> Result<Option<Walked>, WalkError> {
+        while let Some(batch) = walker.next_batch()? {
+            if batch.header.last_offset() >= self.upper_bound {
+                return Ok(None);
+            }
+            if batch.header.last_offset() >= self.log_start_offset {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn answer(batch: &Walked, offset: Offset, timestamp: Timestamp) -> TimestampedOffset {
+    TimestampedOffset {
+        timestamp,
+        offset,
+        leader_epoch: batch.header.leader_epoch(),
+    }
+}

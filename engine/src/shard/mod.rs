@@ -1,0 +1,23 @@
+//! One core and what it owns. The shard itself is a plain state machine (`step`); a thin loop (`run`) is its shell on a
+//! real thread. Only this room knows all the others.
+
+pub mod command;
+mod coordinators;
+mod fetches;
+mod gateway;
+mod hosting;
+mod housekeeping;
+mod jobs;
+mod lookups;
+mod produces;
+mod router;
+mod run;
+mod start;
+mod step;
+mod timers;
+
+pub use gateway::{Gateway, Stopped};
+pub use router::{ShardIndex, shard_of};
+pub(crate) use start::Seat;
+pub use start::{ShardTask, Shards};
+pub use step::{Effects, Input, LogDirectory, Shard, ShardSettings, TopicDefaultsSource};

@@ -1,0 +1,172 @@
+//! Starts the shards' threads: each gets its core, its ring, its runtime, and the server's task beside its loop.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+
+use super::command::Command;
+use super::gateway::Gateway;
+use super::jobs::JOBS_OUT_MAX;
+use super::router::ShardIndex;
+use super::run::Loop;
+use super::step::{Shard, ShardSettings};
+use crate::control::ControlHandle;
+use crate::io::{self, Clock, IoBackend, IoError, LocalRing, Random, Ring};
+use crate::maintenance::PoolHandle;
+
+/// What the server runs on every shard's thread: it gets the thread's gateway and ends when the server has finished
+/// with the connections of that thread.
+pub type ShardTask = Arc<dyn Fn(Gateway) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+
+/// Where and how the shards run.
+pub(crate) struct Seat {
+    /// The cores to pin to, one per shard; empty for none.
+    pub(crate) cores: Vec<usize>,
+    pub(crate) backend: IoBackend,
+    pub(crate) clock: Clock,
+    pub(crate) control: ControlHandle,
+    pub(crate) pool: PoolHandle,
+    pub(crate) task: ShardTask,
+}
+
+/// The running shards.
+#[derive(Debug)]
+pub struct Shards {
+    threads: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<Result<bool, IoError>>,
+}
+
+impl Shards {
+    /// Starts one thread per entry of `settings`.
+    ///
+    /// # Errors
+    /// The system gives no thread, no ring or no runtime; those started already are stopped.
+    pub(crate) fn start(settings: Vec<ShardSettings>, seat: &Seat) -> Result<Self, IoError> {
+        let (senders, receivers): (Vec<_>, Vec<_>) = settings
+            .iter()
+            .map(|_| mpsc::channel(MAILBOX_LENGTH))
+            .unzip();
+        let mut shards = Self {
+            threads: Vec::with_capacity(settings.len()),
+        };
+        for (settings, commands) in settings.into_iter().zip(receivers) {
+            let started = start_one(settings, commands, senders.clone(), seat);
+            match started {
+                Ok(running) => shards.threads.push(running),
+                Err(error) => {
+                    shards.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(shards)
+    }
+
+    /// Stops all shards. True when every log was closed in order.
+    pub fn stop(self) -> bool {
+        let (stops, threads): (Vec<_>, Vec<_>) = self
+            .threads
+            .into_iter()
+            .map(|running| (running.stop, running.thread))
+            .unzip();
+        for stop in stops {
+            // A shard that has gone already has been reported.
+            let _ = stop.send(());
+        }
+        let in_order = threads
+            .into_iter()
+            .map(|thread| matches!(thread.join(), Ok(Ok(true))));
+        in_order.fold(true, |all, one| all && one)
+    }
+}
+
+fn start_one(
+    settings: ShardSettings,
+    commands: mpsc::Receiver<Command>,
+    mailboxes: Vec<mpsc::Sender<Command>>,
+    seat: &Seat,
+) -> Result<Running, IoError> {
+    let (stop, stopped) = oneshot::channel();
+    let (ready, started) = std::sync::mpsc::channel();
+    let ShardIndex(index) = settings.shard;
+    let core = seat.cores.get(index).copied();
+    let (backend, clock) = (seat.backend.clone(), seat.clock.clone());
+    let (control, pool, task) = (
+        seat.control.clone(),
+        seat.pool.clone(),
+        Arc::clone(&seat.task),
+    );
+    let body = move || {
+        if let Some(Err(error)) = core.map(io::pin_to) {
+            tracing::warn!(shard = index, %error, "runs unpinned");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| IoError::new("start", std::path::Path::new("tokio"), error))?;
+        let local = LocalSet::new();
+        local.block_on(&runtime, async move {
+            let ring = LocalRing::new(Ring::open(&backend)?)?;
+            let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
+            let image = control.watch();
+            let now = clock.now();
+            let shard = Shard::new(settings, now);
+            let gateway = Gateway::new(
+                ShardIndex(index),
+                mailboxes,
+                control,
+                ring.clone(),
+                clock.clone(),
+                Random::system(),
+            );
+            let shard_loop = Loop {
+                shard,
+                clock,
+                ring,
+                commands,
+                image,
+                pool,
+                results,
+                results_sender,
+                stop: stopped,
+            };
+            let server = tokio::task::spawn_local(task(gateway));
+            // The starter waits for this word, so it is there to hear it.
+            let _ = ready.send(());
+            let in_order = shard_loop.run().await;
+            server.abort();
+            Ok(in_order)
+        })
+    };
+    let name = format!("shard-{index}");
+    let thread = std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(body)
+        .map_err(|error| IoError::new("start a thread", std::path::Path::new(&name), error))?;
+    match started.recv() {
+        Ok(()) => Ok(Running { stop, thread }),
+        Err(_) => match thread.join() {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => {
+                let reason = std::io::Error::other("the thread ended as it began");
+                Err(IoError::new(
+                    "start a thread",
+                    std::path::Path::new(&name),
+                    reason,
+                ))
+            }
+        },
+    }
+}
+
+/// How many commands may wait for a shard; senders wait for room.
+const MAILBOX_LENGTH: usize = 1_024;

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Resolves and builds what the walks need, by name, through Maven (npm, pip and go for theirs): build.sh [WALK...].
+# Without arguments all that this machine has the tools for.
+set -eu
+cd "$(dirname "${BASH_SOURCE[0]}")"
+MVN=(mvn -q -B -Dstyle.color=never)
+if [ $# -eq 0 ]; then
+  set -- tools-2.7 tools-4.3 clients-2.5 clients-4.3 spring-guide spring-saga
+  if command -v npm > /dev/null; then set -- "$@" node; fi
+  if command -v python3 > /dev/null; then set -- "$@" python; fi
+  if command -v go > /dev/null; then set -- "$@" go; fi
+fi
+for walk in "$@"; do
+  case $walk in
+    tools-*) (cd "$walk" && "${MVN[@]}" dependency:copy-dependencies) ;;
+    clients-*) (cd clients && "${MVN[@]}" package -P "${walk#clients-}") ;;
+    spring-*) (cd "$walk" && "${MVN[@]}" package) ;;
+    node) mkdir -p node/target && cp node/package.json node/target && (cd node/target && npm install --no-audit --no-fund --silent) ;;
+    python) python3 -m venv python/target/venv && python/target/venv/bin/pip install -q -r python/requirements.txt ;;
+    go) (cd go && go build -o target/walk .) ;;
+    *) echo "build.sh: no walk named $walk" >&2; exit 2 ;;
+  esac
+done
