@@ -11,10 +11,23 @@
 
 mod brokers;
 mod context;
+mod coordination;
+mod delete_groups;
+mod describe_groups;
 mod error;
 mod frontend;
+mod heartbeat;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod scatter;
+mod sync_group;
+#[cfg(test)]
+mod test_image;
 mod topics;
 
 use std::future::Future;
@@ -83,10 +96,19 @@ macro_rules! in_turn {
 }
 
 /// What is served, by key: exactly this is advertised.
-static TABLE: &[Api] = &[in_turn!(
-    OffsetForLeaderEpoch,
-    offset_for_leader_epoch::handle
-)];
+static TABLE: &[Api] = &[
+    in_turn!(OffsetCommit, offset_commit::handle),
+    in_turn!(OffsetFetch, offset_fetch::handle),
+    in_turn!(JoinGroup, join_group::handle),
+    in_turn!(Heartbeat, heartbeat::handle),
+    in_turn!(LeaveGroup, leave_group::handle),
+    in_turn!(SyncGroup, sync_group::handle),
+    in_turn!(DescribeGroups, describe_groups::handle),
+    in_turn!(ListGroups, list_groups::handle),
+    in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
+    in_turn!(DeleteGroups, delete_groups::handle),
+    in_turn!(OffsetDelete, offset_delete::handle),
+];
 
 /// Takes a request and says how its answer comes about. Ends when the next request of the connection may be taken.
 ///
