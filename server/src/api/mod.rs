@@ -9,14 +9,25 @@
 //! [`RequestContext::propose`], maps engine errors with `api/error.rs` and calls no other handler. [`Stopped`] is not an answer: it closes the
 //! connection, because the fate of what was asked is unknown.
 
+mod admin;
+mod alter_configs;
 mod brokers;
+mod configs;
 mod context;
 mod coordination;
+mod create_partitions;
+mod create_topics;
 mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_configs;
 mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
 mod error;
 mod frontend;
 mod heartbeat;
+mod incremental_alter_configs;
 mod join_group;
 mod leave_group;
 mod list_groups;
@@ -105,9 +116,18 @@ static TABLE: &[Api] = &[
     in_turn!(SyncGroup, sync_group::handle),
     in_turn!(DescribeGroups, describe_groups::handle),
     in_turn!(ListGroups, list_groups::handle),
+    in_turn!(CreateTopics, create_topics::handle),
+    in_turn!(DeleteTopics, delete_topics::handle),
+    in_turn!(DeleteRecords, delete_records::handle),
     in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
+    in_turn!(DescribeConfigs, describe_configs::handle),
+    in_turn!(AlterConfigs, alter_configs::handle),
+    in_turn!(DescribeLogDirs, describe_log_dirs::handle),
+    in_turn!(CreatePartitions, create_partitions::handle),
     in_turn!(DeleteGroups, delete_groups::handle),
+    in_turn!(IncrementalAlterConfigs, incremental_alter_configs::handle),
     in_turn!(OffsetDelete, offset_delete::handle),
+    in_turn!(DescribeProducers, describe_producers::handle),
 ];
 
 /// Takes a request and says how its answer comes about. Ends when the next request of the connection may be taken.
