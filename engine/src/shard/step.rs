@@ -218,6 +218,12 @@ impl Shard {
         }
     }
 
+    /// The metadata this shard goes by.
+    #[must_use]
+    pub const fn image(&self) -> &Arc<MetadataImage> {
+        &self.image
+    }
+
     /// When the next [`Input::Tick`] is needed, if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Monotonic> {

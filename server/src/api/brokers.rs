@@ -1,7 +1,9 @@
 //! Where brokers are, as one client should see it, and what that client may do.
 
+use std::collections::BTreeMap;
+
 use millrace_engine::metadata::{MetadataImage, Partition};
-use millrace_engine::types::BrokerId;
+use millrace_engine::types::{BrokerId, TopicIdPartition};
 use millrace_wire::Str;
 
 use super::context::RequestContext;
@@ -58,6 +60,36 @@ impl RequestContext {
             Some(broker) => broker.id.0,
             None => self.node_id().0,
         }
+    }
+}
+
+/// Where the leaders are that a client missed (KIP-951), gathered over one answer.
+#[derive(Debug, Default)]
+pub(super) struct LeaderHints {
+    endpoints: BTreeMap<i32, BrokerAddress>,
+}
+
+impl LeaderHints {
+    /// The leader of a partition and its epoch; its address is kept for [`Self::endpoints`]. `None` when nobody leads, or
+    /// when it is this broker after all: a hint back to where the error comes from would make clients turn in circles.
+    pub(super) fn leader(
+        &mut self,
+        context: &RequestContext,
+        image: &MetadataImage,
+        partition: TopicIdPartition,
+    ) -> Option<(i32, i32)> {
+        let state = image.partition(partition)?;
+        if state.leader == context.node_id() {
+            return None;
+        }
+        let address = context.broker(image, state.leader)?;
+        self.endpoints.insert(address.id, address);
+        Some((state.leader.0, state.leader_epoch.0))
+    }
+
+    /// The addresses of all leaders named.
+    pub(super) fn endpoints(self) -> impl Iterator<Item = BrokerAddress> {
+        self.endpoints.into_values()
     }
 }
 

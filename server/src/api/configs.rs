@@ -373,9 +373,9 @@ mod tests {
             (
                 4,
                 "",
-                &set("listeners", "PLAINTEXT://:1"),
+                &set("cordoned.log.dirs", "/x"),
                 ErrorCode::InvalidRequest,
-                "Cannot update these configs at default cluster level, broker id must be specified: [listeners]",
+                "Cannot update these configs at default cluster level, broker id must be specified: [cordoned.log.dirs]",
             ),
             (
                 4,

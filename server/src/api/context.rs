@@ -144,6 +144,11 @@ impl RequestContext {
         self.gateway().propose(command).await
     }
 
+    /// Whether the broker is stopping.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.client.stopping.borrow()
+    }
+
     /// The settings that hold now, those changed while running included.
     pub(crate) fn settings(&self) -> Rc<Effective> {
         self.client.frontend.settings()
@@ -154,7 +159,19 @@ impl RequestContext {
     /// # Errors
     /// A message that its version cannot express: a bug of ours, which costs this connection only.
     pub(super) fn encode<R: Response>(&self, response: &R) -> Result<Parts, Closing> {
-        let frame = response_frame(self.header.correlation_id, response, self.version());
+        self.encode_as(response, self.version())
+    }
+
+    /// The message as a frame of another version than that of the request.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(super) fn encode_as<R: Response>(
+        &self,
+        response: &R,
+        version: i16,
+    ) -> Result<Parts, Closing> {
+        let frame = response_frame(self.header.correlation_id, response, version);
         let frame =
             frame.map_err(|error| self.refuse(format!("the answer has no form: {error}")))?;
         Ok(vec![Part::Bytes(frame)])

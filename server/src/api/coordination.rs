@@ -10,6 +10,7 @@ use millrace_engine::types::{TopicIdPartition, TopicName};
 use tokio::sync::oneshot;
 
 use super::context::RequestContext;
+use super::creation::OFFSETS_TOPIC;
 
 /// What a coordinator said, as far as the question goes.
 pub(super) type Answer<T> = Result<T, GroupError>;
@@ -155,5 +156,3 @@ async fn receive<T>(
         Err(error) => Ok(Err(error)),
     }
 }
-
-const OFFSETS_TOPIC: &str = "__consumer_offsets";

@@ -11,30 +11,41 @@
 
 mod admin;
 mod alter_configs;
+mod api_versions;
 mod brokers;
 mod configs;
 mod context;
 mod coordination;
 mod create_partitions;
 mod create_topics;
+mod creation;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
+mod describe_topic_partitions;
 mod error;
+mod fetch;
+mod fetch_session;
+mod find_coordinator;
 mod frontend;
 mod heartbeat;
 mod incremental_alter_configs;
+mod init_producer_id;
 mod join_group;
 mod leave_group;
 mod list_groups;
+mod list_offsets;
+mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+mod produce;
 mod scatter;
 mod sync_group;
 #[cfg(test)]
@@ -86,7 +97,6 @@ enum Serve {
     /// When all requests before it are answered, as in Kafka.
     InTurn(fn(Call) -> Answer),
     /// On arrival: the future ends when the work is handed over, in order, and yields the answer.
-    #[expect(dead_code, reason = "the row of Produce follows")]
     OnArrival(fn(Call) -> Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>),
 }
 
@@ -108,17 +118,30 @@ macro_rules! in_turn {
 
 /// What is served, by key: exactly this is advertised.
 static TABLE: &[Api] = &[
+    Api {
+        key: ApiKey::Produce,
+        serve: Serve::OnArrival(produce::on_arrival),
+    },
+    Api {
+        key: ApiKey::Fetch,
+        serve: Serve::InTurn(fetch::in_turn),
+    },
+    in_turn!(ListOffsets, list_offsets::handle),
+    in_turn!(Metadata, metadata::handle),
     in_turn!(OffsetCommit, offset_commit::handle),
     in_turn!(OffsetFetch, offset_fetch::handle),
+    in_turn!(FindCoordinator, find_coordinator::handle),
     in_turn!(JoinGroup, join_group::handle),
     in_turn!(Heartbeat, heartbeat::handle),
     in_turn!(LeaveGroup, leave_group::handle),
     in_turn!(SyncGroup, sync_group::handle),
     in_turn!(DescribeGroups, describe_groups::handle),
     in_turn!(ListGroups, list_groups::handle),
+    in_turn!(ApiVersions, api_versions::handle),
     in_turn!(CreateTopics, create_topics::handle),
     in_turn!(DeleteTopics, delete_topics::handle),
     in_turn!(DeleteRecords, delete_records::handle),
+    in_turn!(InitProducerId, init_producer_id::handle),
     in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
     in_turn!(DescribeConfigs, describe_configs::handle),
     in_turn!(AlterConfigs, alter_configs::handle),
@@ -127,8 +150,15 @@ static TABLE: &[Api] = &[
     in_turn!(DeleteGroups, delete_groups::handle),
     in_turn!(IncrementalAlterConfigs, incremental_alter_configs::handle),
     in_turn!(OffsetDelete, offset_delete::handle),
+    in_turn!(DescribeCluster, describe_cluster::handle),
     in_turn!(DescribeProducers, describe_producers::handle),
+    in_turn!(DescribeTopicPartitions, describe_topic_partitions::handle),
 ];
+
+/// The APIs that are served.
+fn served() -> impl Iterator<Item = ApiKey> {
+    TABLE.iter().map(|api| api.key)
+}
 
 /// Takes a request and says how its answer comes about. Ends when the next request of the connection may be taken.
 ///
@@ -149,6 +179,16 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Answer
     };
     let versions = api.key.versions();
     if !versions.contains(&context.version()) {
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Box::pin(async move {
+                context.encode_as(&api_versions::from_the_future(), 0)
+            }));
+        }
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Box::pin(async move {
+                context.encode_as(&api_versions::from_the_future(), 0)
+            }));
+        }
         let (first, last) = (versions.start(), versions.end());
         return Err(context.refuse(format!("versions {first} to {last} are served")));
     }

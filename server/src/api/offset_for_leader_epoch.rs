@@ -4,7 +4,8 @@
 //! The pattern of all handlers that ask partitions: one image turns names into ids, one [`ask`] goes to all shards
 //! concerned, and the results, which come in the order of the request, are dressed as its answer.
 
-use millrace_engine::shard::{Command, LookupEpochEnds, Stopped};
+use millrace_engine::shard::Stopped;
+use millrace_engine::shard::command::{Command, LookupEpochEnds};
 use millrace_engine::types::LeaderEpoch;
 use millrace_wire::message::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,

@@ -2,7 +2,8 @@
 //!
 //! One message per shard goes out, one answer comes back; all shards work at the same time.
 
-use millrace_engine::shard::{Command, Gateway, ReplySlot, ShardIndex, Stopped};
+use millrace_engine::shard::command::{Command, ReplySlot};
+use millrace_engine::shard::{Gateway, ShardIndex, Stopped};
 use millrace_engine::types::TopicIdPartition;
 use millrace_wire::ErrorCode;
 use tokio::sync::oneshot;
