@@ -18,7 +18,6 @@ use super::configs::{ROOT_LOGGER, kind};
 use super::context::RequestContext;
 use crate::config::{ConfigView, Entry};
 
-#[expect(clippy::unused_async, reason = "handlers are called alike")]
 pub(super) async fn handle(
     request: DescribeConfigsRequest,
     context: &RequestContext,
