@@ -5,3 +5,7 @@
 mod api;
 pub mod config;
 mod net;
+mod server;
+
+pub use net::BindError;
+pub use server::{Running, Server, StartError};
