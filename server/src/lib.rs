@@ -2,4 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod config;
+mod net;
+mod server;
+
+pub use net::BindError;
+pub use server::{Running, Server, StartError};

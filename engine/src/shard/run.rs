@@ -1,6 +1,7 @@
 //! The thin loop around a shard on a real thread: it waits for whatever comes next, lets the shard step, and carries
 //! out the effects. Everything with a decision in it is in `step`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,7 +11,6 @@ use super::step::{Effects, Input, Shard};
 use crate::io::{Clock, Completion, LocalRing};
 use crate::maintenance::{Done, JobId, PoolHandle};
 use crate::metadata::MetadataImage;
-use std::sync::Arc;
 
 /// What a shard's loop listens to and acts through.
 pub(super) struct Loop {
@@ -32,7 +32,6 @@ impl Loop {
         let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut completions = Vec::new();
         let mut stopping = false;
-        self.image.mark_changed();
         self.adopt_image(&mut effects);
         loop {
             self.carry_out(&mut effects);
@@ -73,8 +72,8 @@ impl Loop {
     }
 
     fn adopt_image(&mut self, effects: &mut Effects) {
-        if self.image.has_changed().unwrap_or(false) {
-            let image = Arc::clone(&self.image.borrow_and_update());
+        let image = Arc::clone(&self.image.borrow_and_update());
+        if !Arc::ptr_eq(&image, self.shard.image()) {
             self.shard
                 .step(self.clock.now(), Input::Image(image), effects);
         }

@@ -1,0 +1,236 @@
+//! The engine on real threads and real files: started, written to, read from, stopped and started again.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_engine::config::TopicDefaults;
+use millrace_engine::group::GroupConfig;
+use millrace_engine::metadata::{Command as Metadata, CreateTopics, NewTopic, Reply};
+use millrace_engine::partition::{Acks, Isolation};
+use millrace_engine::record::BatchBuilder;
+use millrace_engine::shard::command::{
+    Command, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
+};
+use millrace_engine::shard::{Gateway, TopicDefaultsSource};
+use millrace_engine::types::{
+    BrokerId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName,
+};
+use millrace_engine::{Engine, EngineOptions, IoChoice};
+use tokio::sync::oneshot;
+
+fn options(directory: &Path, io: IoChoice) -> EngineOptions {
+    let defaults = Arc::new(TopicDefaults::default());
+    EngineOptions {
+        broker: BrokerId(1),
+        log_directories: vec![directory.join("one"), directory.join("two")],
+        metadata_directory: None,
+        shards: Some(2),
+        pin: false,
+        io,
+        endpoints: Vec::new(),
+        rack: None,
+        topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
+        groups: GroupConfig::default(),
+        producer_id_expiration_ms: 86_400_000,
+        retention_check_interval: Duration::from_secs(300),
+        checkpoint_interval: Duration::from_secs(60),
+    }
+}
+
+/// Runs `work` on the first shard's thread of an engine over `directory`, then stops the engine. Says whether it
+/// stopped in order.
+fn with_engine<Work, Output>(directory: &Path, io: IoChoice, work: Work) -> (Output, bool)
+where
+    Work: AsyncFn(Gateway) -> Output + Send + Sync + Clone + 'static,
+    Output: Send + 'static,
+{
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let task = move |gateway: Gateway| {
+        let (work, sender) = (work.clone(), sender.clone());
+        let future = async move {
+            if gateway.shard().0 == 0 {
+                sender.send(work(gateway).await).unwrap();
+            }
+        };
+        Box::pin(future) as std::pin::Pin<Box<dyn Future<Output = ()>>>
+    };
+    let engine = Engine::start(options(directory, io), Arc::new(task)).unwrap();
+    let output = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
+    (output, engine.stop())
+}
+
+async fn create(gateway: &Gateway, name: &str, partitions: i32) {
+    let topic = NewTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor: 1,
+        assignments: Vec::new(),
+        settings: Vec::new(),
+        random: gateway.random(),
+    };
+    let create = CreateTopics {
+        topics: vec![topic],
+        partitions_default: 1,
+        replication_factor_default: 1,
+        partitions_max: 10_000,
+        topic_defaults: Arc::new(TopicDefaults::default()),
+        validate_only: false,
+    };
+    let Ok(Reply::CreateTopics(created)) = gateway.propose(Metadata::CreateTopics(create)).await
+    else {
+        panic!("the topic is not created");
+    };
+    assert!(created[0].1.is_ok(), "{created:?}");
+}
+
+fn partition(gateway: &Gateway, name: &str, number: i32) -> TopicIdPartition {
+    let name: TopicName = name.parse().unwrap();
+    let topic_id = gateway.image().topic(&name).unwrap().id;
+    TopicIdPartition {
+        topic_id,
+        partition: number,
+    }
+}
+
+fn batch(value: &str) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    builder.push(
+        Timestamp(1_700_000_000_000),
+        None,
+        Some(value.as_bytes()),
+        &[],
+    );
+    builder.build()
+}
+
+async fn produce(gateway: &Gateway, partition: TopicIdPartition, value: &str) -> Offset {
+    let (reply, answer) = oneshot::channel();
+    let entry = ProducePartition {
+        partition,
+        records: batch(value),
+        zstd_allowed: true,
+    };
+    let command = Command::Produce(Produce {
+        partitions: vec![entry],
+        acks: Acks::All,
+        timeout: Duration::from_secs(10),
+        reply,
+    });
+    gateway
+        .send(gateway.owner(partition), command)
+        .await
+        .unwrap();
+    answer.await.unwrap().remove(0).unwrap().base_offset
+}
+
+async fn fetch(gateway: &Gateway, partition: TopicIdPartition, offset: i64) -> Fetched {
+    let (reply, answer) = oneshot::channel();
+    let wanted = FetchPartition {
+        partition,
+        offset: Offset(offset),
+        bytes_max: 1 << 20,
+        current_leader_epoch: LeaderEpoch::NONE,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        isolation: Isolation::ReadUncommitted,
+    };
+    let command = Command::Fetch(Fetch {
+        id: gateway.next_fetch_id(),
+        partitions: vec![wanted],
+        bytes_max: 1 << 20,
+        bytes_min: 1,
+        deadline: gateway.now().monotonic.after(Duration::from_secs(10)),
+        reply,
+    });
+    gateway
+        .send(gateway.owner(partition), command)
+        .await
+        .unwrap();
+    answer.await.unwrap().remove(0).unwrap()
+}
+
+fn bytes_of(fetched: &Fetched) -> Vec<u8> {
+    let extent = fetched.extent.clone().unwrap();
+    let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
+    extent
+        .file
+        .read_exact_at(extent.position, &mut bytes)
+        .unwrap();
+    bytes
+}
+
+fn what_is_written_is_there_after_a_restart(io: IoChoice) {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, in_order) = with_engine(directory.path(), io, async |gateway: Gateway| {
+        create(&gateway, "orders", 4).await;
+        for number in 0..4 {
+            let id = partition(&gateway, "orders", number);
+            assert_eq!(
+                produce(&gateway, id, &format!("first {number}")).await,
+                Offset(0)
+            );
+            assert_eq!(
+                produce(&gateway, id, &format!("second {number}")).await,
+                Offset(1)
+            );
+        }
+    });
+    assert!(
+        in_order,
+        "nothing went wrong, so every log is closed in order"
+    );
+    let (_, in_order) = with_engine(directory.path(), io, async |gateway: Gateway| {
+        for number in 0..4 {
+            let id = partition(&gateway, "orders", number);
+            let fetched = fetch(&gateway, id, 1).await;
+            assert_eq!(fetched.high_watermark, Offset(2));
+            let bytes = bytes_of(&fetched);
+            let value = format!("second {number}");
+            let found = bytes
+                .windows(value.len())
+                .any(|window| window == value.as_bytes());
+            assert!(found, "partition {number} holds {value:?}");
+        }
+    });
+    assert!(in_order);
+}
+
+#[test]
+fn what_is_written_through_the_ring_is_there_after_a_restart() {
+    what_is_written_is_there_after_a_restart(IoChoice::Auto);
+}
+
+#[test]
+fn what_is_written_through_threads_is_there_after_a_restart() {
+    what_is_written_is_there_after_a_restart(IoChoice::Threads);
+}
+
+#[test]
+fn a_fetch_waits_for_the_record_that_is_written_next() {
+    let directory = tempfile::tempdir().unwrap();
+    with_engine(
+        directory.path(),
+        IoChoice::Auto,
+        async |gateway: Gateway| {
+            create(&gateway, "orders", 1).await;
+            let id = partition(&gateway, "orders", 0);
+            let (fetched, offset) =
+                tokio::join!(fetch(&gateway, id, 0), produce(&gateway, id, "late"));
+            assert_eq!(offset, Offset(0));
+            assert_eq!(fetched.high_watermark, Offset(1));
+            assert!(!bytes_of(&fetched).is_empty());
+        },
+    );
+}
+
+#[test]
+fn a_second_process_is_kept_out_of_a_log_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let second = directory.path().to_owned();
+    with_engine(directory.path(), IoChoice::Auto, async move |_| {
+        let task = |_| Box::pin(async {}) as std::pin::Pin<Box<dyn Future<Output = ()>>>;
+        let refused = Engine::start(options(&second, IoChoice::Auto), Arc::new(task));
+        assert!(refused.is_err_and(|error| error.to_string().contains("in use")));
+    });
+}
