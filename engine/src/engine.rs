@@ -405,10 +405,10 @@ fn open_metadata(
     if directories.iter().any(|directory| !directory.clean) {
         // What was appended last may be gone, and its offsets will be given again: that takes a new epoch.
         let (_, reply) = metadata.propose(&Command::UncleanStart { broker })?;
-        if let Reply::UncleanStart { partitions } = reply {
-            if partitions > 0 {
-                tracing::info!(partitions, "the last stop was not in order: recovering");
-            }
+        if let Reply::UncleanStart { partitions } = reply
+            && partitions > 0
+        {
+            tracing::info!(partitions, "the last stop was not in order: recovering");
         }
     }
     Ok(metadata)

@@ -7,6 +7,7 @@
 
 mod append;
 pub mod checkpoint;
+mod hostile;
 pub mod leader_epochs;
 pub mod names;
 pub mod offset_index;
@@ -43,6 +44,7 @@ use crate::config::TopicConfig;
 use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
+pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
 pub use producer_state::{
@@ -142,6 +144,12 @@ impl Log {
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {
         self.log_end_offset
+    }
+
+    /// Where the active segment begins.
+    #[must_use]
+    pub fn active_base_offset(&self) -> Offset {
+        self.segments.active().base_offset
     }
 
     /// End of what is on stable storage (exclusive).

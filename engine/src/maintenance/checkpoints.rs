@@ -10,7 +10,7 @@ use crate::log::checkpoint::{
     CheckpointError, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT,
     read_offset_checkpoint, write_offset_checkpoint,
 };
-use crate::types::{Offset, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition};
 
 /// What the checkpoints say of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -23,12 +23,53 @@ pub struct CheckpointLine {
     pub high_watermark: Offset,
 }
 
+impl CheckpointLine {
+    /// The later of both in every respect: none of the offsets ever goes back.
+    fn max(self, other: Self) -> Self {
+        Self {
+            recovery_point: self.recovery_point.max(other.recovery_point),
+            log_start_offset: self.log_start_offset.max(other.log_start_offset),
+            high_watermark: self.high_watermark.max(other.high_watermark),
+        }
+    }
+}
+
+/// A line, and whose it is: the files know partitions by name only, and a name may come to stand for another topic
+/// while the line is on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedLine {
+    /// The partition by name.
+    pub name: TopicPartition,
+    /// The topic it is of.
+    pub topic_id: TopicId,
+    /// What is to be said of it.
+    pub line: CheckpointLine,
+}
+
 type Lines = BTreeMap<TopicPartition, CheckpointLine>;
+
+/// What is known of one log directory.
+#[derive(Debug, Default)]
+struct Known {
+    lines: Lines,
+    /// Which topic's partition has the directory of that name, and so the line.
+    owners: BTreeMap<TopicPartition, TopicId>,
+}
+
+impl Known {
+    /// Lines come over several threads, so an older one may come later; one of a topic that is gone counts for nothing.
+    fn take_in(&mut self, owned: OwnedLine) {
+        if self.owners.get(&owned.name) == Some(&owned.topic_id) {
+            let line = self.lines.entry(owned.name).or_default();
+            *line = line.max(owned.line);
+        }
+    }
+}
 
 /// The checkpoints of all log directories of this process. Only maintenance threads take its lock.
 #[derive(Debug, Default)]
 pub struct Checkpoints {
-    by_directory: Mutex<BTreeMap<PathBuf, Lines>>,
+    by_directory: Mutex<BTreeMap<PathBuf, Known>>,
     /// Held while a partition's directory gets another name, so that two topics of one name do not cross.
     renames: Mutex<()>,
 }
@@ -51,22 +92,52 @@ impl Checkpoints {
         for (partition, offset) in read(REPLICATION_CHECKPOINT)? {
             lines.entry(partition).or_default().high_watermark = offset;
         }
-        self.locked().insert(log_directory.to_owned(), lines);
+        let known = Known {
+            lines,
+            owners: BTreeMap::new(),
+        };
+        self.locked().insert(log_directory.to_owned(), known);
         Ok(())
+    }
+
+    /// Takes the directory of `partition` for a topic. False while another topic of that name has it: jobs of that one
+    /// may still go by the name. One claim by the same topic is as good as two.
+    pub fn claim(
+        &self,
+        log_directory: &Path,
+        partition: &TopicPartition,
+        topic_id: TopicId,
+    ) -> bool {
+        let mut directories = self.locked();
+        let known = directories.entry(log_directory.to_owned()).or_default();
+        *known.owners.entry(partition.clone()).or_insert(topic_id) == topic_id
+    }
+
+    /// Gives the directory of `partition` free again, if that topic has it.
+    pub fn release(&self, log_directory: &Path, partition: &TopicPartition, topic_id: TopicId) {
+        if let Some(known) = self.locked().get_mut(log_directory)
+            && known.owners.get(partition) == Some(&topic_id)
+        {
+            known.owners.remove(partition);
+        }
     }
 
     /// What is known of a partition.
     #[must_use]
     pub fn line(&self, log_directory: &Path, partition: &TopicPartition) -> Option<CheckpointLine> {
-        self.locked().get(log_directory)?.get(partition).copied()
+        self.locked()
+            .get(log_directory)?
+            .lines
+            .get(partition)
+            .copied()
     }
 
     /// Takes a line in without writing it yet.
-    pub fn note(&self, log_directory: &Path, partition: TopicPartition, line: CheckpointLine) {
+    pub fn note(&self, log_directory: &Path, line: OwnedLine) {
         self.locked()
             .entry(log_directory.to_owned())
             .or_default()
-            .insert(partition, line);
+            .take_in(line);
     }
 
     /// Takes `lines` in and writes the three files.
@@ -77,13 +148,15 @@ impl Checkpoints {
         &self,
         disk: &Disk,
         log_directory: &Path,
-        lines: Vec<(TopicPartition, CheckpointLine)>,
+        lines: Vec<OwnedLine>,
     ) -> Result<(), IoError> {
         // Held while writing, so that an older view never replaces a newer one.
         let mut directories = self.locked();
         let known = directories.entry(log_directory.to_owned()).or_default();
-        known.extend(lines);
-        write_files(disk, log_directory, known)
+        for line in lines {
+            known.take_in(line);
+        }
+        write_files(disk, log_directory, &known.lines)
     }
 
     /// Forgets a partition, in the files first: a new partition by the same name must not inherit its offsets.
@@ -97,7 +170,7 @@ impl Checkpoints {
         partition: &TopicPartition,
     ) -> Result<(), IoError> {
         let mut directories = self.locked();
-        let Some(known) = directories.get_mut(log_directory) else {
+        let Some(Known { lines: known, .. }) = directories.get_mut(log_directory) else {
             return Ok(());
         };
         let Some(line) = known.remove(partition) else {
@@ -113,7 +186,7 @@ impl Checkpoints {
         self.renames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Lines>> {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Known>> {
         // A panic aborts a release build; in a test the lines of a panicked job are as good as any.
         self.by_directory
             .lock()
@@ -122,24 +195,22 @@ impl Checkpoints {
 }
 
 fn write_files(disk: &Disk, log_directory: &Path, lines: &Lines) -> Result<(), IoError> {
-    let files: [(&str, fn(&CheckpointLine) -> Offset); 3] = [
-        (RECOVERY_POINT_CHECKPOINT, |line| line.recovery_point),
-        (LOG_START_CHECKPOINT, |line| line.log_start_offset),
-        (REPLICATION_CHECKPOINT, |line| line.high_watermark),
-    ];
-    for (name, offset_of) in files {
+    let write = |file: &str, offset_of: fn(&CheckpointLine) -> Offset| {
         let offsets = lines
             .iter()
             .map(|(name, line)| (name.clone(), offset_of(line)))
             .collect();
-        write_offset_checkpoint(disk, &log_directory.join(name), &offsets)?;
-    }
-    Ok(())
+        write_offset_checkpoint(disk, &log_directory.join(file), &offsets)
+    };
+    write(RECOVERY_POINT_CHECKPOINT, |line| line.recovery_point)?;
+    write(LOG_START_CHECKPOINT, |line| line.log_start_offset)?;
+    write(REPLICATION_CHECKPOINT, |line| line.high_watermark)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Uuid;
 
     fn partition(number: i32) -> TopicPartition {
         TopicPartition {
@@ -156,33 +227,61 @@ mod tests {
         }
     }
 
+    const OURS: TopicId = TopicId(Uuid(1));
+    const THEIRS: TopicId = TopicId(Uuid(2));
+
+    fn owned(number: i32, topic_id: TopicId, offset: i64) -> OwnedLine {
+        OwnedLine {
+            name: partition(number),
+            topic_id,
+            line: line(offset),
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_after_a_restart_and_what_is_forgotten_is_not() {
         let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
         let disk = Disk::real();
         let checkpoints = Checkpoints::default();
-        checkpoints.note(directory.path(), partition(0), line(7));
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        assert!(checkpoints.claim(directory, &partition(1), OURS));
+        checkpoints.note(directory, owned(0, OURS, 7));
         checkpoints
-            .write(&disk, directory.path(), vec![(partition(1), line(9))])
+            .write(&disk, directory, vec![owned(1, OURS, 9)])
             .unwrap();
 
         let restarted = Checkpoints::default();
-        restarted.load(&disk, directory.path()).unwrap();
-        assert_eq!(
-            restarted.line(directory.path(), &partition(0)),
-            Some(line(7))
-        );
-        assert_eq!(
-            restarted.line(directory.path(), &partition(1)),
-            Some(line(9))
-        );
+        restarted.load(&disk, directory).unwrap();
+        assert_eq!(restarted.line(directory, &partition(0)), Some(line(7)));
+        assert_eq!(restarted.line(directory, &partition(1)), Some(line(9)));
 
-        restarted
-            .forget(&disk, directory.path(), &partition(1))
-            .unwrap();
+        restarted.forget(&disk, directory, &partition(1)).unwrap();
         let again = Checkpoints::default();
-        again.load(&disk, directory.path()).unwrap();
-        assert_eq!(again.line(directory.path(), &partition(1)), None);
-        assert_eq!(again.line(directory.path(), &partition(0)), Some(line(7)));
+        again.load(&disk, directory).unwrap();
+        assert_eq!(again.line(directory, &partition(1)), None);
+        assert_eq!(again.line(directory, &partition(0)), Some(line(7)));
+    }
+
+    #[test]
+    fn an_older_line_that_comes_later_takes_nothing_back() {
+        let checkpoints = Checkpoints::default();
+        let directory = Path::new("/logs");
+        checkpoints.claim(directory, &partition(0), OURS);
+        checkpoints.note(directory, owned(0, OURS, 9));
+        checkpoints.note(directory, owned(0, OURS, 7));
+        assert_eq!(checkpoints.line(directory, &partition(0)), Some(line(9)));
+    }
+
+    #[test]
+    fn a_late_line_of_a_deleted_topic_does_not_speak_for_the_new_one_of_its_name() {
+        let checkpoints = Checkpoints::default();
+        let directory = Path::new("/logs");
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        assert!(!checkpoints.claim(directory, &partition(0), THEIRS));
+        checkpoints.release(directory, &partition(0), OURS);
+        assert!(checkpoints.claim(directory, &partition(0), THEIRS));
+        checkpoints.note(directory, owned(0, OURS, 900));
+        assert_eq!(checkpoints.line(directory, &partition(0)), None);
     }
 }

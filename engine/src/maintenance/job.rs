@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::checkpoints::{CheckpointLine, Checkpoints};
+use super::checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 use super::directory::{self, OpenPartition};
 use super::replay::{self, ReplayError};
 use crate::group::{GroupConfig, GroupRuntime};
@@ -62,7 +62,7 @@ pub enum Job {
         /// The log directory.
         log_directory: PathBuf,
         /// The lines that changed.
-        lines: Vec<(TopicPartition, CheckpointLine)>,
+        lines: Vec<OwnedLine>,
     },
     /// Close a log in order, and note its checkpoint lines.
     Close {
@@ -70,6 +70,8 @@ pub enum Job {
         log_directory: PathBuf,
         /// The partition by name.
         name: TopicPartition,
+        /// The topic's id.
+        topic_id: TopicId,
         /// Exclusive bound of what readers saw.
         high_watermark: Offset,
         /// The close itself.
@@ -82,6 +84,8 @@ pub enum Job {
 pub enum Done {
     /// Of [`Job::Open`].
     Opened(Result<(Box<Log>, RecoveryReport), OpenError>),
+    /// Of [`Job::Open`] while an older topic of the same name still has jobs out for its directory: to be ordered again.
+    NotYetOpened(Box<OpenPartition>),
     /// Of [`Job::Remove`].
     Removed(Result<(), IoError>),
     /// Of [`Job::Roll`].
@@ -115,13 +119,20 @@ impl Job {
     #[must_use]
     pub fn run(self, disk: &Disk, checkpoints: &Checkpoints) -> Done {
         match self {
-            Self::Open(open) => Done::Opened(open.run(disk, checkpoints)),
+            Self::Open(open) => {
+                if checkpoints.claim(&open.log_directory, &open.name, open.topic_id) {
+                    Done::Opened(open.run(disk, checkpoints))
+                } else {
+                    Done::NotYetOpened(open)
+                }
+            }
             Self::Remove {
                 name,
                 log_directory,
                 topic_id,
             } => {
                 let removed = directory::remove(disk, checkpoints, &name, &log_directory, topic_id);
+                checkpoints.release(&log_directory, &name, topic_id);
                 Done::Removed(removed)
             }
             Self::Roll(job) => Done::Rolled(job.run(disk).map(Box::new)),
@@ -146,6 +157,7 @@ impl Job {
             Self::Close {
                 log_directory,
                 name,
+                topic_id,
                 high_watermark,
                 job,
             } => {
@@ -156,7 +168,12 @@ impl Job {
                         log_start_offset: closed.log_start_offset,
                         high_watermark,
                     };
-                    checkpoints.note(&log_directory, name, line);
+                    let owned = OwnedLine {
+                        name,
+                        topic_id,
+                        line,
+                    };
+                    checkpoints.note(&log_directory, owned);
                 }
                 Done::Closed(closed)
             }

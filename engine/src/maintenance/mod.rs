@@ -9,7 +9,7 @@ mod job;
 mod pool;
 mod replay;
 
-pub use checkpoints::{CheckpointLine, Checkpoints};
+pub use checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 pub use directory::{OpenPartition, sweep};
 pub use job::{Done, Job, JobId};
 pub use pool::{Pool, PoolHandle};

@@ -73,7 +73,7 @@ impl PoolHandle {
         id: JobId,
         job: Job,
         results: &mpsc::Sender<(JobId, Done)>,
-    ) -> Result<(), Job> {
+    ) -> Result<(), Box<Job>> {
         let order = Order {
             id,
             job,
@@ -82,7 +82,9 @@ impl PoolHandle {
         self.orders
             .try_send(order)
             .map_err(|refused| match refused {
-                TrySendError::Full(order) | TrySendError::Disconnected(order) => order.job,
+                TrySendError::Full(order) | TrySendError::Disconnected(order) => {
+                    Box::new(order.job)
+                }
             })
     }
 }

@@ -85,7 +85,20 @@ pub enum Work {
 #[error("{0}")]
 pub struct Fault(pub String);
 
-/// A batch that waits behind a roll.
+/// A batch as a client sent it.
+#[derive(Debug)]
+pub struct Offered {
+    /// The bytes, not yet checked.
+    pub records: Bytes,
+    /// Whether the client's protocol version may carry zstd (KIP-110).
+    pub zstd_allowed: bool,
+    /// What its answer waits for.
+    pub acks: Acks,
+    /// Who is to be told.
+    pub waiter: Waiter,
+}
+
+/// A checked batch on its way into the log.
 #[derive(Debug)]
 struct Arrival {
     batch: PreparedBatch,
@@ -121,6 +134,8 @@ pub struct Leader {
     chore_busy: bool,
     /// The epochs could not be written for want of space: the next flush does it.
     epochs_delayed: bool,
+    /// A flush job is out; another would do the same.
+    flush_busy: bool,
     waiting: WaitingRoom,
     /// First offset not yet committed (exclusive bound of reads). Never goes back. INV-HW-1.
     high_watermark: Offset,
@@ -140,6 +155,8 @@ impl Leader {
         epoch: LeaderEpoch,
         config: Arc<TopicConfig>,
     ) -> Self {
+        // The settings may have changed while the log was being opened.
+        log.set_config(Arc::clone(&config));
         log.start_leader_epoch(epoch);
         let high_watermark = log.log_end_offset();
         log.release_below(high_watermark);
@@ -158,6 +175,7 @@ impl Leader {
             cut_due: None,
             chore_busy: false,
             epochs_delayed: false,
+            flush_busy: false,
             waiting: WaitingRoom::default(),
             unflushed_since: None,
             flush_timer: None,
@@ -205,8 +223,8 @@ impl Leader {
         &self.config
     }
 
-    /// New settings and a new epoch, from the metadata.
-    pub fn reconfigure(&mut self, config: Arc<TopicConfig>, epoch: LeaderEpoch) {
+    /// New settings and a new epoch, from the metadata. A promise that was made looser may let some go at once.
+    pub fn reconfigure(&mut self, config: Arc<TopicConfig>, epoch: LeaderEpoch, told: &mut Told) {
         self.rules = rules(&config);
         self.log.set_config(Arc::clone(&config));
         self.config = config;
@@ -214,6 +232,7 @@ impl Leader {
             self.epoch = epoch;
             self.log.start_leader_epoch(epoch);
         }
+        self.advance(told);
     }
 
     /// Whether a request that believes in `requested` may be served ([`LeaderEpoch::NONE`] always may; KIP-320).
@@ -240,25 +259,17 @@ impl Leader {
 
     /// Checks what a client sent and appends it behind all that came before. The waiter is told in `told`, now or by a
     /// later call.
-    pub fn append(
-        &mut self,
-        records: Bytes,
-        zstd_allowed: bool,
-        acks: Acks,
-        waiter: Waiter,
-        now: Now,
-        told: &mut Told,
-    ) {
-        match self.check(records, zstd_allowed, acks, now) {
-            Ok(batch) => self.arrive(
-                Arrival {
+    pub fn append(&mut self, offered: Offered, now: Now, told: &mut Told) {
+        let (acks, waiter) = (offered.acks, offered.waiter);
+        match self.check(offered, now) {
+            Ok(batch) => {
+                let arrival = Arrival {
                     batch,
                     acks,
                     waiter,
-                },
-                now,
-                told,
-            ),
+                };
+                self.arrive(arrival, now, told);
+            }
             Err(error) => told.push((waiter, Err(error))),
         }
     }
@@ -287,13 +298,13 @@ impl Leader {
         }
     }
 
-    fn check(
-        &self,
-        records: Bytes,
-        zstd_allowed: bool,
-        acks: Acks,
-        now: Now,
-    ) -> Result<PreparedBatch, AppendError> {
+    fn check(&self, offered: Offered, now: Now) -> Result<PreparedBatch, AppendError> {
+        let Offered {
+            records,
+            zstd_allowed,
+            acks,
+            ..
+        } = offered;
         let in_sync = 1;
         if acks == Acks::All && self.config.min_insync_replicas > in_sync {
             let required = self.config.min_insync_replicas;
@@ -318,13 +329,13 @@ impl Leader {
     }
 
     fn arrive(&mut self, arrival: Arrival, now: Now, told: &mut Told) {
-        if self.backlog.is_empty() && self.cut_due.is_none() && !self.segment_busy {
-            if let Some(arrival) = self.stage(arrival, now, told) {
-                self.backlog.push_back(arrival);
-            }
+        let open = self.backlog.is_empty() && self.cut_due.is_none() && !self.segment_busy;
+        let left = if open {
+            self.stage(arrival, now, told)
         } else {
-            self.backlog.push_back(arrival);
-        }
+            Some(arrival)
+        };
+        self.backlog.extend(left);
     }
 
     /// Gives a batch its offsets; hands it back when the segment has to be rolled first.
@@ -431,19 +442,18 @@ impl Leader {
             return Some(Work::CutBack(cut));
         }
         if !self.segment_busy && self.cut_due.is_none() {
-            if self.writing.is_none() {
-                if let Some(work) = self.next_write(now) {
-                    return Some(work);
-                }
-            }
-            if let Some(work) = self.next_sync(now) {
-                return Some(work);
+            let work = self.next_write(now).or_else(|| self.next_sync(now));
+            if work.is_some() {
+                return work;
             }
         }
         self.next_chore()
     }
 
     fn next_write(&mut self, now: Now) -> Option<Work> {
+        if self.writing.is_some() {
+            return None;
+        }
         if let Some(mut plan) = self.log.take_plan() {
             let work = Work::Write {
                 file: plan.file.clone(),
@@ -576,11 +586,11 @@ impl Leader {
             )));
         };
         syncing.files_left = syncing.files_left.saturating_sub(1);
-        if syncing.files_left == 0 {
-            if let Some(done) = self.syncing.take() {
-                self.log.synced(&done.plan);
-                self.advance(told);
-            }
+        if syncing.files_left == 0
+            && let Some(done) = self.syncing.take()
+        {
+            self.log.synced(&done.plan);
+            self.advance(told);
         }
         Ok(())
     }
@@ -603,7 +613,7 @@ impl Leader {
                 self.stage_backlog(now, told);
                 Ok(())
             }
-            Err(error) if error.is_out_of_space() => {
+            Err(error) if only_full(&error) => {
                 self.log.roll_failed();
                 for arrival in self.backlog.drain(..) {
                     told.push((arrival.waiter, Err(AppendError::Storage)));
@@ -673,6 +683,7 @@ impl Leader {
         result: Result<Flushed, IoError>,
         told: &mut Told,
     ) -> Result<(), Fault> {
+        self.flush_busy = false;
         match result {
             Ok(flushed) => {
                 self.epochs_delayed = false;
@@ -680,7 +691,7 @@ impl Leader {
                 self.advance(told);
                 Ok(())
             }
-            Err(error) if error.is_out_of_space() => Ok(()),
+            Err(error) if only_full(&error) => Ok(()),
             Err(error) => Err(Fault(error.to_string())),
         }
     }
@@ -729,6 +740,13 @@ impl Leader {
         self.log
             .read(offset, bytes_max, bound)
             .map_err(|error| self.read_refusal(offset, &error))
+    }
+
+    /// Whether `offset` lies in a closed segment: what is found there is never all there is.
+    #[must_use]
+    pub fn has_closed_segment_after(&self, offset: Offset) -> bool {
+        offset < self.log.active_base_offset()
+            && self.log.active_base_offset() < self.high_watermark
     }
 
     /// What a failed read means to the reader.
@@ -835,11 +853,13 @@ impl Leader {
             return None;
         }
         let plan = self.log.retention(now.wall, self.high_watermark);
-        if plan.roll_first && self.writing.is_none() && self.syncing.is_none() {
-            if let Some(job) = self.log.begin_roll(now.wall) {
-                self.segment_busy = true;
-                return Some(RetentionWork::Roll(job));
-            }
+        if plan.roll_first
+            && self.writing.is_none()
+            && self.syncing.is_none()
+            && let Some(job) = self.log.begin_roll(now.wall)
+        {
+            self.segment_busy = true;
+            return Some(RetentionWork::Roll(job));
         }
         if plan.delete == 0 {
             return None;
@@ -850,15 +870,26 @@ impl Leader {
 
     /// Brings the recovery point up to what is written, if it is behind.
     #[must_use]
-    pub fn flush_work(&self) -> Option<FlushJob> {
+    pub fn flush_work(&mut self) -> Option<FlushJob> {
         let behind = self.log.recovery_point() < self.log.log_end_offset();
-        (behind && !self.segment_busy && self.cut_due.is_none()).then(|| self.log.flush_job())
+        if !behind || self.flush_busy || self.segment_busy || self.cut_due.is_some() {
+            return None;
+        }
+        self.flush_busy = true;
+        Some(self.log.flush_job())
     }
 
-    /// Whether nothing of this partition is in flight, so that it may be closed.
+    /// Whether every batch that was taken is committed, or has failed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.backlog.is_empty() && self.log.next_offset() <= self.high_watermark
+    }
+
+    /// Whether nothing of this partition is in flight or about to be, so that it may be closed.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.writing.is_none()
+            && self.log.next_offset() == self.log.log_end_offset()
             && self.syncing.is_none()
             && !self.segment_busy
             && !self.chore_busy
@@ -884,4 +915,12 @@ pub enum RetentionWork {
     Roll(RollJob),
     /// Take the oldest segments away.
     Delete(DeleteJob),
+}
+
+/// Whether an error says no more than that the disk is full. A sync of records that fails is never only that: the page
+/// cache may claim from then on what the device does not have.
+fn only_full(error: &IoError) -> bool {
+    let sync = matches!(error.operation, "fdatasync" | "fsync");
+    let records = error.path.extension().is_some_and(|ending| ending == "log");
+    error.is_out_of_space() && !(sync && records)
 }

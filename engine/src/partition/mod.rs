@@ -9,5 +9,7 @@ mod rules;
 mod waiting;
 
 pub use error::{AppendError, DeleteRecordsError, OffsetLookupError, ReadError, Unavailable};
-pub use leader::{Fault, Isolation, Leader, OffsetAnswer, OffsetSpec, RetentionWork, Work};
+pub use leader::{
+    Fault, Isolation, Leader, Offered, OffsetAnswer, OffsetSpec, RetentionWork, Work,
+};
 pub use waiting::{Acks, Appended, Told, Waiter};

@@ -188,13 +188,16 @@ pub struct LogDescription {
     pub offline: bool,
 }
 
+/// The producers a partition remembers, by id.
+pub type Producers = Vec<(ProducerId, Producer)>;
+
 /// Producers to describe on one shard.
 #[derive(Debug)]
 pub struct DescribeProducers {
     /// Which partitions.
     pub partitions: Vec<TopicIdPartition>,
     /// One result per entry, in order.
-    pub reply: ReplySlot<Vec<Result<Vec<(ProducerId, Producer)>, OffsetLookupError>>>,
+    pub reply: ReplySlot<Vec<Result<Producers, OffsetLookupError>>>,
 }
 
 /// A command for the group coordinator that lives with one partition of `__consumer_offsets`.

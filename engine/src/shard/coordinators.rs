@@ -29,8 +29,11 @@ enum Hosted {
     Loading,
     /// It serves.
     Serving(Box<Serving>),
-    /// An append failed: it is read again when the partition has room.
-    Unloaded,
+    /// An append failed: it is read again once every batch before it is committed or has failed as well. What of it
+    /// is committed later would be missing from the state else.
+    Unsettled,
+    /// Its partition cannot be read.
+    Unreadable,
 }
 
 #[derive(Debug)]
@@ -84,7 +87,7 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(partition = %id, %error, "a group coordinator cannot be loaded");
-                self.coordinators.hosted.insert(id, Hosted::Unloaded);
+                self.coordinators.hosted.insert(id, Hosted::Unreadable);
             }
         }
     }
@@ -106,8 +109,8 @@ impl Shard {
                 self.take_coordinator_effects(id, effects_of, now, effects);
                 return;
             }
-            Some(Hosted::Loading) => GroupError::CoordinatorLoading,
-            Some(Hosted::Unloaded) => GroupError::NotCoordinator,
+            Some(Hosted::Loading | Hosted::Unsettled) => GroupError::CoordinatorLoading,
+            Some(Hosted::Unreadable) => GroupError::NotCoordinator,
             None if opening => GroupError::CoordinatorLoading,
             None => GroupError::NotCoordinator,
         };
@@ -177,6 +180,23 @@ impl Shard {
         } else {
             // What it decided since is not in the log: its state is dropped and read again.
             self.unload_coordinator(id);
+            self.coordinators.hosted.insert(id, Hosted::Unsettled);
+            self.reload_coordinator_if_settled(id, effects);
+        }
+    }
+
+    /// Reads a coordinator again after a failed append, as soon as that shows all there is.
+    pub(super) fn reload_coordinator_if_settled(
+        &mut self,
+        id: TopicIdPartition,
+        effects: &mut Effects,
+    ) {
+        if !matches!(self.coordinators.hosted.get(&id), Some(Hosted::Unsettled)) {
+            return;
+        }
+        if let Some(Slot::Leading(leader)) = self.slots.get(&id)
+            && leader.is_settled()
+        {
             self.load_coordinator(id, effects);
         }
     }

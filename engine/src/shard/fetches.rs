@@ -8,10 +8,10 @@ use bytes::Bytes;
 use super::command::{Fetch, FetchId, FetchPartition, Fetched, ReplySlot};
 use super::hosting::Slot;
 use super::jobs::Errand;
-use super::step::{Effects, Pending, Shard, Timer};
+use super::step::{Effects, Pending, Scan, Shard, Timer};
 use super::timers::TimerKey;
 use crate::io::{Action, IoError};
-use crate::log::{EpochEnd, Lookup, ReadExtent, ReadPlan};
+use crate::log::{EpochEnd, LoadedIndex, ReadExtent, ReadPlan, WalkError};
 use crate::maintenance::Job;
 use crate::partition::{ReadError, Unavailable};
 use crate::types::{Monotonic, Now, Offset, TopicIdPartition};
@@ -21,8 +21,19 @@ use crate::types::{Monotonic, Now, Offset, TopicIdPartition};
 pub(super) struct Fetches {
     works: BTreeMap<u64, FetchWork>,
     by_id: BTreeMap<FetchId, u64>,
-    /// Parked fetches by the partitions they wait for.
-    waiting: BTreeMap<TopicIdPartition, BTreeSet<u64>>,
+    /// Fetches by the partitions they read, parked or not.
+    readers: BTreeMap<TopicIdPartition, BTreeSet<u64>>,
+}
+
+/// Which partition of which fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FetchPlace {
+    /// The fetch, as the shard numbers them.
+    pub(super) fetch: u64,
+    /// The partition's place in the request.
+    pub(super) index: usize,
+    /// The partition.
+    pub(super) partition: TopicIdPartition,
 }
 
 #[derive(Debug)]
@@ -30,9 +41,13 @@ struct FetchWork {
     id: FetchId,
     partitions: Vec<FetchPartition>,
     findings: Vec<Option<Finding>>,
+    /// Partition by partition, where its lookup has come to: past the offset asked for in gaps of a compacted log.
+    reached: Vec<Offset>,
     /// Partitions that are still being looked up.
     looking_up: usize,
     parked: bool,
+    /// Something it waits for has happened since it began to look.
+    overtaken: bool,
     /// Answer as soon as nothing is being looked up, whatever there is.
     hurried: bool,
     bytes_max: u64,
@@ -66,9 +81,11 @@ impl Shard {
         let work = FetchWork {
             id,
             findings: Vec::new(),
+            reached: Vec::new(),
             partitions,
             looking_up: 0,
             parked: false,
+            overtaken: false,
             hurried: bytes_min == 0 || deadline <= now.monotonic,
             bytes_max,
             bytes_min,
@@ -76,6 +93,10 @@ impl Shard {
             timer: None,
             reply,
         };
+        for wanted in &work.partitions {
+            let readers = self.fetches.readers.entry(wanted.partition).or_default();
+            readers.insert(number);
+        }
         self.fetches.works.insert(number, work);
         self.fetches.by_id.insert(id, number);
         self.look_up_fetch(number, now, effects);
@@ -88,8 +109,10 @@ impl Shard {
         };
         let partitions = work.partitions.clone();
         work.findings = partitions.iter().map(|_| None).collect();
+        work.reached = partitions.iter().map(|wanted| wanted.offset).collect();
         work.looking_up = partitions.len();
         work.parked = false;
+        work.overtaken = false;
         let mut bytes_left = work.bytes_max;
         for (index, partition) in partitions.iter().enumerate() {
             let limit = partition.bytes_max.min(bytes_left);
@@ -97,9 +120,14 @@ impl Shard {
             if let Ok(ReadStep::Plan(ReadPlan::Ready(read))) = &step {
                 bytes_left = bytes_left.saturating_sub(read.extent.length);
             }
-            self.take_step(number, index, partition.partition, step, effects);
+            let place = FetchPlace {
+                fetch: number,
+                index,
+                partition: partition.partition,
+            };
+            self.take_step(place, step, effects);
         }
-        self.finish_fetch_if_complete(number, now);
+        self.finish_fetch_if_complete(number, now, effects);
     }
 
     fn begin_read(&mut self, wanted: &FetchPartition, limit: u64) -> Result<ReadStep, ReadError> {
@@ -120,9 +148,7 @@ impl Shard {
     /// Goes on with one partition of a fetch.
     fn take_step(
         &mut self,
-        number: u64,
-        index: usize,
-        partition: TopicIdPartition,
+        place: FetchPlace,
         step: Result<ReadStep, ReadError>,
         effects: &mut Effects,
     ) {
@@ -139,110 +165,89 @@ impl Shard {
                         position,
                         length,
                     };
-                    let pending = Pending::Scan {
-                        fetch: number,
-                        index,
-                        partition,
-                        lookup,
-                    };
-                    self.act(pending, action, effects);
+                    self.act(Pending::Scan(Scan { place, lookup }), action, effects);
                     return;
                 }
                 ReadPlan::LoadIndex(job) => {
-                    let errand = Errand::LoadIndex {
-                        fetch: number,
-                        index,
-                        partition,
-                    };
-                    self.order(errand, Job::LoadIndex(*job), effects);
+                    self.order(Errand::LoadIndex(place), Job::LoadIndex(*job), effects);
                     return;
                 }
                 ReadPlan::Again { offset } => {
-                    let step = self.read_again(number, index, offset);
-                    return self.take_step(number, index, partition, step, effects);
+                    if let Some(work) = self.fetches.works.get_mut(&place.fetch)
+                        && let Some(reached) = work.reached.get_mut(place.index)
+                    {
+                        *reached = offset;
+                    }
+                    let step = self.read_on(place);
+                    return self.take_step(place, step, effects);
                 }
             },
         };
-        let Some(work) = self.fetches.works.get_mut(&number) else {
+        let Some(work) = self.fetches.works.get_mut(&place.fetch) else {
             return;
         };
-        if let Some(entry @ None) = work.findings.get_mut(index) {
+        if let Some(entry @ None) = work.findings.get_mut(place.index) {
             *entry = Some(finding);
             work.looking_up -= 1;
         }
     }
 
-    fn read_again(
-        &mut self,
-        number: u64,
-        index: usize,
-        offset: Offset,
-    ) -> Result<ReadStep, ReadError> {
-        let Some(work) = self.fetches.works.get(&number) else {
+    /// Reads from where the lookup has come to.
+    fn read_on(&mut self, place: FetchPlace) -> Result<ReadStep, ReadError> {
+        let Some(work) = self.fetches.works.get(&place.fetch) else {
             return Ok(ReadStep::Plan(ReadPlan::Empty));
         };
-        let (wanted, limit) = (work.partitions[index], work.bytes_max);
-        let leader = self.leading(wanted.partition)?;
-        let limit = limit.min(wanted.bytes_max);
-        leader
+        let (wanted, offset) = (work.partitions[place.index], work.reached[place.index]);
+        let limit = work.bytes_max.min(wanted.bytes_max);
+        self.leading(wanted.partition)?
             .read(offset, limit, wanted.isolation)
             .map(ReadStep::Plan)
     }
 
     /// The bytes a lookup asked for have come.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "it is the ring's answer with all its context"
-    )]
     pub(super) fn scanned(
         &mut self,
-        number: u64,
-        index: usize,
-        partition: TopicIdPartition,
-        lookup: Box<Lookup>,
+        scan: Scan,
         bytes: Result<Bytes, IoError>,
         now: Now,
         effects: &mut Effects,
     ) {
+        let Scan { place, lookup } = scan;
         let plan = match bytes {
             Ok(bytes) => lookup.resume(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let step = plan
             .map(ReadStep::Plan)
-            .map_err(|error| self.read_fault(partition, &error));
-        self.take_step(number, index, partition, step, effects);
-        self.finish_fetch_if_complete(number, now);
+            .map_err(|error| self.read_fault(place.partition, &error));
+        self.take_step(place, step, effects);
+        self.finish_fetch_if_complete(place.fetch, now, effects);
     }
 
     /// The index a lookup asked for is loaded.
     pub(super) fn index_loaded(
         &mut self,
-        number: u64,
-        index: usize,
-        partition: TopicIdPartition,
-        result: Result<crate::log::LoadedIndex, crate::log::WalkError>,
+        place: FetchPlace,
+        result: Result<LoadedIndex, WalkError>,
         now: Now,
         effects: &mut Effects,
     ) {
         let step = match result {
             Ok(loaded) => {
-                if let Ok(leader) = self.leading(partition) {
+                if let Ok(leader) = self.leading(place.partition) {
                     leader.log_mut().install_index(loaded);
+                }
+                let step = self.read_on(place);
+                // Only now: an index that alone is over the bound must serve the read it was loaded for.
+                if let Ok(leader) = self.leading(place.partition) {
                     leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
                 }
-                let offset = self
-                    .fetches
-                    .works
-                    .get(&number)
-                    .and_then(|work| work.partitions.get(index))
-                    .map_or(Offset::ZERO, |wanted| wanted.offset);
-                self.read_again(number, index, offset)
+                step
             }
-            Err(error) => Err(self.read_fault(partition, &error.to_string())),
+            Err(error) => Err(self.read_fault(place.partition, &error.to_string())),
         };
-        self.take_step(number, index, partition, step, effects);
-        self.finish_fetch_if_complete(number, now);
+        self.take_step(place, step, effects);
+        self.finish_fetch_if_complete(place.fetch, now, effects);
     }
 
     fn read_fault(&self, partition: TopicIdPartition, error: &str) -> ReadError {
@@ -255,7 +260,7 @@ impl Shard {
         }
     }
 
-    fn finish_fetch_if_complete(&mut self, number: u64, now: Now) {
+    fn finish_fetch_if_complete(&mut self, number: u64, now: Now, effects: &mut Effects) {
         let Some(work) = self.fetches.works.get(&number) else {
             return;
         };
@@ -267,12 +272,26 @@ impl Shard {
             .iter()
             .any(|wanted| self.is_opening(wanted.partition));
         let enough = work.findings.iter().any(is_urgent)
+            || self.has_more(work)
             || (!opening && work.bytes_found() >= work.bytes_min);
         if enough || work.hurried || work.deadline <= now.monotonic {
             self.answer_fetch(number);
+        } else if work.overtaken {
+            self.look_up_fetch(number, now, effects);
         } else {
             self.park_fetch(number);
         }
+    }
+
+    /// Whether a partition has more than was found, in its next segment: waiting would not show it.
+    fn has_more(&self, work: &FetchWork) -> bool {
+        let findings = work.partitions.iter().zip(&work.findings);
+        findings
+            .filter(|(_, finding)| matches!(finding, Some(Ok(Found::Extent(_)))))
+            .any(|(wanted, _)| match self.slots.get(&wanted.partition) {
+                Some(Slot::Leading(leader)) => leader.has_closed_segment_after(wanted.offset),
+                Some(Slot::Opening(_) | Slot::Offline) | None => false,
+            })
     }
 
     fn park_fetch(&mut self, number: u64) {
@@ -280,61 +299,40 @@ impl Shard {
             return;
         };
         work.parked = true;
-        for wanted in &work.partitions {
-            self.fetches
-                .waiting
-                .entry(wanted.partition)
-                .or_default()
-                .insert(number);
-        }
         if work.timer.is_none() {
             work.timer = Some(self.timers.set(work.deadline, Timer::Fetch(number)));
         }
     }
 
-    fn unpark(&mut self, number: u64) {
-        let Some(work) = self.fetches.works.get_mut(&number) else {
-            return;
-        };
-        work.parked = false;
-        for wanted in &work.partitions {
-            if let Some(waiting) = self.fetches.waiting.get_mut(&wanted.partition) {
-                waiting.remove(&number);
-                if waiting.is_empty() {
-                    self.fetches.waiting.remove(&wanted.partition);
-                }
+    /// Something readers of `id` wait for has happened: they look again, those that are looking as soon as they are
+    /// through.
+    pub(super) fn wake_readers(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        let readers = self.fetches.readers.get(&id).cloned().unwrap_or_default();
+        for number in readers {
+            match self.fetches.works.get_mut(&number) {
+                Some(work) if work.parked => self.look_up_fetch(number, now, effects),
+                Some(work) => work.overtaken = true,
+                None => {}
             }
         }
     }
 
-    /// Something readers of `id` wait for has happened: they look again.
-    pub(super) fn wake_readers(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
-        let Some(waiting) = self.fetches.waiting.remove(&id) else {
-            return;
-        };
-        for number in waiting {
-            self.unpark(number);
-            self.look_up_fetch(number, now, effects);
-        }
-    }
-
     /// Answers a fetch as soon as nothing of it is being looked up.
-    pub(super) fn hurry_fetch(&mut self, id: FetchId, now: Now) {
+    pub(super) fn hurry_fetch(&mut self, id: FetchId) {
         if let Some(number) = self.fetches.by_id.get(&id).copied() {
-            self.fetch_timed_out(number, now);
+            self.fetch_timed_out(number);
         }
     }
 
     /// The time of a fetch is up.
-    pub(super) fn fetch_timed_out(&mut self, number: u64, now: Now) {
+    pub(super) fn fetch_timed_out(&mut self, number: u64) {
         let Some(work) = self.fetches.works.get_mut(&number) else {
             return;
         };
         work.hurried = true;
         if work.parked {
-            self.unpark(number);
+            self.answer_fetch(number);
         }
-        self.finish_fetch_if_complete(number, now);
     }
 
     fn answer_fetch(&mut self, number: u64) {
@@ -344,6 +342,14 @@ impl Shard {
         self.fetches.by_id.remove(&work.id);
         if let Some(timer) = work.timer {
             self.timers.cancel(timer);
+        }
+        for wanted in &work.partitions {
+            if let Some(readers) = self.fetches.readers.get_mut(&wanted.partition) {
+                readers.remove(&number);
+                if readers.is_empty() {
+                    self.fetches.readers.remove(&wanted.partition);
+                }
+            }
         }
         let mut bytes_left = work.bytes_max;
         let mut nothing_yet = true;
@@ -398,10 +404,10 @@ impl Shard {
     }
 
     /// Answers every fetch with what there is, because the broker stops.
-    pub(super) fn answer_all_fetches(&mut self, now: Now) {
+    pub(super) fn answer_all_fetches(&mut self) {
         let numbers: Vec<u64> = self.fetches.works.keys().copied().collect();
         for number in numbers {
-            self.fetch_timed_out(number, now);
+            self.fetch_timed_out(number);
         }
     }
 }

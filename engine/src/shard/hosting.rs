@@ -12,7 +12,7 @@ use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, OpenError, RecoveryReport};
 use crate::maintenance::{Job, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
-use crate::partition::{Acks, AppendError, Fault, Leader, Told, Unavailable, Waiter, Work};
+use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
 use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
 
 /// What a shard has of a partition.
@@ -32,16 +32,8 @@ pub(super) struct Opening {
     name: TopicPartition,
     epoch: LeaderEpoch,
     config: Arc<TopicConfig>,
-    appends: Vec<WaitingAppend>,
-}
-
-/// An append that waits for its log. Its memory is the request's, which is within its connection's budget.
-#[derive(Debug)]
-struct WaitingAppend {
-    records: Bytes,
-    zstd_allowed: bool,
-    acks: Acks,
-    waiter: Waiter,
+    /// Batches that wait for the log. Their memory is the requests', which is within their connections' budgets.
+    appends: Vec<Offered>,
 }
 
 impl Shard {
@@ -59,6 +51,7 @@ impl Shard {
             self.remove_topic(topic, now, effects);
         }
         if !gone.is_empty() {
+            self.retry_deferred(now, effects);
             let names: Vec<TopicName> = gone.iter().map(|topic| topic.name.clone()).collect();
             self.forget_topics(&names, now, effects);
         }
@@ -86,9 +79,12 @@ impl Shard {
                 Arc::new(TopicConfig::resolve(&topic.overrides, &self.topic_defaults))
             });
             match self.slots.get_mut(&id) {
-                Some(Slot::Leading(leader)) => {
-                    leader.reconfigure(Arc::clone(config), partition.leader_epoch);
-                    self.drive(id, now, effects);
+                Some(Slot::Leading(_)) => {
+                    let (config, epoch) = (Arc::clone(config), partition.leader_epoch);
+                    self.advance(id, now, effects, |leader, told| {
+                        leader.reconfigure(config, epoch, told);
+                        Ok(())
+                    });
                 }
                 Some(Slot::Opening(opening)) => {
                     opening.config = Arc::clone(config);
@@ -171,14 +167,8 @@ impl Shard {
                 } = opening;
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
-                for append in appends {
-                    let WaitingAppend {
-                        records,
-                        zstd_allowed,
-                        acks,
-                        waiter,
-                    } = append;
-                    leader.append(records, zstd_allowed, acks, waiter, now, &mut told);
+                for offered in appends {
+                    leader.append(offered, now, &mut told);
                 }
                 self.slots.insert(id, Slot::Leading(leader));
                 self.tell(id, told, effects);
@@ -187,6 +177,7 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(partition = %opening.name, %error, "cannot be opened and is offline");
+                self.closed_in_order = false;
                 self.slots.insert(id, Slot::Offline);
                 let lost = opening.appends.into_iter().map(|append| append.waiter);
                 let refused = || Err(AppendError::from(Unavailable::Offline(id)));
@@ -195,6 +186,11 @@ impl Shard {
             }
         }
         self.wake_readers(id, now, effects);
+        self.retry_deferred(now, effects);
+    }
+
+    /// Looks again at the commands that wait for a partition: those that still have to are put back.
+    fn retry_deferred(&mut self, now: Now, effects: &mut Effects) {
         for command in std::mem::take(&mut self.deferred) {
             self.command(command, now, effects);
         }
@@ -204,29 +200,17 @@ impl Shard {
     pub(super) fn append(
         &mut self,
         id: TopicIdPartition,
-        records: Bytes,
-        zstd_allowed: bool,
-        acks: Acks,
-        waiter: Waiter,
+        offered: Offered,
         now: Now,
         told: &mut Told,
     ) {
         match self.slots.get_mut(&id) {
-            Some(Slot::Leading(leader)) => {
-                leader.append(records, zstd_allowed, acks, waiter, now, told);
-            }
-            Some(Slot::Opening(opening)) => {
-                opening.appends.push(WaitingAppend {
-                    records,
-                    zstd_allowed,
-                    acks,
-                    waiter,
-                });
-            }
+            Some(Slot::Leading(leader)) => leader.append(offered, now, told),
+            Some(Slot::Opening(opening)) => opening.appends.push(offered),
             Some(Slot::Offline) => {
-                told.push((waiter, Err(Unavailable::Offline(id).into())));
+                told.push((offered.waiter, Err(Unavailable::Offline(id).into())));
             }
-            None => told.push((waiter, Err(self.absent(id).into()))),
+            None => told.push((offered.waiter, Err(self.absent(id).into()))),
         }
     }
 
@@ -316,17 +300,12 @@ impl Shard {
                 let result = result.map(|_| ());
                 self.advance(id, now, effects, |leader, told| leader.synced(result, told));
             }
-            Some(Pending::Scan {
-                fetch,
-                index,
-                partition,
-                lookup,
-            }) => {
+            Some(Pending::Scan(scan)) => {
                 let bytes = result.map(|outcome| match outcome {
                     Outcome::Read(bytes) => bytes,
                     Outcome::Written { .. } | Outcome::Synced | Outcome::ReadAhead => Bytes::new(),
                 });
-                self.scanned(fetch, index, partition, lookup, bytes, now, effects);
+                self.scanned(scan, bytes, now, effects);
             }
             None => {}
         }
@@ -353,6 +332,7 @@ impl Shard {
             return;
         }
         self.drive(id, now, effects);
+        self.reload_coordinator_if_settled(id, effects);
         if moved {
             self.wake_readers(id, now, effects);
         }
@@ -366,9 +346,14 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
+        if !matches!(self.slots.get(&id), Some(Slot::Leading(_))) {
+            return;
+        }
         let Some(Slot::Leading(leader)) = self.slots.insert(id, Slot::Offline) else {
             return;
         };
+        // Its files are not as a clean stop leaves them: the next start has to look at them.
+        self.closed_in_order = false;
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
         let mut told = Told::new();
         drop(leader.into_log(&mut told));
@@ -412,6 +397,7 @@ impl Shard {
             *result = Err(Unavailable::Unknown(id).into());
         }
         self.tell(id, told, effects);
+        self.checkpointed.remove(&id);
         self.unload_coordinator(id);
         self.wake_readers(id, now, effects);
         if let Some(directory) = self.directory_of(partition) {

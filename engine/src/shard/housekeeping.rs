@@ -9,9 +9,9 @@ use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::Closed;
-use crate::maintenance::{CheckpointLine, Job};
+use crate::maintenance::{CheckpointLine, Job, OwnedLine};
 use crate::partition::{RetentionWork, Told};
-use crate::types::{Now, TopicIdPartition, TopicPartition};
+use crate::types::{Now, TopicIdPartition};
 
 impl Shard {
     /// Lets go of what retention lets go of, and forgets producers that have been silent for too long.
@@ -38,13 +38,13 @@ impl Shard {
 
     /// Brings recovery points up where they are behind, and writes down those that have come up since.
     pub(super) fn checkpoint(&mut self, now: Now, effects: &mut Effects) {
-        let mut lines: BTreeMap<PathBuf, Vec<(TopicPartition, CheckpointLine)>> = BTreeMap::new();
+        let mut lines: BTreeMap<PathBuf, Vec<OwnedLine>> = BTreeMap::new();
         for id in self.led() {
-            if let Some((directory, name, line)) = self.checkpoint_line(id) {
-                if self.checkpointed.get(&id) != Some(&line) {
-                    self.checkpointed.insert(id, line);
-                    lines.entry(directory).or_default().push((name, line));
-                }
+            if let Some((directory, owned)) = self.checkpoint_line(id)
+                && self.checkpointed.get(&id) != Some(&owned.line)
+            {
+                self.checkpointed.insert(id, owned.line);
+                lines.entry(directory).or_default().push(owned);
             }
             let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
                 continue;
@@ -65,10 +65,7 @@ impl Shard {
     }
 
     /// What the checkpoints should say of a partition, and where.
-    pub(super) fn checkpoint_line(
-        &self,
-        id: TopicIdPartition,
-    ) -> Option<(PathBuf, TopicPartition, CheckpointLine)> {
+    pub(super) fn checkpoint_line(&self, id: TopicIdPartition) -> Option<(PathBuf, OwnedLine)> {
         let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
             return None;
         };
@@ -78,7 +75,12 @@ impl Shard {
             log_start_offset: leader.log().log_start_offset(),
             high_watermark: leader.high_watermark(),
         };
-        Some((directory.path.clone(), leader.name().clone(), line))
+        let owned = OwnedLine {
+            name: leader.name().clone(),
+            topic_id: id.topic_id,
+            line,
+        };
+        Some((directory.path.clone(), owned))
     }
 
     fn led(&self) -> Vec<TopicIdPartition> {
@@ -91,9 +93,9 @@ impl Shard {
     }
 
     /// Stops taking part: what is in flight is let finish, then every log is closed.
-    pub(super) fn stop(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn stop(&mut self, effects: &mut Effects) {
         self.stopping = true;
-        self.answer_all_fetches(now);
+        self.answer_all_fetches();
         self.close_quiet_logs(effects);
     }
 
@@ -119,6 +121,7 @@ impl Shard {
             let close = Job::Close {
                 log_directory,
                 name,
+                topic_id: id.topic_id,
                 high_watermark,
                 job,
             };

@@ -2,7 +2,9 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
+use super::fetches::FetchPlace;
 use super::hosting::fault;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
@@ -33,11 +35,7 @@ pub(super) enum Errand {
     /// Segments that are unlinked: nobody waits.
     Unlink,
     /// An index that a fetch waits for.
-    LoadIndex {
-        fetch: u64,
-        index: usize,
-        partition: TopicIdPartition,
-    },
+    LoadIndex(FetchPlace),
     /// One entry of an offset lookup.
     Lookup { work: u64, index: usize },
     /// A coordinator's partition.
@@ -65,7 +63,7 @@ impl Errand {
             | Self::Delete(id)
             | Self::Close(id) => Some(id),
             Self::Unlink
-            | Self::LoadIndex { .. }
+            | Self::LoadIndex(_)
             | Self::Lookup { .. }
             | Self::Replay(_)
             | Self::Checkpoint
@@ -146,6 +144,10 @@ impl Shard {
         };
         match (errand, done) {
             (Errand::Open(id), Done::Opened(result)) => self.opened(id, result, now, effects),
+            (Errand::Open(id), Done::NotYetOpened(open)) => {
+                let due = now.monotonic.after(OPEN_AGAIN_AFTER);
+                self.timers.set(due, Timer::Open(id, open));
+            }
             (Errand::Roll(id), Done::Rolled(result)) => {
                 let result = result.map(|rolled| *rolled);
                 self.advance(id, now, effects, |leader, told| {
@@ -172,15 +174,8 @@ impl Shard {
                 });
             }
             (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
-            (
-                Errand::LoadIndex {
-                    fetch,
-                    index,
-                    partition,
-                },
-                Done::IndexLoaded(result),
-            ) => {
-                self.index_loaded(fetch, index, partition, result, now, effects);
+            (Errand::LoadIndex(place), Done::IndexLoaded(result)) => {
+                self.index_loaded(place, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
                 self.looked_up(work, index, found(result));
@@ -212,7 +207,7 @@ impl Shard {
                     Ok(leader) => leader.config().file_delete_delay_ms,
                     Err(_) => 0,
                 };
-                let delay = std::time::Duration::from_millis(delay.unsigned_abs());
+                let delay = Duration::from_millis(delay.unsigned_abs());
                 self.timers
                     .set(now.monotonic.after(delay), Timer::Unlink(doomed));
             }
@@ -247,5 +242,7 @@ fn unreachable_pair(errand: Errand, done: &Done) {
     debug_assert!(false, "{errand:?} was answered with {done:?}");
 }
 
+/// How long a new topic waits before it asks again whether the files of an old one of its name are gone.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How many jobs of one shard may be out at a time; their results have room in its channel.
 pub(super) const JOBS_OUT_MAX: usize = 64;

@@ -13,9 +13,9 @@ use super::jobs::Errand;
 use super::step::{Effects, Shard};
 use crate::io::IoError;
 use crate::log::TimestampedOffset;
-use crate::maintenance::{CheckpointLine, Job};
+use crate::maintenance::{Job, OwnedLine};
 use crate::partition::{DeleteRecordsError, Leader, OffsetAnswer, OffsetLookupError};
-use crate::types::{Offset, TopicIdPartition, TopicPartition};
+use crate::types::{Offset, TopicIdPartition};
 
 /// Lookups in work, by number.
 #[derive(Debug, Default)]
@@ -86,17 +86,12 @@ impl Shard {
     }
 
     fn finish_lookup_if_complete(&mut self, number: u64) {
-        if self
-            .lookups
-            .works
-            .get(&number)
-            .is_some_and(|work| work.left == 0)
-        {
-            if let Some(work) = self.lookups.works.remove(&number) {
-                let results = work.results.into_iter().flatten().collect();
-                // Whoever asked may have gone.
-                let _ = work.reply.send(results);
-            }
+        let works = &mut self.lookups.works;
+        let complete = works.get(&number).is_some_and(|work| work.left == 0);
+        if complete && let Some(work) = works.remove(&number) {
+            let results = work.results.into_iter().flatten().collect();
+            // Whoever asked may have gone.
+            let _ = work.reply.send(results);
         }
     }
 
@@ -121,7 +116,7 @@ impl Shard {
             leader
                 .log()
                 .producers()
-                .map(|(id, producer)| (id, producer.clone()))
+                .map(|(id, producer)| (id, *producer))
                 .collect()
         };
         let results = describe
@@ -177,14 +172,14 @@ impl Shard {
         let DeleteRecords { partitions, reply } = delete;
         let number = self.next_serial();
         let mut results = Vec::with_capacity(partitions.len());
-        let mut lines: BTreeMap<PathBuf, Vec<(TopicPartition, CheckpointLine)>> = BTreeMap::new();
+        let mut lines: BTreeMap<PathBuf, Vec<OwnedLine>> = BTreeMap::new();
         for (id, offset) in partitions {
             let result = self.leading(id).map_err(DeleteRecordsError::from);
             let result = result.and_then(|leader| leader.delete_records(offset));
-            if result.is_ok() {
-                if let Some((directory, name, line)) = self.checkpoint_line(id) {
-                    lines.entry(directory).or_default().push((name, line));
-                }
+            if result.is_ok()
+                && let Some((directory, line)) = self.checkpoint_line(id)
+            {
+                lines.entry(directory).or_default().push(line);
             }
             results.push(result);
         }
@@ -220,16 +215,13 @@ impl Shard {
     }
 
     fn finish_deletion_if_complete(&mut self, number: u64) {
-        let complete = self
-            .lookups
-            .deletions
+        let works = &mut self.lookups.deletions;
+        let complete = works
             .get(&number)
             .is_some_and(|work| work.checkpoints_left == 0);
-        if complete {
-            if let Some(work) = self.lookups.deletions.remove(&number) {
-                // Whoever asked may have gone.
-                let _ = work.reply.send(work.results);
-            }
+        if complete && let Some(work) = works.remove(&number) {
+            // Whoever asked may have gone.
+            let _ = work.reply.send(work.results);
         }
     }
 }

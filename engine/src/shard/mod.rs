@@ -20,4 +20,6 @@ pub use gateway::{Gateway, Stopped};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;
 pub use start::{ShardTask, Shards};
-pub use step::{Effects, Input, LogDirectory, Shard, ShardSettings, TopicDefaultsSource};
+pub use step::{
+    Effects, Input, LogDirectory, MakeTopicDefaults, Shard, ShardSettings, TopicDefaultsSource,
+};

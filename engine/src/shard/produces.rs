@@ -6,7 +6,7 @@ use super::command::{Produce, ReplySlot};
 use super::step::{Effects, Shard, Timer};
 use super::timers::TimerKey;
 use crate::coordinator::AppendSequence;
-use crate::partition::{Acks, AppendError, Appended, Told, Waiter};
+use crate::partition::{Acks, AppendError, Appended, Offered, Told, Waiter};
 use crate::types::{Now, TopicIdPartition};
 
 type Results = Vec<Result<Appended, AppendError>>;
@@ -63,26 +63,24 @@ impl Shard {
             };
             let mut told = Told::new();
             let id = entry.partition;
-            self.append(
-                id,
-                entry.records,
-                entry.zstd_allowed,
+            let offered = Offered {
+                records: entry.records,
+                zstd_allowed: entry.zstd_allowed,
                 acks,
                 waiter,
-                now,
-                &mut told,
-            );
+            };
+            self.append(id, offered, now, &mut told);
             self.tell(id, told, effects);
             self.touched.insert(id);
         }
         if count == 0 {
             self.finish_produce(number);
         }
-        if acks == Acks::All {
-            if let Some(work) = self.produces.works.get_mut(&number) {
-                let due = now.monotonic.after(timeout);
-                work.timer = Some(self.timers.set(due, Timer::Produce(number)));
-            }
+        if acks == Acks::All
+            && let Some(work) = self.produces.works.get_mut(&number)
+        {
+            let due = now.monotonic.after(timeout);
+            work.timer = Some(self.timers.set(due, Timer::Produce(number)));
         }
     }
 

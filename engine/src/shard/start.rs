@@ -82,10 +82,11 @@ impl Shards {
             // A shard that has gone already has been reported.
             let _ = stop.send(());
         }
-        let in_order = threads
-            .into_iter()
-            .map(|thread| matches!(thread.join(), Ok(Ok(true))));
-        in_order.fold(true, |all, one| all && one)
+        let mut in_order = true;
+        for thread in threads {
+            in_order &= matches!(thread.join(), Ok(Ok(true)));
+        }
+        in_order
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::command::Command;
 use super::coordinators::Coordinators;
-use super::fetches::Fetches;
+use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
@@ -20,7 +20,7 @@ use crate::config::{Overrides, TopicDefaults};
 use crate::group::GroupConfig;
 use crate::io::{Action, Completion, Ticket};
 use crate::log::{Doomed, Lookup};
-use crate::maintenance::{CheckpointLine, Done, Job, JobId};
+use crate::maintenance::{CheckpointLine, Done, Job, JobId, OpenPartition};
 use crate::metadata::MetadataImage;
 use crate::types::{BrokerId, DirectoryId, Monotonic, Now, TopicIdPartition};
 
@@ -64,9 +64,10 @@ pub struct LogDirectory {
 /// Makes the defaults of topics out of what was changed at run time for the whole cluster and for this broker. The table
 /// of broker properties is the server's, so the engine is given this.
 #[derive(Clone)]
-pub struct TopicDefaultsSource(
-    pub Arc<dyn Fn(&Overrides, &Overrides) -> Arc<TopicDefaults> + Send + Sync>,
-);
+pub struct TopicDefaultsSource(pub Arc<MakeTopicDefaults>);
+
+/// Out of the overrides of the cluster and of the broker.
+pub type MakeTopicDefaults = dyn Fn(&Overrides, &Overrides) -> Arc<TopicDefaults> + Send + Sync;
 
 impl fmt::Debug for TopicDefaultsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,12 +106,15 @@ pub(super) enum Pending {
     /// A partition's sync.
     Sync(TopicIdPartition),
     /// A read that a fetch's lookup goes on with.
-    Scan {
-        fetch: u64,
-        index: usize,
-        partition: TopicIdPartition,
-        lookup: Box<Lookup>,
-    },
+    Scan(Scan),
+}
+
+/// A lookup of a fetch that waits for bytes.
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// The fetch, and which of its partitions.
+    pub(super) place: FetchPlace,
+    pub(super) lookup: Box<Lookup>,
 }
 
 /// What is due.
@@ -124,6 +128,8 @@ pub(super) enum Timer {
     Coordinator(TopicIdPartition),
     /// `flush.ms` of a partition.
     Flush(TopicIdPartition),
+    /// A partition whose name was not free yet.
+    Open(TopicIdPartition, Box<OpenPartition>),
     /// Renamed segments may be unlinked.
     Unlink(Doomed),
     /// Retention, and what else is done at its pace.
@@ -202,7 +208,7 @@ impl Shard {
             Input::Completed(completion) => self.completed(completion, now, effects),
             Input::Done(id, done) => self.done(id, done, now, effects),
             Input::Tick => {}
-            Input::Stop => self.stop(now, effects),
+            Input::Stop => self.stop(effects),
         }
         self.fire_timers(now, effects);
     }
@@ -233,12 +239,17 @@ impl Shard {
     fn fire_timers(&mut self, now: Now, effects: &mut Effects) {
         while let Some(timer) = self.timers.pop_due(now.monotonic) {
             match timer {
-                Timer::Fetch(number) => self.fetch_timed_out(number, now),
+                Timer::Fetch(number) => self.fetch_timed_out(number),
                 Timer::Produce(number) => self.produce_timed_out(number),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
                     self.touched.insert(id);
                 }
+                // Unless it is deleted itself by now.
+                Timer::Open(id, open) if self.is_opening(id) => {
+                    self.order(Errand::Open(id), Job::Open(open), effects);
+                }
+                Timer::Open(..) => {}
                 Timer::Unlink(doomed) => {
                     self.order(Errand::Unlink, Job::Unlink(doomed), effects);
                 }
@@ -257,7 +268,7 @@ impl Shard {
         match command {
             Command::Produce(produce) => self.produce(produce, now, effects),
             Command::Fetch(fetch) => self.fetch(fetch, now, effects),
-            Command::WakeFetch(id) => self.hurry_fetch(id, now),
+            Command::WakeFetch(id) => self.hurry_fetch(id),
             Command::LookupOffsets(lookup) => self.look_up_offsets(lookup, effects),
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
@@ -311,7 +322,7 @@ impl Shard {
     pub(super) fn has_scan_of(&self, id: TopicIdPartition) -> bool {
         self.pending
             .values()
-            .any(|pending| matches!(pending, Pending::Scan { partition, .. } if *partition == id))
+            .any(|pending| matches!(pending, Pending::Scan(scan) if scan.place.partition == id))
     }
 
     /// A number no job, action or request of this shard has had.
