@@ -4,6 +4,7 @@
 
 mod api;
 pub mod config;
+pub mod logging;
 mod net;
 mod server;
 

@@ -2,13 +2,12 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use millrace_server::Server;
-use millrace_server::config::{LogFormat, NoteKind, Sources, load};
+use millrace_server::config::{Sources, load};
+use millrace_server::{Server, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A Kafka-compatible broker.
@@ -46,22 +45,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
         environment,
         overrides,
     })?;
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match loaded.config.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
-    for note in &loaded.notes {
-        match note.kind {
-            NoteKind::WithoutEffect | NoteKind::Pending => tracing::info!("{note}"),
-            _ => tracing::warn!("{note}"),
-        }
-    }
+    logging::start(loaded.config.log_format);
+    logging::tell(&loaded.notes);
     if let Err(error) = millrace_engine::io::raise_open_files_limit() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }

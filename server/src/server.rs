@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_engine::group::GroupConfig;
@@ -82,17 +83,24 @@ impl Server {
             opened: opened_sender,
             busy: busy_sender,
         };
-        // Sync for the engine's sake; each shard takes its copy once.
-        let front = std::sync::Mutex::new(front);
-        let task = move |gateway| -> std::pin::Pin<Box<dyn Future<Output = ()>>> {
-            let front = front
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .clone();
-            Box::pin(attend(gateway, front))
+        // The engine calls the task once per shard before `start` returns. The original goes then: were it kept, it
+        // would look like a shard that is still busy.
+        let front = Arc::new(Mutex::new(Some(front)));
+        let original = Arc::clone(&front);
+        let task = move |gateway| -> Pin<Box<dyn Future<Output = ()>>> {
+            let front = front.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Box::pin(async {
+                if let Some(front) = front {
+                    attend(gateway, front).await;
+                }
+            })
         };
         let options = engine_options(&config, &view, &bound);
         let engine = Engine::start(options, Arc::new(task))?;
+        original
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let all_open = (0..engine.facts().shards).all(|_| opened.recv().is_ok());
         let admissions = Admissions::new(&config.sockets);
         let acceptor = match Acceptor::start(bound, doors, admissions, stopping) {

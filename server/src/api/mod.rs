@@ -9,23 +9,47 @@
 //! [`RequestContext::propose`], maps engine errors with `api/error.rs` and calls no other handler. [`Stopped`] is not an answer: it closes the
 //! connection, because the fate of what was asked is unknown.
 
+mod admin;
+mod alter_configs;
 mod api_versions;
 mod brokers;
+mod configs;
 mod context;
+mod coordination;
+mod create_partitions;
+mod create_topics;
 mod creation;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
 mod describe_topic_partitions;
 mod error;
 mod fetch;
 mod fetch_session;
 mod find_coordinator;
 mod frontend;
+mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod scatter;
+mod sync_group;
+#[cfg(test)]
+mod test_image;
 mod topics;
 
 use std::future::Future;
@@ -104,11 +128,30 @@ static TABLE: &[Api] = &[
     },
     in_turn!(ListOffsets, list_offsets::handle),
     in_turn!(Metadata, metadata::handle),
+    in_turn!(OffsetCommit, offset_commit::handle),
+    in_turn!(OffsetFetch, offset_fetch::handle),
     in_turn!(FindCoordinator, find_coordinator::handle),
+    in_turn!(JoinGroup, join_group::handle),
+    in_turn!(Heartbeat, heartbeat::handle),
+    in_turn!(LeaveGroup, leave_group::handle),
+    in_turn!(SyncGroup, sync_group::handle),
+    in_turn!(DescribeGroups, describe_groups::handle),
+    in_turn!(ListGroups, list_groups::handle),
     in_turn!(ApiVersions, api_versions::handle),
+    in_turn!(CreateTopics, create_topics::handle),
+    in_turn!(DeleteTopics, delete_topics::handle),
+    in_turn!(DeleteRecords, delete_records::handle),
     in_turn!(InitProducerId, init_producer_id::handle),
     in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
+    in_turn!(DescribeConfigs, describe_configs::handle),
+    in_turn!(AlterConfigs, alter_configs::handle),
+    in_turn!(DescribeLogDirs, describe_log_dirs::handle),
+    in_turn!(CreatePartitions, create_partitions::handle),
+    in_turn!(DeleteGroups, delete_groups::handle),
+    in_turn!(IncrementalAlterConfigs, incremental_alter_configs::handle),
+    in_turn!(OffsetDelete, offset_delete::handle),
     in_turn!(DescribeCluster, describe_cluster::handle),
+    in_turn!(DescribeProducers, describe_producers::handle),
     in_turn!(DescribeTopicPartitions, describe_topic_partitions::handle),
 ];
 
