@@ -64,7 +64,7 @@ where
         .with_measurement(measurement)
         .configure_from_args();
     let mut group = criterion.benchmark_group(format!("append {durability}, {measured}"));
-    for batch_bytes in [4 << 10, 16 << 10, 64 << 10, 1 << 20] {
+    for batch_bytes in [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20] {
         let appends = Appends {
             clock: &clock,
             directory,

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -59,7 +60,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
         signal(SignalKind::interrupt())?,
     );
     let running = Server::start(loaded)?;
-    println!("{}", running.banner());
+    // Nobody has to read it; println would end the broker when nobody does.
+    let _ = writeln!(std::io::stdout(), "{}", running.banner());
     runtime.block_on(async {
         tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
     });

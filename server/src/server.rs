@@ -27,7 +27,7 @@ pub enum StartError {
     Bind(#[from] BindError),
     /// The engine.
     #[error(transparent)]
-    Engine(#[from] millrace_engine::StartError),
+    Engine(Box<millrace_engine::StartError>),
     /// The system gives no thread.
     #[error("no thread to accept connections with: {0}")]
     Thread(#[source] std::io::Error),
@@ -96,7 +96,8 @@ impl Server {
             })
         };
         let options = engine_options(&config, &view, &bound);
-        let engine = Engine::start(options, Arc::new(task))?;
+        let engine = Engine::start(options, Arc::new(task))
+            .map_err(|error| StartError::Engine(Box::new(error)))?;
         original
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,140 @@
+//! The clients of the simulation: what each has asked and not been told yet.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use millrace_engine::group::{GroupError, GroupReply};
+use millrace_engine::partition::{Acks, AppendError, Appended, DeleteRecordsError, ReadError};
+use millrace_engine::record::BatchBuilder;
+use millrace_engine::shard::command::Fetched;
+use millrace_engine::types::{
+    Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicIdPartition,
+};
+use tokio::sync::oneshot;
+
+/// The slot an answer comes into.
+pub(crate) type Answer<T> = oneshot::Receiver<T>;
+
+/// A batch on its way.
+pub(crate) struct Sent {
+    pub(crate) sequence: i32,
+    pub(crate) ids: Vec<u64>,
+    pub(crate) timestamp: Timestamp,
+    /// Nothing before it was unanswered when it was sent last.
+    pub(crate) alone: bool,
+    pub(crate) answer: Option<Answer<Vec<Result<Appended, AppendError>>>>,
+    pub(crate) result: Option<Result<Appended, AppendError>>,
+}
+
+/// Writes to one partition; an idempotent one sends again what it was not told of, in order, and goes on behind it.
+pub(crate) struct Producer {
+    pub(crate) topic: &'static str,
+    pub(crate) number: i32,
+    pub(crate) acks: Acks,
+    /// For idempotent ones.
+    pub(crate) identity: Option<(ProducerId, ProducerEpoch)>,
+    pub(crate) next_sequence: i32,
+    /// The partition that what is outstanding is for.
+    pub(crate) target: Option<TopicIdPartition>,
+    pub(crate) outstanding: VecDeque<Sent>,
+}
+
+impl Producer {
+    pub(crate) fn new(topic: &'static str, number: i32, acks: Acks, id: Option<i64>) -> Self {
+        Self {
+            topic,
+            number,
+            acks,
+            identity: id.map(|id| (ProducerId(id), ProducerEpoch(0))),
+            next_sequence: 0,
+            target: None,
+            outstanding: VecDeque::new(),
+        }
+    }
+
+    /// The bytes of a batch.
+    pub(crate) fn batch(&self, sent: &Sent) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        if let Some((id, epoch)) = self.identity {
+            builder = builder.producer(id, epoch, Sequence(sent.sequence));
+        }
+        for id in &sent.ids {
+            let length = 8 + usize::try_from(id % 700).unwrap();
+            let mut value = vec![u8::try_from(id % 251).unwrap(); length];
+            value[..8].copy_from_slice(&id.to_be_bytes());
+            builder.push(sent.timestamp, None, Some(&value), &[]);
+        }
+        builder.build()
+    }
+
+    /// A new batch behind the others.
+    pub(crate) fn prepare(&mut self, ids: Vec<u64>, timestamp: Timestamp) -> Sent {
+        let sequence = self.next_sequence;
+        self.next_sequence += i32::try_from(ids.len()).unwrap();
+        Sent {
+            sequence,
+            ids,
+            timestamp,
+            alone: false,
+            answer: None,
+            result: None,
+        }
+    }
+
+    /// Begins anew under the next epoch: what is outstanding gets sequences from 0.
+    pub(crate) fn bump_epoch(&mut self) {
+        if let Some((_, ProducerEpoch(epoch))) = &mut self.identity {
+            *epoch += 1;
+        }
+        self.next_sequence = 0;
+        for sent in &mut self.outstanding {
+            sent.sequence = self.next_sequence;
+            self.next_sequence += i32::try_from(sent.ids.len()).unwrap();
+        }
+    }
+
+    /// Takes in what has been answered; true when nothing is under way any more.
+    pub(crate) fn hear(&mut self) -> bool {
+        for sent in &mut self.outstanding {
+            if let Some(answer) = &mut sent.answer {
+                match answer.try_recv() {
+                    Ok(mut results) => sent.result = Some(results.remove(0)),
+                    Err(oneshot::error::TryRecvError::Empty) => continue,
+                    // The broker died: nobody knows.
+                    Err(oneshot::error::TryRecvError::Closed) => {
+                        sent.result = Some(Err(AppendError::TimedOut));
+                    }
+                }
+                sent.answer = None;
+            }
+        }
+        self.outstanding.iter().all(|sent| sent.answer.is_none())
+    }
+}
+
+/// Tails every partition of a topic.
+pub(crate) struct Reader {
+    pub(crate) topic: &'static str,
+    pub(crate) positions: Vec<(TopicIdPartition, Offset)>,
+    /// What was asked, and the answer.
+    pub(crate) pending: Option<PendingFetch>,
+}
+
+/// A fetch under way.
+pub(crate) struct PendingFetch {
+    pub(crate) asked: Vec<(TopicIdPartition, Offset)>,
+    pub(crate) answer: Answer<Vec<Result<Fetched, ReadError>>>,
+}
+
+/// Commits offsets that only go forward, and looks at them.
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) sent: i64,
+    pub(crate) pending: Option<(Option<i64>, Answer<Result<GroupReply, GroupError>>)>,
+}
+
+/// A DeleteRecords under way.
+pub(crate) struct Deletion {
+    pub(crate) partition: TopicIdPartition,
+    pub(crate) answer: Answer<Vec<Result<Offset, DeleteRecordsError>>>,
+}

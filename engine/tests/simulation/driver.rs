@@ -1,0 +1,401 @@
+//! A broker without threads: shards, their rings, the queue of jobs and the metadata, all moved by hand.
+//!
+//! It does what the shell around the shards does, in an order that a seed decides. It knows no client and judges nothing.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_engine::config::{Alteration, TopicDefaults};
+use millrace_engine::group::GroupConfig;
+use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
+use millrace_engine::log::checkpoint::CleanShutdown;
+use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
+use millrace_engine::metadata::{
+    self, CreateTopics, DeleteTopics, MetadataImage, NewTopic, RegisterBroker, Reply,
+    TopicReference,
+};
+use millrace_engine::shard::command::{Command, FetchId};
+use millrace_engine::shard::{
+    Effects, Input, LogDirectory, Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
+};
+use millrace_engine::types::{
+    BrokerId, DirectoryId, Now, Timestamp, TopicIdPartition, TopicName, Uuid,
+};
+
+/// The machine, what is installed on it, and the broker if it runs.
+pub(crate) struct Machine {
+    pub(crate) sim: Sim,
+    pub(crate) shard_count: usize,
+    /// Syncs of the rings are answered and not done: the lie that the checkers have to find.
+    pub(crate) syncs_are_lies: bool,
+    disk: Disk,
+    clock: Clock,
+    hands: SimClock,
+    /// The cluster metadata; its journal is not simulated here, so it survives everything.
+    image: Arc<MetadataImage>,
+    running: Option<Running>,
+    fetches: u64,
+}
+
+struct Running {
+    seats: Vec<Seat>,
+    checkpoints: Checkpoints,
+    /// Jobs that no thread has begun, in the order they were ordered.
+    jobs: VecDeque<(usize, JobId, Job)>,
+}
+
+struct Seat {
+    shard: Shard,
+    ring: Ring,
+    /// Completions made up by a lie.
+    made_up: Vec<Completion>,
+    results: VecDeque<(JobId, Done)>,
+    effects: Effects,
+}
+
+impl Machine {
+    pub(crate) fn new(seed: u64, shard_count: usize) -> Self {
+        let sim = Sim::new(seed);
+        let (clock, hands) = Clock::sim(Timestamp(1_700_000_000_000));
+        let disk = sim.disk();
+        disk.create_dir_all(&directory()).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let mut machine = Self {
+            disk,
+            sim,
+            shard_count,
+            syncs_are_lies: false,
+            clock,
+            hands,
+            image: Arc::new(MetadataImage::empty()),
+            running: None,
+            fetches: 0,
+        };
+        machine.decide(&metadata::Command::RegisterBroker(RegisterBroker {
+            id: BROKER,
+            incarnation: Uuid(1),
+            endpoints: Vec::new(),
+            rack: None,
+            log_directories: vec![DIRECTORY],
+        }));
+        machine
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub(crate) fn image(&self) -> &Arc<MetadataImage> {
+        &self.image
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(crate) fn next_fetch_id(&mut self) -> FetchId {
+        self.fetches += 1;
+        FetchId(self.fetches)
+    }
+
+    fn decide(&mut self, command: &metadata::Command) -> Reply {
+        let decision = metadata::decide(&self.image, command).unwrap();
+        let image = self.image.apply(&decision.records).unwrap();
+        self.image = Arc::new(image);
+        decision.reply
+    }
+
+    pub(crate) fn create_topic(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+        random: u128,
+    ) {
+        let topic = NewTopic {
+            name: name.to_owned(),
+            partitions,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            settings: settings
+                .iter()
+                .map(|(name, value)| Alteration::set(*name, *value))
+                .collect(),
+            random,
+        };
+        let create = CreateTopics {
+            topics: vec![topic],
+            partitions_default: 1,
+            replication_factor_default: 1,
+            partitions_max: 100,
+            topic_defaults: Arc::new(TopicDefaults::default()),
+            validate_only: false,
+        };
+        let reply = self.decide(&metadata::Command::CreateTopics(create));
+        assert!(
+            matches!(&reply, Reply::CreateTopics(made) if made.iter().all(|(_, made)| made.is_ok())),
+            "{reply:?}"
+        );
+    }
+
+    pub(crate) fn delete_topic(&mut self, name: &str) {
+        let topics = vec![TopicReference::Name(name.to_owned())];
+        self.decide(&metadata::Command::DeleteTopics(DeleteTopics { topics }));
+    }
+
+    /// The partition that stands by that name at present.
+    pub(crate) fn partition(&self, topic: &str, number: i32) -> Option<TopicIdPartition> {
+        let name: TopicName = topic.parse().unwrap();
+        let topic = self.image.topic(&name)?;
+        topic.partition(number)?;
+        Some(TopicIdPartition {
+            topic_id: topic.id,
+            partition: number,
+        })
+    }
+
+    /// Starts the broker on what the disk holds, as the engine does.
+    pub(crate) fn start(&mut self) {
+        let path = directory();
+        let checkpoints = Checkpoints::default();
+        checkpoints.load(&self.disk, &path).unwrap();
+        let clean = CleanShutdown::read(&self.disk, &path).unwrap().is_some();
+        CleanShutdown::remove(&self.disk, &path).unwrap();
+        if !clean {
+            self.decide(&metadata::Command::UncleanStart { broker: BROKER });
+        }
+        let image = Arc::clone(&self.image);
+        let known = |topic_id, partition| {
+            let id = TopicIdPartition {
+                topic_id,
+                partition,
+            };
+            image.partition(id).is_some()
+        };
+        sweep(&self.disk, &path, known).unwrap();
+        let now = self.now();
+        let seats = (0..self.shard_count).map(|index| {
+            let mut seat = Seat {
+                shard: Shard::new(self.settings(index, clean), now),
+                ring: self.sim.ring(),
+                made_up: Vec::new(),
+                results: VecDeque::new(),
+                effects: Effects::default(),
+            };
+            seat.adopt(&image, now);
+            seat
+        });
+        self.running = Some(Running {
+            seats: seats.collect(),
+            checkpoints,
+            jobs: VecDeque::new(),
+        });
+        self.collect_jobs();
+    }
+
+    fn settings(&self, index: usize, clean: bool) -> ShardSettings {
+        let defaults = Arc::new(TopicDefaults::default());
+        let log_directory = LogDirectory {
+            id: DIRECTORY,
+            path: directory(),
+            clean,
+        };
+        ShardSettings {
+            broker: BROKER,
+            shard: ShardIndex(index),
+            shards: self.shard_count,
+            log_directories: vec![log_directory],
+            topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
+            groups: GroupConfig::default(),
+            producer_id_expiration_ms: 86_400_000,
+            retention_check_interval: Duration::from_secs(2),
+            checkpoint_interval: Duration::from_secs(1),
+        }
+    }
+
+    /// Hands a command to the shard it is for, which by then has the newest metadata.
+    pub(crate) fn send(&mut self, partition: TopicIdPartition, command: Command) {
+        let (now, image) = (self.now(), Arc::clone(&self.image));
+        let ShardIndex(owner) = shard_of(partition, self.shard_count);
+        if let Some(running) = &mut self.running {
+            let seat = &mut running.seats[owner];
+            seat.adopt(&image, now);
+            seat.step(now, Input::Command(command));
+        }
+        self.collect_jobs();
+    }
+
+    /// Lets one shard see the newest metadata.
+    pub(crate) fn publish(&mut self, index: usize) {
+        let (now, image) = (self.now(), Arc::clone(&self.image));
+        self.with_seat(index, |seat, _| seat.adopt(&image, now));
+    }
+
+    /// Lets a shard hand out its disk work.
+    pub(crate) fn flush(&mut self, index: usize) {
+        let now = self.now();
+        let lie = self.syncs_are_lies;
+        self.with_seat(index, |seat, _| {
+            seat.shard.flush(now, &mut seat.effects);
+            seat.submit(lie);
+        });
+    }
+
+    /// Takes in what a shard's ring has done.
+    pub(crate) fn reap(&mut self, index: usize) {
+        let now = self.now();
+        self.with_seat(index, |seat, _| {
+            let mut completions = std::mem::take(&mut seat.made_up);
+            seat.ring.reap(&mut completions);
+            for completion in completions {
+                seat.step(now, Input::Completed(completion));
+            }
+        });
+    }
+
+    /// Runs one of the jobs that the two maintenance threads would run next.
+    pub(crate) fn run_job(&mut self, random: &mut Random) {
+        let disk = self.disk.clone();
+        if let Some(running) = &mut self.running {
+            let among = running.jobs.len().min(2) as u64;
+            if among == 0 {
+                return;
+            }
+            let chosen = usize::try_from(random.below(among)).unwrap();
+            let (index, id, job) = running.jobs.remove(chosen).unwrap();
+            let done = job.run(&disk, &running.checkpoints);
+            running.seats[index].results.push_back((id, done));
+        }
+    }
+
+    /// Brings a shard the result of a job.
+    pub(crate) fn deliver(&mut self, index: usize) {
+        let now = self.now();
+        self.with_seat(index, |seat, _| {
+            if let Some((id, done)) = seat.results.pop_front() {
+                seat.step(now, Input::Done(id, done));
+            }
+        });
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.hands.advance(time);
+        let now = self.now();
+        for index in 0..self.shard_count {
+            self.with_seat(index, |seat, _| seat.step(now, Input::Tick));
+        }
+    }
+
+    fn with_seat(&mut self, index: usize, act: impl FnOnce(&mut Seat, &Checkpoints)) {
+        if let Some(running) = &mut self.running {
+            act(&mut running.seats[index], &running.checkpoints);
+        }
+        self.collect_jobs();
+    }
+
+    fn collect_jobs(&mut self) {
+        if let Some(running) = &mut self.running {
+            for (index, seat) in running.seats.iter_mut().enumerate() {
+                let jobs = seat.effects.jobs.drain(..);
+                running.jobs.extend(jobs.map(|(id, job)| (index, id, job)));
+            }
+        }
+    }
+
+    /// One round of everything that goes on by itself.
+    pub(crate) fn pump(&mut self, random: &mut Random) {
+        for index in 0..self.shard_count {
+            self.publish(index);
+            self.flush(index);
+            self.reap(index);
+            self.run_job(random);
+            self.deliver(index);
+        }
+        self.pass(Duration::from_micros(500));
+    }
+
+    /// The power fails.
+    pub(crate) fn cut_power(&mut self) {
+        self.sim.crash();
+        self.running = None;
+    }
+
+    /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
+    pub(crate) fn kill(&mut self, random: &mut Random) {
+        if let Some(mut running) = self.running.take() {
+            for seat in &mut running.seats {
+                seat.submit(false);
+                for _ in 0..random.below(3) {
+                    seat.ring.reap(&mut Vec::new());
+                }
+            }
+        }
+    }
+
+    /// Stops the broker as an operator does. Says whether everything was left in order.
+    pub(crate) fn stop(&mut self, random: &mut Random) -> bool {
+        let now = self.now();
+        for index in 0..self.shard_count {
+            self.with_seat(index, |seat, _| seat.step(now, Input::Stop));
+        }
+        let in_order = 'stopping: {
+            for _ in 0..STOP_ROUNDS_MAX {
+                self.pump(random);
+                let running = self.running.as_ref().unwrap();
+                let stopped: Option<Vec<bool>> = running
+                    .seats
+                    .iter()
+                    .map(|seat| seat.shard.stopped())
+                    .collect();
+                if let Some(stopped) = stopped {
+                    break 'stopping stopped.iter().all(|in_order| *in_order);
+                }
+            }
+            panic!("the shards do not stop");
+        };
+        let running = self.running.take().unwrap();
+        let written = running
+            .checkpoints
+            .write(&self.disk, &directory(), Vec::new());
+        let in_order = in_order && written.is_ok();
+        if in_order {
+            let marker = CleanShutdown { broker_epoch: -1 };
+            return marker.write(&self.disk, &directory()).is_ok();
+        }
+        false
+    }
+}
+
+impl Seat {
+    fn step(&mut self, now: Now, input: Input) {
+        self.shard.step(now, input, &mut self.effects);
+    }
+
+    fn adopt(&mut self, image: &Arc<MetadataImage>, now: Now) {
+        if !Arc::ptr_eq(image, self.shard.image()) {
+            self.step(now, Input::Image(Arc::clone(image)));
+        }
+    }
+
+    fn submit(&mut self, lie: bool) {
+        for (ticket, action) in self.effects.actions.drain(..) {
+            if lie && matches!(action, Action::Sync { .. }) {
+                let result = Ok(Outcome::Synced);
+                self.made_up.push(Completion { ticket, result });
+            } else {
+                self.ring.submit(ticket, action);
+            }
+        }
+    }
+}
+
+fn directory() -> PathBuf {
+    PathBuf::from("/data")
+}
+
+const BROKER: BrokerId = BrokerId(1);
+const DIRECTORY: DirectoryId = DirectoryId(Uuid(77));
+const STOP_ROUNDS_MAX: usize = 20_000;

@@ -1,0 +1,102 @@
+//! What must hold, one checker per file. They see what clients see and nothing of the broker's insides.
+
+pub(crate) mod acknowledged_survives;
+pub(crate) mod deleted_stays_deleted;
+pub(crate) mod everyone_is_answered;
+pub(crate) mod exactly_once;
+pub(crate) mod gapless;
+pub(crate) mod group_offsets;
+pub(crate) mod high_watermark;
+pub(crate) mod recovery_settles;
+pub(crate) mod visible_stays;
+
+use std::collections::BTreeMap;
+
+use millrace_engine::types::{Offset, TopicIdPartition};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// The invariant's id.
+    pub(crate) invariant: &'static str,
+    /// What was seen.
+    pub(crate) text: String,
+}
+
+/// What a checker says.
+pub(crate) type Verdict = Result<(), Violation>;
+
+/// A batch as a reader got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeenBatch {
+    pub(crate) base: Offset,
+    /// Offset behind its last record.
+    pub(crate) next: Offset,
+    /// Over all of its bytes.
+    pub(crate) digest: u64,
+    /// The numbers of the messages in it.
+    pub(crate) ids: Vec<u64>,
+}
+
+/// A partition read from its start to its high watermark.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    pub(crate) log_start: Offset,
+    pub(crate) high_watermark: Offset,
+    pub(crate) batches: Vec<SeenBatch>,
+}
+
+/// Everything readable at one time.
+pub(crate) type Readings = BTreeMap<TopicIdPartition, Reading>;
+
+/// All checkers.
+#[derive(Debug, Default)]
+pub(crate) struct Checkers {
+    pub(crate) acknowledged: acknowledged_survives::AcknowledgedSurvives,
+    pub(crate) visible: visible_stays::VisibleStays,
+    pub(crate) once: exactly_once::ExactlyOnce,
+    pub(crate) watermark: high_watermark::HighWatermark,
+    pub(crate) groups: group_offsets::GroupOffsets,
+    pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
+}
+
+impl Checkers {
+    /// Judges a whole reading.
+    pub(crate) fn audit(&mut self, readings: &Readings) -> Verdict {
+        for (partition, reading) in readings {
+            gapless::check(*partition, reading)?;
+            self.acknowledged.audit(*partition, reading)?;
+            self.visible.audit(*partition, reading)?;
+            self.watermark.observe(*partition, reading.high_watermark)?;
+            self.deleted.observe(*partition, reading.log_start)?;
+            for batch in &reading.batches {
+                self.once.observe(*partition, batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The topic of these partitions was deleted: nothing is promised any more.
+    pub(crate) fn forget(&mut self, partition: TopicIdPartition) {
+        self.acknowledged.forget(partition);
+        self.visible.forget(partition);
+        self.once.forget(partition);
+        self.watermark.forget(partition);
+        self.deleted.forget(partition);
+    }
+
+    /// The power failed: what only page caches held may be gone, in the partitions named with all they showed.
+    pub(crate) fn power_failed(&mut self, cached: &[TopicIdPartition]) {
+        self.acknowledged.power_failed();
+        for partition in cached {
+            self.visible.forget(*partition);
+            self.once.forget(*partition);
+            self.watermark.forget(*partition);
+        }
+    }
+
+    /// The broker stopped in order: whatever it said is as safe as anything.
+    pub(crate) fn settled(&mut self) {
+        self.acknowledged.settled();
+    }
+}

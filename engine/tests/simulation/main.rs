@@ -1,0 +1,11 @@
+//! Seeded simulation of a broker's storage: real shards and real jobs on a simulated machine that loses power, is
+//! killed, runs full and is stopped in order, while clients write, read, commit and delete. Independent checkers judge.
+//!
+//! `MILLRACE_SIM_SEED=n` replays one seed; without it a few dozen are run.
+
+mod clients;
+mod driver;
+mod faults;
+mod invariants;
+mod scenarios;
+mod world;

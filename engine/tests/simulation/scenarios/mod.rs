@@ -1,0 +1,5 @@
+//! What is played, and what has to come of it.
+
+mod lying_disk;
+mod mixed;
+mod replay;
