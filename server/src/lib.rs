@@ -4,4 +4,9 @@
 
 mod api;
 pub mod config;
+pub mod logging;
 mod net;
+mod server;
+
+pub use net::BindError;
+pub use server::{Running, Server, StartError};

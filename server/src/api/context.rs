@@ -1,6 +1,7 @@
 //! Who asks, and what a handler may reach on its behalf: settings, metadata, the shards.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +34,12 @@ pub(crate) struct Software {
     pub(crate) name: String,
     /// Such as `4.3.1`.
     pub(crate) version: String,
+}
+
+impl fmt::Display for Software {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
 }
 
 impl Client {
@@ -114,6 +121,7 @@ impl RequestContext {
     }
 
     /// The name the client gave itself; "" when it gave none.
+    #[allow(dead_code, reason = "for the handlers of groups and settings")]
     pub(crate) fn client_id(&self) -> &str {
         self.header.client_id.as_deref().unwrap_or_default()
     }

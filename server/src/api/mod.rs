@@ -80,6 +80,9 @@ pub(crate) enum Part {
 /// An answer that is being made. Nothing but a Produce has begun before it is first polled.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Parts, Closing>>>>;
 
+/// Work that is being handed over; then its answer is what to wait for.
+pub(crate) type Submission = Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>;
+
 /// A request whose body has not been looked at.
 pub(crate) struct Call {
     context: RequestContext,
@@ -97,7 +100,7 @@ enum Serve {
     /// When all requests before it are answered, as in Kafka.
     InTurn(fn(Call) -> Answer),
     /// On arrival: the future ends when the work is handed over, in order, and yields the answer.
-    OnArrival(fn(Call) -> Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>),
+    OnArrival(fn(Call) -> Submission),
 }
 
 /// The row of an API whose handler takes a message and gives one back.

@@ -4,7 +4,6 @@
 //! It looks at no record; the owner of the partition checks them once. Records stay slices of the received frame.
 
 use std::fmt;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,10 +25,10 @@ use super::context::RequestContext;
 use super::error::ToErrorCode;
 use super::scatter::{Scattered, scatter};
 use super::topics::{partition_by_id, partition_by_name};
-use super::{Answer, Call, Closing, Parts};
+use super::{Answer, Call, Closing, Parts, Submission};
 
 /// The row's function: see [`submit`].
-pub(super) fn on_arrival(call: Call) -> Pin<Box<dyn Future<Output = Result<Answer, Closing>>>> {
+pub(super) fn on_arrival(call: Call) -> Submission {
     Box::pin(submit(call))
 }
 

@@ -44,7 +44,7 @@ fn open(sessions: &mut FetchSessions, partitions: &[i32], minutes: u64) -> i32 {
     };
     let response = answer(5, false);
     let answered: Vec<_> = wishes.into_iter().map(|wish| (wish, &response)).collect();
-    sessions.create(answered.into_iter(), false, now, 1234)
+    sessions.create(answered.into_iter(), false, now, u128::from(1000 * minutes))
 }
 
 type Next = (Rc<RefCell<Session>>, Vec<Wish>);
