@@ -2,4 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 pub mod config;
+pub mod logging;
+mod net;
+mod server;
+
+pub use net::BindError;
+pub use server::{Running, Server, StartError};

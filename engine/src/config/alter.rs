@@ -49,7 +49,7 @@ impl Alteration {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AlterError {
     /// A malformed request: a property named twice.
-    #[error("Error due to duplicate config keys : {}", names.join(","))]
+    #[error("Error due to duplicate config keys")]
     Duplicate {
         /// The properties.
         names: Vec<String>,

@@ -7,6 +7,7 @@
 
 mod append;
 pub mod checkpoint;
+mod hostile;
 pub mod leader_epochs;
 pub mod names;
 pub mod offset_index;
@@ -43,6 +44,7 @@ use crate::config::TopicConfig;
 use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
+pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
 pub use producer_state::{

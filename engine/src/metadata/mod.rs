@@ -20,5 +20,5 @@ pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, is_internal};
 pub use raft::{LogStatus, Metadata, MetadataOptions, OpenError, ProposeError, StorageError};
 pub use record::{
     Broker, ConfigResource, Endpoint, LENGTH_MAX, MetadataRecord, Partition, PartitionEpoch,
-    RecordDecodeError, SecurityProtocol,
+    RecordDecodeError, SecurityProtocol, decode_hostile,
 };

@@ -557,6 +557,11 @@ impl Leader {
             }
             Err(error) if error.is_out_of_space() => {
                 let undone = self.log.append_failed(&plan);
+                let (from, watermark) = (undone.from_offset, self.high_watermark);
+                assert!(
+                    from >= watermark,
+                    "INV-HW-1: offset {from} is taken back, readers saw up to {watermark}"
+                );
                 self.waiting.lost(undone.from_offset, told);
                 for arrival in self.backlog.drain(..) {
                     told.push((arrival.waiter, Err(AppendError::Storage)));
@@ -833,7 +838,12 @@ impl Leader {
             });
         }
         self.log.move_log_start(requested);
-        Ok(self.log.log_start_offset())
+        let start = self.log.log_start_offset();
+        assert!(
+            start <= high_watermark,
+            "INV-HW-2: log start offset {start} is past high watermark {high_watermark}"
+        );
+        Ok(start)
     }
 
     /// Segments that retention lets go of. When the active segment itself has expired it is rolled first; the next call

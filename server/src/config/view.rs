@@ -3,15 +3,18 @@
 //! Pure: settings and stored overrides in, values, descriptions and new overrides out. Storing and telling others is
 //! not done here.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use millrace_engine::config::{
-    AlterError, Alteration, Dynamic, Overrides, Property, TOPIC_PROPERTIES, TopicConfig,
+    AlterError, Alteration, Dynamic, Operation, Overrides, Property, TOPIC_PROPERTIES, TopicConfig,
     TopicDefaults, Value, alter, alter_topic,
 };
 
+pub use self::groups::GroupAlterError;
 use super::broker::BrokerConfig;
 use super::entry::{Entry, Source, Synonym};
 use super::listeners::Listeners;
@@ -120,8 +123,10 @@ impl ConfigView {
     ) -> Result<Overrides, AlterError> {
         let dynamic = |wish: &Alteration| table::find(&wish.name).map(|row| row.dynamic);
         let names_of = |sort: Dynamic| -> Vec<String> {
+            // Whatever is not set can be reset, as in Kafka.
             let found = alterations
                 .iter()
+                .filter(|wish| wish.operation != Operation::Delete)
                 .filter(|wish| dynamic(wish) == Some(sort));
             found.map(|wish| wish.name.clone()).collect()
         };
@@ -279,7 +284,7 @@ impl ConfigView {
         let setting = self.settings.find(name);
         let preset = setting.is_some_and(|setting| setting.origin == Origin::Preset);
         match source {
-            Source::Topic => None,
+            Source::Topic | Source::Group => None,
             Source::DynamicBroker => self.broker.get(name).map(String::as_str),
             Source::DynamicDefault => self.cluster.get(name).map(String::as_str),
             Source::StaticBroker => setting

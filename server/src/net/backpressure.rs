@@ -25,9 +25,14 @@ const UNIT_BYTES: usize = 1024;
 impl RequestBudget {
     /// A budget of `bytes`, at least one unit.
     pub(crate) fn new(bytes: usize) -> Self {
-        let units_max = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).max(1);
+        let units_max = u32::try_from(bytes.div_ceil(UNIT_BYTES))
+            .unwrap_or(u32::MAX)
+            .max(1);
         let units_max = units_max.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        Self { units: Arc::new(Semaphore::new(units_max as usize)), units_max }
+        Self {
+            units: Arc::new(Semaphore::new(units_max as usize)),
+            units_max,
+        }
     }
 
     /// Waits until `bytes` are free. A request larger than the whole budget waits for all of it, and so is let in

@@ -1,6 +1,10 @@
 //! Why a connection ends. One place decides which endings are worth a line in the log.
 
+use std::fmt;
 use std::io;
+
+use millrace_engine::shard::Stopped;
+use millrace_wire::api_name;
 
 /// The reason a connection is closed before the client asked for it.
 #[derive(Debug, thiserror::Error)]
@@ -31,15 +35,21 @@ pub(crate) enum Closing {
     /// The client does not read what it asked for.
     #[error("an answer was not read in time")]
     SlowReader,
-    /// A request that cannot be answered: unknown key or version, a body that does not decode, an error at acks=0.
-    #[error("{0}")]
-    Refused(String),
+    /// A frame too short for a request's header, or with one that is no header.
+    #[error("a frame is no request: {0}")]
+    NoRequest(String),
+    /// A request that gets no answer.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
     /// The socket failed; most often the client went away.
     #[error(transparent)]
     Socket(#[from] io::Error),
+    /// What was to be sent could not be read from its file; the answer is cut off.
+    #[error("an answer was cut off: {0}")]
+    File(String),
     /// The broker is stopping.
-    #[error("the broker is stopping")]
-    Stopping,
+    #[error(transparent)]
+    Stopping(#[from] Stopped),
 }
 
 impl Closing {
@@ -50,8 +60,57 @@ impl Closing {
             | Self::FrameLength { .. }
             | Self::SlowRequest { .. }
             | Self::SlowReader
-            | Self::Refused(_) => true,
-            Self::Idle | Self::Socket(_) | Self::Stopping => false,
+            | Self::NoRequest(_)
+            | Self::Refused(_)
+            | Self::File(_) => true,
+            Self::Idle | Self::Socket(_) | Self::Stopping(_) => false,
         }
+    }
+}
+
+/// A request that gets no answer: unknown key or version, a body that does not decode, an error at acks=0.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct Refusal {
+    /// The request's API, any number.
+    pub(crate) api_key: i16,
+    /// The request's version, any number.
+    pub(crate) api_version: i16,
+    /// What the client calls itself.
+    pub(crate) client_id: Option<String>,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match api_name(self.api_key) {
+            Some(name) => write!(f, "{name} {} refused: ", self.api_version)?,
+            None => write!(
+                f,
+                "API {} version {} refused: ",
+                self.api_key, self.api_version
+            )?,
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_api_its_version_and_the_reason() {
+        let refusal = |api_key| Refusal {
+            api_key,
+            api_version: 2,
+            client_id: None,
+            reason: "because".to_owned(),
+        };
+        assert_eq!(refusal(0).to_string(), "Produce 2 refused: because");
+        assert_eq!(
+            refusal(999).to_string(),
+            "API 999 version 2 refused: because"
+        );
     }
 }

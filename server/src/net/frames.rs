@@ -44,12 +44,19 @@ impl<'a> FrameReader<'a> {
         budget: &'a RequestBudget,
         limits: FrameLimits,
     ) -> Self {
-        Self { stream, budget, limits, arrived: BytesMut::new() }
+        Self {
+            stream,
+            budget,
+            limits,
+            arrived: BytesMut::new(),
+        }
     }
 
     /// The next frame, or `None` once the client has closed its side between two frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Closing> {
-        let Some(length) = self.length_prefix().await? else { return Ok(None) };
+        let Some(length) = self.length_prefix().await? else {
+            return Ok(None);
+        };
         let reservation = self.budget.reserve(length).await;
         // A client that trickles its frame holds memory others wait for, so the whole frame has a deadline.
         let deadline = PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE);
@@ -69,18 +76,25 @@ impl<'a> FrameReader<'a> {
             }
         }
         while self.arrived.len() < PREFIX_LENGTH {
-            let wait = timeout(PROGRESS_GRACE.max(self.limits.idle), self.read_some());
-            match wait.await {
-                Ok(read) if read? > 0 => {}
-                Ok(_) if self.arrived.is_empty() => return Ok(None),
-                Ok(_) => return Err(Closing::Truncated { arrived: self.arrived.len() }),
-                Err(_) => return Err(Closing::Idle),
+            let Ok(read) = timeout(self.limits.idle, self.read_some()).await else {
+                return Err(Closing::Idle);
+            };
+            if read? == 0 {
+                let arrived = self.arrived.len();
+                return if arrived == 0 {
+                    Ok(None)
+                } else {
+                    Err(Closing::Truncated { arrived })
+                };
             }
         }
         let claimed = self.arrived.get_i32();
         match usize::try_from(claimed) {
             Ok(length) if length <= self.limits.frame_bytes_max => Ok(Some(length)),
-            _ => Err(Closing::FrameLength { claimed, max: self.limits.frame_bytes_max }),
+            _ => Err(Closing::FrameLength {
+                claimed,
+                max: self.limits.frame_bytes_max,
+            }),
         }
     }
 
@@ -90,7 +104,9 @@ impl<'a> FrameReader<'a> {
         }
         while self.arrived.len() < length {
             if self.read_some().await? == 0 {
-                return Err(Closing::Truncated { arrived: self.arrived.len() });
+                return Err(Closing::Truncated {
+                    arrived: self.arrived.len(),
+                });
             }
         }
         Ok(self.arrived.split_to(length).freeze())
@@ -105,7 +121,11 @@ impl<'a> FrameReader<'a> {
             self.stream.readable().await?;
             let missing = length - body.len();
             match self.stream.try_read_buf(&mut (&mut body).limit(missing)) {
-                Ok(0) => return Err(Closing::Truncated { arrived: body.len() }),
+                Ok(0) => {
+                    return Err(Closing::Truncated {
+                        arrived: body.len(),
+                    });
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
@@ -148,12 +168,16 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: FrameLimits =
-        FrameLimits { frame_bytes_max: 200_000, idle: Duration::from_secs(60) };
+    const LIMITS: FrameLimits = FrameLimits {
+        frame_bytes_max: 200_000,
+        idle: Duration::from_secs(60),
+    };
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         (client, listener.accept().await.unwrap().0)
     }
 
@@ -166,7 +190,13 @@ mod tests {
     #[tokio::test]
     async fn frames_come_whole_however_the_bytes_were_split() {
         let (mut client, server) = pair().await;
-        let bodies = [vec![1; 3], vec![], vec![2; 150_000], vec![3; 20_000], vec![4; 1]];
+        let bodies = [
+            vec![1; 3],
+            vec![],
+            vec![2; 150_000],
+            vec![3; 20_000],
+            vec![4; 1],
+        ];
         let sent = bodies.clone();
         let sending = tokio::spawn(async move {
             let bytes: Vec<u8> = sent.iter().flat_map(|body| framed(body)).collect();

@@ -1,6 +1,8 @@
 //! Properties of all messages in all versions: they read back, agree with another implementation, and no bytes can make
 //! decoding panic or allocate beyond its budget.
 
+mod seeds;
+
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages as other;
 use kafka_protocol::protocol::{

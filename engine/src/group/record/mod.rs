@@ -3,6 +3,7 @@
 //! It knows layouts and versions, not what a group does with them. Reads every version Kafka has written; bytes of a
 //! stranger cost no more memory than they have length.
 
+mod hostile;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,8 @@ use super::ids::{GroupId, InstanceId, MemberId};
 use super::stored::{CommittedOffset, StoredGroup, StoredMember};
 use crate::coordinator::{CoordinatorRecord, DecodeError};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicPartition};
+
+pub use hostile::decode_hostile;
 
 /// One change of durable state.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! an image in `apply`, whoever stores them in `raft`; the bytes of a record are in `codec`.
 
 mod codec;
+mod hostile;
 mod reader;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::fmt;
 use crate::types::{BrokerId, DirectoryId, LeaderEpoch, ProducerId, TopicId, TopicName, Uuid};
 
 pub use codec::{LENGTH_MAX, RecordDecodeError};
+pub use hostile::decode_hostile;
 pub(super) use reader::Reader;
 
 /// One fact about the cluster.

@@ -4,6 +4,7 @@ mod cleaner;
 mod groups;
 mod identity;
 mod log;
+mod of_groups;
 mod own;
 mod quotas;
 mod replication;
@@ -15,6 +16,9 @@ mod transactions;
 mod words;
 
 use millrace_engine::config::{Property, Table};
+
+pub(super) use of_groups::GROUP_BOUNDS;
+pub use of_groups::GROUP_PROPERTIES;
 
 /// Every broker property: Kafka 4.3's, three that its plugins or its past define, and our own.
 pub const BROKER_PROPERTIES: Table = Table::new(&[

@@ -7,7 +7,7 @@ use millrace_engine::config::Operation;
 use super::*;
 use crate::config::load::{Sources, load};
 
-fn view(overrides: &[&str]) -> ConfigView {
+pub(super) fn view(overrides: &[&str]) -> ConfigView {
     let overrides = overrides.iter().map(|&text| text.to_owned()).collect();
     load(&Sources {
         overrides,

@@ -8,7 +8,10 @@ if [ $# -eq 0 ]; then
   set -- tools-2.7 tools-4.3 clients-2.5 clients-4.3 spring-guide spring-saga
   if command -v npm > /dev/null; then set -- "$@" node; fi
   if command -v python3 > /dev/null; then set -- "$@" python; fi
-  if command -v go > /dev/null; then set -- "$@" go; fi
+  # Go 1.21 and later fetch the toolchain that go.mod names; older ones cannot read it.
+  if [[ "$(go version 2> /dev/null || true)" =~ go1\.([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 21 ]; then
+    set -- "$@" go
+  fi
 fi
 for walk in "$@"; do
   case $walk in

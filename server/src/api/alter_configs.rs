@@ -1,0 +1,75 @@
+//! AlterConfigs (key 33): replaces the whole dynamic configuration of resources.
+
+use millrace_engine::config::{Alteration, Operation};
+use millrace_engine::shard::Stopped;
+use millrace_wire::message::alter_configs::{
+    AlterConfigsRequest, AlterConfigsRequestResource, AlterConfigsResponse,
+    AlterConfigsResponseResource,
+};
+
+use super::admin::outcome;
+use super::configs::{Change, alter};
+use super::context::RequestContext;
+
+pub(super) async fn handle(
+    request: AlterConfigsRequest,
+    context: &RequestContext,
+) -> Result<AlterConfigsResponse, Stopped> {
+    let changes: Vec<_> = request.resources.iter().map(change).collect();
+    let results = alter(context, &changes, request.validate_only).await?;
+    let resources = request.resources.into_iter().zip(results);
+    let responses = resources.map(|(resource, result)| {
+        let (error_code, error_message) = outcome(result);
+        AlterConfigsResponseResource {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        }
+    });
+    Ok(AlterConfigsResponse {
+        responses: responses.collect(),
+        ..Default::default()
+    })
+}
+
+fn change(resource: &AlterConfigsRequestResource) -> Change {
+    let alterations = resource.configs.iter().map(|entry| Alteration {
+        name: entry.name.to_string(),
+        operation: Operation::Set,
+        value: entry.value.as_deref().map(str::to_owned),
+    });
+    Change {
+        kind: resource.resource_type,
+        name: resource.resource_name.clone(),
+        alterations: Ok(alterations.collect()),
+        replace: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::message::alter_configs::AlterConfigsEntry;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_is_reset() {
+        let entry = AlterConfigsEntry {
+            name: "flush.ms".into(),
+            value: None,
+        };
+        let resource = AlterConfigsRequestResource {
+            resource_type: 2,
+            resource_name: "t".into(),
+            configs: vec![entry],
+        };
+        let change = change(&resource);
+        assert!(change.replace);
+        let alterations = change.alterations.unwrap();
+        assert_eq!(
+            (alterations[0].operation, &alterations[0].value),
+            (Operation::Set, &None)
+        );
+    }
+}

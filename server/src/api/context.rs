@@ -1,0 +1,215 @@
+//! Who asks, and what a handler may reach on its behalf: settings, metadata, the shards.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millrace_engine::control::ControlError;
+use millrace_engine::metadata::{self, MetadataImage};
+use millrace_engine::shard::Gateway;
+use millrace_wire::frame::response_frame;
+use millrace_wire::{Request, RequestHeader, Response};
+use tokio::sync::watch;
+
+use super::frontend::{Effective, Frontend};
+use super::{Call, Closing, Part, Parts, Refusal};
+use crate::config::{Endpoint, Listener};
+
+/// One connection's other side. Lives as long as the connection.
+pub(crate) struct Client {
+    frontend: Rc<Frontend>,
+    listener: Arc<Listener>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    software: RefCell<Option<Software>>,
+    stopping: watch::Receiver<bool>,
+}
+
+/// What a client said it is (ApiVersions 3 and later).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Software {
+    /// Such as `apache-kafka-java`.
+    pub(crate) name: String,
+    /// Such as `4.3.1`.
+    pub(crate) version: String,
+}
+
+impl fmt::Display for Software {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
+impl Client {
+    /// A client at `peer` that reached `listener` at its address `local`. `stopping` turns true when the broker stops.
+    pub(crate) fn new(
+        frontend: Rc<Frontend>,
+        listener: Arc<Listener>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            frontend,
+            listener,
+            peer,
+            local,
+            software: RefCell::new(None),
+            stopping,
+        }
+    }
+
+    /// What is shared by the connections of this thread.
+    pub(crate) fn frontend(&self) -> &Rc<Frontend> {
+        &self.frontend
+    }
+
+    /// Where it connects from.
+    pub(crate) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The name of the listener it came in on.
+    pub(crate) fn listener(&self) -> &str {
+        &self.listener.name
+    }
+
+    /// Where it, and everybody on its listener, should connect to for this broker.
+    pub(crate) fn advertised(&self) -> Endpoint {
+        self.listener
+            .advertised
+            .clone()
+            .unwrap_or_else(|| Endpoint {
+                // A socket for both families shows IPv4 addresses in IPv6 clothes, which few clients could use.
+                host: self.local.ip().to_canonical().to_string(),
+                port: self.local.port(),
+            })
+    }
+
+    /// Notes what the client says it is.
+    pub(crate) fn set_software(&self, software: Software) {
+        self.software.replace(Some(software));
+    }
+
+    /// What the client said it is.
+    pub(crate) fn software(&self) -> Option<Software> {
+        self.software.borrow().clone()
+    }
+
+    /// Turns true when the broker stops: parked requests answer with what there is.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.clone()
+    }
+}
+
+/// One request's surroundings.
+pub(crate) struct RequestContext {
+    client: Rc<Client>,
+    header: RequestHeader,
+}
+
+impl RequestContext {
+    pub(super) const fn new(client: Rc<Client>, header: RequestHeader) -> Self {
+        Self { client, header }
+    }
+
+    /// The version of the request, one of those its API is served in.
+    pub(crate) const fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    /// The name the client gave itself; "" when it gave none.
+    #[allow(dead_code, reason = "for the handlers of groups and settings")]
+    pub(crate) fn client_id(&self) -> &str {
+        self.header.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// The connection's other side.
+    pub(crate) const fn client(&self) -> &Rc<Client> {
+        &self.client
+    }
+
+    /// The door to the engine.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        self.client.frontend.gateway()
+    }
+
+    /// The newest metadata. A handler takes it once, so that its answer agrees with itself.
+    pub(crate) fn image(&self) -> Arc<MetadataImage> {
+        self.gateway().image()
+    }
+
+    /// Proposes a metadata change and waits until it is durable; a later [`Self::image`] shows it.
+    ///
+    /// # Errors
+    /// As [`Gateway::propose`].
+    pub(crate) async fn propose(
+        &self,
+        command: metadata::Command,
+    ) -> Result<metadata::Reply, ControlError> {
+        self.gateway().propose(command).await
+    }
+
+    /// Whether the broker is stopping.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.client.stopping.borrow()
+    }
+
+    /// The settings that hold now, those changed while running included.
+    pub(crate) fn settings(&self) -> Rc<Effective> {
+        self.client.frontend.settings()
+    }
+
+    /// The message as a frame.
+    ///
+    /// # Errors
+    /// A message that its version cannot express: a bug of ours, which costs this connection only.
+    pub(super) fn encode<R: Response>(&self, response: &R) -> Result<Parts, Closing> {
+        self.encode_as(response, self.version())
+    }
+
+    /// The message as a frame of another version than that of the request.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(super) fn encode_as<R: Response>(
+        &self,
+        response: &R,
+        version: i16,
+    ) -> Result<Parts, Closing> {
+        let frame = response_frame(self.header.correlation_id, response, version);
+        let frame =
+            frame.map_err(|error| self.refuse(format!("the answer has no form: {error}")))?;
+        Ok(vec![Part::Bytes(frame)])
+    }
+
+    /// The number that ties an answer to its request.
+    pub(super) const fn correlation_id(&self) -> i32 {
+        self.header.correlation_id
+    }
+
+    /// The end of a connection on which this request cannot be answered.
+    pub(super) fn refuse(&self, reason: impl Into<String>) -> Closing {
+        Closing::Refused(Box::new(Refusal {
+            api_key: self.header.api_key,
+            api_version: self.header.api_version,
+            client_id: self.header.client_id.as_deref().map(str::to_owned),
+            reason: reason.into(),
+        }))
+    }
+}
+
+impl Call {
+    /// The body as a message. Bytes behind it are ignored, as Kafka does.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(super) fn decode<R: Request>(mut self) -> Result<(R, RequestContext), Closing> {
+        match R::decode(&mut self.body, self.context.version()) {
+            Ok(request) => Ok((request, self.context)),
+            Err(error) => Err(self.context.refuse(format!("malformed: {error}"))),
+        }
+    }
+}

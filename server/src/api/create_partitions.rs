@@ -1,0 +1,124 @@
+//! CreatePartitions (key 37): adds partitions to topics.
+
+use std::collections::BTreeSet;
+
+use millrace_engine::metadata::{Command, ControllerError, CreatePartitions, GrowTopic, Reply};
+use millrace_engine::shard::Stopped;
+use millrace_engine::types::BrokerId;
+use millrace_wire::message::create_partitions::{
+    CreatePartitionsRequest, CreatePartitionsRequestTopic, CreatePartitionsResponse,
+    CreatePartitionsResponseTopic,
+};
+use millrace_wire::{ErrorCode, Str};
+
+use super::admin::{Denied, outcome, propose};
+use super::context::RequestContext;
+
+pub(super) async fn handle(
+    request: CreatePartitionsRequest,
+    context: &RequestContext,
+) -> Result<CreatePartitionsResponse, Stopped> {
+    let names: BTreeSet<Str> = request
+        .topics
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
+    let command = Command::CreatePartitions(CreatePartitions {
+        topics: request.topics.iter().map(grow).collect(),
+        partitions_max: PARTITIONS_MAX,
+        validate_only: request.validate_only,
+    });
+    let results = match propose(context, command, request.timeout_ms).await? {
+        Ok(Reply::CreatePartitions(results)) => results
+            .into_iter()
+            .map(|(name, result)| answer(Str::from(name), result.map(drop).map_err(|e| denied(&e))))
+            .collect(),
+        // Another question was answered: what became of this one is unknown.
+        Ok(_) => return Err(Stopped),
+        Err(denied) => names
+            .into_iter()
+            .map(|name| answer(name, Err(denied.clone())))
+            .collect(),
+    };
+    Ok(CreatePartitionsResponse {
+        results,
+        ..Default::default()
+    })
+}
+
+fn grow(topic: &CreatePartitionsRequestTopic) -> GrowTopic {
+    let assignments = topic.assignments.as_ref().map(|assignments| {
+        let brokers = assignments.iter().map(|assignment| {
+            assignment
+                .broker_ids
+                .iter()
+                .map(|&id| BrokerId(id))
+                .collect()
+        });
+        brokers.collect()
+    });
+    GrowTopic {
+        name: topic.name.to_string(),
+        count: topic.count,
+        assignments,
+    }
+}
+
+fn denied(error: &ControllerError) -> Denied {
+    match error {
+        // Kafka leaves the sentence to the client here.
+        ControllerError::UnknownTopic { .. } => Denied::silent(ErrorCode::UnknownTopicOrPartition),
+        error => Denied::of(error),
+    }
+}
+
+fn answer(name: Str, result: Result<(), Denied>) -> CreatePartitionsResponseTopic {
+    let (error_code, error_message) = outcome(result);
+    CreatePartitionsResponseTopic {
+        name,
+        error_code,
+        error_message,
+    }
+}
+
+/// The most partitions that one request may add, as in Kafka.
+const PARTITIONS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::message::create_partitions::CreatePartitionsAssignment;
+
+    use super::*;
+
+    #[test]
+    fn no_assignments_and_an_empty_list_of_them_are_not_the_same() {
+        let mut topic = CreatePartitionsRequestTopic {
+            name: "t".into(),
+            count: 3,
+            ..Default::default()
+        };
+        assert_eq!(grow(&topic).assignments, None);
+        topic.assignments = Some(vec![CreatePartitionsAssignment {
+            broker_ids: vec![1, 2],
+        }]);
+        let brokers = vec![vec![BrokerId(1), BrokerId(2)]];
+        assert_eq!(grow(&topic).assignments, Some(brokers));
+    }
+
+    #[test]
+    fn refusals_carry_kafkas_sentences() {
+        let fewer = ControllerError::FewerPartitions {
+            topic: "perf".parse().unwrap(),
+            current: 4,
+            requested: 2,
+        };
+        let entry = answer("perf".into(), Err(denied(&fewer)));
+        assert_eq!(entry.error_code, ErrorCode::InvalidPartitions);
+        let text = "The topic perf currently has 4 partition(s); 2 would not be an increase.";
+        assert_eq!(entry.error_message.as_deref(), Some(text));
+        let unknown = ControllerError::UnknownTopic {
+            name: "x".to_owned(),
+        };
+        assert_eq!(denied(&unknown).message, None);
+    }
+}

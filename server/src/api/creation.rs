@@ -1,0 +1,82 @@
+//! Topics that come into being because somebody needs them: automatic creation, and the topic of committed offsets.
+
+use std::sync::Arc;
+
+use millrace_engine::config::Alteration;
+use millrace_engine::control::ControlError;
+use millrace_engine::metadata::{Command, ControllerError, CreateTopics, NewTopic, Reply};
+use millrace_engine::shard::Stopped;
+use millrace_wire::ErrorCode;
+
+use super::context::RequestContext;
+use super::error::ToErrorCode;
+
+/// The topic of committed offsets.
+pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// Makes topics with the broker's defaults (internal ones with theirs) and waits until the metadata shows them. One result per name, in
+/// order; a topic that somebody else made in the meantime is as good.
+///
+/// # Errors
+/// The broker is stopping.
+pub(super) async fn create(
+    context: &RequestContext,
+    names: &[String],
+) -> Result<Vec<Result<(), ErrorCode>>, Stopped> {
+    let settings = context.settings();
+    let new_topics = &settings.config.new_topics;
+    let command = CreateTopics {
+        topics: names.iter().map(|name| new_topic(context, name)).collect(),
+        partitions_default: new_topics.partitions,
+        replication_factor_default: new_topics.replication_factor,
+        partitions_max: PARTITIONS_MAX,
+        topic_defaults: Arc::new(settings.config.topic_defaults.clone()),
+        validate_only: false,
+    };
+    let outcome = |name: &String, results: &[(String, Result<_, ControllerError>)]| match results
+        .iter()
+        .find(|(answered, _)| answered == name)
+    {
+        Some((_, Ok(_) | Err(ControllerError::TopicExists { .. }))) => Ok(()),
+        Some((_, Err(error))) => Err(error.error_code()),
+        None => Err(ErrorCode::UnknownServerError),
+    };
+    match context.propose(Command::CreateTopics(command)).await {
+        Ok(Reply::CreateTopics(results)) => {
+            Ok(names.iter().map(|name| outcome(name, &results)).collect())
+        }
+        Ok(_) => Ok(vec![Err(ErrorCode::UnknownServerError); names.len()]),
+        Err(ControlError::Stopped) => Err(Stopped),
+        Err(error @ ControlError::Refused(_)) => {
+            tracing::warn!(%error, topics = ?names, "topics cannot be created");
+            Ok(vec![Err(error.error_code()); names.len()])
+        }
+    }
+}
+
+fn new_topic(context: &RequestContext, name: &str) -> NewTopic {
+    let (mut partitions, mut replication_factor, mut settings) = (-1, -1, Vec::new());
+    if name == OFFSETS_TOPIC {
+        let offsets = context.settings();
+        let offsets = &offsets.config.offsets;
+        (partitions, replication_factor) = (offsets.partitions, offsets.replication_factor);
+        settings = vec![
+            Alteration::set("cleanup.policy", "compact"),
+            Alteration::set("compression.type", "producer"),
+            Alteration::set("segment.bytes", OFFSETS_SEGMENT_BYTES),
+        ];
+    }
+    NewTopic {
+        name: name.to_owned(),
+        partitions,
+        replication_factor,
+        assignments: Vec::new(),
+        settings,
+        random: context.gateway().random(),
+    }
+}
+
+/// Kafka's bound on the partitions of one request.
+const PARTITIONS_MAX: usize = 10_000;
+/// Small, because a coordinator reads all of a partition when it starts.
+const OFFSETS_SEGMENT_BYTES: &str = "104857600";

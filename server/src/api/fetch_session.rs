@@ -1,0 +1,408 @@
+//! Fetch sessions (KIP-227): what a client reads, remembered, so that it names only what changes and hears only what is
+//! new. Plain state of one shard's thread; it reads nothing and knows no metadata.
+//!
+//! An id carries the index of its thread. A client whose new connection landed on another thread is told that the session is
+//! unknown, and opens another.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_engine::types::{Monotonic, TopicName};
+use millrace_wire::message::fetch::{FetchRequest, FetchRequestPartition, FetchResponsePartition};
+use millrace_wire::{ErrorCode, Uuid};
+
+/// A topic as the request names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TopicKey {
+    /// By name: versions up to 12.
+    Name(Arc<str>),
+    /// By id: versions from 13.
+    Id(Uuid),
+}
+
+/// A read of one partition as the client wants it.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    /// The topic.
+    pub(super) topic: TopicKey,
+    /// Partition, offset, epochs, limit.
+    pub(super) read: FetchRequestPartition,
+    /// The name that the topic's id had when the session first met it.
+    pub(super) known_as: Option<TopicName>,
+    /// Its place in the session.
+    place: u64,
+}
+
+/// What a request amounts to once its session is found.
+pub(super) enum Scope {
+    /// These partitions, all to be answered; nothing is remembered.
+    Once(Vec<Wish>),
+    /// These partitions, all to be answered; a session shall be made of them.
+    First(Vec<Wish>),
+    /// All partitions of the session; those with news are answered.
+    Next {
+        /// The session.
+        session: Rc<RefCell<Session>>,
+        /// The epoch that the session has while this request is in work.
+        epoch: i32,
+        /// The partitions.
+        wishes: Vec<Wish>,
+    },
+}
+
+/// One client's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    id: i32,
+    /// The number the next request must carry.
+    epoch: i32,
+    by_id: bool,
+    places: BTreeMap<(TopicKey, i32), u64>,
+    /// In the order of reading: who got records goes to the end, so that all have their turn when limits are tight.
+    entries: BTreeMap<u64, Entry>,
+    next_place: u64,
+    created: Monotonic,
+    used: Monotonic,
+}
+
+#[derive(Debug)]
+struct Entry {
+    wish: Wish,
+    /// As the client last heard; -1 makes sure that it hears again.
+    high_watermark: i64,
+    log_start_offset: i64,
+}
+
+/// The sessions of one thread.
+#[derive(Debug)]
+pub(super) struct FetchSessions {
+    sessions: BTreeMap<i32, Rc<RefCell<Session>>>,
+    slots: usize,
+    thread: u32,
+    threads: u32,
+}
+
+impl FetchSessions {
+    /// At most `slots` sessions, on thread number `thread` of `threads`.
+    pub(super) fn new(slots: usize, thread: usize, threads: usize) -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            slots,
+            thread: u32::try_from(thread).unwrap_or(0),
+            threads: u32::try_from(threads).unwrap_or(1).max(1),
+        }
+    }
+
+    /// Finds what `request` is about, and takes its changes into its session.
+    ///
+    /// # Errors
+    /// The session is unknown, elsewhere, at another epoch, or names topics the other way. It stays as it was.
+    pub(super) fn enter(
+        &mut self,
+        request: &FetchRequest,
+        version: i16,
+        now: Monotonic,
+    ) -> Result<Scope, ErrorCode> {
+        let wishes = wishes(request, version);
+        match request.session_epoch {
+            EPOCH_FIRST | EPOCH_LAST => {
+                // A full request ends the session it names.
+                self.sessions.remove(&request.session_id);
+                if request.session_epoch == EPOCH_LAST {
+                    return Ok(Scope::Once(wishes));
+                }
+                Ok(Scope::First(wishes))
+            }
+            epoch => self.continue_with(request, epoch, wishes, version >= TOPIC_IDS_FIRST, now),
+        }
+    }
+
+    fn continue_with(
+        &mut self,
+        request: &FetchRequest,
+        epoch: i32,
+        wishes: Vec<Wish>,
+        by_id: bool,
+        now: Monotonic,
+    ) -> Result<Scope, ErrorCode> {
+        let session = self.sessions.get(&request.session_id);
+        let session = Rc::clone(session.ok_or(ErrorCode::FetchSessionIdNotFound)?);
+        let mut state = session.borrow_mut();
+        if state.epoch != epoch {
+            return Err(ErrorCode::InvalidFetchSessionEpoch);
+        }
+        if state.by_id != by_id {
+            return Err(ErrorCode::FetchSessionTopicIdError);
+        }
+        state.change(wishes, request);
+        if state.entries.is_empty() {
+            self.sessions.remove(&request.session_id);
+            return Ok(Scope::Once(Vec::new()));
+        }
+        if state.entries.len() > PARTITIONS_MAX {
+            self.sessions.remove(&request.session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
+        state.used = now;
+        state.epoch = epoch_after(epoch);
+        let epoch = state.epoch;
+        let wishes = state
+            .entries
+            .values()
+            .map(|entry| entry.wish.clone())
+            .collect();
+        drop(state);
+        Ok(Scope::Next {
+            session,
+            epoch,
+            wishes,
+        })
+    }
+
+    /// Makes a session of a full request and what it was answered; `random` is any number. 0 when there is no room.
+    pub(super) fn create<'a>(
+        &mut self,
+        answered: impl ExactSizeIterator<Item = (Wish, &'a FetchResponsePartition)>,
+        by_id: bool,
+        now: Monotonic,
+        random: u128,
+    ) -> i32 {
+        if self.partitions() + answered.len() > PARTITIONS_MAX {
+            return NO_SESSION;
+        }
+        if !self.make_room(answered.len(), now) {
+            return NO_SESSION;
+        }
+        let Some(id) = self.free_id(random) else {
+            return NO_SESSION;
+        };
+        let mut session = Session {
+            id,
+            epoch: epoch_after(EPOCH_FIRST),
+            by_id,
+            places: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            next_place: 0,
+            created: now,
+            used: now,
+        };
+        for (wish, response) in answered {
+            let place = session.put(wish);
+            session.note(place, response);
+        }
+        self.sessions.insert(id, Rc::new(RefCell::new(session)));
+        id
+    }
+
+    /// How many partitions all sessions have.
+    fn partitions(&self) -> usize {
+        self.sessions
+            .values()
+            .map(|session| session.borrow().entries.len())
+            .sum()
+    }
+
+    /// Whether there is a free slot, or an old session that is worth less than one of `size` partitions. Kafka's rules: one
+    /// that was not used for two minutes goes first, then the smallest that is at least two minutes old, if smaller.
+    fn make_room(&mut self, size: usize, now: Monotonic) -> bool {
+        if self.sessions.len() < self.slots {
+            return true;
+        }
+        let facts = || {
+            self.sessions.values().map(|session| {
+                let session = session.borrow();
+                (
+                    session.used,
+                    session.created,
+                    session.entries.len(),
+                    session.id,
+                )
+            })
+        };
+        let is_old = |moment: Monotonic| moment.until(now) > PROTECTED;
+        let stale = facts()
+            .min()
+            .filter(|&(used, ..)| is_old(used))
+            .map(|(.., id)| id);
+        let small = || {
+            let old = facts().filter(|&(_, created, ..)| is_old(created));
+            old.map(|(.., size, id)| (size, id))
+                .min()
+                .filter(|&(least, _)| least < size)
+        };
+        let Some(victim) = stale.or_else(|| small().map(|(_, id)| id)) else {
+            return false;
+        };
+        self.sessions.remove(&victim).is_some()
+    }
+
+    /// An id above 0 that nobody has, whose remainder by the number of threads is this thread.
+    fn free_id(&self, random: u128) -> Option<i32> {
+        let turns = (i32::MAX.unsigned_abs() / self.threads)
+            .saturating_sub(1)
+            .max(1);
+        let start = u32::try_from(random % u128::from(turns)).unwrap_or(0);
+        (0..ID_TRIES).find_map(|step| {
+            let turn = start.wrapping_add(step) % turns;
+            let id = turn.checked_mul(self.threads)?.checked_add(self.thread)?;
+            let id = i32::try_from(id).ok().filter(|&id| id != NO_SESSION)?;
+            (!self.sessions.contains_key(&id)).then_some(id)
+        })
+    }
+}
+
+impl Session {
+    /// Its id.
+    pub(super) const fn id(&self) -> i32 {
+        self.id
+    }
+
+    /// The number the next request must carry.
+    pub(super) const fn epoch(&self) -> i32 {
+        self.epoch
+    }
+
+    /// Adds and changes partitions, then forgets some.
+    fn change(&mut self, wishes: Vec<Wish>, request: &FetchRequest) {
+        for wish in wishes {
+            let key = (wish.topic.clone(), wish.read.partition);
+            match self
+                .places
+                .get(&key)
+                .and_then(|place| self.entries.get_mut(place))
+            {
+                Some(entry) => entry.wish.read = wish.read,
+                None => {
+                    self.put(wish);
+                }
+            }
+        }
+        for topic in &request.forgotten_topics_data {
+            let key = if self.by_id {
+                TopicKey::Id(topic.topic_id)
+            } else {
+                TopicKey::Name(Arc::from(&*topic.topic))
+            };
+            for &partition in &topic.partitions {
+                if let Some(place) = self.places.remove(&(key.clone(), partition)) {
+                    self.entries.remove(&place);
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, mut wish: Wish) -> u64 {
+        let place = self.next_place;
+        self.next_place += 1;
+        wish.place = place;
+        let key = (wish.topic.clone(), wish.read.partition);
+        // A partition named twice is read as it was named last.
+        if let Some(before) = self.places.insert(key, place) {
+            self.entries.remove(&before);
+        }
+        self.entries.insert(
+            place,
+            Entry {
+                wish,
+                high_watermark: -1,
+                log_start_offset: -1,
+            },
+        );
+        place
+    }
+
+    /// Takes in what `wish` is answered, and says whether the client has to hear it.
+    pub(super) fn is_news(&mut self, wish: &Wish, response: &FetchResponsePartition) -> bool {
+        if let Some(entry) = self.entries.get_mut(&wish.place) {
+            entry.wish.known_as.clone_from(&wish.known_as);
+        }
+        self.note(wish.place, response)
+    }
+
+    fn note(&mut self, place: u64, response: &FetchResponsePartition) -> bool {
+        // Forgotten by a request on another connection in the meantime: this one asked, so it is told.
+        let Some(entry) = self.entries.get_mut(&place) else {
+            return true;
+        };
+        let has_records = response
+            .records
+            .as_ref()
+            .is_some_and(|records| records.length() > 0);
+        let has_error = response.error_code.is_error();
+        let moved = entry.high_watermark != response.high_watermark
+            || entry.log_start_offset != response.log_start_offset;
+        entry.high_watermark = if has_error {
+            -1
+        } else {
+            response.high_watermark
+        };
+        entry.log_start_offset = response.log_start_offset;
+        let diverges = response.diverging_epoch.end_offset >= 0;
+        let is_elsewhere = response.preferred_read_replica >= 0;
+        if has_records {
+            self.move_to_end(place);
+        }
+        has_records || has_error || moved || diverges || is_elsewhere
+    }
+
+    fn move_to_end(&mut self, place: u64) {
+        let Some(mut entry) = self.entries.remove(&place) else {
+            return;
+        };
+        entry.wish.place = self.next_place;
+        self.next_place += 1;
+        let key = (entry.wish.topic.clone(), entry.wish.read.partition);
+        self.places.insert(key, entry.wish.place);
+        self.entries.insert(entry.wish.place, entry);
+    }
+}
+
+/// The partitions a request names.
+fn wishes(request: &FetchRequest, version: i16) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    for topic in &request.topics {
+        // The text is copied: as it stands it would keep the whole frame in memory for the life of a session.
+        let key = if version >= TOPIC_IDS_FIRST {
+            TopicKey::Id(topic.topic_id)
+        } else {
+            TopicKey::Name(Arc::from(&*topic.topic))
+        };
+        wishes.extend(topic.partitions.iter().map(|read| Wish {
+            topic: key.clone(),
+            read: read.clone(),
+            known_as: None,
+            place: 0,
+        }));
+    }
+    wishes
+}
+
+/// The number after `epoch`: never 0 or less, which mean something else.
+const fn epoch_after(epoch: i32) -> i32 {
+    match epoch {
+        i32::MAX => 1,
+        _ if epoch < 0 => EPOCH_LAST,
+        _ => epoch + 1,
+    }
+}
+
+/// The id of no session.
+pub(super) const NO_SESSION: i32 = 0;
+/// Opens a session.
+const EPOCH_FIRST: i32 = 0;
+/// Closes a session, or does without.
+const EPOCH_LAST: i32 = -1;
+/// The first version that names topics by id.
+pub(super) const TOPIC_IDS_FIRST: i16 = 13;
+/// How long a session is safe from those that would be worth more.
+const PROTECTED: Duration = Duration::from_secs(120);
+/// The most partitions that sessions of one thread are made for, and that one of them may grow to: about 50 MB.
+const PARTITIONS_MAX: usize = 200_000;
+/// How often another id is tried; ids are as good as free.
+const ID_TRIES: u32 = 64;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What the connections of one shard's thread share: the engine's door, settings, budgets, producer ids, sessions.
+
+use std::cell::{RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use millrace_engine::config::Overrides;
+use millrace_engine::metadata::MetadataImage;
+use millrace_engine::shard::Gateway;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::fetch_session::FetchSessions;
+use super::init_producer_id::ProducerIds;
+use crate::config::{BrokerConfig, ConfigView};
+
+/// One thread's share of the server.
+pub(crate) struct Frontend {
+    gateway: Gateway,
+    started: Arc<ConfigView>,
+    settings: RefCell<Rc<Effective>>,
+    sessions: RefCell<FetchSessions>,
+    producer_ids: Mutex<ProducerIds>,
+}
+
+/// The settings that hold: those of the start, with what clients changed since.
+pub(crate) struct Effective {
+    /// Typed, for those who obey them.
+    pub(crate) config: BrokerConfig,
+    /// By name, for those who describe and change them.
+    #[allow(dead_code, reason = "for the handlers of groups and settings")]
+    pub(crate) view: ConfigView,
+    /// The dynamic part, to see whether it is still true.
+    cluster: Overrides,
+    broker: Overrides,
+    /// The image in which it was last found to be true.
+    image_version: i64,
+}
+
+impl Frontend {
+    /// The frontend of the thread that `gateway` belongs to, with the settings of the start.
+    pub(crate) fn new(gateway: Gateway, started: Arc<ConfigView>) -> Self {
+        let settings = Effective::new(&started, &gateway.image());
+        let (shard, shards) = (gateway.shard().0, gateway.shard_count());
+        let slots = usize::try_from(settings.config.sockets.fetch_sessions_max);
+        let sessions = FetchSessions::new(share(slots.unwrap_or(0), shard, shards), shard, shards);
+        Self {
+            gateway,
+            started,
+            settings: RefCell::new(Rc::new(settings)),
+            sessions: RefCell::new(sessions),
+            producer_ids: Mutex::default(),
+        }
+    }
+
+    /// The door to the engine.
+    pub(crate) const fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// The fetch sessions of this thread.
+    pub(super) fn sessions(&self) -> RefMut<'_, FetchSessions> {
+        self.sessions.borrow_mut()
+    }
+
+    /// The producer ids this thread may give out, for one request at a time.
+    pub(super) async fn producer_ids(&self) -> MutexGuard<'_, ProducerIds> {
+        self.producer_ids.lock().await
+    }
+
+    /// The settings that hold now. Made anew only when one of them changed.
+    pub(crate) fn settings(&self) -> Rc<Effective> {
+        let image = self.gateway.image();
+        let mut settings = self.settings.borrow_mut();
+        if settings.image_version != image.version() {
+            let node = settings.config.node_id;
+            let unchanged = settings.cluster == *image.cluster_overrides()
+                && settings.broker == *image.broker_overrides(node);
+            match Rc::get_mut(&mut settings) {
+                Some(settings) if unchanged => settings.image_version = image.version(),
+                // Held by a request in work; the comparison is made again by the next.
+                None if unchanged => {}
+                _ => *settings = Rc::new(Effective::new(&self.started, &image)),
+            }
+        }
+        Rc::clone(&settings)
+    }
+}
+
+impl Effective {
+    fn new(started: &ConfigView, image: &MetadataImage) -> Self {
+        let node = started.broker_config().node_id;
+        let (cluster, broker) = (image.cluster_overrides(), image.broker_overrides(node));
+        let view = started.with_dynamic(cluster.clone(), broker.clone());
+        Self {
+            config: view.broker_config(),
+            view,
+            cluster: cluster.clone(),
+            broker: broker.clone(),
+            image_version: image.version(),
+        }
+    }
+}
+
+/// Thread number `index` of `count`'s share of what all of them may have: the shares add up to `total`.
+const fn share(total: usize, index: usize, count: usize) -> usize {
+    let rest = if index < total % count { 1 } else { 0 };
+    total / count + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_the_whole() {
+        let shares = |total| [share(total, 0, 3), share(total, 1, 3), share(total, 2, 3)];
+        assert_eq!(shares(10), [4, 3, 3]);
+        assert_eq!(shares(2), [1, 1, 0]);
+    }
+}

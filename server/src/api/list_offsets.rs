@@ -1,0 +1,167 @@
+//! ListOffsets (key 2): the offset of a point in time, or of a place such as the end of a partition.
+
+use std::collections::BTreeSet;
+
+use millrace_engine::partition::{Isolation, OffsetSpec};
+use millrace_engine::shard::Stopped;
+use millrace_engine::shard::command::{Command, LookupOffsets, OffsetLookup};
+use millrace_engine::types::{LeaderEpoch, Timestamp};
+use millrace_wire::ErrorCode;
+use millrace_wire::message::list_offsets::{
+    ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsResponse,
+    ListOffsetsResponsePartition, ListOffsetsResponseTopic,
+};
+
+use super::context::RequestContext;
+use super::scatter::ask;
+use super::topics::partition_by_name;
+
+pub(super) async fn handle(
+    request: ListOffsetsRequest,
+    context: &RequestContext,
+) -> Result<ListOffsetsResponse, Stopped> {
+    let image = context.image();
+    let isolation = match request.isolation_level {
+        1 => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    };
+    let repeated = repeated(&request);
+    let mut lookups = Vec::new();
+    for topic in &request.topics {
+        lookups.extend(topic.partitions.iter().map(|asked| {
+            if repeated.contains(&(&*topic.name, asked.partition_index)) {
+                return Err(ErrorCode::InvalidRequest);
+            }
+            let partition = partition_by_name(&image, &topic.name, asked.partition_index)?;
+            // A place without an offset is no error: nothing is looked up and nothing is answered.
+            let spec = spec(asked.timestamp, context.version())?.ok_or(ErrorCode::None)?;
+            let current_leader_epoch = LeaderEpoch(asked.current_leader_epoch);
+            Ok(OffsetLookup {
+                partition,
+                spec,
+                current_leader_epoch,
+                isolation,
+            })
+        }));
+    }
+    let command = |lookups, reply| Command::LookupOffsets(LookupOffsets { lookups, reply });
+    let found = ask(
+        context.gateway(),
+        lookups,
+        |lookup| lookup.partition,
+        command,
+    )
+    .await?;
+    let mut found = found.into_iter();
+
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic
+            .partitions
+            .iter()
+            .zip(found.by_ref())
+            .map(|(asked, found)| {
+                let mut answer = ListOffsetsResponsePartition {
+                    partition_index: asked.partition_index,
+                    ..Default::default()
+                };
+                match found {
+                    Ok(Some(found)) => {
+                        answer.offset = found.offset.0;
+                        answer.leader_epoch = found.leader_epoch.0;
+                        answer.timestamp = match asked.timestamp {
+                            LATEST | EARLIEST | EARLIEST_LOCAL => -1,
+                            _ => found.timestamp.0,
+                        };
+                    }
+                    Ok(None) => {}
+                    Err(error_code) => answer.error_code = error_code,
+                }
+                answer
+            });
+        ListOffsetsResponseTopic {
+            partitions: partitions.collect(),
+            name: topic.name.clone(),
+        }
+    });
+    Ok(ListOffsetsResponse {
+        topics: topics.collect(),
+        ..Default::default()
+    })
+}
+
+/// The partitions that stand in the request more than once.
+fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
+    let mut seen = BTreeSet::new();
+    let all = request.topics.iter().flat_map(|topic| {
+        let partition = |asked: &ListOffsetsRequestPartition| asked.partition_index;
+        topic
+            .partitions
+            .iter()
+            .map(move |asked| (&*topic.name, partition(asked)))
+    });
+    all.filter(|&key| !seen.insert(key)).collect()
+}
+
+/// What a timestamp stands for in this version of the request; `None` for a place that has no offset here.
+fn spec(timestamp: i64, version: i16) -> Result<Option<OffsetSpec>, ErrorCode> {
+    match timestamp {
+        LATEST => Ok(Some(OffsetSpec::Latest)),
+        EARLIEST => Ok(Some(OffsetSpec::Earliest)),
+        MAX_TIMESTAMP if version >= 7 => Ok(Some(OffsetSpec::MaxTimestamp)),
+        // All there is is local.
+        EARLIEST_LOCAL if version >= 8 => Ok(Some(OffsetSpec::Earliest)),
+        LATEST_TIERED if version >= 9 => Ok(None),
+        EARLIEST_PENDING_UPLOAD if version >= 11 => Ok(None),
+        0.. => Ok(Some(OffsetSpec::AtOrAfter(Timestamp(timestamp)))),
+        _ => Err(ErrorCode::UnsupportedVersion),
+    }
+}
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+/// KIP-734.
+const MAX_TIMESTAMP: i64 = -3;
+/// KIP-405.
+const EARLIEST_LOCAL: i64 = -4;
+/// KIP-1005.
+const LATEST_TIERED: i64 = -5;
+/// KIP-1023.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::message::list_offsets::ListOffsetsRequestTopic;
+
+    use super::*;
+
+    #[test]
+    fn special_timestamps_need_the_version_that_brought_them() {
+        for (timestamp, first) in [(-1, 1), (-2, 1), (-3, 7), (-4, 8), (-5, 9), (-6, 11)] {
+            for version in 1..=11 {
+                let known = spec(timestamp, version) != Err(ErrorCode::UnsupportedVersion);
+                assert_eq!(known, version >= first, "{timestamp} in version {version}");
+            }
+        }
+        assert_eq!(spec(-7, 11), Err(ErrorCode::UnsupportedVersion));
+        assert_eq!(spec(5, 1), Ok(Some(OffsetSpec::AtOrAfter(Timestamp(5)))));
+        assert_eq!(spec(-5, 9), Ok(None));
+    }
+
+    #[test]
+    fn a_partition_asked_for_twice_is_found() {
+        let partition = |partition_index| ListOffsetsRequestPartition {
+            partition_index,
+            ..Default::default()
+        };
+        let topic = |name: &str, partitions: &[i32]| ListOffsetsRequestTopic {
+            name: name.into(),
+            partitions: partitions.iter().copied().map(partition).collect(),
+        };
+        let topics = vec![topic("a", &[0, 1]), topic("b", &[0, 0]), topic("a", &[1])];
+        let request = ListOffsetsRequest {
+            topics,
+            ..Default::default()
+        };
+        assert_eq!(repeated(&request), BTreeSet::from([("a", 1), ("b", 0)]));
+    }
+}

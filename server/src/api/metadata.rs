@@ -1,0 +1,268 @@
+//! Metadata (key 3): brokers, topics, partitions, as the client's listener and version show them; makes topics that are
+//! asked for by name where that is allowed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use millrace_engine::metadata::{MetadataImage, Partition, Topic, is_internal};
+use millrace_engine::shard::Stopped;
+use millrace_engine::types::{BrokerId, TopicName};
+use millrace_wire::message::metadata::{
+    MetadataBroker, MetadataRequest, MetadataRequestTopic, MetadataResponse,
+    MetadataResponsePartition, MetadataResponseTopic,
+};
+use millrace_wire::{ErrorCode, Str, Uuid};
+
+use super::brokers::{authorized, numbers, offline_replicas};
+use super::context::RequestContext;
+use super::creation::create;
+use super::topics::{topic_id, wire_id};
+
+pub(super) async fn handle(
+    request: MetadataRequest,
+    context: &RequestContext,
+) -> Result<MetadataResponse, Stopped> {
+    let version = context.version();
+    let mut answers = match asked(request.topics, version) {
+        Asked::All => {
+            let image = context.image();
+            image
+                .topics()
+                .map(|topic| describe(&image, topic, version))
+                .collect()
+        }
+        Asked::Ids(ids) => {
+            let image = context.image();
+            ids.into_iter()
+                .map(|id| by_id(&image, id, version))
+                .collect()
+        }
+        Asked::Names(names) => {
+            let may_create = (request.allow_auto_topic_creation || version < SWITCH_FIRST)
+                && context.settings().config.new_topics.auto_create;
+            by_name(&names, may_create, context).await?
+        }
+        Asked::Wrongly(topics) => topics.into_iter().map(refused).collect(),
+    };
+    if request.include_topic_authorized_operations {
+        for answer in answers
+            .iter_mut()
+            .filter(|answer| !answer.error_code.is_error())
+        {
+            answer.topic_authorized_operations = authorized::TOPIC;
+        }
+    }
+    let image = context.image();
+    let brokers = context
+        .brokers(&image)
+        .into_iter()
+        .map(|broker| MetadataBroker {
+            node_id: broker.id,
+            host: broker.host,
+            port: broker.port,
+            rack: broker.rack,
+        });
+    let asked = request.include_cluster_authorized_operations;
+    Ok(MetadataResponse {
+        brokers: brokers.collect(),
+        cluster_id: Some(image.cluster_id().into()),
+        controller_id: context.controller(&image),
+        topics: answers,
+        cluster_authorized_operations: if asked {
+            authorized::CLUSTER
+        } else {
+            authorized::NOT_ASKED
+        },
+        ..Default::default()
+    })
+}
+
+/// What a request wants to hear about.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    All,
+    /// Each once, in the order of the request.
+    Names(Vec<Str>),
+    /// Each once, in the order of the request.
+    Ids(Vec<Uuid>),
+    /// Ids, or no names, in a version that has fields for them but does not serve them.
+    Wrongly(Vec<MetadataRequestTopic>),
+}
+
+fn asked(topics: Option<Vec<MetadataRequestTopic>>, version: i16) -> Asked {
+    let Some(topics) = topics else {
+        return Asked::All;
+    };
+    if version == 0 && topics.is_empty() {
+        return Asked::All;
+    }
+    let by_id = |topic: &MetadataRequestTopic| topic.topic_id != Uuid::ZERO;
+    if version < IDS_FIRST
+        && topics
+            .iter()
+            .any(|topic| by_id(topic) || topic.name.is_none())
+    {
+        return Asked::Wrongly(topics);
+    }
+    // As in Kafka: one id, and only ids count.
+    if topics.iter().any(by_id) {
+        let mut seen = BTreeSet::new();
+        let ids = topics
+            .iter()
+            .map(|topic| topic.topic_id)
+            .filter(|&id| id != Uuid::ZERO);
+        return Asked::Ids(ids.filter(|&id| seen.insert(id)).collect());
+    }
+    let mut seen = BTreeSet::new();
+    let names = topics.into_iter().filter_map(|topic| topic.name);
+    Asked::Names(names.filter(|name| seen.insert(name.clone())).collect())
+}
+
+fn refused(topic: MetadataRequestTopic) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest,
+        name: Some(topic.name.unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..Default::default()
+    }
+}
+
+fn by_id(image: &MetadataImage, id: Uuid, version: i16) -> MetadataResponseTopic {
+    match image.topic_by_id(topic_id(id)) {
+        Some(topic) => describe(image, topic, version),
+        None => MetadataResponseTopic {
+            error_code: ErrorCode::UnknownTopicId,
+            topic_id: id,
+            ..Default::default()
+        },
+    }
+}
+
+async fn by_name(
+    names: &[Str],
+    may_create: bool,
+    context: &RequestContext,
+) -> Result<Vec<MetadataResponseTopic>, Stopped> {
+    let mut image = context.image();
+    let parsed: Vec<_> = names.iter().map(|name| name.parse::<TopicName>()).collect();
+    let missing = parsed
+        .iter()
+        .flatten()
+        .filter(|name| image.topic(name).is_none());
+    let missing: Vec<_> = missing.map(|name| name.as_str().to_owned()).collect();
+    let mut failures = Vec::new();
+    if may_create && !missing.is_empty() {
+        let created = create(context, &missing).await?;
+        failures = missing.into_iter().zip(created).collect();
+        image = context.image();
+    }
+    let version = context.version();
+    let answers = names.iter().zip(parsed).map(|(name, parsed)| {
+        let known: Option<&Arc<Topic>> = parsed.as_ref().ok().and_then(|name| image.topic(name));
+        if let Some(topic) = known {
+            return describe(&image, topic, version);
+        }
+        let failure = failures.iter().find(|(failed, _)| *name == failed.as_str());
+        let error_code = match failure {
+            _ if parsed.is_err() => ErrorCode::InvalidTopicException,
+            // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
+            Some((_, Err(ErrorCode::InvalidTopicException))) => ErrorCode::InvalidTopicException,
+            Some((_, Err(ErrorCode::InvalidReplicationFactor))) => {
+                ErrorCode::InvalidReplicationFactor
+            }
+            _ => ErrorCode::UnknownTopicOrPartition,
+        };
+        MetadataResponseTopic {
+            error_code,
+            name: Some(name.clone()),
+            is_internal: is_internal(name),
+            ..Default::default()
+        }
+    });
+    Ok(answers.collect())
+}
+
+fn describe(image: &MetadataImage, topic: &Topic, version: i16) -> MetadataResponseTopic {
+    let partitions = topic.partitions();
+    MetadataResponseTopic {
+        name: Some(topic.name.as_str().into()),
+        topic_id: wire_id(topic.id),
+        is_internal: topic.is_internal(),
+        partitions: partitions
+            .map(|(index, partition)| describe_partition(image, index, partition, version))
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn describe_partition(
+    image: &MetadataImage,
+    partition_index: i32,
+    partition: &Partition,
+    version: i16,
+) -> MetadataResponsePartition {
+    let leads = partition.leader != BrokerId::NONE && image.broker(partition.leader).is_some();
+    let offline_replicas = offline_replicas(image, partition);
+    // The oldest clients cannot be told which replicas are away, so they are told that one is.
+    let hidden = version == 0 && !offline_replicas.is_empty();
+    MetadataResponsePartition {
+        error_code: match leads {
+            false => ErrorCode::LeaderNotAvailable,
+            true if hidden => ErrorCode::ReplicaNotAvailable,
+            true => ErrorCode::None,
+        },
+        partition_index,
+        leader_id: if leads { partition.leader.0 } else { -1 },
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: numbers(&partition.replicas),
+        isr_nodes: numbers(&partition.isr),
+        offline_replicas,
+    }
+}
+
+/// The first version that can ask not to create topics.
+const SWITCH_FIRST: i16 = 4;
+/// The first version that serves topic ids.
+const IDS_FIRST: i16 = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> MetadataRequestTopic {
+        MetadataRequestTopic {
+            name: Some(name.into()),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn no_topics_mean_all_of_them_in_version_0_and_none_of_them_later() {
+        assert_eq!(asked(Some(Vec::new()), 0), Asked::All);
+        assert_eq!(asked(Some(Vec::new()), 1), Asked::Names(Vec::new()));
+        assert_eq!(asked(None, 1), Asked::All);
+    }
+
+    #[test]
+    fn a_topic_named_twice_is_answered_once() {
+        let topics = vec![named("b"), named("a"), named("b")];
+        assert_eq!(
+            asked(Some(topics), 9),
+            Asked::Names(vec!["b".into(), "a".into()])
+        );
+    }
+
+    #[test]
+    fn topic_ids_are_served_from_version_12() {
+        let topic = MetadataRequestTopic {
+            topic_id: Uuid(7),
+            name: None,
+        };
+        let topics = || Some(vec![topic.clone(), topic.clone()]);
+        assert_eq!(asked(topics(), 12), Asked::Ids(vec![Uuid(7)]));
+        assert_eq!(
+            asked(topics(), 10),
+            Asked::Wrongly(vec![topic.clone(), topic.clone()])
+        );
+    }
+}

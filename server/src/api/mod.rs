@@ -1,0 +1,208 @@
+//! The APIs: one table, one file per API, and the way from a frame to its handler.
+//!
+//! A handler is added in two steps. Its file `api/<name>.rs` gets
+//! `pub(super) async fn handle(request: XRequest, context: &RequestContext) -> Result<XResponse, Stopped>`, and [`TABLE`]
+//! gets the row `in_turn!(X, x::handle)`, in the order of the keys. What is advertised and which versions reach the handler
+//! follows from the table and the wire crate; the module comment of `offset_for_leader_epoch` walks through an example.
+//!
+//! A handler asks partitions through `scatter::ask`, reads metadata from [`RequestContext::image`], changes it by
+//! [`RequestContext::propose`], maps engine errors with `api/error.rs` and calls no other handler. [`Stopped`] is not an answer: it closes the
+//! connection, because the fate of what was asked is unknown.
+
+mod admin;
+mod alter_configs;
+mod api_versions;
+mod brokers;
+mod configs;
+mod context;
+mod coordination;
+mod create_partitions;
+mod create_topics;
+mod creation;
+mod delete_groups;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_topic_partitions;
+mod error;
+mod fetch;
+mod fetch_session;
+mod find_coordinator;
+mod frontend;
+mod heartbeat;
+mod incremental_alter_configs;
+mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
+mod list_offsets;
+mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offset_for_leader_epoch;
+mod produce;
+mod scatter;
+mod sync_group;
+#[cfg(test)]
+mod test_image;
+mod topics;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use millrace_engine::log::Extent;
+use millrace_wire::{ApiKey, Reader, RequestHeader};
+
+use crate::net::{Closing, Refusal};
+
+pub(crate) use context::{Client, RequestContext};
+pub(crate) use frontend::Frontend;
+
+/// What a client gets for one request, in the order of sending; nothing at all for a Produce with acks=0.
+pub(crate) type Parts = Vec<Part>;
+
+/// A piece of an answer.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// Bytes of a file.
+    Extent(Extent),
+}
+
+/// An answer that is being made. Nothing but a Produce has begun before it is first polled.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Parts, Closing>>>>;
+
+/// Work that is being handed over; then its answer is what to wait for.
+pub(crate) type Submission = Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>;
+
+/// A request whose body has not been looked at.
+pub(crate) struct Call {
+    context: RequestContext,
+    body: Reader,
+}
+
+/// One row of the table.
+struct Api {
+    key: ApiKey,
+    serve: Serve,
+}
+
+/// When a request's work begins. Answers leave in the order of requests either way.
+enum Serve {
+    /// When all requests before it are answered, as in Kafka.
+    InTurn(fn(Call) -> Answer),
+    /// On arrival: the future ends when the work is handed over, in order, and yields the answer.
+    OnArrival(fn(Call) -> Submission),
+}
+
+/// The row of an API whose handler takes a message and gives one back.
+macro_rules! in_turn {
+    ($key:ident, $handle:path) => {
+        Api {
+            key: ApiKey::$key,
+            serve: Serve::InTurn(|call| {
+                Box::pin(async move {
+                    let (request, context) = call.decode()?;
+                    let response = $handle(request, &context).await?;
+                    context.encode(&response)
+                })
+            }),
+        }
+    };
+}
+
+/// What is served, by key: exactly this is advertised.
+static TABLE: &[Api] = &[
+    Api {
+        key: ApiKey::Produce,
+        serve: Serve::OnArrival(produce::on_arrival),
+    },
+    Api {
+        key: ApiKey::Fetch,
+        serve: Serve::InTurn(fetch::in_turn),
+    },
+    in_turn!(ListOffsets, list_offsets::handle),
+    in_turn!(Metadata, metadata::handle),
+    in_turn!(OffsetCommit, offset_commit::handle),
+    in_turn!(OffsetFetch, offset_fetch::handle),
+    in_turn!(FindCoordinator, find_coordinator::handle),
+    in_turn!(JoinGroup, join_group::handle),
+    in_turn!(Heartbeat, heartbeat::handle),
+    in_turn!(LeaveGroup, leave_group::handle),
+    in_turn!(SyncGroup, sync_group::handle),
+    in_turn!(DescribeGroups, describe_groups::handle),
+    in_turn!(ListGroups, list_groups::handle),
+    in_turn!(ApiVersions, api_versions::handle),
+    in_turn!(CreateTopics, create_topics::handle),
+    in_turn!(DeleteTopics, delete_topics::handle),
+    in_turn!(DeleteRecords, delete_records::handle),
+    in_turn!(InitProducerId, init_producer_id::handle),
+    in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
+    in_turn!(DescribeConfigs, describe_configs::handle),
+    in_turn!(AlterConfigs, alter_configs::handle),
+    in_turn!(DescribeLogDirs, describe_log_dirs::handle),
+    in_turn!(CreatePartitions, create_partitions::handle),
+    in_turn!(DeleteGroups, delete_groups::handle),
+    in_turn!(IncrementalAlterConfigs, incremental_alter_configs::handle),
+    in_turn!(OffsetDelete, offset_delete::handle),
+    in_turn!(DescribeCluster, describe_cluster::handle),
+    in_turn!(DescribeProducers, describe_producers::handle),
+    in_turn!(DescribeTopicPartitions, describe_topic_partitions::handle),
+];
+
+/// The APIs that are served.
+fn served() -> impl Iterator<Item = ApiKey> {
+    TABLE.iter().map(|api| api.key)
+}
+
+/// Takes a request and says how its answer comes about. Ends when the next request of the connection may be taken.
+///
+/// # Errors
+/// The connection cannot go on.
+pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Answer, Closing> {
+    let budget_bytes = frame
+        .len()
+        .saturating_mul(DECODED_PER_BYTE)
+        .saturating_add(DECODED_BASE);
+    let mut body = Reader::new(frame, budget_bytes);
+    let header =
+        RequestHeader::decode(&mut body).map_err(|error| Closing::NoRequest(error.to_string()))?;
+    let api = TABLE.iter().find(|api| api.key.number() == header.api_key);
+    let context = RequestContext::new(Rc::clone(client), header);
+    let Some(api) = api else {
+        return Err(context.refuse("this API is not served"));
+    };
+    let versions = api.key.versions();
+    if !versions.contains(&context.version()) {
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Box::pin(async move {
+                context.encode_as(&api_versions::from_the_future(), 0)
+            }));
+        }
+        if api.key == ApiKey::ApiVersions {
+            return Ok(Box::pin(async move {
+                context.encode_as(&api_versions::from_the_future(), 0)
+            }));
+        }
+        let (first, last) = (versions.start(), versions.end());
+        return Err(context.refuse(format!("versions {first} to {last} are served")));
+    }
+    let call = Call { context, body };
+    match api.serve {
+        Serve::InTurn(serve) => Ok(serve(call)),
+        Serve::OnArrival(serve) => serve(call).await,
+    }
+}
+
+/// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
+/// elements are two bytes on the wire and a few words in memory.
+const DECODED_PER_BYTE: usize = 16;
+const DECODED_BASE: usize = 64 * 1024;

@@ -1,0 +1,394 @@
+//! OffsetFetch (key 9): how far groups have read.
+//!
+//! Up to version 7 a request is about one group, from version 8 about several; from version 10 topics are named by id. All
+//! forms become one question per group, and its answer is dressed in the form it was asked in.
+
+use millrace_engine::group::{FetchOffsets, FetchedOffset, GroupCommand, GroupId, GroupReply};
+use millrace_engine::metadata::MetadataImage;
+use millrace_engine::shard::Stopped;
+use millrace_engine::types::{TopicName, TopicPartition};
+use millrace_wire::message::offset_fetch::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestGroupTopic,
+    OffsetFetchRequestTopic, OffsetFetchResponse, OffsetFetchResponseGroup,
+    OffsetFetchResponseGroupPartition, OffsetFetchResponseGroupTopic, OffsetFetchResponsePartition,
+    OffsetFetchResponseTopic,
+};
+use millrace_wire::{ErrorCode, Str};
+
+use super::context::RequestContext;
+use super::coordination::{Answer, ask_each};
+use super::error::ToErrorCode;
+use super::topics::{topic_id, wire_id};
+
+pub(super) async fn handle(
+    request: OffsetFetchRequest,
+    context: &RequestContext,
+) -> Result<OffsetFetchResponse, Stopped> {
+    let version = context.version();
+    let image = context.image();
+    let require_stable = request.require_stable;
+    let groups = groups(request, version);
+    let questions = groups
+        .iter()
+        .map(|group| question(group, version, &image, require_stable));
+    let pick = |reply| match reply {
+        GroupReply::OffsetsFetched(offsets) => Some(offsets),
+        _ => None,
+    };
+    let answers = ask_each(context, questions.collect(), pick).await?;
+    let groups = groups.into_iter().zip(answers);
+    let groups = groups.map(|(group, answer)| answer_of(group, answer, version, &image));
+    Ok(response(groups.collect(), version))
+}
+
+/// What is asked, in the form of the newest versions.
+fn groups(request: OffsetFetchRequest, version: i16) -> Vec<OffsetFetchRequestGroup> {
+    if version >= MANY_FIRST {
+        return request.groups;
+    }
+    let topic = |topic: OffsetFetchRequestTopic| OffsetFetchRequestGroupTopic {
+        name: topic.name,
+        partition_indexes: topic.partition_indexes,
+        ..Default::default()
+    };
+    vec![OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics: request
+            .topics
+            .map(|topics| topics.into_iter().map(topic).collect()),
+        ..Default::default()
+    }]
+}
+
+fn question(
+    group: &OffsetFetchRequestGroup,
+    version: i16,
+    image: &MetadataImage,
+    require_stable: bool,
+) -> GroupCommand {
+    let partitions = group.topics.as_ref().map(|topics| {
+        let mut partitions = Vec::new();
+        for topic in topics {
+            if let Ok(name) = name_of(topic, version, image) {
+                let in_topic = topic.partition_indexes.iter();
+                partitions.extend(in_topic.map(|&partition| TopicPartition {
+                    topic: name.clone(),
+                    partition,
+                }));
+            }
+        }
+        partitions
+    });
+    GroupCommand::FetchOffsets(FetchOffsets {
+        group: GroupId::from(&*group.group_id),
+        partitions,
+        require_stable,
+    })
+}
+
+/// The name under which offsets of the topic are stored; otherwise what its partitions are answered. A topic that does
+/// not exist may have offsets all the same, one without a possible name has none.
+fn name_of(
+    topic: &OffsetFetchRequestGroupTopic,
+    version: i16,
+    image: &MetadataImage,
+) -> Result<TopicName, ErrorCode> {
+    if version >= BY_ID_FIRST {
+        let found = image.topic_by_id(topic_id(topic.topic_id));
+        return found
+            .map(|topic| topic.name.clone())
+            .ok_or(ErrorCode::UnknownTopicId);
+    }
+    topic.name.parse().map_err(|_| ErrorCode::None)
+}
+
+fn answer_of(
+    group: OffsetFetchRequestGroup,
+    answer: Answer<Vec<FetchedOffset>>,
+    version: i16,
+    image: &MetadataImage,
+) -> OffsetFetchResponseGroup {
+    let (topics, error_code) = match (answer, group.topics) {
+        (Ok(offsets), Some(topics)) => (as_asked(topics, offsets, version, image), ErrorCode::None),
+        (Ok(offsets), None) => (by_topic(&offsets, version, image), ErrorCode::None),
+        // Version 1 has no room for the refusal but beside each partition.
+        (Err(error), Some(topics)) if version < TOP_LEVEL_FIRST => {
+            (refused(topics, error.error_code()), ErrorCode::None)
+        }
+        (Err(error), _) => (Vec::new(), error.error_code()),
+    };
+    OffsetFetchResponseGroup {
+        group_id: group.group_id,
+        topics,
+        error_code,
+    }
+}
+
+/// The answer to a question that named partitions, in its order.
+fn as_asked(
+    topics: Vec<OffsetFetchRequestGroupTopic>,
+    offsets: Vec<FetchedOffset>,
+    version: i16,
+    image: &MetadataImage,
+) -> Vec<OffsetFetchResponseGroupTopic> {
+    let mut offsets = offsets.into_iter();
+    let answered = topics.into_iter().map(|topic| {
+        let refused = name_of(&topic, version, image).err();
+        let partitions = topic.partition_indexes.iter().map(|&index| match refused {
+            Some(error_code) => without_offset(index, error_code),
+            None => match offsets.next() {
+                Some(offset) => partition(&offset),
+                None => without_offset(index, ErrorCode::UnknownServerError),
+            },
+        });
+        OffsetFetchResponseGroupTopic {
+            partitions: partitions.collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+        }
+    });
+    answered.collect()
+}
+
+/// The answer to a question for everything. By id only what has one: the offsets of a topic just deleted are on their
+/// way out.
+fn by_topic(
+    offsets: &[FetchedOffset],
+    version: i16,
+    image: &MetadataImage,
+) -> Vec<OffsetFetchResponseGroupTopic> {
+    let topics = offsets.chunk_by(|one, next| one.partition.topic == next.partition.topic);
+    let answered = topics.filter_map(|offsets| {
+        let name = &offsets.first()?.partition.topic;
+        let mut topic = OffsetFetchResponseGroupTopic {
+            partitions: offsets.iter().map(partition).collect(),
+            ..Default::default()
+        };
+        if version >= BY_ID_FIRST {
+            topic.topic_id = wire_id(image.topic(name)?.id);
+        } else {
+            topic.name = Str::from(name.as_str());
+        }
+        Some(topic)
+    });
+    answered.collect()
+}
+
+fn refused(
+    topics: Vec<OffsetFetchRequestGroupTopic>,
+    error_code: ErrorCode,
+) -> Vec<OffsetFetchResponseGroupTopic> {
+    let topics = topics
+        .into_iter()
+        .map(|topic| OffsetFetchResponseGroupTopic {
+            partitions: topic
+                .partition_indexes
+                .iter()
+                .map(|&index| without_offset(index, error_code))
+                .collect(),
+            name: topic.name,
+            topic_id: topic.topic_id,
+        });
+    topics.collect()
+}
+
+fn partition(fetched: &FetchedOffset) -> OffsetFetchResponseGroupPartition {
+    OffsetFetchResponseGroupPartition {
+        partition_index: fetched.partition.partition,
+        committed_offset: fetched.offset.0,
+        committed_leader_epoch: fetched.leader_epoch.0,
+        metadata: Some(Str::from(&*fetched.metadata)),
+        error_code: ErrorCode::None,
+    }
+}
+
+fn without_offset(
+    partition_index: i32,
+    error_code: ErrorCode,
+) -> OffsetFetchResponseGroupPartition {
+    OffsetFetchResponseGroupPartition {
+        partition_index,
+        committed_offset: -1,
+        committed_leader_epoch: -1,
+        metadata: Some(Str::default()),
+        error_code,
+    }
+}
+
+fn response(groups: Vec<OffsetFetchResponseGroup>, version: i16) -> OffsetFetchResponse {
+    if version >= MANY_FIRST {
+        return OffsetFetchResponse {
+            groups,
+            ..Default::default()
+        };
+    }
+    let Some(group) = groups.into_iter().next() else {
+        return OffsetFetchResponse::default();
+    };
+    let partition = |partition: OffsetFetchResponseGroupPartition| OffsetFetchResponsePartition {
+        partition_index: partition.partition_index,
+        committed_offset: partition.committed_offset,
+        committed_leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.metadata,
+        error_code: partition.error_code,
+    };
+    let topics = group
+        .topics
+        .into_iter()
+        .map(|topic| OffsetFetchResponseTopic {
+            name: topic.name,
+            partitions: topic.partitions.into_iter().map(partition).collect(),
+        });
+    OffsetFetchResponse {
+        topics: topics.collect(),
+        error_code: group.error_code,
+        ..Default::default()
+    }
+}
+
+/// The first version with an error of its own beside those of the partitions.
+const TOP_LEVEL_FIRST: i16 = 2;
+/// The first version about several groups.
+const MANY_FIRST: i16 = 8;
+/// The first version that names topics by id.
+const BY_ID_FIRST: i16 = 10;
+
+#[cfg(test)]
+mod tests {
+    use millrace_engine::group::GroupError;
+    use millrace_engine::types::{LeaderEpoch, Offset};
+    use millrace_wire::Message;
+
+    use super::super::test_image::image_with;
+    use super::*;
+
+    fn fetched(topic: &str, partition: i32, offset: i64) -> FetchedOffset {
+        FetchedOffset {
+            partition: TopicPartition {
+                topic: topic.parse().unwrap(),
+                partition,
+            },
+            offset: Offset(offset),
+            leader_epoch: LeaderEpoch(2),
+            metadata: "note".into(),
+        }
+    }
+
+    fn old_request(topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
+        let topic = |&(name, partitions): &(&str, &[i32])| OffsetFetchRequestTopic {
+            name: name.into(),
+            partition_indexes: partitions.to_vec(),
+        };
+        OffsetFetchRequest {
+            group_id: "g".into(),
+            topics: topics.map(|topics| topics.iter().map(topic).collect()),
+            ..Default::default()
+        }
+    }
+
+    fn answered(
+        request: OffsetFetchRequest,
+        version: i16,
+        answer: Answer<Vec<FetchedOffset>>,
+        image: &MetadataImage,
+    ) -> OffsetFetchResponse {
+        let group = groups(request, version).remove(0);
+        response(vec![answer_of(group, answer, version, image)], version)
+    }
+
+    #[test]
+    fn offsets_come_in_the_order_asked_for() {
+        let image = image_with(&[("t", 2)]);
+        let request = old_request(Some(&[("b ad", &[0]), ("t", &[1, 0])]));
+        let group = &groups(request.clone(), 7)[0];
+        let GroupCommand::FetchOffsets(asked) = question(group, 7, &image, true) else {
+            panic!("a question for offsets");
+        };
+        assert!(asked.require_stable);
+        assert_eq!(
+            asked.partitions.unwrap().len(),
+            2,
+            "a bad name cannot be asked for"
+        );
+        let answer = Ok(vec![fetched("t", 1, 5), fetched("t", 0, 6)]);
+        let response = answered(request, 7, answer, &image);
+        assert_eq!(response.topics[0].partitions[0].committed_offset, -1);
+        assert_eq!(
+            response.topics[0].partitions[0].metadata.as_deref(),
+            Some("")
+        );
+        let partitions = response.topics[1].partitions.iter();
+        let offsets: Vec<_> = partitions
+            .map(|one| (one.partition_index, one.committed_offset))
+            .collect();
+        assert_eq!(offsets, [(1, 5), (0, 6)]);
+        assert_eq!(
+            response.topics[1].partitions[0].metadata.as_deref(),
+            Some("note")
+        );
+    }
+
+    #[test]
+    fn everything_comes_topic_by_topic() {
+        let image = image_with(&[("t", 2)]);
+        let answer = vec![
+            fetched("gone", 0, 1),
+            fetched("t", 0, 2),
+            fetched("t", 1, 3),
+        ];
+        let response = answered(old_request(None), 7, Ok(answer.clone()), &image);
+        let names: Vec<_> = response.topics.iter().map(|topic| &*topic.name).collect();
+        assert_eq!(names, ["gone", "t"]);
+        let by_id = by_topic(&answer, 10, &image);
+        assert_eq!(by_id.len(), 1, "a topic that is gone has no id");
+        assert_eq!(by_id[0].partitions.len(), 2);
+    }
+
+    #[test]
+    fn a_refusal_stands_where_its_version_has_room() {
+        let image = image_with(&[("t", 2)]);
+        let refuse = || Err(GroupError::NotCoordinator);
+        let request = || old_request(Some(&[("t", &[0])]));
+        let first = answered(request(), 1, refuse(), &image);
+        assert_eq!(
+            first.topics[0].partitions[0].error_code,
+            ErrorCode::NotCoordinator
+        );
+        let second = answered(request(), 2, refuse(), &image);
+        assert_eq!(
+            (second.error_code, second.topics),
+            (ErrorCode::NotCoordinator, vec![])
+        );
+        let many = OffsetFetchRequest {
+            groups: vec![OffsetFetchRequestGroup {
+                group_id: "g".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let eighth = answered(many, 8, refuse(), &image);
+        assert_eq!(eighth.groups[0].error_code, ErrorCode::NotCoordinator);
+        assert!(eighth.to_bytes(8).is_ok() && first.to_bytes(1).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_id_is_said_beside_each_partition() {
+        let image = image_with(&[("t", 2)]);
+        let topic = OffsetFetchRequestGroupTopic {
+            topic_id: millrace_wire::Uuid(5),
+            partition_indexes: vec![0],
+            ..Default::default()
+        };
+        let group = OffsetFetchRequestGroup {
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
+        let answer = answer_of(group, Ok(Vec::new()), 10, &image);
+        let partition = &answer.topics[0].partitions[0];
+        assert_eq!(partition.error_code, ErrorCode::UnknownTopicId);
+        assert_eq!(
+            (partition.committed_offset, answer.error_code),
+            (-1, ErrorCode::None)
+        );
+    }
+}

@@ -1,0 +1,67 @@
+//! OffsetForLeaderEpoch (key 23): where a leader epoch ended, so that a client can see whether its position still lies in
+//! our history (KIP-101, KIP-320).
+//!
+//! The pattern of all handlers that ask partitions: one image turns names into ids, one [`ask`] goes to all shards
+//! concerned, and the results, which come in the order of the request, are dressed as its answer.
+
+use millrace_engine::shard::Stopped;
+use millrace_engine::shard::command::{Command, LookupEpochEnds};
+use millrace_engine::types::LeaderEpoch;
+use millrace_wire::message::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochResponsePartition, OffsetForLeaderEpochResponseTopic,
+};
+
+use super::context::RequestContext;
+use super::scatter::ask;
+use super::topics::partition_by_name;
+
+pub(super) async fn handle(
+    request: OffsetForLeaderEpochRequest,
+    context: &RequestContext,
+) -> Result<OffsetForLeaderEpochResponse, Stopped> {
+    let image = context.image();
+    let mut lookups = Vec::new();
+    for topic in &request.topics {
+        lookups.extend(topic.partitions.iter().map(|asked| {
+            let partition = partition_by_name(&image, &topic.topic, asked.partition)?;
+            let believed = LeaderEpoch(asked.current_leader_epoch);
+            Ok((partition, believed, LeaderEpoch(asked.leader_epoch)))
+        }));
+    }
+    let command = |lookups, reply| Command::LookupEpochEnds(LookupEpochEnds { lookups, reply });
+    let mut ends = ask(context.gateway(), lookups, |lookup| lookup.0, command)
+        .await?
+        .into_iter();
+
+    let topics = request
+        .topics
+        .into_iter()
+        .map(|topic| OffsetForLeaderEpochResponseTopic {
+            partitions: topic
+                .partitions
+                .iter()
+                .zip(ends.by_ref())
+                .map(|(asked, end)| {
+                    let mut answer = OffsetForLeaderEpochResponsePartition {
+                        partition: asked.partition,
+                        ..Default::default()
+                    };
+                    match end {
+                        Ok(Some(end)) => {
+                            answer.leader_epoch = end.epoch.0;
+                            answer.end_offset = end.end_offset.0;
+                        }
+                        Ok(None) => {}
+                        Err(error_code) => answer.error_code = error_code,
+                    }
+                    answer
+                })
+                .collect(),
+            topic: topic.topic,
+        });
+    Ok(OffsetForLeaderEpochResponse {
+        topics: topics.collect(),
+        ..Default::default()
+    })
+}

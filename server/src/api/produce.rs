@@ -1,0 +1,320 @@
+//! Produce (key 0): hands record batches to the partitions' shards on arrival, in order, and answers when they are as safe
+//! as `acks` asks for.
+//!
+//! It looks at no record; the owner of the partition checks them once. Records stay slices of the received frame.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_engine::metadata::{MetadataImage, is_internal};
+use millrace_engine::partition::{Acks, AppendError, Appended};
+use millrace_engine::record::{BatchHeader, RecordError, Refused};
+use millrace_engine::shard::Stopped;
+use millrace_engine::shard::command::{Command, Produce, ProducePartition};
+use millrace_engine::types::TopicIdPartition;
+use millrace_wire::ErrorCode;
+use millrace_wire::message::produce::{
+    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest,
+    ProduceRequestPartition, ProduceRequestTopic, ProduceResponse, ProduceResponsePartition,
+    ProduceResponseTopic,
+};
+
+use super::brokers::LeaderHints;
+use super::context::RequestContext;
+use super::error::ToErrorCode;
+use super::scatter::{Scattered, scatter};
+use super::topics::{partition_by_id, partition_by_name};
+use super::{Answer, Call, Closing, Parts, Submission};
+
+/// The row's function: see [`submit`].
+pub(super) fn on_arrival(call: Call) -> Submission {
+    Box::pin(submit(call))
+}
+
+/// Hands the batches over; yields the answer that waits for them.
+async fn submit(call: Call) -> Result<Answer, Closing> {
+    let (mut request, context) = call.decode::<ProduceRequest>()?;
+    let rules = Rules::of(&request, context.version());
+    let image = context.image();
+    let mut submitted = Vec::new();
+    let mut batches = Vec::new();
+    for topic in &mut request.topic_data {
+        // The records leave the request, so that it can be kept for its names while they are written.
+        for asked in std::mem::take(&mut topic.partition_data) {
+            let records = asked.records.unwrap_or_default();
+            let admitted = rules.admit(&image, topic, asked.index, &records);
+            if let Ok(partition) = admitted {
+                let zstd_allowed = context.version() >= ZSTD_FIRST;
+                batches.push(ProducePartition {
+                    partition,
+                    records,
+                    zstd_allowed,
+                });
+            }
+            submitted.push(Submitted {
+                index: asked.index,
+                admitted,
+            });
+            topic.partition_data.push(ProduceRequestPartition {
+                index: asked.index,
+                records: None,
+            });
+        }
+    }
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let acks = rules.acks.unwrap_or(Acks::None);
+    let command = |partitions, reply| {
+        Command::Produce(Produce {
+            partitions,
+            acks,
+            timeout,
+            reply,
+        })
+    };
+    let results = scatter(context.gateway(), batches, |batch| batch.partition, command).await?;
+    Ok(Box::pin(answer(request, context, submitted, results)))
+}
+
+/// Waits for the shards and tells the client.
+async fn answer(
+    request: ProduceRequest,
+    context: RequestContext,
+    submitted: Vec<Submitted>,
+    results: Scattered<Result<Appended, AppendError>>,
+) -> Result<Parts, Closing> {
+    let mut results = results.gather().await?.into_iter();
+    let image = context.image();
+    let mut hints = LeaderHints::default();
+    let mut submitted = submitted.into_iter();
+    let mut responses = Vec::with_capacity(request.topic_data.len());
+    for topic in request.topic_data {
+        let count = topic.partition_data.len();
+        let mut partitions = Vec::with_capacity(count);
+        for Submitted { index, admitted } in submitted.by_ref().take(count) {
+            let appended = match admitted {
+                // As many results as batches were admitted; were one missing, its fate would be unknown.
+                Ok(_) => results
+                    .next()
+                    .ok_or(Stopped)?
+                    .map_err(|error| Failure::of(&error)),
+                Err(ref failure) => Err(failure.clone()),
+            };
+            if let (Err(failure), 0) = (&appended, request.acks) {
+                let name = if topic.topic_id.0 == 0 {
+                    topic.name.to_string()
+                } else {
+                    topic.topic_id.to_string()
+                };
+                return Err(context.refuse(format!("acks=0 and {name}-{index}: {failure}")));
+            }
+            let mut response = describe(index, appended);
+            if response.error_code == ErrorCode::NotLeaderOrFollower
+                && let Ok(partition) = admitted
+                && let Some((leader_id, leader_epoch)) = hints.leader(&context, &image, partition)
+            {
+                response.current_leader = ProduceCurrentLeader {
+                    leader_id,
+                    leader_epoch,
+                };
+            }
+            partitions.push(response);
+        }
+        responses.push(ProduceResponseTopic {
+            name: topic.name,
+            topic_id: topic.topic_id,
+            partition_responses: partitions,
+        });
+    }
+    if request.acks == 0 {
+        return Ok(Parts::new());
+    }
+    let node_endpoints = hints.endpoints().map(|broker| ProduceNodeEndpoint {
+        node_id: broker.id,
+        host: broker.host,
+        port: broker.port,
+        rack: broker.rack,
+    });
+    context.encode(&ProduceResponse {
+        responses,
+        node_endpoints: node_endpoints.collect(),
+        ..Default::default()
+    })
+}
+
+/// One entry of the request when all are handed over.
+struct Submitted {
+    /// The partition's number.
+    index: i32,
+    /// Where its batch went.
+    admitted: Result<TopicIdPartition, Failure>,
+}
+
+/// What of a request concerns all its batches.
+struct Rules {
+    by_id: bool,
+    transactional: bool,
+    acks: Result<Acks, ErrorCode>,
+}
+
+impl Rules {
+    const fn of(request: &ProduceRequest, version: i16) -> Self {
+        Self {
+            by_id: version >= TOPIC_IDS_FIRST,
+            transactional: request.transactional_id.is_some(),
+            acks: match request.acks {
+                0 => Ok(Acks::None),
+                1 => Ok(Acks::Leader),
+                -1 => Ok(Acks::All),
+                _ => Err(ErrorCode::InvalidRequiredAcks),
+            },
+        }
+    }
+
+    /// Whether a batch may go to its shard, and where.
+    fn admit(
+        &self,
+        image: &MetadataImage,
+        topic: &ProduceRequestTopic,
+        index: i32,
+        records: &Bytes,
+    ) -> Result<TopicIdPartition, Failure> {
+        let partition = if self.by_id {
+            partition_by_id(image, topic.topic_id, index)?
+        } else {
+            partition_by_name(image, &topic.name, index)?
+        };
+        let known = image.topic_by_id(partition.topic_id);
+        if known.is_some_and(|topic| is_internal(topic.name.as_str())) {
+            return Err(ErrorCode::InvalidTopicException.into());
+        }
+        if self.transactional {
+            return Err(Failure::of(&AppendError::Transactional));
+        }
+        if let Err(code) = self.acks {
+            // Kafka opens the records before it looks at acks, and clients were seen to depend on which error comes.
+            BatchHeader::parse(records)
+                .map_err(|error| Failure::of(&AppendError::Record(error)))?;
+            return Err(code.into());
+        }
+        Ok(partition)
+    }
+}
+
+/// Why one partition's batch is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Failure {
+    code: ErrorCode,
+    message: Option<String>,
+    records: Vec<ProduceRecordError>,
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            ..Self::default()
+        }
+    }
+}
+
+impl Failure {
+    fn of(error: &AppendError) -> Self {
+        let records = match error {
+            AppendError::Record(
+                RecordError::InvalidRecords(refused) | RecordError::InvalidTimestamps(refused),
+            ) => refused_records(refused),
+            _ => Vec::new(),
+        };
+        Self {
+            code: error.error_code(),
+            message: Some(error.to_string()),
+            records,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message.as_deref().unwrap_or(self.code.message()))
+    }
+}
+
+fn refused_records(refused: &Refused) -> Vec<ProduceRecordError> {
+    let records = refused.records.iter().map(|record| ProduceRecordError {
+        batch_index: record.index,
+        batch_index_error_message: Some(record.problem.to_string().into()),
+    });
+    records.collect()
+}
+
+fn describe(index: i32, appended: Result<Appended, Failure>) -> ProduceResponsePartition {
+    match appended {
+        Ok(appended) => ProduceResponsePartition {
+            index,
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time.0,
+            log_start_offset: appended.log_start_offset.0,
+            ..Default::default()
+        },
+        Err(failure) => ProduceResponsePartition {
+            index,
+            error_code: failure.code,
+            base_offset: -1,
+            record_errors: failure.records,
+            error_message: failure.message.map(Into::into),
+            ..Default::default()
+        },
+    }
+}
+
+/// The first version whose batches may be packed with zstd (KIP-110).
+const ZSTD_FIRST: i16 = 7;
+/// The first version that names topics by id.
+const TOPIC_IDS_FIRST: i16 = 13;
+
+#[cfg(test)]
+mod tests {
+    use millrace_engine::record::{RecordProblem, RefusedRecord};
+
+    use super::*;
+
+    #[test]
+    fn a_refused_batch_lists_its_refused_records() {
+        let refused = Refused {
+            records: vec![RefusedRecord {
+                index: 2,
+                problem: RecordProblem::NoKey,
+            }],
+            count: 1,
+        };
+        let failure = Failure::of(&AppendError::Record(RecordError::InvalidRecords(refused)));
+        let response = describe(5, Err(failure));
+        assert_eq!((response.index, response.base_offset), (5, -1));
+        assert_eq!(response.error_code, ErrorCode::InvalidRecord);
+        let text = "Compacted topic cannot accept message without key.";
+        assert_eq!(response.record_errors[0].batch_index, 2);
+        assert_eq!(
+            response.record_errors[0].batch_index_error_message,
+            Some(text.into())
+        );
+    }
+
+    #[test]
+    fn only_three_values_of_acks_are_known() {
+        let acks = |acks| {
+            Rules::of(
+                &ProduceRequest {
+                    acks,
+                    ..Default::default()
+                },
+                9,
+            )
+            .acks
+        };
+        assert_eq!(acks(0), Ok(Acks::None));
+        assert_eq!(acks(1), Ok(Acks::Leader));
+        assert_eq!(acks(-1), Ok(Acks::All));
+        assert_eq!(acks(2), Err(ErrorCode::InvalidRequiredAcks));
+    }
+}

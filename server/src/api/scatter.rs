@@ -1,0 +1,173 @@
+//! Asks every shard concerned about its part of a request and puts the results back into the order of the request.
+//!
+//! One message per shard goes out, one answer comes back; all shards work at the same time.
+
+use millrace_engine::shard::command::{Command, ReplySlot};
+use millrace_engine::shard::{Gateway, ShardIndex, Stopped};
+use millrace_engine::types::TopicIdPartition;
+use millrace_wire::ErrorCode;
+use tokio::sync::oneshot;
+
+use super::error::ToErrorCode;
+
+/// Questions on their way.
+pub(crate) struct Scattered<T> {
+    count: usize,
+    parts: Vec<Part<T>>,
+}
+
+/// What one shard was asked.
+struct Part<T> {
+    /// Place in the request, question by question.
+    places: Vec<usize>,
+    answer: oneshot::Receiver<Vec<T>>,
+}
+
+/// Sends each of `questions` to the shard that owns its partition. `command` makes a shard's message out of its questions and
+/// the slot for as many results, in their order. Ends when all messages are in their mailboxes.
+///
+/// # Errors
+/// The broker is stopping; some of it may have been asked.
+pub(crate) async fn scatter<Q, T>(
+    gateway: &Gateway,
+    questions: impl IntoIterator<Item = Q>,
+    partition: impl Fn(&Q) -> TopicIdPartition,
+    command: impl Fn(Vec<Q>, ReplySlot<Vec<T>>) -> Command,
+) -> Result<Scattered<T>, Stopped> {
+    let owner = |question: &Q| gateway.owner(partition(question));
+    let (count, groups) = group(questions, owner, gateway.shard_count());
+    let mut parts = Vec::new();
+    for (shard, Group { places, questions }) in groups {
+        let (slot, answer) = oneshot::channel();
+        gateway.send(shard, command(questions, slot)).await?;
+        parts.push(Part { places, answer });
+    }
+    Ok(Scattered { count, parts })
+}
+
+/// Asks the questions that are some, and leaves the others as the errors they are: as many results as `questions`, in their
+/// order. Otherwise as [`scatter`], waiting for the answers.
+///
+/// # Errors
+/// The broker is stopping.
+pub(crate) async fn ask<Q, T, E: ToErrorCode>(
+    gateway: &Gateway,
+    questions: Vec<Result<Q, ErrorCode>>,
+    partition: impl Fn(&Q) -> TopicIdPartition,
+    command: impl Fn(Vec<Q>, ReplySlot<Vec<Result<T, E>>>) -> Command,
+) -> Result<Vec<Result<T, ErrorCode>>, Stopped> {
+    let mut results: Vec<Option<Result<T, ErrorCode>>> = Vec::with_capacity(questions.len());
+    let mut good = Vec::with_capacity(questions.len());
+    for question in questions {
+        match question {
+            Ok(question) => {
+                good.push(question);
+                results.push(None);
+            }
+            Err(error) => results.push(Some(Err(error))),
+        }
+    }
+    let answers = scatter(gateway, good, partition, command)
+        .await?
+        .gather()
+        .await?;
+    let mut answers = answers
+        .into_iter()
+        .map(|answer| answer.map_err(|error| error.error_code()));
+    results
+        .into_iter()
+        .map(|result| result.or_else(|| answers.next()).ok_or(Stopped))
+        .collect()
+}
+
+impl<T> Scattered<T> {
+    /// Waits for all shards; as many results as questions, in their order.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub(crate) async fn gather(self) -> Result<Vec<T>, Stopped> {
+        let mut results: Vec<Option<T>> = Vec::new();
+        results.resize_with(self.count, || None);
+        for Part { places, answer } in self.parts {
+            let answers = answer.await.map_err(|_| Stopped)?;
+            for (place, answer) in places.into_iter().zip(answers) {
+                if let Some(result) = results.get_mut(place) {
+                    *result = Some(answer);
+                }
+            }
+        }
+        // A shard that answers less than it was asked has lost its way; what became of the rest is unknown.
+        results.into_iter().collect::<Option<_>>().ok_or(Stopped)
+    }
+}
+
+/// The questions for one shard with their places in the request.
+struct Group<Q> {
+    places: Vec<usize>,
+    questions: Vec<Q>,
+}
+
+/// How many questions there are, and those of each shard that has any.
+fn group<Q>(
+    questions: impl IntoIterator<Item = Q>,
+    owner: impl Fn(&Q) -> ShardIndex,
+    shard_count: usize,
+) -> (usize, Vec<(ShardIndex, Group<Q>)>) {
+    let mut count = 0;
+    let mut groups: Vec<Option<Group<Q>>> = Vec::new();
+    groups.resize_with(shard_count, || None);
+    for question in questions {
+        if let Some(group) = groups.get_mut(owner(&question).0) {
+            let group = group.get_or_insert_with(|| Group {
+                places: Vec::new(),
+                questions: Vec::new(),
+            });
+            group.places.push(count);
+            group.questions.push(question);
+        }
+        count += 1;
+    }
+    let groups = (0..).map(ShardIndex).zip(groups);
+    (
+        count,
+        groups
+            .filter_map(|(shard, group)| Some((shard, group?)))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_go_to_their_owners_with_their_places() {
+        let (count, groups) = group([4, 1, 3, 6], |number| ShardIndex(number % 2), 3);
+        assert_eq!(count, 4);
+        let groups: Vec<_> = groups
+            .into_iter()
+            .map(|(shard, group)| (shard.0, group.places, group.questions))
+            .collect();
+        assert_eq!(
+            groups,
+            [(0, vec![0, 3], vec![4, 6]), (1, vec![1, 2], vec![1, 3])]
+        );
+    }
+
+    #[tokio::test]
+    async fn results_come_back_in_the_order_of_the_questions() {
+        let part = |places: &[usize], answers: &[&'static str]| {
+            let (slot, answer) = oneshot::channel();
+            slot.send(answers.to_vec()).unwrap();
+            Part {
+                places: places.to_vec(),
+                answer,
+            }
+        };
+        let parts = vec![part(&[0, 3], &["a", "d"]), part(&[1, 2], &["b", "c"])];
+        let results = Scattered { count: 4, parts }.gather().await;
+        assert_eq!(results, Ok(vec!["a", "b", "c", "d"]));
+        let parts = vec![part(&[0, 1], &["only one"])];
+        assert_eq!(Scattered { count: 2, parts }.gather().await, Err(Stopped));
+    }
+}

@@ -1,0 +1,185 @@
+//! Accepts connections on a thread of its own and gives each to the shard with the fewest.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, net};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::admission::{Admission, Admissions};
+use super::listening::Bound;
+use crate::config::Listener;
+
+/// A connection on its way to its shard.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) stream: net::TcpStream,
+    pub(super) peer: net::SocketAddr,
+    pub(super) listener: Arc<Listener>,
+    pub(super) admission: Admission,
+}
+
+/// The entrances of the shards, entered by each shard itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doors {
+    doors: Arc<Mutex<Vec<Door>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Door {
+    arrivals: mpsc::Sender<Arrival>,
+    /// Connections of this shard, those on their way included.
+    load: Arc<AtomicUsize>,
+}
+
+impl Doors {
+    /// Opens another entrance; what comes in there is what the receiver yields.
+    pub(super) fn open(&self) -> mpsc::Receiver<Arrival> {
+        let (arrivals, receiver) = mpsc::channel(ARRIVALS_MAX);
+        let door = Door {
+            arrivals,
+            load: Arc::default(),
+        };
+        self.doors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(door);
+        receiver
+    }
+
+    fn least_loaded(&self) -> Option<Door> {
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        doors
+            .iter()
+            .min_by_key(|door| door.load.load(Ordering::Relaxed))
+            .cloned()
+    }
+}
+
+/// The running acceptor.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    thread: JoinHandle<()>,
+}
+
+impl Acceptor {
+    /// Starts accepting; ends when `stopping` turns true.
+    ///
+    /// # Errors
+    /// The system gives no thread or no event queue.
+    pub(crate) fn start(
+        listeners: Vec<Bound>,
+        doors: Doors,
+        admissions: Admissions,
+        stopping: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name("acceptor".to_owned())
+            .spawn(move || {
+                runtime.block_on(accept_all(listeners, doors, Arc::new(admissions), stopping));
+            })?;
+        Ok(Self { thread })
+    }
+
+    /// Waits for its end.
+    pub(crate) fn join(self) {
+        // A panic has been reported by the panic hook, and there is nothing left to do here.
+        let _ = self.thread.join();
+    }
+}
+
+async fn accept_all(
+    listeners: Vec<Bound>,
+    doors: Doors,
+    admissions: Arc<Admissions>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut loops = JoinSet::new();
+    for bound in listeners {
+        for socket in bound.sockets {
+            match TcpListener::from_std(socket) {
+                Ok(socket) => {
+                    let listener = Arc::clone(&bound.listener);
+                    loops.spawn(accept(
+                        socket,
+                        listener,
+                        doors.clone(),
+                        Arc::clone(&admissions),
+                    ));
+                }
+                Err(error) => {
+                    tracing::error!(listener = bound.listener.name, %error, "a listener is lost");
+                }
+            }
+        }
+    }
+    // The sender lives as long as the broker; either way it is time to end.
+    let _ = stopping.wait_for(|&stopping| stopping).await;
+}
+
+async fn accept(
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    doors: Doors,
+    admissions: Arc<Admissions>,
+) {
+    let mut is_failing = false;
+    loop {
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Without descriptors the connection stays in the backlog and accept fails at once, again and again.
+                if !is_failing {
+                    tracing::warn!(listener = listener.name, %error, "connections cannot be accepted");
+                }
+                is_failing = true;
+                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
+                continue;
+            }
+        };
+        is_failing = false;
+        // At max.connections it waits here until another ends, and those behind it in the backlog.
+        let Some(seat) = admissions.seat().await else {
+            return;
+        };
+        let Some(door) = doors.least_loaded() else {
+            return;
+        };
+        let admission = match admissions.admit(seat, peer.ip(), door.load) {
+            Ok(admission) => admission,
+            Err(max) => {
+                tracing::debug!(%peer, max, "more connections than max.connections.per.ip");
+                continue;
+            }
+        };
+        let Ok(stream) = prepared(stream) else {
+            continue;
+        };
+        let arrival = Arrival {
+            stream,
+            peer,
+            listener: Arc::clone(&listener),
+            admission,
+        };
+        if door.arrivals.send(arrival).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The socket ready for another thread. One that fails here is one whose client has gone.
+fn prepared(stream: TcpStream) -> io::Result<net::TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.into_std()
+}
+
+/// Connections that may wait at one door.
+const ARRIVALS_MAX: usize = 64;
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);

@@ -1,0 +1,149 @@
+//! A shard's share of the connections: takes them in, lets each run, sees them out when the broker stops.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_engine::shard::Gateway;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::acceptor::{Arrival, Doors};
+use super::backpressure::RequestBudget;
+use super::closing::Closing;
+use super::connection::serve;
+use super::frames::FrameLimits;
+use super::refusals::RefusalLog;
+use crate::api::{Client, Frontend};
+use crate::config::ConfigView;
+
+/// What every shard's front needs from the server.
+#[derive(Clone)]
+pub(crate) struct Front {
+    /// The settings of the start.
+    pub(crate) view: Arc<ConfigView>,
+    /// Where to open this shard's door.
+    pub(crate) doors: Doors,
+    /// Turns true when the broker stops.
+    pub(crate) stopping: watch::Receiver<bool>,
+    /// Told once when the door is open.
+    pub(crate) opened: std::sync::mpsc::Sender<()>,
+    /// Held until the last connection has ended.
+    pub(crate) busy: mpsc::Sender<()>,
+}
+
+/// Runs on a shard's thread until the broker stops and its connections have ended, or [`STOP_GRACE`] is over.
+pub(crate) async fn attend(gateway: Gateway, front: Front) {
+    let Front {
+        view,
+        doors,
+        mut stopping,
+        opened,
+        busy,
+    } = front;
+    let frontend = Rc::new(Frontend::new(gateway, view));
+    let shared = Rc::new(Shared::new(&frontend));
+    let mut arrivals = doors.open();
+    // Nobody listens when the start has failed elsewhere.
+    let _ = opened.send(());
+    let mut connections = JoinSet::new();
+    let watching = stopping.clone();
+    loop {
+        tokio::select! {
+            _ = stopping.wait_for(|&stopping| stopping) => break,
+            Some(arrival) = arrivals.recv() => {
+                let (frontend, shared) = (Rc::clone(&frontend), Rc::clone(&shared));
+                connections.spawn_local(converse(arrival, frontend, shared, watching.clone()));
+            }
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_GRACE, all).await.is_err() {
+        tracing::info!("requests that still waited were given up");
+    }
+    drop(connections);
+    drop(busy);
+}
+
+/// What the connections of one thread share.
+struct Shared {
+    budget: RequestBudget,
+    limits: FrameLimits,
+    refusals: RefCell<RefusalLog>,
+}
+
+impl Shared {
+    fn new(frontend: &Frontend) -> Self {
+        let settings = frontend.settings();
+        let config = &settings.config;
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let sockets = &config.sockets;
+        let idle = sockets
+            .idle_ms_max
+            .and_then(|idle| u64::try_from(idle).ok());
+        Self {
+            budget: RequestBudget::new(bytes(config.request_memory_bytes)),
+            limits: FrameLimits {
+                frame_bytes_max: bytes(sockets.request_bytes_max.into()),
+                idle: idle.map_or(NEVER, Duration::from_millis),
+            },
+            refusals: RefCell::default(),
+        }
+    }
+}
+
+/// One connection from its arrival to its end.
+async fn converse(
+    arrival: Arrival,
+    frontend: Rc<Frontend>,
+    shared: Rc<Shared>,
+    stopping: watch::Receiver<bool>,
+) {
+    let Arrival {
+        stream,
+        peer,
+        listener,
+        admission,
+    } = arrival;
+    // A socket that fails here is one whose client has gone.
+    let Ok(stream) = TcpStream::from_std(stream) else {
+        return;
+    };
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    let client = Rc::new(Client::new(frontend, listener, peer, local, stopping));
+    let served = serve(&stream, Rc::clone(&client), &shared.budget, shared.limits).await;
+    if let Err(closing) = served {
+        report(&closing, &client, &shared);
+    }
+    drop(admission);
+}
+
+/// One line for whoever looks after the broker, unless there were too many about this address.
+fn report(closing: &Closing, client: &Client, shared: &Shared) {
+    let address = client.peer();
+    if !closing.is_remarkable() {
+        tracing::debug!(%address, %closing, "a connection ended");
+        return;
+    }
+    let now = client.frontend().gateway().now().monotonic;
+    let Some(left_out) = shared.refusals.borrow_mut().admit(address.ip(), now) else {
+        return;
+    };
+    let software = client.software();
+    let software = software.map_or_else(|| "unknown".to_owned(), |software| software.to_string());
+    let client_id = match closing {
+        Closing::Refused(refusal) => refusal.client_id.as_deref().unwrap_or_default(),
+        _ => "",
+    };
+    tracing::warn!(%address, software, client_id, left_out, "connection closed: {closing}");
+}
+
+/// How long requests may still take when the broker stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// For "no limit": ten years.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

@@ -1,0 +1,20 @@
+//! Sockets: accepting, framing, answering in order, and the limits that keep one client from harming the others.
+//!
+//! It knows requests as frames and answers as parts to be sent; what they say is the business of `api`.
+
+mod acceptor;
+mod admission;
+mod backpressure;
+mod closing;
+mod connection;
+mod frames;
+mod front;
+mod listening;
+mod refusals;
+
+pub(crate) use acceptor::{Acceptor, Doors};
+pub(crate) use admission::Admissions;
+pub(crate) use closing::{Closing, Refusal};
+pub(crate) use front::{Front, attend};
+pub use listening::BindError;
+pub(crate) use listening::{Bound, bind};

@@ -1,0 +1,241 @@
+//! The server as a whole: listeners bound, engine started, connections accepted; and all of it stopped in order.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millrace_engine::group::GroupConfig;
+use millrace_engine::metadata::{Endpoint, SecurityProtocol};
+use millrace_engine::shard::TopicDefaultsSource;
+use millrace_engine::{Engine, EngineOptions, IoChoice};
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{BrokerConfig, ConfigView, IoBackendChoice, Loaded};
+use crate::net::{Acceptor, Admissions, BindError, Bound, Doors, Front, attend, bind};
+
+/// Starts brokers.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// Why a broker does not start. Nothing of it runs then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(Box<millrace_engine::StartError>),
+    /// The system gives no thread.
+    #[error("no thread to accept connections with: {0}")]
+    Thread(#[source] std::io::Error),
+    /// A shard ended before it took connections; why, it has said in the log.
+    #[error("a shard ended while it started")]
+    Shard,
+}
+
+/// A broker that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where clients connect: listener name and address, in the configured order.
+    pub addresses: Vec<(String, SocketAddr)>,
+    engine: Engine,
+    acceptor: Acceptor,
+    stop: watch::Sender<bool>,
+    busy: mpsc::Receiver<()>,
+    durability: &'static str,
+}
+
+impl Server {
+    /// Starts a broker with a loaded configuration; it accepts connections when this returns. Shards are pinned to cores only
+    /// when their number was left to us.
+    ///
+    /// # Errors
+    /// A listener's address is taken, a log directory is another's, files are damaged, the system refuses something.
+    pub fn start(loaded: Loaded) -> Result<Running, StartError> {
+        let Loaded { config, view, .. } = loaded;
+        let view = Arc::new(view);
+        // First of all: a port that is taken is the commonest trouble, and nothing has been touched yet.
+        let bound = config
+            .listeners
+            .clients
+            .iter()
+            .map(|listener| bind(listener, &config.sockets));
+        let bound: Vec<Bound> = bound.collect::<Result<_, _>>()?;
+        let addresses = bound.iter().flat_map(|bound| {
+            let name = &bound.listener.name;
+            bound
+                .addresses
+                .iter()
+                .map(move |&address| (name.clone(), address))
+        });
+        let addresses = addresses.collect();
+        let (stop, stopping) = watch::channel(false);
+        let (busy_sender, busy) = mpsc::channel(1);
+        let (opened_sender, opened) = std::sync::mpsc::channel();
+        let doors = Doors::default();
+        let front = Front {
+            view: Arc::clone(&view),
+            doors: doors.clone(),
+            stopping: stopping.clone(),
+            opened: opened_sender,
+            busy: busy_sender,
+        };
+        // The engine calls the task once per shard before `start` returns. The original goes then: were it kept, it
+        // would look like a shard that is still busy.
+        let front = Arc::new(Mutex::new(Some(front)));
+        let original = Arc::clone(&front);
+        let task = move |gateway| -> Pin<Box<dyn Future<Output = ()>>> {
+            let front = front.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Box::pin(async {
+                if let Some(front) = front {
+                    attend(gateway, front).await;
+                }
+            })
+        };
+        let options = engine_options(&config, &view, &bound);
+        let engine = Engine::start(options, Arc::new(task))
+            .map_err(|error| StartError::Engine(Box::new(error)))?;
+        original
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let all_open = (0..engine.facts().shards).all(|_| opened.recv().is_ok());
+        let admissions = Admissions::new(&config.sockets);
+        let acceptor = match Acceptor::start(bound, doors, admissions, stopping) {
+            Ok(acceptor) if all_open => acceptor,
+            failed => {
+                stop.send_replace(true);
+                engine.stop();
+                return Err(failed.err().map_or(StartError::Shard, StartError::Thread));
+            }
+        };
+        let durability = durability(&view);
+        Ok(Running {
+            addresses,
+            engine,
+            acceptor,
+            stop,
+            busy,
+            durability,
+        })
+    }
+}
+
+impl Running {
+    /// Stops in order: no new requests, those in work answered, everything flushed and closed. True when all of that went
+    /// well.
+    pub fn stop(mut self) -> bool {
+        self.stop.send_replace(true);
+        self.acceptor.join();
+        // Ends when every shard's front has dropped its sender; nothing is ever sent.
+        while self.busy.blocking_recv().is_some() {}
+        self.engine.stop()
+    }
+
+    /// What runs here, for people: some short lines.
+    #[must_use]
+    pub fn banner(&self) -> String {
+        let facts = self.engine.facts();
+        let mut text = format!("Millrace {}\n", env!("CARGO_PKG_VERSION"));
+        let listeners: Vec<_> = self
+            .addresses
+            .iter()
+            .map(|(name, address)| format!("{name}://{address}"))
+            .collect();
+        let directories: Vec<_> = facts
+            .log_directories
+            .iter()
+            .map(|(path, clean)| {
+                let note = if *clean {
+                    ""
+                } else {
+                    " (new, or not left in order)"
+                };
+                format!("{}{note}", path.display())
+            })
+            .collect();
+        let lines = [
+            ("cluster", facts.cluster_id.clone()),
+            ("listeners", listeners.join(", ")),
+            ("data", directories.join(", ")),
+            ("topics", facts.topics.to_string()),
+            ("shards", facts.shards.to_string()),
+            ("io", facts.io.clone()),
+            ("durability", self.durability.to_owned()),
+        ];
+        for (what, value) in lines {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {what:<12}{value}");
+        }
+        text
+    }
+}
+
+fn durability(view: &ConfigView) -> &'static str {
+    if view
+        .topic_config(&millrace_engine::config::Overrides::new())
+        .write_caching
+    {
+        "acks=all is answered from the page cache (write.caching=true)"
+    } else {
+        "acks=all is answered when flushed to the disk"
+    }
+}
+
+fn engine_options(config: &BrokerConfig, view: &Arc<ConfigView>, bound: &[Bound]) -> EngineOptions {
+    let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
+    let defaults_view = Arc::clone(view);
+    let first = config.log_dirs.first();
+    EngineOptions {
+        broker: config.node_id,
+        log_directories: config.log_dirs.clone(),
+        metadata_directory: Some(config.metadata_dir.clone()).filter(|dir| Some(dir) != first),
+        shards: config.shards,
+        pin: config.shards.is_none(),
+        io: match config.io_backend {
+            IoBackendChoice::Auto => IoChoice::Auto,
+            IoBackendChoice::Uring => IoChoice::Uring,
+            IoBackendChoice::Threads => IoChoice::Threads,
+        },
+        endpoints: bound.iter().map(endpoint).collect(),
+        rack: config.rack.clone(),
+        topic_defaults: TopicDefaultsSource(Arc::new(move |cluster, broker| {
+            let view = defaults_view.with_dynamic(cluster.clone(), broker.clone());
+            Arc::new(view.topic_defaults())
+        })),
+        groups: GroupConfig {
+            session_timeout_min_ms: config.groups.session_timeout_ms_min,
+            session_timeout_max_ms: config.groups.session_timeout_ms_max,
+            size_max: config.groups.members_max,
+            initial_rebalance_delay: milliseconds(config.groups.initial_rebalance_delay_ms),
+            offset_metadata_max: config.offsets.metadata_bytes_max,
+            offsets_retention_ms: config.offsets.retention_ms,
+            offsets_retention_check_interval: milliseconds(config.offsets.check_interval_ms),
+            ..GroupConfig::default()
+        },
+        producer_id_expiration_ms: config.transactions.producer_id_expiration_ms,
+        retention_check_interval: milliseconds(config.storage.retention_check_interval_ms),
+        checkpoint_interval: milliseconds(config.storage.recovery_point_interval_ms),
+    }
+}
+
+/// What the cluster is told of a listener. Without an advertised address the host stays open: each client is told the
+/// one it connected to.
+fn endpoint(bound: &Bound) -> Endpoint {
+    let advertised = bound.listener.advertised.as_ref();
+    let port = bound
+        .addresses
+        .first()
+        .map_or(bound.listener.port, SocketAddr::port);
+    Endpoint {
+        listener: bound.listener.name.clone(),
+        host: advertised
+            .map(|advertised| advertised.host.clone())
+            .unwrap_or_default(),
+        port: advertised.map_or(port, |advertised| advertised.port),
+        security_protocol: SecurityProtocol::Plaintext,
+    }
+}

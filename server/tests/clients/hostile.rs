@@ -1,0 +1,262 @@
+//! Bytes that are no request, or one from another world: closed or answered, one line in the log, others unharmed.
+
+use std::time::Duration;
+
+use millrace_wire::message::{MetadataRequest, MetadataResponse};
+use millrace_wire::{ApiKey, Message, frame};
+
+use crate::support::broker::Broker;
+use crate::support::eventually;
+use crate::support::records::batch;
+use crate::support::wire::{Limits, Wire};
+
+/// A client that is served throughout, or the test fails.
+struct Bystander {
+    wire: Wire,
+    appended: i64,
+}
+
+impl Bystander {
+    fn new(broker: &Broker) -> Self {
+        let mut wire = Wire::connect(broker);
+        wire.create_topic("bystander", 1, &[]);
+        Self { wire, appended: 0 }
+    }
+
+    fn is_served(&mut self) {
+        let offset = self.wire.append("bystander", 0, batch(&["v"]));
+        assert_eq!(offset, self.appended);
+        self.appended += 1;
+        let answer = self.wire.fetch("bystander", 0, offset, Limits::default());
+        assert_eq!(answer.high_watermark, self.appended);
+    }
+}
+
+/// A whole frame of a Metadata request.
+fn metadata_frame() -> Vec<u8> {
+    frame::request_frame(1, None, &MetadataRequest::default(), 9)
+        .unwrap()
+        .to_vec()
+}
+
+#[test]
+fn garbage_closes_the_connection() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    let mut noise = Noise(7);
+    let samples: Vec<Vec<u8>> = vec![
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 a TLS client hello".to_vec(),
+        vec![0xff; 100],
+        vec![0; 12],
+        (0..5000).map(|_| noise.byte() | 0x80).collect(),
+    ];
+    for sample in samples {
+        let mut wire = Wire::connect(&broker);
+        let _ = wire.try_send_bytes(&sample);
+        wire.assert_closed();
+        bystander.is_served();
+    }
+}
+
+/// SEMANTICS 12.
+#[test]
+fn a_negative_or_huge_length_closes_the_connection() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    for length in [-1, i32::MIN, i32::MAX, 104_857_601] {
+        let mut wire = Wire::connect(&broker);
+        wire.send_bytes(&length.to_be_bytes());
+        wire.assert_closed();
+        bystander.is_served();
+    }
+    assert!(broker.resident_bytes() < 200 << 20);
+}
+
+/// SEMANTICS 5. One line of the log names the client, the API and the version.
+#[test]
+fn an_unknown_api_or_version_closes_the_connection_with_one_line_in_the_log() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    for (key, version, named) in [
+        (999_i16, 0_i16, "999"),
+        (3, 99, "Metadata"),
+        (1, 3, "Fetch"),
+        (4, 0, "LeaderAndIsr"),
+        (-1, -1, "-1"),
+    ] {
+        let mut wire = Wire::connect(&broker);
+        let address = wire.stream().local_addr().unwrap().to_string();
+        let body = [
+            &key.to_be_bytes()[..],
+            &version.to_be_bytes(),
+            &[0, 0, 0, 1, 0, 4],
+            b"evil",
+        ]
+        .concat();
+        wire.send_frame(&body);
+        wire.assert_closed();
+        bystander.is_served();
+        if key == 999 {
+            let lines = eventually("a line in the log", || {
+                let lines = broker.printed_with(&address);
+                (!lines.is_empty()).then_some(lines)
+            });
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(
+                lines[0].contains(named) && lines[0].contains("evil"),
+                "{lines:?}"
+            );
+        }
+    }
+}
+
+/// However often a client does it.
+#[test]
+fn refusals_do_not_flood_the_log() {
+    let broker = Broker::start(&[]);
+    for _ in 0..500 {
+        let mut wire = Wire::connect(&broker);
+        wire.send_frame(&[3, 0xe7, 0, 0, 0, 0, 0, 1, 0xff, 0xff]);
+        wire.assert_closed();
+    }
+    Bystander::new(&broker).is_served();
+    let lines = broker.printed().len();
+    assert!(lines < 200, "{lines} lines for 500 refusals");
+}
+
+/// SEMANTICS 5: a whole frame with too few bytes in it.
+#[test]
+fn a_body_that_ends_early_closes_the_connection() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    let whole = metadata_frame();
+    for length in 0..whole.len() - 4 {
+        let mut wire = Wire::connect(&broker);
+        wire.send_frame(&whole[4..4 + length]);
+        wire.assert_closed();
+    }
+    // and a frame that ends early because the client leaves
+    for length in 0..whole.len() {
+        let mut wire = Wire::connect(&broker);
+        wire.send_bytes(&whole[..length]);
+    }
+    bystander.is_served();
+}
+
+/// SEMANTICS 5.
+#[test]
+fn bytes_behind_a_request_are_ignored() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let body = [&metadata_frame()[4..], b"trailing"].concat();
+    wire.send_frame(&body);
+    assert_eq!(wire.receive::<MetadataResponse>(9).0, 1);
+}
+
+#[test]
+fn a_claimed_count_costs_nothing() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    // Metadata 1 with two thousand million topics, CreateTopics 2, DescribeConfigs 1, OffsetFetch 2 likewise
+    for (key, version) in [(3, 1), (19, 2), (32, 1), (20, 1), (15, 0), (42, 0)] {
+        let mut wire = Wire::connect(&broker);
+        wire.send_frame(&[
+            0, key, 0, version, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff,
+        ]);
+        wire.assert_closed();
+        bystander.is_served();
+    }
+    assert!(broker.resident_bytes() < 200 << 20);
+}
+
+#[test]
+fn a_thousand_pipelined_requests_are_all_answered_in_order() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    let mut wire = Wire::connect(&broker);
+    let all: Vec<u8> = (0..1000)
+        .flat_map(|number| {
+            frame::request_frame(number, None, &MetadataRequest::default(), 9).unwrap()
+        })
+        .collect();
+    wire.send_bytes(&all);
+    for number in 0..1000 {
+        assert_eq!(wire.receive::<MetadataResponse>(9).0, number);
+    }
+    bystander.is_served();
+}
+
+/// Every request a real client ever sent in the recording, cut and bent at random. What comes back is its business; the
+/// broker has to live and serve others.
+#[test]
+fn bent_requests_harm_nobody() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    let mut noise = Noise(20_261_122);
+    for key in ApiKey::ALL {
+        for request in recorded_requests(*key) {
+            let mut bent = request;
+            for _ in 0..=noise.below(3) {
+                let at = 4 + noise.below(bent.len() - 4);
+                bent[at] = noise.byte();
+            }
+            if noise.below(4) == 0 {
+                bent.truncate(noise.below(bent.len()));
+            }
+            let mut wire = Wire::connect(&broker);
+            wire.patience(Duration::from_millis(20));
+            wire.send_frame(&bent);
+            let _ = wire.try_frame();
+        }
+        bystander.is_served();
+    }
+    assert!(broker.resident_bytes() < 400 << 20);
+}
+
+/// The requests of a golden file.
+fn recorded_requests(key: ApiKey) -> Vec<Vec<u8>> {
+    let path = format!(
+        "{}/tests/clients/golden/{key}.txt",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| {
+            let hex = line.split(' ').nth(2).unwrap();
+            (0..hex.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+                .collect()
+        })
+        .collect()
+}
+
+/// A small generator of numbers without pattern: the same ones in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_be_bytes()[2]
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
+    }
+}
+
+/// The names in the table are those of the files.
+#[test]
+fn every_served_api_has_recorded_requests() {
+    for key in ApiKey::ALL {
+        assert!(!recorded_requests(*key).is_empty(), "{key}");
+        assert!(MetadataRequest::VERSIONS.contains(&9));
+    }
+}

@@ -1,0 +1,24 @@
+//! Real clients against real broker processes: librdkafka programs, and bare sockets for what no client library shows.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests run on the machine's clock, wait for other processes, and fail by panicking"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod admin;
+mod configs;
+mod fetching;
+mod groups;
+mod hostile;
+mod idempotence;
+mod membership;
+mod produce_consume;
+mod records_refused;
+mod restart;
+mod slow;
+mod versions;

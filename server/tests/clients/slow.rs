@@ -1,0 +1,112 @@
+//! Clients that take their time: sending a byte now and then, or never reading.
+
+use std::time::{Duration, Instant};
+
+use millrace_wire::message::MetadataRequest;
+
+use crate::support::broker::Broker;
+use crate::support::records::batch;
+use crate::support::wire::{Limits, Wire, fetch_request};
+
+/// What others must not wait longer for.
+const PROMPT: Duration = Duration::from_secs(5);
+
+fn is_prompt(broker: &Broker) {
+    let began = Instant::now();
+    // As many connections as there are shards, twice: one of them is beside the slow client.
+    for _ in 0..4 {
+        let mut wire = Wire::connect(broker);
+        wire.ask(&MetadataRequest::default(), 9);
+        wire.append("t", 0, batch(&["v"]));
+    }
+    let took = began.elapsed();
+    assert!(took < PROMPT, "others waited {took:?}");
+}
+
+#[test]
+fn a_request_sent_byte_by_byte_delays_nobody() {
+    let broker = Broker::start(&[]);
+    Wire::connect(&broker).create_topic("t", 1, &[]);
+    let mut slow: Vec<Wire> = (0..8).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut slow {
+        wire.send_bytes(&20_i32.to_be_bytes());
+    }
+    for _ in 0..6 {
+        for wire in &mut slow {
+            wire.send_bytes(&[0]);
+        }
+        is_prompt(&broker);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// They claim more memory than there is for requests, and send next to nothing of it.
+#[test]
+fn large_requests_that_hardly_come_delay_nobody() {
+    let broker = Broker::start(&[("request.memory.bytes", "8388608")]);
+    Wire::connect(&broker).create_topic("t", 1, &[]);
+    let mut slow: Vec<Wire> = (0..8).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut slow {
+        wire.send_bytes(&100_000_000_i32.to_be_bytes());
+        wire.send_bytes(&[0; 100]);
+    }
+    for _ in 0..5 {
+        for wire in &mut slow {
+            let _ = wire.try_send_bytes(&[0]);
+        }
+        is_prompt(&broker);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_delays_nobody_and_costs_little_memory() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let value = "x".repeat(900_000);
+    for _ in 0..20 {
+        wire.append("t", 0, batch(&[&value]));
+    }
+    let limits = Limits {
+        partition_max_bytes: 50 << 20,
+        ..Default::default()
+    };
+    let request = fetch_request("t", 0, 0, limits);
+    let mut deaf: Vec<Wire> = (0..4).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut deaf {
+        wire.stream().set_nonblocking(true).unwrap();
+        for _ in 0..200 {
+            // The broker stops reading, too.
+            let Ok(_) = wire.try_send(&request, 12) else {
+                break;
+            };
+        }
+    }
+    for _ in 0..5 {
+        is_prompt(&broker);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let resident = broker.resident_bytes() >> 20;
+    assert!(resident < 200, "{resident} MiB are resident");
+}
+
+#[test]
+fn many_idle_connections_delay_nobody() {
+    let broker = Broker::start(&[]);
+    Wire::connect(&broker).create_topic("t", 1, &[]);
+    let idle: Vec<Wire> = (0..300).map(|_| Wire::connect(&broker)).collect();
+    is_prompt(&broker);
+    drop(idle);
+    is_prompt(&broker);
+}
+
+#[test]
+fn a_quiet_connection_is_closed_after_its_time_and_says_nothing() {
+    let broker = Broker::start(&[("connections.max.idle.ms", "1500")]);
+    let mut wire = Wire::connect(&broker);
+    wire.ask(&MetadataRequest::default(), 9);
+    let address = wire.stream().local_addr().unwrap().to_string();
+    wire.assert_closed();
+    assert_eq!(broker.printed_with(&address), [""; 0]);
+}

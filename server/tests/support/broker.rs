@@ -1,0 +1,275 @@
+//! A real broker process with a directory of its own: started, killed, stopped, started again.
+//!
+//! The system picks the port; a broker started again keeps it, so that clients find it. What the process prints is kept
+//! and shown when the test fails. Nothing stays behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::{PATIENCE, eventually};
+
+/// Settings that make tests quick; what a test asks for comes after them and wins.
+const QUICK: &[(&str, &str)] = &[
+    ("num.shards", "2"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("offsets.topic.num.partitions", "4"),
+];
+
+/// One broker. Dropped, its process is killed and its directory removed.
+pub(crate) struct Broker {
+    process: Option<Child>,
+    address: SocketAddr,
+    settings: Vec<String>,
+    printed: Arc<Mutex<Vec<String>>>,
+    directory: TempDir,
+}
+
+impl Broker {
+    /// A broker on an empty directory and a port the system picks.
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(0, settings)
+    }
+
+    /// A broker on a port that the system gives to no outgoing connection: a client that keeps trying while the broker
+    /// is down would, sooner or later, be given the very port it tries to reach, connect to itself and keep it.
+    pub(crate) fn start_on_a_lasting_port(settings: &[(&str, &str)]) -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let own = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
+        let port = (0..1000)
+            .map(|_| 20_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+        Self::start_on(port.expect("a free port between 20000 and 30000"), settings)
+    }
+
+    fn start_on(port: u16, settings: &[(&str, &str)]) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("millrace-test-")
+            .tempdir()
+            .expect("a temporary directory");
+        let settings = QUICK
+            .iter()
+            .chain(settings)
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let mut broker = Self {
+            process: None,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            settings,
+            printed: Arc::default(),
+            directory,
+        };
+        broker.start_again();
+        broker
+    }
+
+    /// Starts the process on the same directory and port.
+    pub(crate) fn start_again(&mut self) {
+        let printed_before = self.printed().len();
+        self.spawn();
+        self.address = self.bound_address(printed_before);
+        eventually("a connection to the broker", || {
+            std::net::TcpStream::connect(self.address).ok()
+        });
+    }
+
+    /// Starts the process and kills it soon after, wherever it is by then.
+    pub(crate) fn start_and_kill_after(&mut self, delay: Duration) {
+        self.spawn();
+        std::thread::sleep(delay);
+        self.kill();
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the broker is running");
+        let mut command = Command::new(program());
+        command
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .arg("--override")
+            .arg(format!("listeners=PLAINTEXT://{}", self.address))
+            .arg("--override")
+            .arg(format!("log.dirs={}", self.data().display()));
+        for setting in &self.settings {
+            command.arg("--override").arg(setting);
+        }
+        let mut process = command.spawn().expect("the broker starts");
+        if let Some(stdout) = process.stdout.take() {
+            self.keep(stdout);
+        }
+        if let Some(stderr) = process.stderr.take() {
+            self.keep(stderr);
+        }
+        self.process = Some(process);
+    }
+
+    /// The address that the broker says it listens on, found in what it printed since it was started.
+    fn bound_address(&mut self, printed_before: usize) -> SocketAddr {
+        let printed = Arc::clone(&self.printed);
+        eventually("the broker to print its listener", || {
+            if let Some(status) = self
+                .process
+                .as_mut()
+                .and_then(|process| process.try_wait().ok()?)
+            {
+                panic!("the broker ended at once: {status}");
+            }
+            let printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
+            printed[printed_before..]
+                .iter()
+                .find_map(|line| listener_in(line))
+        })
+    }
+
+    fn keep(&self, output: impl Read + Send + 'static) {
+        let printed = Arc::clone(&self.printed);
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines() {
+                let Ok(line) = line else { return };
+                printed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
+            }
+        });
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its log directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// A scratch place beside the log directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The lines printed so far, both outputs mixed.
+    pub(crate) fn printed(&self) -> Vec<String> {
+        self.printed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The printed lines that contain the text.
+    pub(crate) fn printed_with(&self, text: &str) -> Vec<String> {
+        let mut lines = self.printed();
+        lines.retain(|line| line.contains(text));
+        lines
+    }
+
+    /// SIGKILL, and gone when this returns.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    /// SIGTERM; how the process ended.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("a running broker");
+        let pid = Pid::from_raw(i32::try_from(process.id()).expect("a process id"));
+        kill(pid, Signal::SIGTERM).expect("a signal to our own child");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.try_wait().expect("the state of our own child") {
+                return status;
+            }
+            if Instant::now() > deadline {
+                let _ = process.kill();
+                let _ = process.wait();
+                panic!("the broker did not stop within {PATIENCE:?} of SIGTERM");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Stops cleanly and starts again.
+    pub(crate) fn restart(&mut self) {
+        let status = self.stop();
+        assert!(
+            status.success(),
+            "the broker ended with {status} after SIGTERM"
+        );
+        self.start_again();
+    }
+
+    /// Kills and starts again.
+    pub(crate) fn crash(&mut self) {
+        self.kill();
+        self.start_again();
+    }
+
+    /// Memory the process occupies, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let process = self.process.as_ref().expect("a running broker");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))
+            .expect("the state of our own child");
+        let kibibytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kibibytes.expect("a resident set size") * 1024
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let ended = self
+            .process
+            .as_mut()
+            .and_then(|process| process.try_wait().ok()?);
+        self.kill();
+        if std::thread::panicking() {
+            if let Some(status) = ended {
+                eprintln!("the broker had ended by itself: {status}");
+            }
+            let printed = self.printed();
+            let shown = printed.len().saturating_sub(SHOWN_LINES);
+            eprintln!("--- what the broker printed (last {SHOWN_LINES} lines) ---");
+            for line in printed.iter().skip(shown) {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+/// How much of a broker's output a failed test shows.
+const SHOWN_LINES: usize = 100;
+
+/// The broker under test; `MILLRACE_SERVER` names another program that takes the same arguments.
+fn program() -> PathBuf {
+    match std::env::var_os("MILLRACE_SERVER") {
+        Some(program) => program.into(),
+        None => env!("CARGO_BIN_EXE_millrace-server").into(),
+    }
+}
+
+/// The address in a line such as `listening on PLAINTEXT://127.0.0.1:41234`.
+fn listener_in(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("PLAINTEXT://")?;
+    let end = rest
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
+        .unwrap_or(rest.len());
+    rest[..end]
+        .parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() != 0)
+}

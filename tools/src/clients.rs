@@ -1,0 +1,161 @@
+//! What console producer and consumer share: librdkafka's configuration out of that of Kafka's Java clients, and the
+//! wish to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::{FromClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaConfRes;
+
+use crate::command::Failure;
+use crate::properties::Properties;
+
+/// A client with these properties. Those that librdkafka does not have are left out, with a warning.
+pub(crate) fn create<C: FromClientConfig>(properties: &Properties) -> Result<C, Failure> {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Critical);
+    for (name, value) in properties {
+        if let Some((name, value)) = translate(name, value) {
+            config.set(name, value);
+        }
+    }
+    loop {
+        match config.create::<C>() {
+            Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, name, _)) => {
+                eprintln!("WARN The configuration '{name}' was supplied but isn't a known config.");
+                config.remove(&name);
+            }
+            Err(KafkaError::ClientConfig(_, text, name, value)) => {
+                return Err(Failure::Text(format!(
+                    "Invalid value {value} for configuration {name}: {text}"
+                )));
+            }
+            Err(error) => return Err(Failure::Text(error.to_string())),
+            Ok(client) => return Ok(client),
+        }
+    }
+}
+
+/// The property as librdkafka calls it. `None`: it means nothing outside of Java, or what it asks for is done anyway.
+fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
+    let value = value.to_owned();
+    let class = value.rsplit('.').next().unwrap_or_default().to_owned();
+    match name {
+        "key.serializer" | "value.serializer" | "key.deserializer" | "value.deserializer" => None,
+        "max.poll.records" | "metric.reporters" | "interceptor.classes" | "client.dns.lookup" => {
+            None
+        }
+        "max.block.ms" => None,
+        "buffer.memory" => {
+            let kilobytes = value.parse::<u64>().unwrap_or_default().div_ceil(1024);
+            Some(("queue.buffering.max.kbytes", kilobytes.max(1).to_string()))
+        }
+        "send.buffer.bytes" => Some(("socket.send.buffer.bytes", value.replace("-1", "0"))),
+        "receive.buffer.bytes" => Some(("socket.receive.buffer.bytes", value.replace("-1", "0"))),
+        "fetch.max.wait.ms" => Some(("fetch.wait.max.ms", value)),
+        "retries" => Some(("message.send.max.retries", value)),
+        "partitioner.class" if class == "RoundRobinPartitioner" => {
+            Some(("partitioner", "random".to_owned()))
+        }
+        "partition.assignment.strategy" => {
+            let strategy = match class.as_str() {
+                "RangeAssignor" => "range",
+                "RoundRobinAssignor" => "roundrobin",
+                "CooperativeStickyAssignor" => "cooperative-sticky",
+                _ => return Some((name, value)),
+            };
+            Some((name, strategy.to_owned()))
+        }
+        _ => Some((name, value)),
+    }
+}
+
+/// A flag that is raised by the first SIGINT or SIGTERM. The second one ends the process at once.
+pub(crate) fn stop_flag() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&stop);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let Ok(runtime) = runtime else {
+            return;
+        };
+        runtime.block_on(async {
+            interrupted().await;
+            raised.store(true, Ordering::Relaxed);
+            interrupted().await;
+            std::process::exit(INTERRUPTED);
+        });
+    });
+    stop
+}
+
+/// The exit code of a program that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// Kafka's sentence for an error of librdkafka.
+pub(crate) fn reason(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            "The request included a message larger than the max message size the server will accept.".to_owned()
+        }
+        Some(code) => code.to_string(),
+        None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::producer::BaseProducer;
+
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> Properties {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn javas_names_are_translated() {
+        assert_eq!(
+            translate("buffer.memory", "33554432"),
+            Some(("queue.buffering.max.kbytes", "32768".to_owned()))
+        );
+        assert_eq!(translate("key.serializer", "x"), None);
+        assert_eq!(
+            translate(
+                "partition.assignment.strategy",
+                "org.apache.kafka.clients.consumer.RangeAssignor"
+            ),
+            Some(("partition.assignment.strategy", "range".to_owned()))
+        );
+    }
+
+    #[test]
+    fn unknown_properties_are_no_error_but_bad_values_are() {
+        let unknown = properties(&[("no.such.thing", "1"), ("linger.ms", "5")]);
+        assert!(create::<BaseProducer>(&unknown).is_ok());
+        let bad = properties(&[("linger.ms", "soon")]);
+        let Err(error) = create::<BaseProducer>(&bad) else {
+            unreachable!("linger.ms is a number")
+        };
+        assert!(error.to_string().contains("linger.ms"), "{error}");
+    }
+}

@@ -1,0 +1,224 @@
+//! `kafka-get-offsets`: offsets of partitions at a point in time.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use clap::Args;
+use regex::Regex;
+
+use super::Failure;
+use crate::admin::{Admin, TopicPartition};
+use crate::flags::{Connect, topic_filter};
+
+/// Shows the offsets of partitions
+#[derive(Args, Debug)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    connect: Connect,
+    /// The topics, as a regular expression; all of them if left out
+    #[arg(long)]
+    topic: Option<String>,
+    /// The partitions, as 0,1,2; all of them if left out
+    #[arg(long, value_name = "LIST")]
+    partitions: Option<String>,
+    /// Topics and partitions together: topic, topic:1, topic:0-3 (3 excluded), topic:5-, topic:-3, with commas between
+    #[arg(long, value_name = "LIST")]
+    topic_partitions: Option<String>,
+    /// Milliseconds, or -1 or latest, -2 or earliest, -3 or max-timestamp, -4 or earliest-local, -5 or latest-tiered,
+    /// -6 or earliest-pending-upload
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "latest",
+        allow_hyphen_values = true
+    )]
+    time: String,
+    /// Leave out internal topics
+    #[arg(long)]
+    exclude_internal_topics: bool,
+}
+
+/// Which partitions of which topics.
+#[derive(Debug)]
+struct Rule {
+    topic: Regex,
+    partitions: Partitions,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Partitions {
+    All,
+    Listed(Vec<i32>),
+    /// The lower bound is inclusive, the upper one is not.
+    Between(Option<i32>, Option<i32>),
+}
+
+impl Partitions {
+    fn contains(&self, partition: i32) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(list) => list.contains(&partition),
+            Self::Between(low, high) => {
+                low.is_none_or(|low| partition >= low) && high.is_none_or(|high| partition < high)
+            }
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(flags: Flags, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut admin = flags.connect.admin()?;
+    let result = offsets(&flags, &mut admin).await;
+    let offsets = result.map_err(|failure| Failure::Text(format!("Error occurred: {failure}")))?;
+    for (partition, offset) in offsets.values() {
+        writeln!(out, "{}:{}:{offset}", partition.topic, partition.partition)?;
+    }
+    Ok(())
+}
+
+/// By the name Kafka's tool sorts by: "topic-partition" as text.
+async fn offsets(
+    flags: &Flags,
+    admin: &mut Admin,
+) -> Result<BTreeMap<String, (TopicPartition, i64)>, Failure> {
+    let rules = rules(flags)?;
+    let time = parse_time(&flags.time)?;
+    let mut wanted = Vec::new();
+    for topic in admin.topics(None).await? {
+        if topic.is_internal && flags.exclude_internal_topics {
+            continue;
+        }
+        let name = topic.name.as_deref().unwrap_or_default();
+        for partition in topic
+            .partitions
+            .iter()
+            .map(|partition| partition.partition_index)
+        {
+            let applies =
+                |rule: &Rule| rule.topic.is_match(name) && rule.partitions.contains(partition);
+            if rules.iter().any(applies) {
+                wanted.push(TopicPartition {
+                    topic: name.to_owned(),
+                    partition,
+                });
+            }
+        }
+    }
+    if wanted.is_empty() {
+        let text = "Could not match any topic-partitions with the specified filters";
+        return Err(Failure::Text(text.to_owned()));
+    }
+    let mut found = BTreeMap::new();
+    for (partition, answer) in admin.list_offsets(&wanted, time).await? {
+        match answer {
+            Ok(-1) => {}
+            Ok(offset) => drop(found.insert(partition.to_string(), (partition, offset))),
+            Err(code) => eprintln!(
+                "Skip getting offsets for topic-partition {partition} due to error: {}",
+                code.message()
+            ),
+        }
+    }
+    Ok(found)
+}
+
+fn rules(flags: &Flags) -> Result<Vec<Rule>, Failure> {
+    let Some(list) = &flags.topic_partitions else {
+        let topic = topic_filter(flags.topic.as_deref().unwrap_or(".*"))?;
+        return Ok(vec![Rule {
+            topic,
+            partitions: parse_list(flags.partitions.as_deref())?,
+        }]);
+    };
+    if flags.topic.is_some() || flags.partitions.is_some() {
+        let text = "--topic-partitions cannot be used with --topic or --partitions";
+        return Err(Failure::Text(text.to_owned()));
+    }
+    list.split(',').map(parse_rule).collect()
+}
+
+fn parse_rule(rule: &str) -> Result<Rule, Failure> {
+    let (topic, partitions) = match rule.split_once(':') {
+        Some((topic, partitions)) => (topic, partitions),
+        None => (rule, ""),
+    };
+    let invalid = || Failure::Text(format!("Invalid rule specification: {rule}"));
+    let bound = |text: &str| match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| invalid()),
+    };
+    let partitions = match partitions.split_once('-') {
+        Some((low, high)) => Partitions::Between(bound(low)?, bound(high)?),
+        None => match bound(partitions)? {
+            Some(partition) => Partitions::Listed(vec![partition]),
+            None => Partitions::All,
+        },
+    };
+    let topic = topic_filter(if topic.is_empty() { ".*" } else { topic })?;
+    Ok(Rule { topic, partitions })
+}
+
+fn parse_list(list: Option<&str>) -> Result<Partitions, Failure> {
+    let Some(list) = list.filter(|list| !list.is_empty()) else {
+        return Ok(Partitions::All);
+    };
+    let partition = |text: &str| {
+        text.parse().map_err(|_| {
+            Failure::Text(format!(
+                "--partitions expects a comma separated list of numeric partition ids, but received: {list}"
+            ))
+        })
+    };
+    Ok(Partitions::Listed(
+        list.split(',').map(partition).collect::<Result<_, _>>()?,
+    ))
+}
+
+fn parse_time(time: &str) -> Result<i64, Failure> {
+    match time {
+        "latest" => Ok(-1),
+        "earliest" => Ok(-2),
+        "max-timestamp" => Ok(-3),
+        "earliest-local" => Ok(-4),
+        "latest-tiered" => Ok(-5),
+        "earliest-pending-upload" => Ok(-6),
+        number => number.parse().map_err(|_| {
+            Failure::Text(format!(
+                "Malformed time argument {number}. Please use -1 or latest / -2 or earliest / -3 or max-timestamp / -4 or earliest-local / -5 or latest-tiered / -6 or earliest-pending-upload, or a specified long format timestamp"
+            ))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_names_topics_and_partitions() {
+        let cases = [
+            ("t", Partitions::All),
+            ("t:1", Partitions::Listed(vec![1])),
+            ("t:0-3", Partitions::Between(Some(0), Some(3))),
+            ("t:5-", Partitions::Between(Some(5), None)),
+            (":-3", Partitions::Between(None, Some(3))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_rule(text).unwrap().partitions, expected, "{text}");
+        }
+        assert!(parse_rule("t:x").is_err());
+        let between = Partitions::Between(Some(1), Some(3));
+        assert_eq!(
+            [0, 1, 2, 3].map(|partition| between.contains(partition)),
+            [false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn special_times_have_names() {
+        assert_eq!(parse_time("earliest").unwrap(), -2);
+        assert_eq!(parse_time("-1").unwrap(), -1);
+        assert_eq!(parse_time("1700000000000").unwrap(), 1_700_000_000_000);
+        assert!(parse_time("yesterday").is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! The commands, and the way from the name a program was called by to the one that was meant.
+//!
+//! Flags are checked here as far as clap can; each command file knows its own rules and texts.
+
+mod broker_api_versions;
+mod cluster;
+mod completion;
+mod configs;
+mod console_consumer;
+mod console_producer;
+mod consumer_groups;
+mod delete_records;
+mod dump_log;
+mod get_offsets;
+mod links;
+mod log_dirs;
+mod topics;
+
+use std::ffi::OsString;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::admin::AdminError;
+
+/// Kafka's command-line tools, in one program.
+///
+/// Every command has the name, the flags and the output of Kafka's tool: `millrace topics` is `kafka-topics.sh`. Called
+/// through a link of that name (`millrace links DIR` makes them) it is that tool.
+#[derive(Parser)]
+#[command(
+    name = "millrace",
+    version,
+    propagate_version = true,
+    infer_long_args = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Topics(topics::Flags),
+    ConsoleProducer(console_producer::Flags),
+    ConsoleConsumer(console_consumer::Flags),
+    ConsumerGroups(consumer_groups::Flags),
+    Configs(configs::Flags),
+    GetOffsets(get_offsets::Flags),
+    DeleteRecords(delete_records::Flags),
+    LogDirs(log_dirs::Flags),
+    Cluster(cluster::Flags),
+    BrokerApiVersions(broker_api_versions::Flags),
+    DumpLog(dump_log::Flags),
+    Links(links::Flags),
+    Completion(completion::Flags),
+}
+
+/// The commands that Kafka has as `kafka-NAME.sh`.
+pub(crate) const KAFKA_NAMES: [&str; 11] = [
+    "topics",
+    "console-producer",
+    "console-consumer",
+    "consumer-groups",
+    "configs",
+    "get-offsets",
+    "delete-records",
+    "log-dirs",
+    "cluster",
+    "broker-api-versions",
+    "dump-log",
+];
+
+/// Why a command ends with exit code 1.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The flags make no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// It did not work, for the reason given.
+    #[error("{0}")]
+    Text(String),
+    /// A broker refused, or could not be reached.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The output could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// Everything there is to say was printed already.
+    #[error("failed")]
+    Reported,
+}
+
+impl Failure {
+    /// A failure to read or write a file, with its name.
+    pub(crate) fn file(path: &Path, error: &io::Error) -> Self {
+        Self::Text(format!("{}: {error}", path.display()))
+    }
+}
+
+/// Runs the command the arguments ask for; the first argument is the name of the program.
+pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
+    let arguments = normal_form(arguments);
+    let parsed = match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error),
+    };
+    let stdout = io::stdout();
+    let mut out = BufWriter::new(stdout.lock());
+    let result = execute(parsed.command, &arguments, &mut out);
+    let result = result.and(out.flush().map_err(Failure::Output));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of a pipe has seen enough.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(Failure::Reported) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command, arguments: &[OsString], out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Topics(flags) => block_on(topics::run(flags, out)),
+        Command::ConsoleProducer(flags) => console_producer::run(&flags),
+        Command::ConsoleConsumer(flags) => console_consumer::run(&flags, out),
+        Command::ConsumerGroups(flags) => block_on(consumer_groups::run(flags, out)),
+        Command::Configs(flags) => {
+            let given = arguments.iter().skip(2).map(|text| text.to_string_lossy());
+            let given = given.collect::<Vec<_>>().join(" ");
+            block_on(configs::run(flags, &given, out))
+        }
+        Command::GetOffsets(flags) => block_on(get_offsets::run(flags, out)),
+        Command::DeleteRecords(flags) => block_on(delete_records::run(flags, out)),
+        Command::LogDirs(flags) => block_on(log_dirs::run(flags, out)),
+        Command::Cluster(flags) => block_on(cluster::run(flags, out)),
+        Command::BrokerApiVersions(flags) => block_on(broker_api_versions::run(flags, out)),
+        Command::DumpLog(flags) => dump_log::run(&flags, out),
+        Command::Links(flags) => links::run(&flags, out),
+        Command::Completion(flags) => completion::run(&flags, Arguments::command(), out),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Text(format!("cannot start: {error}")))?
+        .block_on(work)
+}
+
+/// Puts the command into the place of its name if the program was called through a link such as `kafka-topics.sh`.
+fn normal_form(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let called = arguments.first().map(|name| {
+        let file_name = Path::new(name).file_name().unwrap_or_default();
+        file_name.to_string_lossy().into_owned()
+    });
+    let command = called.as_deref().and_then(|name| {
+        let name = name.strip_suffix(".sh").unwrap_or(name);
+        let name = name.strip_prefix("kafka-")?;
+        KAFKA_NAMES.iter().find(|known| **known == name)
+    });
+    if let Some(command) = command {
+        arguments.splice(..1, ["millrace".into(), (*command).into()]);
+    }
+    arguments
+}
+
+/// Prints what clap has to say; texts that Kafka has are Kafka's. Kafka's tools exit with 1, not 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let argument = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => Some(argument.as_str()),
+        _ => None,
+    };
+    match (error.kind(), argument) {
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => {
+            print!("{error}");
+            return ExitCode::SUCCESS;
+        }
+        (ErrorKind::UnknownArgument, Some(argument)) => {
+            eprintln!(
+                "{} is not a recognized option",
+                argument.trim_start_matches('-')
+            );
+            if let Some(usage) = error.get(ContextKind::Usage) {
+                eprintln!("{usage}");
+            }
+        }
+        _ => eprint!("{error}"),
+    }
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(arguments: &[&str]) -> Vec<String> {
+        let given = arguments.iter().map(|text| OsString::from(*text)).collect();
+        let found = normal_form(given).into_iter();
+        found.map(|text| text.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_link_with_kafkas_name_is_that_command() {
+        assert_eq!(
+            normal(&["/x/kafka-topics.sh", "--list"]),
+            ["millrace", "topics", "--list"]
+        );
+        assert_eq!(normal(&["kafka-dump-log"]), ["millrace", "dump-log"]);
+        assert_eq!(
+            normal(&["/bin/millrace", "topics"]),
+            ["/bin/millrace", "topics"]
+        );
+        assert_eq!(normal(&["kafka-storage.sh"]), ["kafka-storage.sh"]);
+    }
+
+    #[test]
+    fn the_flags_of_all_commands_are_consistent() {
+        Arguments::command().debug_assert();
+        for name in KAFKA_NAMES {
+            assert!(
+                Arguments::command().find_subcommand(name).is_some(),
+                "no command {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_follow_an_equals_sign_or_a_space() {
+        for line in [
+            "topics --list --bootstrap-server=h:1",
+            "topics --list --bootstrap-server h:1",
+        ] {
+            let words = std::iter::once("millrace").chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Flags that several commands share, and Kafka's notations for the values of flags.
+//!
+//! Texts of errors are those of Kafka's tools.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use regex::Regex;
+
+use crate::admin::{Admin, TopicPartition};
+use crate::command::Failure;
+use crate::properties::{self, Properties};
+
+/// How an admin command reaches the cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Connect {
+    /// The brokers to connect to first
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub(crate) bootstrap_server: Option<String>,
+
+    /// Properties file for the client (client.id, request.timeout.ms, default.api.timeout.ms)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) command_config: Option<PathBuf>,
+}
+
+impl Connect {
+    /// A client with these flags; it connects with the first request.
+    pub(crate) fn admin(&self) -> Result<Admin, Failure> {
+        let Some(servers) = &self.bootstrap_server else {
+            return Err(missing("bootstrap-server"));
+        };
+        Ok(Admin::new(servers, &self.properties()?)?)
+    }
+
+    fn properties(&self) -> Result<Properties, Failure> {
+        match &self.command_config {
+            Some(path) => properties::load(path),
+            None => Ok(Properties::new()),
+        }
+    }
+}
+
+/// Kafka's words for a flag that has to be there.
+pub(crate) fn missing(flag: &str) -> Failure {
+    Failure::Usage(format!("Missing required argument \"[{flag}]\""))
+}
+
+/// Refuses a flag beside another, in Kafka's words, if both were given.
+pub(crate) fn refuse_together(flag: (&str, bool), others: &[(&str, bool)]) -> Result<(), Failure> {
+    for (other, given) in others {
+        if flag.1 && *given {
+            let text = format!(
+                "Option \"[{}]\" can't be used with option \"[{other}]\"",
+                flag.0
+            );
+            return Err(Failure::Usage(text));
+        }
+    }
+    Ok(())
+}
+
+/// Kafka's notation for several topics: regular expressions between commas, matched as a whole.
+pub(crate) fn topic_filter(list: &str) -> Result<Regex, Failure> {
+    let pattern = topic_pattern(list);
+    Regex::new(&format!("^(?:{pattern})$"))
+        .map_err(|_| Failure::Text(format!("{list} is an invalid regex.")))
+}
+
+/// The regular expression behind Kafka's notation for several topics.
+pub(crate) fn topic_pattern(list: &str) -> String {
+    let trimmed = list.trim().replace(',', "|").replace(' ', "");
+    trimmed.trim_matches(['"', '\'']).to_owned()
+}
+
+/// Parses `topic:0,1,2`.
+pub(crate) fn topic_partitions(argument: &str) -> Result<Vec<TopicPartition>, Failure> {
+    let Some((topic, partitions)) = argument
+        .split_once(':')
+        .filter(|(_, list)| !list.contains(':'))
+    else {
+        let text = format!("Invalid topic arg '{argument}', expected topic name and partitions");
+        return Err(Failure::Usage(text));
+    };
+    let partition = |text: &str| {
+        text.parse().map_err(|_| {
+            Failure::Usage(format!(
+                "Invalid partition '{text}' specified in topic arg '{argument}''"
+            ))
+        })
+    };
+    let parsed = partitions.split(',').map(|text| {
+        partition(text).map(|partition| TopicPartition {
+            topic: topic.to_owned(),
+            partition,
+        })
+    });
+    parsed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_filter_matches_whole_names() {
+        let filter = topic_filter("orders, pay.*").unwrap();
+        assert!(filter.is_match("orders") && filter.is_match("payments"));
+        assert!(!filter.is_match("orders2") && !filter.is_match("my-orders"));
+        assert!(topic_filter("(").is_err());
+    }
+
+    #[test]
+    fn partitions_stand_behind_a_colon() {
+        let found = topic_partitions("t:0,2").unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["t-0", "t-2"]);
+        let error = topic_partitions("t:x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Invalid partition 'x' specified in topic arg 't:x''"
+        );
+        assert!(topic_partitions("t").is_err() && topic_partitions("t:1:2").is_err());
+    }
+}
