@@ -14,6 +14,8 @@ use millrace_engine::record::RecordError;
 use millrace_engine::types::TopicNameError;
 use millrace_wire::ErrorCode;
 
+use crate::config::GroupAlterError;
+
 /// An error that clients can be told.
 pub(crate) trait ToErrorCode {
     /// Kafka's code for it.
@@ -200,6 +202,15 @@ impl ToErrorCode for AlterError {
             ErrorCode::InvalidRequest
         } else {
             ErrorCode::InvalidConfig
+        }
+    }
+}
+
+impl ToErrorCode for GroupAlterError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            Self::Alter(error) => error.error_code(),
+            Self::TooSmall { .. } | Self::TooGreat { .. } => ErrorCode::InvalidConfig,
         }
     }
 }

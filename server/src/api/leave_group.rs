@@ -8,7 +8,7 @@ use millrace_engine::group::{
 use millrace_engine::shard::Stopped;
 use millrace_wire::ErrorCode;
 use millrace_wire::message::leave_group::{
-    LeaveGroupRequest, LeaveGroupResponse, LeaveGroupResponseMember,
+    LeaveGroupRequest, LeaveGroupRequestMember, LeaveGroupResponse, LeaveGroupResponseMember,
 };
 
 use super::context::RequestContext;
@@ -65,7 +65,22 @@ fn response(
         Ok(()) => ErrorCode::None,
         Err(error) => error.error_code(),
     };
+    let member = |sent: &LeaveGroupRequestMember, error_code| LeaveGroupResponseMember {
+        member_id: sent.member_id.clone(),
+        group_instance_id: sent.group_instance_id.clone(),
+        error_code,
+    };
     match left {
+        // The group does not exist: nobody is a member of it.
+        Err(GroupError::UnknownMember { .. }) if version > SINGLE_LAST => {
+            let members = request.members.iter();
+            LeaveGroupResponse {
+                members: members
+                    .map(|sent| member(sent, ErrorCode::UnknownMemberId))
+                    .collect(),
+                ..Default::default()
+            }
+        }
         Err(error) => LeaveGroupResponse {
             error_code: error.error_code(),
             ..Default::default()
@@ -76,11 +91,7 @@ fn response(
         },
         Ok(results) => {
             let members = request.members.iter().zip(results);
-            let members = members.map(|(member, result)| LeaveGroupResponseMember {
-                member_id: member.member_id.clone(),
-                group_instance_id: member.group_instance_id.clone(),
-                error_code: code(result),
-            });
+            let members = members.map(|(sent, result)| member(sent, code(result)));
             LeaveGroupResponse {
                 members: members.collect(),
                 ..Default::default()
@@ -94,8 +105,6 @@ const SINGLE_LAST: i16 = 2;
 
 #[cfg(test)]
 mod tests {
-    use millrace_wire::message::leave_group::LeaveGroupRequestMember;
-
     use super::*;
 
     fn unknown() -> GroupError {
@@ -141,6 +150,19 @@ mod tests {
             .collect();
         assert_eq!(codes, [ErrorCode::UnknownMemberId, ErrorCode::None]);
         assert_eq!(answer.members[1].group_instance_id.as_deref(), Some("i"));
+    }
+
+    #[test]
+    fn nobody_is_a_member_of_a_group_that_does_not_exist() {
+        let request = LeaveGroupRequest {
+            members: vec![LeaveGroupRequestMember::default()],
+            ..Default::default()
+        };
+        let answer = response(&request, Err(unknown()), 3);
+        assert_eq!(answer.error_code, ErrorCode::None);
+        assert_eq!(answer.members[0].error_code, ErrorCode::UnknownMemberId);
+        let old = response(&request, Err(unknown()), 2);
+        assert_eq!(old.error_code, ErrorCode::UnknownMemberId);
     }
 
     #[test]

@@ -26,4 +26,4 @@ pub use listeners::{Endpoint, Listener, ListenerError, Listeners, SecurityProtoc
 pub use load::{Loaded, Sources, load};
 pub use report::{Fault, LoadError, Note, NoteKind};
 pub use settings::{Origin, Setting, Settings};
-pub use view::{BrokerResource, ConfigView};
+pub use view::{BrokerResource, ConfigView, GroupAlterError};

@@ -14,6 +14,7 @@ use millrace_engine::config::{
     TopicDefaults, Value, alter, alter_topic,
 };
 
+pub use self::groups::GroupAlterError;
 use super::broker::BrokerConfig;
 use super::entry::{Entry, Source, Synonym};
 use super::listeners::Listeners;

@@ -2,13 +2,35 @@
 
 use std::collections::BTreeSet;
 
-use millrace_engine::config::{
-    AlterError, Alteration, Overrides, Property, Value, ValueError, alter,
-};
+use millrace_engine::config::{AlterError, Alteration, Overrides, Property, Value, alter};
 
 use super::{ConfigView, shown};
 use crate::config::entry::{Entry, Source, Synonym};
 use crate::config::table::{GROUP_BOUNDS, GROUP_PROPERTIES};
+
+/// Why a group's settings are not changed. The sentences are Kafka's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupAlterError {
+    /// No broker would take it.
+    #[error(transparent)]
+    Alter(#[from] AlterError),
+    /// Less than this broker allows.
+    #[error("{name} must be greater than or equal to {least}")]
+    TooSmall {
+        /// The property.
+        name: &'static str,
+        /// The broker property that bounds it.
+        least: &'static str,
+    },
+    /// More than this broker allows.
+    #[error("{name} must be less than or equal to {greatest}")]
+    TooGreat {
+        /// The property.
+        name: &'static str,
+        /// The broker property that bounds it.
+        greatest: &'static str,
+    },
+}
 
 impl ConfigView {
     /// A group's properties as `DescribeConfigs` lists them; `names` empty is all of them. The group need not exist.
@@ -29,7 +51,7 @@ impl ConfigView {
         &self,
         current: &Overrides,
         alterations: &[Alteration],
-    ) -> Result<Overrides, AlterError> {
+    ) -> Result<Overrides, GroupAlterError> {
         let find = |name: &str| GROUP_PROPERTIES.find(name);
         let default = |row: &Property| self.inherited(row);
         let altered = alter("group", find, default, current, alterations)?;
@@ -69,29 +91,22 @@ impl ConfigView {
         broker.or_else(|| row.default.map(str::to_owned))
     }
 
-    fn check_bounds(&self, altered: &Overrides) -> Result<(), ValueError> {
-        for (name, least, greatest) in GROUP_BOUNDS {
-            let Some(row) = GROUP_PROPERTIES.find(name) else {
+    fn check_bounds(&self, altered: &Overrides) -> Result<(), GroupAlterError> {
+        for &(name, least, greatest) in GROUP_BOUNDS {
+            let row = GROUP_PROPERTIES.find(name);
+            let value = row.zip(altered.get(name));
+            let value = value.and_then(|(row, text)| row.parse(text).ok());
+            let Some(Value::Integer(number)) = value else {
                 continue;
             };
-            let Some(text) = altered.get(*name) else {
-                continue;
-            };
-            let Ok(Value::Integer(number)) = row.parse(text) else {
-                continue;
-            };
-            let below = least.filter(|least| {
-                self.optional_integer(least)
-                    .is_some_and(|least| number < least)
-            });
-            if let Some(least) = below {
-                return Err(row.error(text, format!("must be greater than or equal to {least}")));
-            }
-            if self
-                .optional_integer(greatest)
-                .is_some_and(|greatest| number > greatest)
+            let bound = |name: &str| self.optional_integer(name);
+            if let Some(least) = least
+                && bound(least).is_some_and(|bound| number < bound)
             {
-                return Err(row.error(text, format!("must be less than or equal to {greatest}")));
+                return Err(GroupAlterError::TooSmall { name, least });
+            }
+            if bound(greatest).is_some_and(|bound| number > bound) {
+                return Err(GroupAlterError::TooGreat { name, greatest });
             }
         }
         Ok(())
@@ -139,13 +154,15 @@ mod tests {
             view.alter_group(&Overrides::new(), &[Alteration::set(name, value)])
                 .unwrap_err()
         };
-        let low = alter("consumer.session.timeout.ms", "5").to_string();
-        assert!(low.ends_with(
-            "consumer.session.timeout.ms: must be greater than or equal to \
-             group.consumer.min.session.timeout.ms"
-        ));
-        let high = alter("consumer.heartbeat.interval.ms", "999999").to_string();
-        assert!(high.ends_with("less than or equal to group.consumer.max.heartbeat.interval.ms"));
+        let low = "consumer.session.timeout.ms must be greater than or equal to \
+                   group.consumer.min.session.timeout.ms";
+        assert_eq!(alter("consumer.session.timeout.ms", "5").to_string(), low);
+        let high = "consumer.heartbeat.interval.ms must be less than or equal to \
+                    group.consumer.max.heartbeat.interval.ms";
+        assert_eq!(
+            alter("consumer.heartbeat.interval.ms", "999999").to_string(),
+            high
+        );
         assert_eq!(
             alter("nokey", "5").to_string(),
             "Unknown group config name: nokey"
