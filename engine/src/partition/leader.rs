@@ -76,7 +76,7 @@ pub enum Work {
     CutBack(CutBack),
     /// Reserve space ahead of the writes; then [`Leader::preallocated`].
     Preallocate(Preallocation),
-    /// Write the leader epochs down; then [`Leader::chore_done`].
+    /// Write the leader epochs down; then [`Leader::epochs_written`].
     Epochs(EpochsJob),
 }
 
