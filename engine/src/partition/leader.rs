@@ -924,3 +924,6 @@ fn only_full(error: &IoError) -> bool {
     let records = error.path.extension().is_some_and(|ending| ending == "log");
     error.is_out_of_space() && !(sync && records)
 }
+
+#[cfg(test)]
+mod tests;

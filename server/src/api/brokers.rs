@@ -133,7 +133,6 @@ pub(super) mod authorized {
     pub(in crate::api) const TOPIC: i32 =
         READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
     /// What can be done to a group.
-    #[allow(dead_code, reason = "for the handlers of groups and settings")]
     pub(in crate::api) const GROUP: i32 =
         READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
     /// The client did not ask.

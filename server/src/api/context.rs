@@ -121,7 +121,6 @@ impl RequestContext {
     }
 
     /// The name the client gave itself; "" when it gave none.
-    #[allow(dead_code, reason = "for the handlers of groups and settings")]
     pub(crate) fn client_id(&self) -> &str {
         self.header.client_id.as_deref().unwrap_or_default()
     }

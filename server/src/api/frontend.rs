@@ -27,7 +27,6 @@ pub(crate) struct Effective {
     /// Typed, for those who obey them.
     pub(crate) config: BrokerConfig,
     /// By name, for those who describe and change them.
-    #[allow(dead_code, reason = "for the handlers of groups and settings")]
     pub(crate) view: ConfigView,
     /// The dynamic part, to see whether it is still true.
     cluster: Overrides,

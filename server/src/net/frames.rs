@@ -57,13 +57,19 @@ impl<'a> FrameReader<'a> {
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
         };
+        // Whoever claims much and sends little shall not keep memory from those who send.
+        let earnest = length.min(EARNEST_BYTES);
+        let Ok(arrived) = timeout(PROGRESS_GRACE, self.arrive(earnest)).await else {
+            return Err(Closing::SlowRequest { length });
+        };
+        arrived?;
         let reservation = self.budget.reserve(length).await;
         // A client that trickles its frame holds memory others wait for, so the whole frame has a deadline.
         let deadline = PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE);
-        let body = match timeout(deadline, self.body(length)).await {
-            Ok(body) => body?,
-            Err(_) => return Err(Closing::SlowRequest { length }),
+        let Ok(body) = timeout(deadline, self.body(length)).await else {
+            return Err(Closing::SlowRequest { length });
         };
+        let body = body?;
         Ok(Some(Frame { body, reservation }))
     }
 
@@ -102,6 +108,12 @@ impl<'a> FrameReader<'a> {
         if length > OWN_BUFFER_FROM {
             return self.large_body(length).await;
         }
+        self.arrive(length).await?;
+        Ok(self.arrived.split_to(length).freeze())
+    }
+
+    /// Reads until `length` bytes of the frame are here.
+    async fn arrive(&mut self, length: usize) -> Result<(), Closing> {
         while self.arrived.len() < length {
             if self.read_some().await? == 0 {
                 return Err(Closing::Truncated {
@@ -109,7 +121,7 @@ impl<'a> FrameReader<'a> {
                 });
             }
         }
-        Ok(self.arrived.split_to(length).freeze())
+        Ok(())
     }
 
     /// Reads straight into one buffer of the frame's size. The memory is the kernel's promise until bytes arrive.
@@ -153,9 +165,11 @@ const MEBIBYTE: usize = 1024 * 1024;
 const READ_BYTES: usize = 16 * 1024;
 /// Frames longer than this get a buffer of their own; shorter ones are slices of what a read brought.
 const OWN_BUFFER_FROM: usize = 64 * 1024;
-/// Time for any frame to arrive whole, and the time more for each mebibyte of it: 100 kB/s at the least.
+/// How much of a frame has to be here before memory is set aside for all of it; no more than a read brings anyway.
+const EARNEST_BYTES: usize = READ_BYTES;
+/// Time for any frame to arrive whole, and the time more for each mebibyte of it: half a megabyte per second at the least.
 const PROGRESS_GRACE: Duration = Duration::from_secs(30);
-const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(10);
+const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(2);
 
 fn u32_of(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -224,6 +238,23 @@ mod tests {
                 matches!(refused, Err(Closing::FrameLength { claimed: c, .. }) if c == claimed)
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_claim_takes_no_memory_until_some_of_it_has_arrived() {
+        let (mut claimer, claimed) = pair().await;
+        claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
+        claimer.write_all(&[0; 100]).await.unwrap();
+        let budget = RequestBudget::new(100_000);
+        let mut reader = FrameReader::new(&claimed, &budget, LIMITS);
+        let mut claim = std::pin::pin!(reader.next());
+        let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
+        assert!(waiting.is_err(), "the frame is far from whole");
+        let (mut other, server) = pair().await;
+        other.write_all(&framed(&[7; 90_000])).await.unwrap();
+        let mut reader = FrameReader::new(&server, &budget, LIMITS);
+        let served = timeout(Duration::from_secs(5), reader.next()).await;
+        assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
 
     #[tokio::test]

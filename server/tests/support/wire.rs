@@ -225,8 +225,11 @@ impl Wire {
         batch: impl Into<Bytes>,
     ) -> ProduceResponsePartition {
         let request = produce_request(topic, partition, -1, batch);
-        let response = self.ask(&request, 9);
-        response.responses[0].partition_responses[0].clone()
+        eventually("the partition to be served", || {
+            let response = self.ask(&request, 9);
+            let answer = response.responses[0].partition_responses[0].clone();
+            is_served(answer.error_code).then_some(answer)
+        })
     }
 
     /// Appends one batch with acks=all and demands success; its base offset.
@@ -249,9 +252,13 @@ impl Wire {
         offset: i64,
         limits: Limits,
     ) -> FetchResponsePartition {
-        let response = self.ask(&fetch_request(topic, partition, offset, limits), 12);
-        assert_eq!(response.error_code, ErrorCode::None);
-        response.responses[0].partitions[0].clone()
+        let request = fetch_request(topic, partition, offset, limits);
+        eventually("the partition to be served", || {
+            let response = self.ask(&request, 12);
+            assert_eq!(response.error_code, ErrorCode::None);
+            let answer = response.responses[0].partitions[0].clone();
+            is_served(answer.error_code).then_some(answer)
+        })
     }
 
     /// Asks for the offset of a time, or of one of the special timestamps.
@@ -273,7 +280,10 @@ impl Wire {
             }],
             ..Default::default()
         };
-        self.ask(&request, 8).topics[0].partitions[0].clone()
+        eventually("the partition to be served", || {
+            let answer = self.ask(&request, 8).topics[0].partitions[0].clone();
+            is_served(answer.error_code).then_some(answer)
+        })
     }
 
     /// A new producer id with its epoch.
@@ -355,6 +365,11 @@ pub(crate) fn record_bytes(partition: &FetchResponsePartition) -> Bytes {
         Some(Records::Bytes(bytes)) => bytes.clone(),
         Some(Records::Elsewhere { .. }) | None => Bytes::new(),
     }
+}
+
+/// Whether the partition has its leader: not while it is recovered after a start, when clients ask again.
+fn is_served(code: ErrorCode) -> bool {
+    code != ErrorCode::NotLeaderOrFollower
 }
 
 /// Whether an error of reading means that the other side is gone.
