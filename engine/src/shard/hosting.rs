@@ -220,7 +220,7 @@ impl Shard {
     }
 
     /// Looks again at the commands that wait for a partition: those that still have to are put back.
-    fn retry_deferred(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn retry_deferred(&mut self, now: Now, effects: &mut Effects) {
         for command in std::mem::take(&mut self.deferred) {
             self.command(command, now, effects);
         }
