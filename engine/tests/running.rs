@@ -1,5 +1,11 @@
 //! The engine on real threads and real files: started, written to, read from, stopped and started again.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;

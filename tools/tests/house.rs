@@ -131,6 +131,7 @@ fn architecture_names_files_that_exist() {
             let homes = [
                 "",
                 "engine/src",
+                "engine/tests/simulation",
                 "server/src",
                 "server/wire/src",
                 "tools/src",
@@ -243,7 +244,8 @@ fn imports(code: &[(usize, String)], place: &[String]) -> Vec<(usize, String)> {
     found
 }
 
-/// The words right behind each `prefix` that begins a path in `code`; `*` for a group in braces that hides them.
+/// The words right behind each `prefix` that begins a path in `code`; `*` for a type of the crate's own door, or a group
+/// in braces that hides what it names.
 fn paths_after<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = String> + 'a {
     code.match_indices(prefix).filter_map(move |(at, _)| {
         let before = code[..at].chars().next_back();
@@ -256,11 +258,8 @@ fn paths_after<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = Strin
             .chars()
             .take_while(|c| c.is_alphanumeric() || *c == '_')
             .collect();
-        Some(if name.is_empty() {
-            "*".to_owned()
-        } else {
-            name
-        })
+        let hidden = !name.starts_with(|c: char| c.is_lowercase() || c == '_');
+        Some(if hidden { "*".to_owned() } else { name })
     })
 }
 

@@ -210,7 +210,7 @@ impl ClassicGroup {
         let former = self.members.insert(id, member);
         assert!(
             former.is_none(),
-            "INV-GROUP-1: a new member of {} has the id of another",
+            "INV-GROUP-3: a new member of {} has the id of another",
             self.id
         );
     }

@@ -436,7 +436,15 @@ pub(super) fn restore_producers(
     }
     let mut start = Offset(i64::MIN);
     let mut states = ProducerStates::default();
-    for &offset in inventory.snapshots.range(..=end_offset).rev() {
+    // An older one says nothing of the segments deleted since: a producer it knows may have gone on in those.
+    let first = segments
+        .first()
+        .map_or(end_offset, |first| first.base_offset);
+    for &offset in inventory
+        .snapshots
+        .range(first..=end_offset.max(first))
+        .rev()
+    {
         let path = names::segment_file(directory, offset, names::SNAPSHOT);
         let Some(snapshot) = super::checkpoint::read_if_there(disk, &path)? else {
             continue;

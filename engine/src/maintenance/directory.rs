@@ -29,7 +29,7 @@ pub struct OpenPartition {
 
 impl OpenPartition {
     pub(super) fn run(
-        self,
+        &self,
         disk: &Disk,
         checkpoints: &Checkpoints,
     ) -> Result<(Box<Log>, RecoveryReport), OpenError> {
@@ -51,7 +51,7 @@ impl OpenPartition {
                 clean: self.clean,
                 recovery_point: line.recovery_point,
                 log_start_offset: line.log_start_offset,
-                config: self.config,
+                config: Arc::clone(&self.config),
                 now: self.now,
             },
         )?;

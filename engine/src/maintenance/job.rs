@@ -84,8 +84,8 @@ pub enum Job {
 pub enum Done {
     /// Of [`Job::Open`].
     Opened(Result<(Box<Log>, RecoveryReport), OpenError>),
-    /// Of [`Job::Open`] while an older topic of the same name still has jobs out for its directory: to be ordered again.
-    NotYetOpened(Box<OpenPartition>),
+    /// Of [`Job::Open`]: to be ordered again.
+    NotYetOpened(Box<OpenPartition>, NotYet),
     /// Of [`Job::Remove`].
     Removed(Result<(), IoError>),
     /// Of [`Job::Roll`].
@@ -114,16 +114,29 @@ pub enum Done {
     Closed(Result<Closed, IoError>),
 }
 
+/// Why a partition could not be opened and may be later.
+#[derive(Debug)]
+pub enum NotYet {
+    /// An older topic of the same name still has jobs out for its directory.
+    NameTaken,
+    /// The disk is full.
+    NoSpace(IoError),
+}
+
 impl Job {
     /// Does the work. Blocks.
     #[must_use]
     pub fn run(self, disk: &Disk, checkpoints: &Checkpoints) -> Done {
         match self {
             Self::Open(open) => {
-                if checkpoints.claim(&open.log_directory, &open.name, open.topic_id) {
-                    Done::Opened(open.run(disk, checkpoints))
-                } else {
-                    Done::NotYetOpened(open)
+                if !checkpoints.claim(&open.log_directory, &open.name, open.topic_id) {
+                    return Done::NotYetOpened(open, NotYet::NameTaken);
+                }
+                match open.run(disk, checkpoints) {
+                    Err(OpenError::Io(error)) if error.is_out_of_space() => {
+                        Done::NotYetOpened(open, NotYet::NoSpace(error))
+                    }
+                    result => Done::Opened(result),
                 }
             }
             Self::Remove {

@@ -11,6 +11,6 @@ mod replay;
 
 pub use checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 pub use directory::{OpenPartition, sweep};
-pub use job::{Done, Job, JobId};
+pub use job::{Done, Job, JobId, NotYet};
 pub use pool::{Pool, PoolHandle};
 pub use replay::ReplayError;

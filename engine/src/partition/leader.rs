@@ -76,7 +76,7 @@ pub enum Work {
     CutBack(CutBack),
     /// Reserve space ahead of the writes; then [`Leader::preallocated`].
     Preallocate(Preallocation),
-    /// Write the leader epochs down; then [`Leader::chore_done`].
+    /// Write the leader epochs down; then [`Leader::epochs_written`].
     Epochs(EpochsJob),
 }
 
@@ -924,3 +924,6 @@ fn only_full(error: &IoError) -> bool {
     let records = error.path.extension().is_some_and(|ending| ending == "log");
     error.is_out_of_space() && !(sync && records)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{GroupRequest, ReplySlot};
+use super::command::{Command, GroupRequest, ReplySlot};
 use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
@@ -90,6 +90,13 @@ impl Shard {
                 self.coordinators.hosted.insert(id, Hosted::Unreadable);
             }
         }
+        self.retry_deferred(now, effects);
+    }
+
+    /// Whether a coordinator's partition is being read for the first time since it was opened. What is asked of it
+    /// waits: a client that has just been told of its coordinator need not hear that it is not ready.
+    pub(super) fn is_loading(&self, id: TopicIdPartition) -> bool {
+        matches!(self.coordinators.hosted.get(&id), Some(Hosted::Loading)) || self.is_opening(id)
     }
 
     /// Asks a coordinator.
@@ -135,15 +142,12 @@ impl Shard {
             let command = GroupCommand::ForgetTopics {
                 topics: topics.clone(),
             };
-            self.group(
-                GroupRequest {
-                    partition: id,
-                    command,
-                    reply,
-                },
-                now,
-                effects,
-            );
+            let request = GroupRequest {
+                partition: id,
+                command,
+                reply,
+            };
+            self.command(Command::Group(request), now, effects);
         }
     }
 

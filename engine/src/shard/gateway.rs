@@ -6,14 +6,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::command::{Command, FetchId};
+use super::command::{Command, FetchId, LookupEpochEnds};
 use super::router::{ShardIndex, shard_of};
 use crate::control::{ControlError, ControlHandle};
 use crate::io::{Clock, LocalRing, Random};
 use crate::metadata::{self, MetadataImage};
-use crate::types::{Now, TopicIdPartition};
+use crate::types::{LeaderEpoch, Now, TopicIdPartition};
 
 /// The shard that was asked is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,7 +86,8 @@ impl Gateway {
         mailbox.send(command).await.map_err(|_| Stopped)
     }
 
-    /// Proposes a metadata change and waits until it is durable. [`Gateway::image`] shows it then.
+    /// Proposes a metadata change and waits until it is durable. [`Gateway::image`] shows it then, and partitions that
+    /// it brought are open: whoever hears of a new topic can use it at once.
     ///
     /// # Errors
     /// As [`ControlHandle::propose`].
@@ -94,7 +95,64 @@ impl Gateway {
         &self,
         command: metadata::Command,
     ) -> Result<metadata::Reply, ControlError> {
-        self.inner.control.propose(command).await
+        let reply = self.inner.control.propose(command).await?;
+        let partitions = self.partitions_brought_by(&reply);
+        self.wait_until_open(&partitions).await;
+        Ok(reply)
+    }
+
+    fn partitions_brought_by(&self, reply: &metadata::Reply) -> Vec<TopicIdPartition> {
+        let image = self.image();
+        let topics: Vec<_> = match reply {
+            metadata::Reply::CreateTopics(results) => {
+                let created = results
+                    .iter()
+                    .filter_map(|(_, result)| result.as_ref().ok());
+                created
+                    .filter_map(|topic| image.topic_by_id(topic.id))
+                    .collect()
+            }
+            metadata::Reply::CreatePartitions(results) => {
+                let grown = results.iter().filter(|(_, result)| result.is_ok());
+                let names = grown.filter_map(|(name, _)| name.parse().ok());
+                names.filter_map(|name| image.topic(&name)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let partitions = |topic: &Arc<metadata::Topic>| {
+            let topic_id = topic.id;
+            let ids = topic
+                .partitions()
+                .map(move |(partition, _)| TopicIdPartition {
+                    topic_id,
+                    partition,
+                });
+            ids.collect::<Vec<_>>()
+        };
+        topics.into_iter().flat_map(partitions).collect()
+    }
+
+    /// A question about epochs waits for the log, so its answer says that the log is open, or cannot be.
+    async fn wait_until_open(&self, partitions: &[TopicIdPartition]) {
+        let mut answers = Vec::new();
+        for shard in 0..self.shard_count() {
+            let shard = ShardIndex(shard);
+            let owned = partitions.iter().filter(|id| self.owner(**id) == shard);
+            let ask = |id: &TopicIdPartition| (*id, LeaderEpoch::NONE, LeaderEpoch::NONE);
+            let lookups: Vec<_> = owned.map(ask).collect();
+            if lookups.is_empty() {
+                continue;
+            }
+            let (reply, answer) = oneshot::channel();
+            let question = Command::LookupEpochEnds(LookupEpochEnds { lookups, reply });
+            if self.send(shard, question).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        for answer in answers {
+            // A shard that stops answers nobody any more, and the change stands.
+            let _ = answer.await;
+        }
     }
 
     /// The newest metadata.

@@ -2,6 +2,7 @@
 //! offline.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use super::step::{Effects, LogDirectory, Pending, Shard, Timer};
 use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, OpenError, RecoveryReport};
-use crate::maintenance::{Job, OpenPartition};
+use crate::maintenance::{Job, NotYet, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
 use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
 use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
@@ -189,8 +190,37 @@ impl Shard {
         self.retry_deferred(now, effects);
     }
 
+    /// A partition cannot be opened yet: it is tried again after a while. On a full disk that may be long, so nobody is
+    /// kept waiting for it.
+    pub(super) fn open_later(
+        &mut self,
+        id: TopicIdPartition,
+        open: Box<OpenPartition>,
+        why: &NotYet,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Slot::Opening(opening)) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let delay = match why {
+            NotYet::NameTaken => NAME_TAKEN_DELAY,
+            NotYet::NoSpace(error) => {
+                tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
+                let lost = std::mem::take(&mut opening.appends).into_iter();
+                let told = lost
+                    .map(|offered| (offered.waiter, Err(AppendError::Storage)))
+                    .collect();
+                self.tell(id, told, effects);
+                NO_SPACE_DELAY
+            }
+        };
+        self.timers
+            .set(now.monotonic.after(delay), Timer::Open(id, open));
+    }
+
     /// Looks again at the commands that wait for a partition: those that still have to are put back.
-    fn retry_deferred(&mut self, now: Now, effects: &mut Effects) {
+    pub(super) fn retry_deferred(&mut self, now: Now, effects: &mut Effects) {
         for command in std::mem::take(&mut self.deferred) {
             self.command(command, now, effects);
         }
@@ -453,3 +483,8 @@ fn report_recovery(partition: &TopicPartition, report: &RecoveryReport) {
 pub(super) fn fault(error: &IoError) -> Fault {
     Fault(error.to_string())
 }
+
+/// How long a new topic waits before it asks again whether the files of an old one of its name are gone.
+const NAME_TAKEN_DELAY: Duration = Duration::from_millis(10);
+/// How long a partition waits for space before it is tried again.
+const NO_SPACE_DELAY: Duration = Duration::from_secs(1);

@@ -145,6 +145,9 @@ impl Shard {
             .values()
             .any(|slot| matches!(slot, Slot::Leading(_)));
         let busy = led || self.has_jobs() || !self.pending.is_empty();
-        (self.stopping && !busy).then_some(self.closed_in_order)
+        // A log that waits to be opened may need its recovery still.
+        let opening = |slot: &Slot| matches!(slot, Slot::Opening(_));
+        let in_order = self.closed_in_order && !self.slots.values().any(opening);
+        (self.stopping && !busy).then_some(in_order)
     }
 }

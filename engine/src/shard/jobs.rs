@@ -144,9 +144,8 @@ impl Shard {
         };
         match (errand, done) {
             (Errand::Open(id), Done::Opened(result)) => self.opened(id, result, now, effects),
-            (Errand::Open(id), Done::NotYetOpened(open)) => {
-                let due = now.monotonic.after(OPEN_AGAIN_AFTER);
-                self.timers.set(due, Timer::Open(id, open));
+            (Errand::Open(id), Done::NotYetOpened(open, why)) => {
+                self.open_later(id, open, &why, now, effects);
             }
             (Errand::Roll(id), Done::Rolled(result)) => {
                 let result = result.map(|rolled| *rolled);
@@ -242,7 +241,5 @@ fn unreachable_pair(errand: Errand, done: &Done) {
     debug_assert!(false, "{errand:?} was answered with {done:?}");
 }
 
-/// How long a new topic waits before it asks again whether the files of an old one of its name are gone.
-const OPEN_AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How many jobs of one shard may be out at a time; their results have room in its channel.
 pub(super) const JOBS_OUT_MAX: usize = 64;

@@ -278,8 +278,7 @@ impl Shard {
         }
     }
 
-    /// Questions about a log wait until it is open. Appends and fetches have their own ways of waiting, and groups are
-    /// told to come back.
+    /// Questions about a log wait until it is open. Appends and fetches have their own ways of waiting.
     fn waits_for_opening(&self, command: &Command) -> bool {
         match command {
             Command::LookupOffsets(lookup) => lookup
@@ -295,11 +294,11 @@ impl Shard {
             Command::DescribeProducers(describe) => {
                 describe.partitions.iter().any(|id| self.is_opening(*id))
             }
+            Command::Group(request) => self.is_loading(request.partition),
             Command::Produce(_)
             | Command::Fetch(_)
             | Command::WakeFetch(_)
-            | Command::DescribeLogs(_)
-            | Command::Group(_) => false,
+            | Command::DescribeLogs(_) => false,
         }
     }
 

@@ -67,6 +67,15 @@ impl Producer {
         builder.build()
     }
 
+    /// Of a producer that it does not know a broker takes any sequence, Kafka as well: were the very first batch to fail
+    /// and the next to succeed, the first could never be sent again. So the first goes alone.
+    pub(crate) fn in_flight_max(&self) -> usize {
+        match self.outstanding.front() {
+            Some(first) if first.sequence == 0 => 1,
+            _ => 5,
+        }
+    }
+
     /// A new batch behind the others.
     pub(crate) fn prepare(&mut self, ids: Vec<u64>, timestamp: Timestamp) -> Sent {
         let sequence = self.next_sequence;
@@ -130,8 +139,11 @@ pub(crate) struct PendingFetch {
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) sent: i64,
-    pub(crate) pending: Option<(Option<i64>, Answer<Result<GroupReply, GroupError>>)>,
+    pub(crate) pending: Option<PendingGroup>,
 }
+
+/// A commit of this offset, or a look at the offset, under way.
+pub(crate) type PendingGroup = (Option<i64>, Answer<Result<GroupReply, GroupError>>);
 
 /// A DeleteRecords under way.
 pub(crate) struct Deletion {

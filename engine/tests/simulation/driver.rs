@@ -87,14 +87,6 @@ impl Machine {
         self.clock.now()
     }
 
-    pub(crate) fn image(&self) -> &Arc<MetadataImage> {
-        &self.image
-    }
-
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
-
     pub(crate) fn next_fetch_id(&mut self) -> FetchId {
         self.fetches += 1;
         FetchId(self.fetches)

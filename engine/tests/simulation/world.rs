@@ -35,6 +35,7 @@ pub(crate) struct World {
     /// How many batches were acknowledged and how many blows fell: a quiet simulation proves nothing.
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
+    pub(crate) stops_in_order: u64,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     groups: Vec<Group>,
@@ -57,7 +58,7 @@ impl World {
         let mut readers = Vec::new();
         for topic in &TOPICS {
             for number in 0..topic.partitions {
-                let id = producers.len() as i64;
+                let id = i64::try_from(producers.len()).unwrap();
                 let writers = [(Acks::All, Some(1_000 + id)), (Acks::Leader, None)];
                 for (acks, id) in writers {
                     producers.push(Producer::new(topic.name, number, acks, id));
@@ -82,6 +83,7 @@ impl World {
             checkers: Checkers::default(),
             acknowledged: 0,
             blows: 0,
+            stops_in_order: 0,
             producers,
             readers,
             groups: groups.collect(),
@@ -152,7 +154,7 @@ impl World {
             for place in 0..producer.outstanding.len() {
                 self.send(index, place, id);
             }
-        } else if producer.outstanding.len() < 5 {
+        } else if producer.outstanding.len() < producer.in_flight_max() {
             let count = 1 + self.random.below(4);
             let ids = (0..count).map(|number| self.next_message + number);
             let sent = producer.prepare(ids.collect(), now);
@@ -256,7 +258,7 @@ impl World {
             )
         {
             if producer.topic != CACHED {
-                return ExactlyOnce::out_of_order(id, &front.ids);
+                return ExactlyOnce::out_of_order(producer.topic, id, &front.ids);
             }
             // The power cut took what came before.
             producer.bump_epoch();
@@ -609,10 +611,15 @@ impl World {
             Blow::Stop { then_power_cut } => {
                 let in_order = self.machine.stop(&mut self.random);
                 self.hear()?;
-                assert!(in_order, "nothing was wrong, so the stop is in order");
-                self.checkers.settled();
+                self.stops_in_order += u64::from(in_order);
+                if in_order {
+                    self.checkers.settled();
+                }
                 if then_power_cut {
                     self.machine.cut_power();
+                    if !in_order {
+                        self.power_failed();
+                    }
                 }
                 return self.hear();
             }

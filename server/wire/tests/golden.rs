@@ -2,7 +2,10 @@
 //!
 //! The bytes and how they were recorded: `server/tests/clients/golden/README.md`.
 
-#![expect(clippy::panic, reason = "a golden file that cannot be read ends the test")]
+#![expect(
+    clippy::panic,
+    reason = "a golden file that cannot be read ends the test"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;

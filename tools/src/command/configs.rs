@@ -57,8 +57,8 @@ pub(crate) struct Flags {
     /// Short for --entity-type groups --entity-name NAME
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
-    /// Values to set: k1=v1,k2=[v1,v2]
-    #[arg(long, value_name = "LIST")]
+    // No doc comment: rustdoc takes the brackets for a link.
+    #[arg(long, value_name = "LIST", help = "Values to set: k1=v1,k2=[v1,v2]")]
     add_config: Option<String>,
     /// A properties file with values to set
     #[arg(long, value_name = "FILE", conflicts_with = "add_config")]

@@ -54,9 +54,9 @@ pub(crate) struct Flags {
     /// Go on after a record that cannot be printed
     #[arg(long)]
     skip_message_on_error: bool,
-    /// read_committed or read_uncommitted
-    #[arg(long, value_name = "LEVEL", default_value = "read_uncommitted")]
-    isolation_level: String,
+    /// read_committed or read_uncommitted [default: read_uncommitted]
+    #[arg(long, value_name = "LEVEL")]
+    isolation_level: Option<String>,
     /// What to print, as name=value: print.timestamp, print.key, print.offset, print.partition, print.headers, print.value,
     /// key.separator, line.separator, headers.separator, null.literal, key.deserializer, value.deserializer,
     /// headers.deserializer; may be repeated
@@ -144,7 +144,9 @@ impl Flags {
             "bootstrap.servers",
             self.bootstrap_server.clone().unwrap_or_default(),
         );
-        set("isolation.level", self.isolation_level.clone());
+        if let Some(level) = &self.isolation_level {
+            set("isolation.level", level.clone());
+        }
         // A missing topic is an error, as with Java's client, until it appears.
         set("allow.auto.create.topics", "true".to_owned());
         match group {
@@ -163,6 +165,10 @@ impl Flags {
                 .entry("auto.offset.reset".to_owned())
                 .or_insert_with(|| "latest".to_owned());
         }
+        // Java's default; that of librdkafka is read_committed.
+        properties
+            .entry("isolation.level".to_owned())
+            .or_insert_with(|| "read_uncommitted".to_owned());
         Ok(properties)
     }
 
@@ -331,7 +337,6 @@ mod tests {
         Flags {
             topic: Some("t".into()),
             bootstrap_server: Some("a:1".into()),
-            isolation_level: "read_uncommitted".into(),
             ..Default::default()
         }
     }
@@ -342,6 +347,7 @@ mod tests {
         assert!(properties["group.id"].starts_with("console-consumer-"));
         assert_eq!(properties["enable.auto.commit"], "false");
         assert_eq!(properties["auto.offset.reset"], "latest");
+        assert_eq!(properties["isolation.level"], "read_uncommitted");
         let named = Flags {
             group: Some("g".into()),
             from_beginning: true,

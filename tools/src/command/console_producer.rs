@@ -46,38 +46,33 @@ pub(crate) struct Flags {
     /// The same; counts more than --batch-size
     #[arg(long, value_name = "BYTES")]
     max_partition_memory_bytes: Option<u64>,
-    /// How often a batch is sent again before it is given up (retries)
-    #[arg(long, value_name = "COUNT", default_value_t = 3)]
-    message_send_max_retries: u32,
-    /// Pause before sending again (retry.backoff.ms)
-    #[arg(long, value_name = "MS", default_value_t = 100)]
-    retry_backoff_ms: u64,
-    /// How long a record may wait for others to fill a batch (linger.ms)
-    #[arg(long, value_name = "MS", default_value_t = 1000)]
-    timeout: u64,
-    /// Who has to have a record: all (or -1), 1, or nobody: 0
-    #[arg(
-        long,
-        value_name = "ACKS",
-        default_value = "-1",
-        allow_hyphen_values = true
-    )]
-    request_required_acks: String,
-    /// How long the brokers may take for the acknowledgement
-    #[arg(long, value_name = "MS", default_value_t = 1500)]
-    request_timeout_ms: u64,
-    /// How old knowledge about the cluster may get (metadata.max.age.ms)
-    #[arg(long, value_name = "MS", default_value_t = 300_000)]
-    metadata_expiry_ms: u64,
+    /// How often a batch is sent again before it is given up (retries) [default: 3]
+    #[arg(long, value_name = "COUNT")]
+    message_send_max_retries: Option<u32>,
+    /// Pause before sending again (retry.backoff.ms) [default: 100]
+    #[arg(long, value_name = "MS")]
+    retry_backoff_ms: Option<u64>,
+    /// How long a record may wait for others to fill a batch (linger.ms) [default: 1000]
+    #[arg(long, value_name = "MS")]
+    timeout: Option<u64>,
+    /// Who has to have a record: all (or -1), 1, or nobody: 0 [default: -1]
+    #[arg(long, value_name = "ACKS", allow_hyphen_values = true)]
+    request_required_acks: Option<String>,
+    /// How long the brokers may take for the acknowledgement [default: 1500]
+    #[arg(long, value_name = "MS")]
+    request_timeout_ms: Option<u64>,
+    /// How old knowledge about the cluster may get (metadata.max.age.ms) [default: 300000]
+    #[arg(long, value_name = "MS")]
+    metadata_expiry_ms: Option<u64>,
     /// How long to wait for room when records leave slower than they come
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     max_block_ms: u64,
-    /// Memory for records that wait to be sent (buffer.memory)
-    #[arg(long, value_name = "BYTES", default_value_t = 33_554_432)]
-    max_memory_bytes: u64,
-    /// Size of the socket's send buffer (send.buffer.bytes)
-    #[arg(long, value_name = "BYTES", default_value_t = 102_400)]
-    socket_buffer_size: u64,
+    /// Memory for records that wait to be sent (buffer.memory) [default: 33554432]
+    #[arg(long, value_name = "BYTES")]
+    max_memory_bytes: Option<u64>,
+    /// Size of the socket's send buffer (send.buffer.bytes) [default: 102400]
+    #[arg(long, value_name = "BYTES")]
+    socket_buffer_size: Option<u64>,
     /// How to read lines, as name=value: parse.key, key.separator, parse.headers, headers.delimiter, headers.separator,
     /// headers.key.separator, null.marker, ignore.error; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
@@ -107,26 +102,22 @@ impl Flags {
     fn producer_properties(&self) -> Result<Properties, Failure> {
         let servers = self.bootstrap_server.as_ref().or(self.broker_list.as_ref());
         let servers = servers.ok_or_else(|| missing("bootstrap-server"))?;
-        let batch = self
-            .max_partition_memory_bytes
-            .or(self.batch_size)
-            .unwrap_or(16 * 1024);
         let mut properties: Properties = [
-            ("client.id", "console-producer".to_owned()),
-            ("acks", self.request_required_acks.clone()),
-            ("linger.ms", self.timeout.to_string()),
-            ("batch.size", batch.to_string()),
-            ("retries", self.message_send_max_retries.to_string()),
-            ("retry.backoff.ms", self.retry_backoff_ms.to_string()),
-            ("request.timeout.ms", self.request_timeout_ms.to_string()),
-            ("metadata.max.age.ms", self.metadata_expiry_ms.to_string()),
-            ("buffer.memory", self.max_memory_bytes.to_string()),
-            ("send.buffer.bytes", self.socket_buffer_size.to_string()),
-            ("delivery.timeout.ms", "120000".to_owned()),
+            ("client.id", "console-producer"),
+            ("acks", "-1"),
+            ("linger.ms", "1000"),
+            ("batch.size", "16384"),
+            ("retries", "3"),
+            ("retry.backoff.ms", "100"),
+            ("request.timeout.ms", "1500"),
+            ("metadata.max.age.ms", "300000"),
+            ("buffer.memory", "33554432"),
+            ("send.buffer.bytes", "102400"),
+            ("delivery.timeout.ms", "120000"),
             // As Java's clients place keys.
-            ("partitioner", "murmur2_random".to_owned()),
+            ("partitioner", "murmur2_random"),
         ]
-        .map(|(name, value)| (name.to_owned(), value))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         if let Some(path) = self
             .command_config
@@ -137,9 +128,26 @@ impl Flags {
         }
         properties.extend(properties::from_flags(&self.producer_property));
         properties.extend(properties::from_flags(&self.command_property));
-        if let Some(codec) = &self.compression_codec {
-            properties.insert("compression.type".to_owned(), codec.clone());
-        }
+        let text = |number: Option<u64>| number.map(|number| number.to_string());
+        let batch = self.max_partition_memory_bytes.or(self.batch_size);
+        let given = [
+            ("acks", self.request_required_acks.clone()),
+            ("linger.ms", text(self.timeout)),
+            ("batch.size", text(batch)),
+            (
+                "retries",
+                text(self.message_send_max_retries.map(u64::from)),
+            ),
+            ("retry.backoff.ms", text(self.retry_backoff_ms)),
+            ("request.timeout.ms", text(self.request_timeout_ms)),
+            ("metadata.max.age.ms", text(self.metadata_expiry_ms)),
+            ("buffer.memory", text(self.max_memory_bytes)),
+            ("send.buffer.bytes", text(self.socket_buffer_size)),
+            ("compression.type", self.compression_codec.clone()),
+        ];
+        let given = given.into_iter();
+        properties
+            .extend(given.filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))));
         properties.insert("bootstrap.servers".to_owned(), servers.clone());
         let acks = properties.get("acks").map_or("all", String::as_str);
         let retries = properties.get("retries").map_or("1", String::as_str);
@@ -148,13 +156,6 @@ impl Flags {
         properties
             .entry("enable.idempotence".to_owned())
             .or_insert_with(default);
-        if properties
-            .get("enable.idempotence")
-            .is_some_and(|value| value == "true")
-        {
-            // An idempotent producer tries until the delivery timeout; librdkafka insists on it.
-            properties.remove("retries");
-        }
         Ok(properties)
     }
 
@@ -323,12 +324,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_is_that_of_the_properties() {
-        let line = "x --broker-list a:1 --timeout 7 --producer-property linger.ms=9 --compression-codec lz4";
+    fn flags_come_before_properties_and_those_before_defaults() {
+        let line = "x --broker-list a:1 --timeout 7 --producer-property linger.ms=9 --producer-property retry.backoff.ms=250 --compression-codec lz4";
         let Program { flags } = Program::parse_from(line.split(' '));
         let properties = flags.producer_properties().unwrap();
         assert_eq!(properties["bootstrap.servers"], "a:1");
-        assert_eq!(properties["linger.ms"], "9");
+        assert_eq!(properties["linger.ms"], "7");
+        assert_eq!(properties["retry.backoff.ms"], "250");
+        assert_eq!(properties["batch.size"], "16384");
         assert_eq!(properties["compression.type"], "lz4");
         assert_eq!(properties["enable.idempotence"], "true");
         assert!(clients::create::<Created>(&properties).is_ok());

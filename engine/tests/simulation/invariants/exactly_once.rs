@@ -29,11 +29,11 @@ impl ExactlyOnce {
         Ok(())
     }
 
-    pub(crate) fn out_of_order(partition: TopicIdPartition, ids: &[u64]) -> Verdict {
+    pub(crate) fn out_of_order(topic: &str, partition: TopicIdPartition, ids: &[u64]) -> Verdict {
         Err(Violation {
             invariant: "INV-IDEM-2",
             text: format!(
-                "{partition:?}: {ids:?} is out of order although all before it is acknowledged"
+                "{topic} {partition:?}: {ids:?} is out of order although all before it is acknowledged"
             ),
         })
     }

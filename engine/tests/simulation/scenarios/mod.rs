@@ -3,3 +3,4 @@
 mod lying_disk;
 mod mixed;
 mod replay;
+mod waiting;

@@ -6,10 +6,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::Request;
 use crate::frame::request_frame;
 use crate::message::{self, for_each_api};
 use crate::sample::{SampleMessage, Source};
-use crate::Request;
 
 /// Lengths of one to three, small numbers, true and false: every field is there, nothing is long.
 const CHOICES: [u8; 8] = [1, 2, 3, 1, 97, 1, 9, 98];

@@ -1,0 +1,336 @@
+//! A leader over a log on a simulated disk; its work for the disk is done by hand, so that every moment can be met.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::{Overrides, TopicDefaults};
+use crate::io::{Disk, Sim};
+use crate::log::{OpenOptions, open};
+use crate::record::BatchBuilder;
+use crate::types::{ProducerEpoch, ProducerId, Sequence, TopicId, Uuid};
+
+struct Bench {
+    sim: Sim,
+    disk: Disk,
+    leader: Leader,
+    now: Now,
+    told: Told,
+    /// How many batches were offered; the waiters carry the number.
+    offered: usize,
+}
+
+fn config(settings: &[(&str, &str)]) -> Arc<TopicConfig> {
+    let overrides: Overrides = settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Arc::new(TopicConfig::resolve(&overrides, &TopicDefaults::default()))
+}
+
+fn bench(settings: &[(&str, &str)]) -> Bench {
+    let sim = Sim::new(1);
+    let disk = sim.disk();
+    disk.create_dir_all(&PathBuf::from("/data")).unwrap();
+    let now = Now {
+        wall: Timestamp(1_000_000),
+        monotonic: Monotonic(0),
+    };
+    let options = OpenOptions {
+        directory: PathBuf::from("/data/t-0"),
+        clean: false,
+        recovery_point: Offset::ZERO,
+        log_start_offset: Offset::ZERO,
+        config: config(&[]),
+        now: now.wall,
+    };
+    let (log, _) = open(&disk, options).unwrap();
+    let id = TopicIdPartition {
+        topic_id: TopicId(Uuid(1)),
+        partition: 0,
+    };
+    let name = TopicPartition {
+        topic: "t".parse().unwrap(),
+        partition: 0,
+    };
+    let leader = Leader::new(id, name, log, LeaderEpoch(0), config(settings));
+    let mut bench = Bench {
+        sim,
+        disk,
+        leader,
+        now,
+        told: Told::new(),
+        offered: 0,
+    };
+    // The epochs of the new leader are written first.
+    assert!(bench.work().is_none());
+    bench
+}
+
+impl Bench {
+    fn offer(&mut self, acks: Acks, builder: BatchBuilder) -> usize {
+        let mut builder = builder;
+        let index = self.offered;
+        self.offered += 1;
+        let value = format!("value {index}");
+        builder.push(self.now.wall, None, Some(value.as_bytes()), &[]);
+        let offered = Offered {
+            records: builder.build(),
+            zstd_allowed: true,
+            acks,
+            waiter: Waiter::Produce { work: 0, index },
+        };
+        self.leader.append(offered, self.now, &mut self.told);
+        index
+    }
+
+    fn plain(&mut self, acks: Acks) -> usize {
+        self.offer(acks, BatchBuilder::new())
+    }
+
+    /// The next write, sync, roll or cut; chores are done on the way.
+    fn work(&mut self) -> Option<Work> {
+        loop {
+            match self.leader.next_work(self.now)? {
+                Work::Preallocate(job) => {
+                    let _ = job.run(&self.disk);
+                    self.leader.preallocated();
+                }
+                Work::Epochs(job) => {
+                    let written = job.run(&self.disk);
+                    self.leader.epochs_written(written).unwrap();
+                }
+                work => return Some(work),
+            }
+        }
+    }
+
+    fn do_write(&mut self) {
+        let Some(Work::Write {
+            file,
+            position,
+            buffers,
+        }) = self.work()
+        else {
+            panic!("nothing is to be written");
+        };
+        let result = file.write_buffers_at(position, &buffers).map(|_| ());
+        self.leader
+            .written(result, self.now, &mut self.told)
+            .unwrap();
+    }
+
+    fn begin_sync(&mut self) -> Vec<File> {
+        match self.work() {
+            Some(Work::Sync(files)) => files,
+            other => panic!("a sync is due, not {other:?}"),
+        }
+    }
+
+    fn end_sync(&mut self, files: Vec<File>) {
+        for file in files {
+            let result = file.sync_data();
+            self.leader.synced(result, &mut self.told).unwrap();
+        }
+    }
+
+    /// Whoever was told since the last time: number, and offset or failure.
+    fn heard(&mut self) -> Vec<(usize, Option<i64>)> {
+        let told = std::mem::take(&mut self.told).into_iter();
+        told.map(|(waiter, result)| match waiter {
+            Waiter::Produce { index, .. } => (index, result.ok().map(|done| done.base_offset.0)),
+            Waiter::Coordinator { .. } => panic!("there is none"),
+        })
+        .collect()
+    }
+}
+
+#[test]
+fn what_arrives_during_a_sync_is_written_at_once_and_joins_the_next_sync() {
+    let mut bench = bench(&[]);
+    let first = bench.plain(Acks::All);
+    bench.do_write();
+    let files = bench.begin_sync();
+    let second = bench.plain(Acks::All);
+    let third = bench.plain(Acks::Leader);
+    bench.do_write();
+    assert_eq!(
+        bench.heard(),
+        [(third, Some(2))],
+        "acks=1 waits for the write only"
+    );
+    assert!(bench.work().is_none(), "one sync at a time");
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(first, Some(0))]);
+    assert_eq!(bench.leader.high_watermark(), Offset(1), "INV-HW-2");
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(second, Some(1))]);
+    assert_eq!(bench.leader.high_watermark(), Offset(3));
+}
+
+#[test]
+fn a_duplicate_is_answered_with_the_first_offset_and_not_before_that_is_durable() {
+    let mut bench = bench(&[]);
+    let batch = |sequence| {
+        BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), Sequence(sequence))
+    };
+    let first = bench.offer(Acks::All, batch(0));
+    let again = bench.offer(Acks::All, batch(0));
+    bench.do_write();
+    assert_eq!(bench.heard(), []);
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(first, Some(0)), (again, Some(0))]);
+    let later = bench.offer(Acks::All, batch(0));
+    assert_eq!(bench.heard(), [(later, Some(0))], "durable already");
+    let skipping = bench.offer(Acks::All, batch(5));
+    assert_eq!(bench.heard(), [(skipping, None)]);
+}
+
+#[test]
+fn a_full_disk_fails_what_it_did_not_take_and_nothing_else() {
+    let mut bench = bench(&[]);
+    let safe = bench.plain(Acks::All);
+    bench.do_write();
+    // The cut waits for the sync, and what comes meanwhile waits for the cut.
+    let files = bench.begin_sync();
+    let lost = bench.plain(Acks::All);
+    let behind = bench.plain(Acks::Leader);
+    bench.sim.set_capacity_bytes(1);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(behind, None), (lost, None)]);
+    let waiting = bench.plain(Acks::All);
+    assert!(bench.work().is_none());
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(safe, Some(0))]);
+    let Some(Work::CutBack(cut)) = bench.work() else {
+        panic!("the failed write is cut off");
+    };
+    bench.sim.set_capacity_bytes(1 << 40);
+    let result = cut.run(&bench.disk);
+    bench
+        .leader
+        .cut_back(result, bench.now, &mut bench.told)
+        .unwrap();
+    bench.do_write();
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(
+        bench.heard(),
+        [(waiting, Some(1))],
+        "its offset is given again"
+    );
+}
+
+#[test]
+fn a_cached_topic_shows_what_is_written_and_syncs_when_its_time_has_come() {
+    let mut bench = bench(&[("write.caching", "true"), ("flush.ms", "50")]);
+    let first = bench.plain(Acks::All);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(first, Some(0))]);
+    assert_eq!(bench.leader.high_watermark(), Offset(1));
+    assert!(bench.work().is_none(), "flush.ms has not passed");
+    let due = bench.leader.flush_timer_to_set().unwrap();
+    assert_eq!(due, Monotonic(50_000));
+    bench.now.monotonic = due;
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(bench.leader.log().durable_end_offset(), Offset(1));
+}
+
+#[test]
+fn loosening_the_promise_lets_go_of_those_who_wait_for_the_stricter_one() {
+    let mut bench = bench(&[]);
+    let waiting = bench.plain(Acks::All);
+    bench.do_write();
+    assert_eq!(bench.heard(), []);
+    let caching = config(&[("write.caching", "true")]);
+    bench
+        .leader
+        .reconfigure(caching, LeaderEpoch(0), &mut bench.told);
+    assert_eq!(bench.heard(), [(waiting, Some(0))]);
+}
+
+#[test]
+fn batches_that_arrive_during_a_roll_go_into_the_next_segment_in_order() {
+    let mut bench = bench(&[("segment.ms", "10")]);
+    let first = bench.plain(Acks::All);
+    bench.do_write();
+    let files = bench.begin_sync();
+    bench.now.wall = Timestamp(1_000_100);
+    let second = bench.plain(Acks::All);
+    assert!(
+        bench.work().is_none(),
+        "no roll while the old segment is synced"
+    );
+    bench.end_sync(files);
+    let Some(Work::Roll(roll)) = bench.work() else {
+        panic!("the segment is too old");
+    };
+    let third = bench.plain(Acks::All);
+    assert!(bench.work().is_none() && !bench.leader.is_quiet());
+    let rolled = roll.run(&bench.disk);
+    bench
+        .leader
+        .rolled(rolled, bench.now, &mut bench.told)
+        .unwrap();
+    assert_eq!(bench.leader.log().active_base_offset(), Offset(1));
+    bench.do_write();
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(
+        bench.heard(),
+        [(first, Some(0)), (second, Some(1)), (third, Some(2))]
+    );
+}
+
+#[test]
+fn a_staged_batch_keeps_the_partition_from_being_closed() {
+    let mut bench = bench(&[]);
+    assert!(bench.leader.is_quiet() && bench.leader.is_settled());
+    bench.plain(Acks::Leader);
+    assert!(!bench.leader.is_quiet() && !bench.leader.is_settled());
+}
+
+#[test]
+fn a_failed_sync_of_records_is_a_fault_even_when_it_says_the_disk_is_full() {
+    let full = |operation, path| {
+        let errno = std::io::Error::from_raw_os_error(28);
+        IoError::new(operation, &PathBuf::from(path), errno)
+    };
+    let mut bench = bench(&[]);
+    let told = &mut bench.told;
+    assert!(
+        bench
+            .leader
+            .flushed(Err(full("fdatasync", "/data/t-0/0.log")), told)
+            .is_err()
+    );
+    assert!(
+        bench
+            .leader
+            .flushed(Err(full("write", "/data/t-0/0.index")), told)
+            .is_ok()
+    );
+}
+
+#[test]
+fn more_in_sync_replicas_than_there_are_refuse_acks_all_only() {
+    let mut bench = bench(&[("min.insync.replicas", "2")]);
+    let all = bench.plain(Acks::All);
+    let (_, refused) = bench.told.remove(0);
+    assert!(matches!(
+        refused,
+        Err(AppendError::NotEnoughReplicas {
+            in_sync: 1,
+            required: 2
+        })
+    ));
+    let one = bench.plain(Acks::Leader);
+    bench.do_write();
+    assert_eq!(
+        bench.heard(),
+        [(one, Some(0))],
+        "batch {all} took no offset"
+    );
+}

@@ -1,0 +1,284 @@
+//! Requests that wait, step by step: for bytes, for the disk, for a topic's name, for a coordinator.
+
+use std::time::Duration;
+
+use millrace_engine::group::{
+    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, MemberId,
+    OffsetToCommit,
+};
+use millrace_engine::io::{Random, SimOperation};
+use millrace_engine::partition::{Acks, AppendError, Appended, Isolation, ReadError};
+use millrace_engine::record::BatchBuilder;
+use millrace_engine::shard::command::{
+    Command, Fetch, FetchPartition, Fetched, GroupRequest, Produce, ProducePartition,
+};
+use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use tokio::sync::oneshot;
+
+use crate::clients::Answer;
+use crate::driver::Machine;
+
+struct Stage {
+    machine: Machine,
+    random: Random,
+}
+
+type Produced = Answer<Vec<Result<Appended, AppendError>>>;
+type Read = Answer<Vec<Result<Fetched, ReadError>>>;
+
+impl Stage {
+    fn new(topics: &[(&str, &[(&str, &str)])]) -> Self {
+        let mut machine = Machine::new(1, 1);
+        for (place, (name, settings)) in topics.iter().enumerate() {
+            machine.create_topic(name, 1, settings, 1 + place as u128);
+        }
+        machine.start();
+        let mut stage = Self {
+            machine,
+            random: Random::seeded(1),
+        };
+        stage.settle();
+        stage
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            self.machine.pump(&mut self.random);
+        }
+    }
+
+    fn id(&self, topic: &str) -> TopicIdPartition {
+        self.machine.partition(topic, 0).unwrap()
+    }
+
+    fn produce(&mut self, id: TopicIdPartition, bytes: usize, timeout: Duration) -> Produced {
+        let mut builder = BatchBuilder::new();
+        let value = vec![0; bytes];
+        builder.push(self.machine.now().wall, None, Some(&value), &[]);
+        let entry = ProducePartition {
+            partition: id,
+            records: builder.build(),
+            zstd_allowed: true,
+        };
+        let (reply, answer) = oneshot::channel();
+        let produce = Produce {
+            partitions: vec![entry],
+            acks: Acks::All,
+            timeout,
+            reply,
+        };
+        self.machine.send(id, Command::Produce(produce));
+        answer
+    }
+
+    fn store(&mut self, id: TopicIdPartition, bytes: usize) -> Offset {
+        let mut answer = self.produce(id, bytes, Duration::from_secs(60));
+        self.settle();
+        answer.try_recv().unwrap().remove(0).unwrap().base_offset
+    }
+
+    fn fetch(
+        &mut self,
+        wanted: &[(TopicIdPartition, i64)],
+        bytes_max: u64,
+        bytes_min: u64,
+    ) -> Read {
+        let partitions = wanted.iter().map(|(partition, offset)| FetchPartition {
+            partition: *partition,
+            offset: Offset(*offset),
+            bytes_max,
+            current_leader_epoch: LeaderEpoch::NONE,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            isolation: Isolation::ReadUncommitted,
+        });
+        let (reply, answer) = oneshot::channel();
+        let fetch = Fetch {
+            id: self.machine.next_fetch_id(),
+            partitions: partitions.collect(),
+            bytes_max,
+            bytes_min,
+            deadline: self.machine.now().monotonic.after(WAIT),
+            reply,
+        };
+        self.machine.send(wanted[0].0, Command::Fetch(fetch));
+        answer
+    }
+
+    fn group(&mut self, command: GroupCommand) -> Answer<Result<GroupReply, GroupError>> {
+        let id = self.id(OFFSETS);
+        let (reply, answer) = oneshot::channel();
+        let request = GroupRequest {
+            partition: id,
+            command,
+            reply,
+        };
+        self.machine.send(id, Command::Group(request));
+        answer
+    }
+}
+
+fn lengths(results: &[Result<Fetched, ReadError>]) -> Vec<u64> {
+    let extents = results
+        .iter()
+        .map(|result| result.as_ref().unwrap().extent.as_ref());
+    extents
+        .map(|extent| extent.map_or(0, |extent| extent.length))
+        .collect()
+}
+
+#[test]
+fn a_fetch_waits_for_its_fewest_bytes_or_its_time() {
+    let mut stage = Stage::new(&[("t", &[])]);
+    let id = stage.id("t");
+    let mut patient = stage.fetch(&[(id, 0)], 1 << 20, 400);
+    stage.store(id, 100);
+    assert!(patient.try_recv().is_err(), "100 bytes are too few");
+    stage.store(id, 300);
+    assert!(lengths(&patient.try_recv().unwrap())[0] >= 400);
+    let mut late = stage.fetch(&[(id, 2)], 1 << 20, 1);
+    stage.settle();
+    assert!(late.try_recv().is_err());
+    stage.machine.pass(WAIT);
+    assert_eq!(lengths(&late.try_recv().unwrap()), [0]);
+}
+
+#[test]
+fn the_first_batch_comes_whole_and_the_limit_holds_for_the_rest() {
+    let mut stage = Stage::new(&[("one", &[]), ("two", &[])]);
+    let (one, two) = (stage.id("one"), stage.id("two"));
+    stage.store(one, 500);
+    stage.store(one, 500);
+    stage.store(two, 500);
+    let mut answer = stage.fetch(&[(one, 0), (two, 0)], 10, 1);
+    stage.settle();
+    let found = lengths(&answer.try_recv().unwrap());
+    assert!(
+        found[0] > 500 && found[0] < 700,
+        "one whole batch: {found:?}"
+    );
+    assert_eq!(found[1], 0, "a later partition keeps the limit");
+}
+
+#[test]
+fn the_end_of_a_closed_segment_is_not_waited_at() {
+    let mut stage = Stage::new(&[("t", &[("segment.ms", "10")])]);
+    let id = stage.id("t");
+    stage.store(id, 10);
+    stage.machine.pass(Duration::from_millis(100));
+    stage.store(id, 10_000);
+    let mut answer = stage.fetch(&[(id, 0)], 1 << 20, 5_000);
+    stage.settle();
+    let found = lengths(&answer.try_recv().unwrap());
+    assert!(found[0] > 0 && found[0] < 200, "{found:?}");
+}
+
+#[test]
+fn a_produce_that_is_not_durable_in_time_hears_so_and_may_still_come_about() {
+    let mut stage = Stage::new(&[("t", &[])]);
+    let id = stage.id("t");
+    let mut answer = stage.produce(id, 10, Duration::from_millis(5));
+    stage.machine.pass(Duration::from_millis(6));
+    let result = answer.try_recv().unwrap().remove(0);
+    assert!(matches!(result, Err(AppendError::TimedOut)), "{result:?}");
+    assert_eq!(stage.store(id, 10), Offset(1));
+}
+
+#[test]
+fn a_topic_made_again_does_not_share_files_with_the_one_before() {
+    let mut stage = Stage::new(&[("t", &[])]);
+    let before = stage.id("t");
+    stage.store(before, 10);
+    let mut pending = stage.produce(before, 10, WAIT);
+    stage.machine.delete_topic("t");
+    stage.machine.create_topic("t", 1, &[], 99);
+    let after = stage.id("t");
+    assert_eq!(stage.store(after, 10), Offset(0));
+    let result = pending.try_recv().unwrap().remove(0);
+    assert!(
+        matches!(result, Err(AppendError::Unavailable(_))),
+        "{result:?}"
+    );
+}
+
+#[test]
+fn a_partition_without_room_to_open_is_opened_when_there_is_some() {
+    let mut stage = Stage::new(&[]);
+    stage.machine.sim.set_capacity_bytes(0);
+    stage.machine.create_topic("t", 1, &[], 1);
+    let id = stage.id("t");
+    let mut refused = stage.produce(id, 10, Duration::from_secs(60));
+    stage.settle();
+    let result = refused.try_recv().unwrap().remove(0);
+    assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+    stage.machine.sim.set_capacity_bytes(1 << 40);
+    stage.machine.pass(Duration::from_secs(2));
+    stage.settle();
+    assert_eq!(stage.store(id, 10), Offset(0));
+}
+
+#[test]
+fn a_stop_after_a_fault_is_not_a_stop_in_order() {
+    let mut stage = Stage::new(&[("t", &[])]);
+    let id = stage.id("t");
+    stage.store(id, 10);
+    stage.machine.sim.fail_next(SimOperation::Sync, "0.log", 5);
+    let mut answer = stage.produce(id, 10, Duration::from_secs(60));
+    stage.settle();
+    assert!(answer.try_recv().unwrap().remove(0).is_err());
+    assert!(!stage.machine.stop(&mut stage.random));
+}
+
+#[test]
+fn a_coordinator_whose_append_failed_is_read_again_and_knows_what_was_committed() {
+    let mut stage = Stage::new(&[(OFFSETS, &[("cleanup.policy", "compact")])]);
+    let commit = |offset| {
+        GroupCommand::CommitOffsets(CommitOffsets {
+            group: GroupId::from("g"),
+            member_id: MemberId::from(""),
+            instance_id: None,
+            generation: GenerationId(-1),
+            retention_ms: None,
+            offsets: vec![OffsetToCommit {
+                partition: place(),
+                offset: Offset(offset),
+                leader_epoch: LeaderEpoch::NONE,
+                metadata: "".into(),
+            }],
+        })
+    };
+    let mut first = stage.group(commit(5));
+    stage.settle();
+    assert!(first.try_recv().unwrap().is_ok());
+    // Space may be gone although some was reserved ahead: copy-on-write, thin volumes.
+    stage.machine.sim.fail_next(
+        SimOperation::Write,
+        "__consumer_offsets-0/00000000000000000000.log",
+        28,
+    );
+    let mut failed = stage.group(commit(6));
+    stage.settle();
+    assert!(failed.try_recv().unwrap().is_err());
+    let mut fetched = stage.group(GroupCommand::FetchOffsets(FetchOffsets {
+        group: GroupId::from("g"),
+        partitions: Some(vec![place()]),
+        require_stable: false,
+    }));
+    stage.settle();
+    let Ok(GroupReply::OffsetsFetched(offsets)) = fetched.try_recv().unwrap() else {
+        panic!("the coordinator does not serve");
+    };
+    assert_eq!(offsets[0].offset, Offset(5));
+    let mut again = stage.group(commit(7));
+    stage.settle();
+    assert!(again.try_recv().unwrap().is_ok());
+}
+
+fn place() -> TopicPartition {
+    TopicPartition {
+        topic: "t".parse().unwrap(),
+        partition: 0,
+    }
+}
+
+const OFFSETS: &str = "__consumer_offsets";
+const WAIT: Duration = Duration::from_secs(5);
