@@ -124,18 +124,19 @@ fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordEr
         }
         .into());
     }
-    if length_bytes > max_bytes {
-        return Err(RecordError::TooLarge {
-            length_bytes,
-            max_bytes,
-        });
-    }
+    // A claim that the bytes do not bear out says nothing about the size of the batch.
     if found_bytes < length_bytes {
         return Err(Corruption::Truncated {
             needed: length_bytes,
             found: found_bytes,
         }
         .into());
+    }
+    if length_bytes > max_bytes {
+        return Err(RecordError::TooLarge {
+            length_bytes,
+            max_bytes,
+        });
     }
     Ok(header)
 }

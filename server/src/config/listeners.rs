@@ -344,8 +344,10 @@ fn check_protocol(
 
 fn no_protocol(name: &str) -> ListenerError {
     error(
-        LISTENERS,
-        format!("no security protocol is defined for listener {name} in {PROTOCOL_MAP}"),
+        PROTOCOL_MAP,
+        format!(
+            "no security protocol is defined for listener {name}; allowed: {name}:PLAINTEXT among the others"
+        ),
     )
 }
 

@@ -200,7 +200,14 @@ impl ConfigView {
             })
             .into_iter()
             .collect();
-        synonyms.extend(self.chain(row.twins.iter().map(|twin| twin.name)));
+        // Kafka lists coarser units only where somebody set them.
+        let finest = row.twins.first().map(|twin| twin.name);
+        let twins = self.chain(row.twins.iter().map(|twin| twin.name));
+        synonyms.extend(
+            twins.into_iter().filter(|twin| {
+                twin.source != Source::Default || finest == Some(twin.name.as_str())
+            }),
+        );
         let default = || {
             self.topic_default(row)
                 .or_else(|| row.default.map(str::to_owned))

@@ -1,6 +1,8 @@
-//! The memory that requests of one shard may occupy: reserved before a body is read, given back when it is answered.
+//! The memory that requests of one shard may occupy: charged as their bytes arrive, given back when they are answered.
 //!
-//! When the budget is spent, sockets are simply not read; the order of waiting is first come, first served.
+//! When the budget is spent, sockets are simply not read; the order of waiting is first come, first served. A claimed
+//! length is charged nothing: a client that announces much and sends little must not keep others waiting. So that
+//! several half-arrived requests cannot wait for each other's memory, one request at a time may exceed the budget.
 
 use std::sync::Arc;
 
@@ -11,12 +13,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) struct RequestBudget {
     units: Arc<Semaphore>,
     units_max: u32,
+    /// The right to exceed the budget, for the request that has waited longest.
+    excess: Arc<Semaphore>,
 }
 
-/// A share of the budget; dropping it gives it back.
+/// A request's share of the budget; dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    _permit: Option<OwnedSemaphorePermit>,
+    budget: RequestBudget,
+    share: Option<OwnedSemaphorePermit>,
+    excess: Option<OwnedSemaphorePermit>,
 }
 
 /// The budget is counted in units, because a semaphore counts in 32 bits and requests in bytes.
@@ -25,49 +31,107 @@ const UNIT_BYTES: usize = 1024;
 impl RequestBudget {
     /// A budget of `bytes`, at least one unit.
     pub(crate) fn new(bytes: usize) -> Self {
-        let units_max = u32::try_from(bytes.div_ceil(UNIT_BYTES))
-            .unwrap_or(u32::MAX)
-            .max(1);
+        let units_max = units_of(bytes).max(1);
         let units_max = units_max.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self {
             units: Arc::new(Semaphore::new(units_max as usize)),
             units_max,
+            excess: Arc::new(Semaphore::new(1)),
         }
     }
 
-    /// Waits until `bytes` are free. A request larger than the whole budget waits for all of it, and so is let in
-    /// alone.
-    pub(crate) async fn reserve(&self, bytes: usize) -> Reservation {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let units = units.clamp(1, self.units_max);
-        // The semaphore is never closed; were it, letting requests in uncounted is the lesser harm.
-        let permit = Arc::clone(&self.units).acquire_many_owned(units).await.ok();
-        Reservation { _permit: permit }
+    /// A share of nothing.
+    pub(crate) fn open(&self) -> Reservation {
+        Reservation {
+            budget: self.clone(),
+            share: None,
+            excess: None,
+        }
     }
+}
+
+impl Reservation {
+    /// Makes the share as large as `bytes`: waits until they are free, or until this request may exceed the budget.
+    pub(crate) async fn cover(&mut self, bytes: usize) {
+        let held = self
+            .share
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        let missing = units_of(bytes).saturating_sub(held);
+        if missing == 0 || self.excess.is_some() {
+            return;
+        }
+        let missing = missing.min(self.budget.units_max);
+        // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
+        tokio::select! {
+            biased;
+            more = Arc::clone(&self.budget.units).acquire_many_owned(missing) => {
+                match (&mut self.share, more) {
+                    (Some(share), Ok(more)) => share.merge(more),
+                    (share, more) => *share = more.ok(),
+                }
+            }
+            excess = Arc::clone(&self.budget.excess).acquire_owned() => self.excess = excess.ok(),
+        }
+    }
+}
+
+fn units_of(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
-    #[tokio::test]
-    async fn a_request_waits_until_others_are_answered() {
-        let budget = RequestBudget::new(4 * UNIT_BYTES);
-        let first = budget.reserve(3 * UNIT_BYTES).await;
-        let mut second = std::pin::pin!(budget.reserve(2 * UNIT_BYTES));
-        let waiting = tokio::time::timeout(std::time::Duration::ZERO, second.as_mut()).await;
-        assert!(waiting.is_err(), "two of four units are not free");
-        drop(first);
-        let _second = second.await;
+    async fn must_wait(reservation: &mut Reservation, units: usize) -> bool {
+        let wait = timeout(Duration::ZERO, reservation.cover(units * UNIT_BYTES));
+        wait.await.is_err()
     }
 
     #[tokio::test]
-    async fn a_request_larger_than_the_budget_is_let_in_alone() {
-        let budget = RequestBudget::new(2 * UNIT_BYTES);
-        let giant = budget.reserve(100 * UNIT_BYTES).await;
-        let other = tokio::time::timeout(std::time::Duration::ZERO, budget.reserve(1)).await;
-        assert!(other.is_err(), "the giant has it all");
-        drop(giant);
-        let _other = budget.reserve(1).await;
+    async fn requests_wait_until_others_are_answered_but_for_one() {
+        let budget = RequestBudget::new(4 * UNIT_BYTES);
+        let (mut first, mut second, mut third) = (budget.open(), budget.open(), budget.open());
+        first.cover(3 * UNIT_BYTES).await;
+        second.cover(2 * UNIT_BYTES).await;
+        assert!(second.excess.is_some(), "one of four units is free");
+        assert!(
+            must_wait(&mut third, 2).await,
+            "another exceeds the budget already"
+        );
+        drop(first);
+        third.cover(2 * UNIT_BYTES).await;
+        assert!(third.excess.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_growing_request_is_charged_the_difference() {
+        let budget = RequestBudget::new(4 * UNIT_BYTES);
+        let mut growing = budget.open();
+        for bytes in [1, 700, 1024, 1025, 3000, 4096] {
+            growing.cover(bytes).await;
+        }
+        assert!(growing.excess.is_none());
+        assert_eq!(budget.units.available_permits(), 0);
+        drop(growing);
+        assert_eq!(budget.units.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn requests_that_outgrow_the_budget_together_all_end() {
+        let budget = RequestBudget::new(4 * UNIT_BYTES);
+        let (mut first, mut second) = (budget.open(), budget.open());
+        first.cover(2 * UNIT_BYTES).await;
+        second.cover(2 * UNIT_BYTES).await;
+        first.cover(100 * UNIT_BYTES).await;
+        assert!(must_wait(&mut second, 100).await, "only one at a time");
+        drop(first);
+        second.cover(100 * UNIT_BYTES).await;
     }
 }

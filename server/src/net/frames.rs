@@ -1,11 +1,11 @@
-//! Takes whole frames off a socket: length checked, memory reserved, progress demanded. It does not look inside.
+//! Takes whole frames off a socket: length checked, memory charged, progress demanded. It does not look inside.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
@@ -57,19 +57,18 @@ impl<'a> FrameReader<'a> {
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
         };
-        // Whoever claims much and sends little shall not keep memory from those who send.
-        let earnest = length.min(EARNEST_BYTES);
-        let Ok(arrived) = timeout(PROGRESS_GRACE, self.arrive(earnest)).await else {
-            return Err(Closing::SlowRequest { length });
+        let mut reservation = self.budget.open();
+        let mut patience = Patience {
+            left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
+            length,
         };
-        arrived?;
-        let reservation = self.budget.reserve(length).await;
-        // A client that trickles its frame holds memory others wait for, so the whole frame has a deadline.
-        let deadline = PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE);
-        let Ok(body) = timeout(deadline, self.body(length)).await else {
-            return Err(Closing::SlowRequest { length });
+        let body = if length > OWN_BUFFER_FROM {
+            self.large_body(length, &mut reservation, &mut patience)
+                .await?
+        } else {
+            self.small_body(length, &mut reservation, &mut patience)
+                .await?
         };
-        let body = body?;
         Ok(Some(Frame { body, reservation }))
     }
 
@@ -104,35 +103,43 @@ impl<'a> FrameReader<'a> {
         }
     }
 
-    async fn body(&mut self, length: usize) -> Result<Bytes, Closing> {
-        if length > OWN_BUFFER_FROM {
-            return self.large_body(length).await;
-        }
-        self.arrive(length).await?;
-        Ok(self.arrived.split_to(length).freeze())
-    }
-
-    /// Reads until `length` bytes of the frame are here.
-    async fn arrive(&mut self, length: usize) -> Result<(), Closing> {
+    async fn small_body(
+        &mut self,
+        length: usize,
+        reservation: &mut Reservation,
+        patience: &mut Patience,
+    ) -> Result<Bytes, Closing> {
         while self.arrived.len() < length {
-            if self.read_some().await? == 0 {
+            reservation.cover(self.arrived.len()).await;
+            if patience.wait(self.read_some()).await? == 0 {
                 return Err(Closing::Truncated {
                     arrived: self.arrived.len(),
                 });
             }
         }
-        Ok(())
+        reservation.cover(length).await;
+        Ok(self.arrived.split_to(length).freeze())
     }
 
-    /// Reads straight into one buffer of the frame's size. The memory is the kernel's promise until bytes arrive.
-    async fn large_body(&mut self, length: usize) -> Result<Bytes, Closing> {
-        let mut body = BytesMut::with_capacity(length);
+    /// Reads straight into a buffer of the frame's own. It grows with what arrives: a claim alone costs nothing.
+    async fn large_body(
+        &mut self,
+        length: usize,
+        reservation: &mut Reservation,
+        patience: &mut Patience,
+    ) -> Result<Bytes, Closing> {
+        let mut body = BytesMut::with_capacity(length.min(MEBIBYTE));
         let already = self.arrived.len().min(length);
         body.extend_from_slice(&self.arrived.split_to(already));
         while body.len() < length {
-            self.stream.readable().await?;
+            reservation.cover(body.len()).await;
+            patience.wait(self.readable()).await?;
             let missing = length - body.len();
-            match self.stream.try_read_buf(&mut (&mut body).limit(missing)) {
+            if body.capacity() == body.len() {
+                body.reserve(missing.min(body.len()));
+            }
+            let most = missing.min(LARGE_READ_BYTES);
+            match self.stream.try_read_buf(&mut (&mut body).limit(most)) {
                 Ok(0) => {
                     return Err(Closing::Truncated {
                         arrived: body.len(),
@@ -143,7 +150,12 @@ impl<'a> FrameReader<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
+        reservation.cover(length).await;
         Ok(body.freeze())
+    }
+
+    async fn readable(&self) -> Result<(), Closing> {
+        Ok(self.stream.readable().await?)
     }
 
     async fn read_some(&mut self) -> Result<usize, Closing> {
@@ -159,14 +171,35 @@ impl<'a> FrameReader<'a> {
     }
 }
 
+/// How long the bytes of one frame may keep us waiting, all in all: what has arrived of it holds memory that others want.
+/// The time in which we do not read, for want of memory, does not count.
+struct Patience {
+    left: Duration,
+    length: usize,
+}
+
+impl Patience {
+    async fn wait<T>(
+        &mut self,
+        read: impl Future<Output = Result<T, Closing>>,
+    ) -> Result<T, Closing> {
+        let began = Instant::now();
+        let read = timeout(self.left, read).await;
+        self.left = self.left.saturating_sub(began.elapsed());
+        read.unwrap_or(Err(Closing::SlowRequest {
+            length: self.length,
+        }))
+    }
+}
+
 const PREFIX_LENGTH: usize = 4;
 const MEBIBYTE: usize = 1024 * 1024;
 /// How much one read asks for.
 const READ_BYTES: usize = 16 * 1024;
 /// Frames longer than this get a buffer of their own; shorter ones are slices of what a read brought.
 const OWN_BUFFER_FROM: usize = 64 * 1024;
-/// How much of a frame has to be here before memory is set aside for all of it; no more than a read brings anyway.
-const EARNEST_BYTES: usize = READ_BYTES;
+/// How much one read of a large frame asks for, at most: it is charged afterwards.
+const LARGE_READ_BYTES: usize = 256 * 1024;
 /// Time for any frame to arrive whole, and the time more for each mebibyte of it: half a megabyte per second at the least.
 const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(2);

@@ -38,7 +38,10 @@ fn a_topic_that_cannot_be_is_refused_with_kafkas_reason() {
         .fetch_metadata(None, PATIENCE)
         .unwrap();
     let names: Vec<&str> = metadata.topics().iter().map(|topic| topic.name()).collect();
-    assert_eq!(names, ["orders"]);
+    assert!(
+        !names.contains(&"t") && names.contains(&"orders"),
+        "{names:?}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millrace_wire::message::{MetadataRequest, MetadataResponse};
-use millrace_wire::{ApiKey, Message, frame};
+use millrace_wire::{ApiKey, frame};
 
 use crate::support::broker::Broker;
 use crate::support::eventually;
@@ -221,6 +221,7 @@ fn recorded_requests(key: ApiKey) -> Vec<Vec<u8>> {
         env!("CARGO_MANIFEST_DIR")
     );
     let text = std::fs::read_to_string(path).unwrap();
+    assert!(!text.is_empty(), "{key}");
     text.lines()
         .map(|line| {
             let hex = line.split(' ').nth(2).unwrap();
@@ -249,14 +250,5 @@ impl Noise {
 
     fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
-    }
-}
-
-/// The names in the table are those of the files.
-#[test]
-fn every_served_api_has_recorded_requests() {
-    for key in ApiKey::ALL {
-        assert!(!recorded_requests(*key).is_empty(), "{key}");
-        assert!(MetadataRequest::VERSIONS.contains(&9));
     }
 }

@@ -9,9 +9,9 @@ use millrace_wire::message::offset_commit::{
 use millrace_wire::message::offset_fetch::OffsetFetchRequestTopic;
 use millrace_wire::message::sync_group::SyncGroupAssignment;
 use millrace_wire::message::{
-    DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest,
-    SyncGroupRequest, SyncGroupResponse,
+    DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    SyncGroupResponse,
 };
 use millrace_wire::{ErrorCode, Str};
 
@@ -66,13 +66,7 @@ fn heartbeat(wire: &mut Wire, member_id: &Str, generation_id: i32) -> ErrorCode 
 
 /// Joins in the two steps of KIP-394 and waits for the generation.
 fn join_alone(wire: &mut Wire) -> JoinGroupResponse {
-    let first = eventually("the group's coordinator", || {
-        let answer = wire.ask(&join(""), 9);
-        (answer.error_code != ErrorCode::CoordinatorLoadInProgress
-            && answer.error_code != ErrorCode::CoordinatorNotAvailable
-            && answer.error_code != ErrorCode::NotCoordinator)
-            .then_some(answer)
-    });
+    let first = wire.ask(&join(""), 9);
     assert_eq!(first.error_code, ErrorCode::MemberIdRequired);
     assert!(!first.member_id.is_empty());
     let joined = wire.ask(&join(&first.member_id), 9);
@@ -80,24 +74,12 @@ fn join_alone(wire: &mut Wire) -> JoinGroupResponse {
     joined
 }
 
-/// Makes sure that the group's coordinator is there.
-fn find_coordinator(wire: &mut Wire) {
-    eventually("a coordinator", || {
-        let request = FindCoordinatorRequest {
-            key: GROUP.into(),
-            ..Default::default()
-        };
-        let answer = wire.ask(&request, 3);
-        (answer.error_code == ErrorCode::None).then_some(())
-    });
-}
-
 /// SEMANTICS 44 and 46.
 #[test]
 fn a_member_joins_in_two_steps_and_heartbeats_tell_the_state() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
-    find_coordinator(&mut wire);
+    wire.await_coordinator(GROUP);
     let joined = join_alone(&mut wire);
     assert_eq!(joined.leader, joined.member_id);
     assert_eq!(
@@ -134,7 +116,7 @@ fn a_member_joins_in_two_steps_and_heartbeats_tell_the_state() {
 fn a_second_member_makes_the_first_rejoin_and_unmentioned_members_get_nothing() {
     let broker = Broker::start(&[]);
     let mut first = Wire::connect(&broker);
-    find_coordinator(&mut first);
+    first.await_coordinator(GROUP);
     let joined = join_alone(&mut first);
     let id = joined.member_id.clone();
     first.ask(&sync(&joined, &[(&id, b"all")]), 5);
@@ -178,7 +160,7 @@ fn a_second_member_makes_the_first_rejoin_and_unmentioned_members_get_nothing() 
 fn a_join_that_cannot_be_is_refused_with_kafkas_code() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
-    find_coordinator(&mut wire);
+    wire.await_coordinator(GROUP);
     let mut code = |change: fn(&mut JoinGroupRequest)| {
         let mut request = join("");
         change(&mut request);
@@ -211,7 +193,7 @@ fn a_join_that_cannot_be_is_refused_with_kafkas_code() {
 fn a_member_that_leaves_is_gone() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
-    find_coordinator(&mut wire);
+    wire.await_coordinator(GROUP);
     let joined = join_alone(&mut wire);
     let leave = |member_id: &str| LeaveGroupRequest {
         group_id: GROUP.into(),
@@ -240,7 +222,7 @@ fn a_member_that_leaves_is_gone() {
 fn a_static_member_takes_over_its_instance_and_fences_the_older_holder() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
-    find_coordinator(&mut wire);
+    wire.await_coordinator(GROUP);
     let with_instance = || JoinGroupRequest {
         group_instance_id: Some("pod-1".into()),
         ..join("")
@@ -302,7 +284,7 @@ fn a_committed_offset_is_fetched_with_its_metadata() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
     wire.create_topic("t", 2, &[]);
-    find_coordinator(&mut wire);
+    wire.await_coordinator(GROUP);
     let mut code = |request: &OffsetCommitRequest, version| {
         wire.ask(request, version).topics[0].partitions[0].error_code
     };
@@ -367,7 +349,7 @@ fn a_commit_belongs_to_its_generation() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
     wire.create_topic("t", 1, &[]);
-    find_coordinator(&mut wire);
+    wire.await_coordinator(GROUP);
     let unknown = |version| (commit("m", 3, "t", 1, ""), version);
     for ((request, version), expected) in [
         (unknown(8), ErrorCode::IllegalGeneration),

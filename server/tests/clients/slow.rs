@@ -46,9 +46,12 @@ fn large_requests_that_hardly_come_delay_nobody() {
     let broker = Broker::start(&[("request.memory.bytes", "8388608")]);
     Wire::connect(&broker).create_topic("t", 1, &[]);
     let mut slow: Vec<Wire> = (0..8).map(|_| Wire::connect(&broker)).collect();
-    for wire in &mut slow {
+    for (wire, bytes) in slow
+        .iter_mut()
+        .zip([0, 1, 100, 5_000, 20_000, 40_000, 100_000, 300_000])
+    {
         wire.send_bytes(&100_000_000_i32.to_be_bytes());
-        wire.send_bytes(&[0; 100]);
+        wire.send_bytes(&vec![0; bytes]);
     }
     for _ in 0..5 {
         for wire in &mut slow {

@@ -56,6 +56,10 @@ fn no_kill_loses_an_acknowledged_record_or_takes_back_a_commit() {
         down += began.elapsed();
         let whole = round % 20 == 0;
         ledger.check(&mut Wire::connect(&broker), whole);
+        if whole {
+            let count = ledger.acknowledged();
+            println!("after {round} kills: {count} records acknowledged, all there");
+        }
     }
     load.stop_sending();
     ledger.note(&load);

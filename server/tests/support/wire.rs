@@ -16,7 +16,8 @@ use millrace_wire::message::produce::{
     ProduceRequestPartition, ProduceRequestTopic, ProduceResponsePartition,
 };
 use millrace_wire::message::{
-    CreateTopicsRequest, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
+    CreateTopicsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, ListOffsetsRequest, ProduceRequest,
 };
 use millrace_wire::{ErrorCode, Reader, Request, Response, ResponseHeader, Uuid, frame};
 
@@ -183,7 +184,7 @@ impl Wire {
         );
     }
 
-    /// Creates a topic and demands success; its id.
+    /// Creates a topic, demands success and waits until its partitions are served; its id.
     pub(crate) fn create_topic(
         &mut self,
         name: &str,
@@ -214,7 +215,11 @@ impl Wire {
             "{:?}",
             topic.error_message
         );
-        topic.topic_id
+        let topic_id = topic.topic_id;
+        for partition in 0..partitions {
+            self.list_offset(name, partition, -1);
+        }
+        topic_id
     }
 
     /// Appends one batch with acks=all.
@@ -284,6 +289,24 @@ impl Wire {
             let answer = self.ask(&request, 8).topics[0].partitions[0].clone();
             is_served(answer.error_code).then_some(answer)
         })
+    }
+
+    /// Makes sure that the group's coordinator is there and has loaded what it knows.
+    pub(crate) fn await_coordinator(&mut self, group: &str) {
+        let find = FindCoordinatorRequest {
+            key: group.into(),
+            ..Default::default()
+        };
+        let beat = HeartbeatRequest {
+            group_id: group.into(),
+            member_id: "nobody".into(),
+            ..Default::default()
+        };
+        eventually("the group's coordinator", || {
+            let found = self.ask(&find, 3).error_code == ErrorCode::None;
+            let loaded = found && self.ask(&beat, 3).error_code == ErrorCode::UnknownMemberId;
+            loaded.then_some(())
+        });
     }
 
     /// A new producer id with its epoch.
@@ -367,7 +390,7 @@ pub(crate) fn record_bytes(partition: &FetchResponsePartition) -> Bytes {
     }
 }
 
-/// Whether the partition has its leader: not while it is recovered after a start, when clients ask again.
+/// Whether the partition has its leader: not yet while it is created or, after a start, recovered. Clients ask again then.
 fn is_served(code: ErrorCode) -> bool {
     code != ErrorCode::NotLeaderOrFollower
 }

@@ -78,10 +78,11 @@ fn a_huge_length_costs_nothing() {
     let batch = forged(&plain(), |bytes| {
         bytes[8..12].copy_from_slice(&i32::MAX.to_be_bytes());
     });
-    let expected = RecordError::TooLarge {
-        length_bytes: i32::MAX as usize + 12,
-        max_bytes: 1_048_588,
+    let expected = Corruption::Truncated {
+        needed: i32::MAX as usize + 12,
+        found: batch.len(),
     };
+    let expected = RecordError::from(expected);
     assert_eq!(refusal_by_default(batch), expected);
 }
 

@@ -292,6 +292,18 @@ fn a_value_may_be_kept_in_the_environment() {
 }
 
 #[test]
+fn a_protocol_map_without_the_default_listener_is_refused_with_its_line() {
+    let text = load_text("\nlistener.security.protocol.map=", &[], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("server.properties:2"), "{text}");
+    assert!(
+        text.contains("no security protocol is defined for listener PLAINTEXT"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_file_that_is_not_there_is_one_fault() {
     let sources = Sources {
         file: Some("/does/not/exist".into()),
