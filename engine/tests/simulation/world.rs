@@ -392,7 +392,7 @@ impl World {
             }) => {
                 if offset > high_watermark && !self.is_cached(partition) {
                     return Err(Violation {
-                        invariant: "INV-VIS-1",
+                        invariant: "INV-HW-1",
                         text: format!(
                             "{partition:?}: was read to {offset}, ends at {high_watermark}"
                         ),

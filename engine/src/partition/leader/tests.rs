@@ -161,7 +161,7 @@ fn what_arrives_during_a_sync_is_written_at_once_and_joins_the_next_sync() {
     assert!(bench.work().is_none(), "one sync at a time");
     bench.end_sync(files);
     assert_eq!(bench.heard(), [(first, Some(0))]);
-    assert_eq!(bench.leader.high_watermark(), Offset(1), "INV-HW-2");
+    assert_eq!(bench.leader.high_watermark(), Offset(1));
     let files = bench.begin_sync();
     bench.end_sync(files);
     assert_eq!(bench.heard(), [(second, Some(1))]);

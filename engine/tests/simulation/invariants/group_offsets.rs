@@ -1,4 +1,4 @@
-//! INV-GROUP-1: a committed offset is there after everything, and none that was shown is taken back.
+//! INV-OFFSET-1: a committed offset is there after everything, and none that was shown is taken back.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl GroupOffsets {
         let newest = self.newest.get(group).copied().unwrap_or(-1);
         if offset < newest || offset > sent {
             return Err(Violation {
-                invariant: "INV-GROUP-1",
+                invariant: "INV-OFFSET-1",
                 text: format!("group {group} is at {offset}: {newest} was known, {sent} was sent"),
             });
         }

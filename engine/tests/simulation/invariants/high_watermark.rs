@@ -1,4 +1,4 @@
-//! INV-HW-1: the high watermark that clients see never goes back; where writes are cached, not while the power is on.
+//! INV-HW-4: the high watermark that clients see never goes back; where writes are cached, not while the power is on.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl HighWatermark {
         let highest = self.highest.entry(partition).or_default();
         if high_watermark < *highest {
             return Err(Violation {
-                invariant: "INV-HW-1",
+                invariant: "INV-HW-4",
                 text: format!("{partition:?}: was at {highest}, is at {high_watermark}"),
             });
         }

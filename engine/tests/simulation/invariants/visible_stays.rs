@@ -1,4 +1,4 @@
-//! INV-VIS-1: what a reader once got stays there, byte for byte, until it is deleted; no offset ever shows two things.
+//! INV-HW-1: what a reader once got stays there, byte for byte, until it is deleted; no offset ever shows two things.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl VisibleStays {
             && before != batch
         {
             return Err(Violation {
-                invariant: "INV-VIS-1",
+                invariant: "INV-HW-1",
                 text: format!("{partition:?}: read {before:?}, and now {batch:?}"),
             });
         }
@@ -37,7 +37,7 @@ impl VisibleStays {
         for batch in seen.values().filter(|batch| batch.next > reading.log_start) {
             if !reading.batches.contains(batch) {
                 return Err(Violation {
-                    invariant: "INV-VIS-1",
+                    invariant: "INV-HW-1",
                     text: format!(
                         "{partition:?}: {batch:?} was read and is gone; readable is {}..{}",
                         reading.log_start, reading.high_watermark
