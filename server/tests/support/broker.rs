@@ -27,7 +27,10 @@ const QUICK: &[(&str, &str)] = &[
 /// One broker. Dropped, its process is killed and its directory removed.
 pub(crate) struct Broker {
     process: Option<Child>,
+    /// Where it listens now.
     address: SocketAddr,
+    /// Where clients expect it.
+    home: SocketAddr,
     settings: Vec<String>,
     printed: Arc<Mutex<Vec<String>>>,
     directory: TempDir,
@@ -60,21 +63,33 @@ impl Broker {
             .chain(settings)
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
+        let home = SocketAddr::from(([127, 0, 0, 1], port));
         let mut broker = Self {
             process: None,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            address: home,
+            home,
             settings,
             printed: Arc::default(),
             directory,
         };
         broker.start_again();
+        broker.home = broker.address;
         broker
     }
 
     /// Starts the process on the same directory and port.
     pub(crate) fn start_again(&mut self) {
+        self.start_at(self.home);
+    }
+
+    /// Starts the process on the same directory, but where its clients do not look for it.
+    pub(crate) fn start_aside(&mut self) {
+        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0)));
+    }
+
+    fn start_at(&mut self, address: SocketAddr) {
         let printed_before = self.printed().len();
-        self.spawn();
+        self.spawn(address);
         self.address = self.bound_address(printed_before);
         eventually("a connection to the broker", || {
             std::net::TcpStream::connect(self.address).ok()
@@ -83,12 +98,12 @@ impl Broker {
 
     /// Starts the process and kills it soon after, wherever it is by then.
     pub(crate) fn start_and_kill_after(&mut self, delay: Duration) {
-        self.spawn();
+        self.spawn(self.home);
         std::thread::sleep(delay);
         self.kill();
     }
 
-    fn spawn(&mut self) {
+    fn spawn(&mut self, address: SocketAddr) {
         assert!(self.process.is_none(), "the broker is running");
         let mut command = Command::new(program());
         command
@@ -97,7 +112,7 @@ impl Broker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .arg("--override")
-            .arg(format!("listeners=PLAINTEXT://{}", self.address))
+            .arg(format!("listeners=PLAINTEXT://{address}"))
             .arg("--override")
             .arg(format!("log.dirs={}", self.data().display()));
         for setting in &self.settings {
