@@ -3,28 +3,16 @@
 //! `cargo run --release -p millrace-benches --bin footprint` starts `target/release/millrace-server` (or the program named
 //! as the first argument) on an empty directory and prints the three figures beside their goals.
 
-use std::error::Error;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use millrace_engine::record::BatchBuilder;
+use millrace_benches::{Client, Outcome, fetch_request};
+use millrace_engine::record::{BatchBuilder, Batches};
 use millrace_engine::types::Timestamp;
-use millrace_wire::frame::request_frame;
-use millrace_wire::message::create_topics::{CreateTopicsRequest, CreateTopicsRequestTopic};
-use millrace_wire::message::fetch::{
-    FetchRequest, FetchRequestPartition, FetchRequestTopic, Records,
-};
-use millrace_wire::message::produce::{
-    ProduceRequest, ProduceRequestPartition, ProduceRequestTopic,
-};
-use millrace_wire::{Message, Reader, Request, ResponseHeader};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let program = std::env::args_os().nth(1).map_or_else(
@@ -142,61 +130,6 @@ impl Drop for Broker {
     }
 }
 
-/// One connection that asks and waits.
-struct Client {
-    stream: TcpStream,
-    correlation: i32,
-}
-
-impl Client {
-    fn connect(address: SocketAddr) -> Outcome<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            correlation: 0,
-        })
-    }
-
-    fn send<R: Request>(&mut self, request: &R, version: i16) -> Outcome<()> {
-        self.correlation += 1;
-        let name = "footprint".into();
-        let frame = request_frame(self.correlation, Some(&name), request, version)?;
-        self.stream.write_all(&frame)?;
-        Ok(())
-    }
-
-    fn ask<R: Request>(&mut self, request: &R, version: i16) -> Outcome<R::Response> {
-        self.send(request, version)?;
-        let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix)?;
-        let mut frame = vec![0; usize::try_from(u32::from_be_bytes(prefix))?];
-        self.stream.read_exact(&mut frame)?;
-        let mut reader = Reader::new(Bytes::from(frame), usize::MAX);
-        ResponseHeader::decode(&mut reader, R::KEY, version)?;
-        Ok(R::Response::decode(&mut reader, version)?)
-    }
-
-    fn create_topic(&mut self, name: &str, partitions: i32) -> Outcome<()> {
-        let topic = CreateTopicsRequestTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: 1,
-            ..Default::default()
-        };
-        let request = CreateTopicsRequest {
-            topics: vec![topic],
-            timeout_ms: 30_000,
-            ..Default::default()
-        };
-        let response = self.ask(&request, 4)?;
-        match response.topics.first().map(|topic| topic.error_code) {
-            Some(code) if !code.is_error() => Ok(()),
-            refused => Err(format!("topic {name} is not created: {refused:?}").into()),
-        }
-    }
-}
-
 fn produce_gigabyte(client: &mut Client) -> Outcome<u64> {
     let value = vec![b'x'; RECORD_BYTES];
     let mut batch = BatchBuilder::new();
@@ -206,32 +139,7 @@ fn produce_gigabyte(client: &mut Client) -> Outcome<u64> {
     let batch = batch.build();
     let batches = (1 << 30) / (RECORD_BYTES * RECORDS_PER_BATCH);
     for number in 0..batches {
-        let partition = ProduceRequestPartition {
-            index: i32::try_from(number)? % PARTITIONS,
-            records: Some(batch.clone()),
-        };
-        let topic = ProduceRequestTopic {
-            name: "footprint".into(),
-            partition_data: vec![partition],
-            ..Default::default()
-        };
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 30_000,
-            topic_data: vec![topic],
-            ..Default::default()
-        };
-        let response = client.ask(&request, 9)?;
-        let refused = response
-            .responses
-            .iter()
-            .flat_map(|topic| &topic.partition_responses);
-        if let Some(refused) = refused
-            .into_iter()
-            .find(|entry| entry.error_code.is_error())
-        {
-            return Err(format!("a batch is refused: {}", refused.error_code).into());
-        }
+        client.produce("footprint", i32::try_from(number)? % PARTITIONS, &batch, -1)?;
     }
     Ok(u64::try_from(batches * RECORDS_PER_BATCH)?)
 }
@@ -243,18 +151,9 @@ fn consume_everything(client: &mut Client, records: u64) -> Outcome<u64> {
     for partition in 0..PARTITIONS {
         let mut offset = 0;
         while offset < end {
-            let response = client.ask(&fetch("footprint", partition, offset, 0), 11)?;
-            let found = response
-                .responses
-                .into_iter()
-                .flat_map(|topic| topic.partitions)
-                .next();
-            let records = found.and_then(|found| found.records).ok_or("no records")?;
-            let Records::Bytes(records) = records else {
-                return Err("records are elsewhere".into());
-            };
+            let records = client.fetch("footprint", partition, offset)?;
             let mut whole = 0;
-            for batch in millrace_engine::record::Batches::new(records.clone()) {
+            for batch in Batches::new(records) {
                 // The byte limit may cut the last batch.
                 let Ok(batch) = batch else { break };
                 whole += batch.bytes.len();
@@ -269,33 +168,12 @@ fn consume_everything(client: &mut Client, records: u64) -> Outcome<u64> {
     Ok(bytes)
 }
 
-fn fetch(topic: &str, partition: i32, offset: i64, wait_ms: i32) -> FetchRequest {
-    let partition = FetchRequestPartition {
-        partition,
-        fetch_offset: offset,
-        partition_max_bytes: 1 << 20,
-        ..Default::default()
-    };
-    let topic = FetchRequestTopic {
-        topic: topic.into(),
-        partitions: vec![partition],
-        ..Default::default()
-    };
-    FetchRequest {
-        max_wait_ms: wait_ms,
-        min_bytes: 1,
-        max_bytes: 1 << 20,
-        topics: vec![topic],
-        ..Default::default()
-    }
-}
-
 fn idle_cost(broker: &Broker) -> Outcome<f64> {
     let mut connections = Vec::new();
     for number in 0..IDLE_CONNECTIONS {
         let mut client = Client::connect(broker.address)?;
         if number < PARKED_FETCHES {
-            client.send(&fetch("idle", number, 0, i32::MAX), 11)?;
+            client.send(&fetch_request("idle", number, 0, i32::MAX), 11)?;
         }
         connections.push(client);
     }
