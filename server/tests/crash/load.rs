@@ -12,9 +12,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::BaseRecord;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use crate::support::PATIENCE;
 use crate::support::broker::Broker;
 use crate::support::librdkafka::{Sender, consumer};
+use crate::support::{PATIENCE, eventually};
 
 /// Partitions of each topic.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -24,6 +24,8 @@ pub(crate) const GROUP: &str = "workers";
 const MEMBERS: usize = 2;
 /// Records a producer has under way at most: enough for batches, not for minutes of catching up.
 const UNDER_WAY_MAX: usize = 400;
+/// Records after which a producer counts as at work.
+const AT_WORK_COUNT: u64 = 100;
 /// Makes segments roll.
 const PADDING: &str = "................................................................................\
     ................................................................................";
@@ -78,6 +80,8 @@ pub(crate) struct Told {
     pub(crate) committed: BTreeMap<Place, i64>,
     /// Acknowledged commits.
     pub(crate) commits: u64,
+    /// Acknowledged records of each kind, all in all.
+    counts: BTreeMap<Kind, u64>,
 }
 
 /// Producers and members at work.
@@ -132,15 +136,36 @@ impl Load {
     pub(crate) fn take_told(&self) -> Told {
         let mut told = locked(&self.told);
         let committed = told.committed.clone();
+        let counts = told.counts.clone();
         let commits = told.commits;
         std::mem::replace(
             &mut *told,
             Told {
                 committed,
                 commits,
+                counts,
                 ..Told::default()
             },
         )
+    }
+
+    /// Waits until clients have found the broker again: every producer was acknowledged some records, the group a commit.
+    pub(crate) fn wait_until_all_are_at_work(&self) {
+        let now = || {
+            let told = locked(&self.told);
+            (told.counts.clone(), told.commits)
+        };
+        let (counts, commits) = now();
+        eventually("all clients to be at work again", || {
+            let (counts_now, commits_now) = now();
+            let producing = Kind::ALL.iter().all(|kind| {
+                let before = counts.get(kind).copied().unwrap_or(0);
+                counts_now
+                    .get(kind)
+                    .is_some_and(|now| *now >= before + AT_WORK_COUNT)
+            });
+            (producing && commits_now > commits).then_some(())
+        });
     }
 
     /// Ends the producers once all they sent is acknowledged.
@@ -224,6 +249,7 @@ impl Producer {
     fn keep(&self, reported: Vec<(usize, crate::support::librdkafka::Delivery)>) -> usize {
         let count = reported.len();
         let mut told = locked(&self.told);
+        *told.counts.entry(self.kind).or_default() += u64::try_from(count).unwrap_or(0);
         for (number, delivery) in reported {
             let (partition, offset) = delivery
                 .unwrap_or_else(|error| panic!("{:?} record {number} failed: {error}", self.kind));

@@ -44,7 +44,8 @@ fn no_kill_loses_an_acknowledged_record_or_takes_back_a_commit() {
     let mut down = Duration::ZERO;
     let mut killed_starting = 0;
     for round in 1..=rounds {
-        std::thread::sleep(Duration::from_millis(100 + moments.below(500)));
+        load.wait_until_all_are_at_work();
+        std::thread::sleep(Duration::from_millis(moments.below(400)));
         broker.kill();
         ledger.note(&load);
         // Judged where no client reaches the broker: a fresh commit would hide that an older one was lost.

@@ -22,6 +22,7 @@ pub(crate) fn config(broker: &Broker, settings: &[(&str, &str)]) -> ClientConfig
         .set("bootstrap.servers", broker.address().to_string())
         .set("reconnect.backoff.ms", "20")
         .set("reconnect.backoff.max.ms", "200")
+        .set("retry.backoff.max.ms", "200")
         .set("topic.metadata.refresh.fast.interval.ms", "50");
     for (key, value) in settings {
         config.set(*key, *value);
