@@ -30,7 +30,7 @@ impl Loop {
     pub(super) async fn run(mut self) -> bool {
         let mut effects = Effects::default();
         let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
-        let mut completions = Vec::new();
+        let mut completions: Vec<Completion> = Vec::new();
         let mut stopping = false;
         self.adopt_image(&mut effects);
         loop {
@@ -55,12 +55,18 @@ impl Loop {
                 1.. = self.commands.recv_many(&mut inbox, COMMANDS_PER_TURN) => {}
                 () = sleep(pause) => {}
             }
+            // However busy the ring is, commands get their turn in every round.
+            while inbox.len() < COMMANDS_PER_TURN {
+                let Ok(command) = self.commands.try_recv() else {
+                    break;
+                };
+                inbox.push(command);
+            }
             // A command is never older than the image its sender saw, so the image comes first.
             self.adopt_image(&mut effects);
             let now = self.clock.now();
             self.ring.reap(&mut completions);
             for completion in completions.drain(..) {
-                let completion: Completion = completion;
                 self.shard
                     .step(now, Input::Completed(completion), &mut effects);
             }
