@@ -53,7 +53,7 @@ impl Loop {
                 }
                 Ok(()) = self.image.changed() => {}
                 1.. = self.commands.recv_many(&mut inbox, COMMANDS_PER_TURN) => {}
-                () = sleep(pause) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             // However busy the ring is, commands get their turn in every round.
             while inbox.len() < COMMANDS_PER_TURN {
@@ -104,10 +104,6 @@ impl Loop {
             .next_deadline()
             .map_or(PAUSE_MAX, |due| now.until(due).min(PAUSE_MAX))
     }
-}
-
-async fn sleep(pause: Duration) {
-    tokio::time::sleep(pause).await;
 }
 
 /// How many commands are taken in before their disk work is handed out.

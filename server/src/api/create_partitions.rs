@@ -13,6 +13,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::admin::{Denied, outcome, propose};
 use super::context::RequestContext;
+use super::creation::PARTITIONS_MAX;
 
 pub(super) async fn handle(
     request: CreatePartitionsRequest,
@@ -80,9 +81,6 @@ fn answer(name: Str, result: Result<(), Denied>) -> CreatePartitionsResponseTopi
         error_message,
     }
 }
-
-/// The most partitions that one request may add, as in Kafka.
-const PARTITIONS_MAX: usize = 10_000;
 
 #[cfg(test)]
 mod tests {

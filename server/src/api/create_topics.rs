@@ -15,6 +15,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::admin::{Denied, propose};
 use super::context::RequestContext;
+use super::creation::PARTITIONS_MAX;
 use super::topics::wire_id;
 use crate::config::{ConfigView, Entry};
 
@@ -138,8 +139,6 @@ fn refused(name: Str, denied: Denied) -> CreateTopicsResponseTopic {
 
 /// The first version whose answer shows the topic's configuration (KIP-525).
 const CONFIGS_FIRST: i16 = 5;
-/// The most partitions that the topics of one request may have together, as in Kafka.
-const PARTITIONS_MAX: usize = 10_000;
 /// The name under which Kafka keeps what is no topic here.
 const METADATA_TOPIC: &str = "__cluster_metadata";
 

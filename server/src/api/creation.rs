@@ -76,7 +76,7 @@ fn new_topic(context: &RequestContext, name: &str) -> NewTopic {
     }
 }
 
-/// Kafka's bound on the partitions of one request.
-const PARTITIONS_MAX: usize = 10_000;
+/// The most partitions that one request may make or add, as in Kafka.
+pub(super) const PARTITIONS_MAX: usize = 10_000;
 /// Small, because a coordinator reads all of a partition when it starts.
 const OFFSETS_SEGMENT_BYTES: &str = "104857600";

@@ -1,9 +1,7 @@
 //! Giving topics more partitions. The new ones have as many replicas as the topic's first.
 
-use std::collections::BTreeSet;
-
 use super::placement::{Placement, check_assignment};
-use super::{ControllerError, CreatePartitions, Decision, GrowTopic, Reply, repeated};
+use super::{ControllerError, CreatePartitions, Decision, GrowTopic, Reply, answer_each_name};
 use crate::metadata::image::{MetadataImage, Topic};
 use crate::metadata::record::MetadataRecord;
 use crate::types::{BrokerId, TopicName};
@@ -16,20 +14,11 @@ pub(super) fn decide(image: &MetadataImage, command: &CreatePartitions) -> Decis
         records: Vec::new(),
         added: 0,
     };
-    let twice = repeated(command.topics.iter().map(|topic| topic.name.as_str()));
-    let mut answered = BTreeSet::new();
-    let mut results = Vec::new();
-    for topic in &command.topics {
-        if !answered.insert(topic.name.as_str()) {
-            continue;
-        }
-        let result = if twice.contains(topic.name.as_str()) {
-            Err(ControllerError::DuplicateTopicName)
-        } else {
-            growing.grow(topic)
-        };
-        results.push((topic.name.clone(), result));
-    }
+    let results = answer_each_name(
+        &command.topics,
+        |topic| topic.name.as_str(),
+        |topic| growing.grow(topic),
+    );
     let records = if command.validate_only {
         Vec::new()
     } else {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::placement::{Placement, check_assignment};
 use super::{
-    ControllerError, CreateTopics, CreatedTopic, Decision, NewTopic, Reply, configs, repeated,
+    ControllerError, CreateTopics, CreatedTopic, Decision, NewTopic, Reply, answer_each_name,
+    configs,
 };
 use crate::config::{Overrides, alter_topic};
 use crate::metadata::image::{MetadataImage, collision_form};
@@ -13,20 +14,11 @@ use crate::types::{BrokerId, TopicId, TopicName, Uuid};
 
 pub(super) fn decide(image: &MetadataImage, command: &CreateTopics) -> Decision {
     let mut making = Making::new(image, command);
-    let twice = repeated(command.topics.iter().map(|topic| topic.name.as_str()));
-    let mut answered = BTreeSet::new();
-    let mut results = Vec::new();
-    for topic in &command.topics {
-        if !answered.insert(topic.name.as_str()) {
-            continue;
-        }
-        let result = if twice.contains(topic.name.as_str()) {
-            Err(ControllerError::DuplicateTopicName)
-        } else {
-            making.make(topic)
-        };
-        results.push((topic.name.clone(), result));
-    }
+    let results = answer_each_name(
+        &command.topics,
+        |topic| topic.name.as_str(),
+        |topic| making.make(topic),
+    );
     let records = if command.validate_only {
         Vec::new()
     } else {

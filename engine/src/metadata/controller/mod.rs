@@ -273,6 +273,30 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<Decision, Cont
     }
 }
 
+/// Answers every topic of a request once, in the order of first mention; what stands twice is refused, whatever it asks.
+fn answer_each_name<Topic, Done>(
+    topics: &[Topic],
+    name: impl Fn(&Topic) -> &str,
+    mut answer: impl FnMut(&Topic) -> Result<Done, ControllerError>,
+) -> Results<String, Done> {
+    let twice = repeated(topics.iter().map(&name));
+    let mut answered = BTreeSet::new();
+    let mut results = Vec::new();
+    for topic in topics {
+        let name = name(topic);
+        if !answered.insert(name) {
+            continue;
+        }
+        let result = if twice.contains(name) {
+            Err(ControllerError::DuplicateTopicName)
+        } else {
+            answer(topic)
+        };
+        results.push((name.to_owned(), result));
+    }
+    results
+}
+
 /// The keys that occur more than once.
 fn repeated<K: Ord + Copy>(keys: impl Iterator<Item = K>) -> BTreeSet<K> {
     let mut seen = BTreeSet::new();
