@@ -10,15 +10,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use millrace_benches::Outcome;
 use millrace_benches::load::FloorLayout;
-use nix::libc::off_t;
+use nix::libc::{MSG_MORE, off_t};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::sendfile::sendfile;
+use nix::sys::socket::{MsgFlags, send};
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
@@ -60,6 +62,8 @@ struct Connection {
     length: usize,
     /// Answers that the socket did not take yet.
     outgoing: VecDeque<Piece>,
+    /// Whether the socket took less than there is.
+    blocked: bool,
     gone: bool,
 }
 
@@ -92,7 +96,7 @@ impl Floor {
                 self.accept()?;
             } else if let Some(connection) = self.connections.get_mut(&event.data()) {
                 if event.events().contains(EpollFlags::EPOLLIN) {
-                    connection.receive()?;
+                    connection.receive();
                 }
                 ready.push(event.data());
             }
@@ -126,6 +130,14 @@ impl Floor {
             connection.length -= place;
             connection.answer(answers);
             connection.send(&self.store)?;
+            let blocked = !connection.outgoing.is_empty();
+            if blocked != connection.blocked {
+                connection.blocked = blocked;
+                let mut flags = EpollFlags::EPOLLIN;
+                flags.set(EpollFlags::EPOLLOUT, blocked);
+                let mut event = EpollEvent::new(flags, id);
+                self.epoll.modify(&connection.stream, &mut event)?;
+            }
             if connection.gone {
                 self.connections.remove(&id);
             }
@@ -143,13 +155,14 @@ impl Floor {
         stream.set_nodelay(true)?;
         let id = self.next_connection;
         self.next_connection += 1;
-        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        self.epoll.add(&stream, EpollEvent::new(flags, id))?;
+        self.epoll
+            .add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, id))?;
         let connection = Connection {
             stream,
             incoming: vec![0; INCOMING_BYTES],
             length: 0,
             outgoing: VecDeque::new(),
+            blocked: false,
             gone: false,
         };
         self.connections.insert(id, connection);
@@ -183,32 +196,42 @@ impl Floor {
 }
 
 impl Connection {
-    fn receive(&mut self) -> Outcome<()> {
+    fn receive(&mut self) {
         loop {
-            if self.length == self.incoming.len() {
-                let double = self.incoming.len() * 2;
-                self.incoming.resize(double, 0);
+            let end = self.end_of_read();
+            if end == self.length {
+                return;
             }
-            let room = &mut self.incoming[self.length..];
-            let asked = room.len();
-            match self.stream.read(room) {
+            match self.stream.read(&mut self.incoming[self.length..end]) {
                 Ok(0) => {
                     self.gone = true;
-                    return Ok(());
+                    return;
                 }
-                Ok(count) => {
-                    self.length += count;
-                    if count < asked {
-                        return Ok(());
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Ok(count) => self.length += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(_) => {
                     self.gone = true;
-                    return Ok(());
+                    return;
                 }
             }
+            if self.length < end {
+                return;
+            }
         }
+    }
+
+    /// Up to where to read: a long frame to its end, so that nothing behind it has to be moved to the front.
+    fn end_of_read(&mut self) -> usize {
+        let prefix = self.incoming[..self.length].first_chunk::<4>();
+        let length = prefix.map_or(0, |prefix| u32::from_be_bytes(*prefix));
+        let length = usize::try_from(length).unwrap_or_default() + 4;
+        if length <= INCOMING_BYTES {
+            return INCOMING_BYTES;
+        }
+        if self.incoming.len() < length {
+            self.incoming.resize(length, 0);
+        }
+        length
     }
 
     fn frame_at(&self, place: usize) -> Option<&[u8]> {
@@ -231,12 +254,20 @@ impl Connection {
     }
 
     fn send(&mut self, store: &Store) -> Outcome<()> {
-        while let Some(piece) = self.outgoing.front_mut() {
+        loop {
+            let more = self.outgoing.len() > 1;
+            let Some(piece) = self.outgoing.front_mut() else {
+                return Ok(());
+            };
             let sent = match piece {
-                Piece::Bytes(bytes, sent) if *sent < bytes.len() => self
-                    .stream
-                    .write(&bytes[*sent..])
-                    .map(|count| *sent += count),
+                Piece::Bytes(bytes, sent) if *sent < bytes.len() => {
+                    // What follows joins the same packet.
+                    let mut flags = MsgFlags::MSG_NOSIGNAL;
+                    flags.set(MsgFlags::from_bits_retain(MSG_MORE), more);
+                    send(self.stream.as_raw_fd(), &bytes[*sent..], flags)
+                        .map(|count| *sent += count)
+                        .map_err(std::io::Error::from)
+                }
                 Piece::File(position, left) if *left > 0 => {
                     let file = store.files.get(&0).ok_or("a fetch before any produce")?;
                     sendfile(&self.stream, file, Some(position), *left)
@@ -257,7 +288,6 @@ impl Connection {
                 }
             }
         }
-        Ok(())
     }
 }
 

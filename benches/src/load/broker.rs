@@ -195,7 +195,7 @@ impl Program {
                 properties: more,
             } => {
                 let text = format!(
-                    "listeners=PLAINTEXT://{address}\nlog.dirs={}\nlog.segment.delete.delay.ms=1000\n{}\n",
+                    "listeners=PLAINTEXT://{address}\nlog.dirs={}\nlog.segment.delete.delay.ms=0\n{}\n",
                     data.display(),
                     more.join("\n")
                 );
@@ -221,7 +221,7 @@ impl Program {
                      offsets.topic.replication.factor=1\n\
                      transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
                      share.coordinator.state.topic.replication.factor=1\n\
-                     share.coordinator.state.topic.min.isr=1\nlog.segment.delete.delay.ms=1000\n",
+                     share.coordinator.state.topic.min.isr=1\nlog.segment.delete.delay.ms=0\n",
                     data.display()
                 );
                 fs::write(&properties, text)?;

@@ -81,6 +81,8 @@ impl<'a> Round<'a> {
             .clamp(1, scenario.window);
         let frames = ProduceFrames::new(&topic, &batch, per_request, scenario.acks, copies)?;
         let answer = Rc::new(ProduceAnswer::new(&topic, per_request)?);
+        // What the round before left behind is not to be counted here.
+        settle(target.process)?;
         let round = Self {
             scenario,
             target,
@@ -290,7 +292,7 @@ impl<'a> Round<'a> {
         });
         let layout = FloorLayout {
             round: nanos(),
-            durable: self.topic.durability == Durability::Device && self.scenario.acks == -1,
+            durable: self.topic.durability == Durability::Device,
             produce_length: self.frames.length(),
             produce_answer: self.answer.frame.to_vec(),
             slots: slots.collect(),
@@ -372,7 +374,7 @@ pub(super) fn settle(process: Process) -> Outcome<()> {
         rest(SETTLE_TURN);
         let now = process.usage()?;
         let share = now.seconds_since(&before) / SETTLE_TURN.as_secs_f64();
-        if share < 0.02 || nanos() - begun > SETTLE_NANOS_MAX {
+        if share < SETTLED_CORES || nanos() - begun > SETTLE_NANOS_MAX {
             return Ok(());
         }
         before = now;
@@ -402,4 +404,6 @@ const IDLE_TIME: Duration = Duration::from_secs(5);
 const FIRST_WRITES_MAX: Duration = Duration::from_secs(60);
 const FILL_MAX: Duration = Duration::from_secs(120);
 const SETTLE_TURN: Duration = Duration::from_millis(200);
-const SETTLE_NANOS_MAX: u64 = 10_000_000_000;
+/// A JVM at rest may need a hundredth of a core.
+const SETTLED_CORES: f64 = 0.03;
+const SETTLE_NANOS_MAX: u64 = 3_000_000_000;

@@ -216,8 +216,7 @@ impl Load {
 
     fn is_finished(&self) -> bool {
         let caught_up = |consumer: &Consumer| !self.tail || consumer.batches >= self.sent();
-        self.producers.iter().all(Producer::is_idle)
-            && self.consumers.iter().all(|consumer| caught_up(consumer))
+        self.producers.iter().all(Producer::is_idle) && self.consumers.iter().all(caught_up)
     }
 
     fn unfinished(&self) -> String {

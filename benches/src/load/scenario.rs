@@ -57,8 +57,10 @@ pub enum Work {
 pub enum Durability {
     /// In the page cache: Kafka's own promise.
     PageCache,
-    /// On the device: Millrace's default.
+    /// On the device, before the acknowledgement.
     Device,
+    /// What the broker does when it is not told anything.
+    Default,
 }
 
 /// The scenario of this name.
@@ -97,7 +99,7 @@ const HEADLINE: Scenario = Scenario {
     partitions: 6,
     connections: 1,
     acks: 1,
-    durability: Durability::Device,
+    durability: Durability::Default,
     figure: RECORDS,
     ..TYPICAL
 };
@@ -210,6 +212,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "headline-1-durable",
         about: "headline-1 with acks=all after the flush",
         acks: -1,
+        durability: Durability::Device,
         ..HEADLINE
     },
     Scenario {
@@ -217,6 +220,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "headline-3 with acks=all after the flush",
         connections: 3,
         acks: -1,
+        durability: Durability::Device,
         ..HEADLINE
     },
     Scenario {

@@ -6,7 +6,12 @@ use std::time::Duration;
 use millrace_wire::Uuid;
 use millrace_wire::message::delete_topics::{DeleteTopicsRequest, DeleteTopicsRequestTopic};
 use millrace_wire::message::init_producer_id::InitProducerIdRequest;
-use millrace_wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
+use millrace_wire::message::list_offsets::{
+    ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
+};
+use millrace_wire::message::metadata::{
+    MetadataRequest, MetadataRequestTopic, MetadataResponsePartition,
+};
 
 use super::clock::{nanos, rest};
 use super::process::Process;
@@ -73,13 +78,18 @@ impl Target {
             (Kind::Floor, _) => return Ok(topic),
             (Kind::Millrace, Durability::PageCache) => &[("write.caching", "true")],
             (Kind::Kafka, Durability::Device) => &[("flush.messages", "1")],
-            (Kind::Millrace, Durability::Device) | (Kind::Kafka, Durability::PageCache) => &[],
+            (Kind::Millrace, Durability::Device)
+            | (Kind::Kafka, Durability::PageCache)
+            | (_, Durability::Default) => &[],
         };
         let mut client = self.client()?;
         client.create_topic_with(name, partitions, configs)?;
         let begun = nanos();
         loop {
-            if let Some(id) = self.id_when_ready(&mut client, name, partitions)? {
+            // Kafka shows a leader before that broker knows of it.
+            if let Some(id) = id_when_led(&mut client, name, partitions)?
+                && ends(&mut client, name, partitions).is_ok()
+            {
                 topic.id = id;
                 return Ok(topic);
             }
@@ -88,31 +98,6 @@ impl Target {
             }
             rest(Duration::from_millis(20));
         }
-    }
-
-    fn id_when_ready(
-        &self,
-        client: &mut Client,
-        name: &str,
-        partitions: i32,
-    ) -> Outcome<Option<Uuid>> {
-        let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                name: Some(name.into()),
-                ..Default::default()
-            }]),
-            allow_auto_topic_creation: false,
-            ..Default::default()
-        };
-        let response = client.ask(&request, METADATA_VERSION)?;
-        let topic = response.topics.first().ok_or("no topic in the answer")?;
-        let led = |partition: &millrace_wire::message::metadata::MetadataResponsePartition| {
-            partition.leader_id >= 0 && !partition.error_code.is_error()
-        };
-        let ready = !topic.error_code.is_error()
-            && topic.partitions.len() == usize::try_from(partitions)?
-            && topic.partitions.iter().all(led);
-        Ok(ready.then_some(topic.topic_id))
     }
 
     pub(super) fn delete_topic(&self, topic: &Topic) -> Outcome<()> {
@@ -165,6 +150,55 @@ impl Target {
     }
 }
 
+fn id_when_led(client: &mut Client, name: &str, partitions: i32) -> Outcome<Option<Uuid>> {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(name.into()),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    let response = client.ask(&request, METADATA_VERSION)?;
+    let topic = response.topics.first().ok_or("no topic in the answer")?;
+    let led = |partition: &MetadataResponsePartition| {
+        partition.leader_id >= 0 && !partition.error_code.is_error()
+    };
+    let ready = !topic.error_code.is_error()
+        && topic.partitions.len() == usize::try_from(partitions)?
+        && topic.partitions.iter().all(led);
+    Ok(ready.then_some(topic.topic_id))
+}
+
+/// The end of each partition. Fails while one of them is not served.
+pub(super) fn ends(client: &mut Client, topic: &str, partitions: i32) -> Outcome<Vec<i64>> {
+    let partition = |partition_index| ListOffsetsRequestPartition {
+        partition_index,
+        timestamp: -1,
+        ..Default::default()
+    };
+    let request = ListOffsetsRequest {
+        replica_id: -1,
+        topics: vec![ListOffsetsRequestTopic {
+            name: topic.into(),
+            partitions: (0..partitions).map(partition).collect(),
+        }],
+        ..Default::default()
+    };
+    let response = client.ask(&request, LIST_OFFSETS_VERSION)?;
+    let results = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut ends = Vec::new();
+    for result in results {
+        if result.error_code.is_error() {
+            return Err(format!("no end: {}", result.error_code).into());
+        }
+        ends.push((result.partition_index, result.offset));
+    }
+    ends.sort_unstable();
+    Ok(ends.into_iter().map(|(_, end)| end).collect())
+}
+
+const LIST_OFFSETS_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
 const DELETE_TOPICS_VERSION: i16 = 6;
 const INIT_PRODUCER_ID_VERSION: i16 = 4;
