@@ -224,7 +224,9 @@ fn finish(
     epochs.truncate_from_start(options.log_start_offset.max(first).min(end));
     let producers =
         recover::restore_producers(disk, &options, inventory, &scan.segments, end, &mut report)?;
-    let durable = clean || !options.config.write_caching;
+    // What a topic bounds is answered as if it were synced when a producer repeats it, so it has to be.
+    let bounded = options.config.flush_messages.is_some();
+    let durable = clean || !options.config.write_caching || bounded;
     if scan.damage.is_none() && !clean && durable {
         scan.sync(disk, &options.directory)?;
     }

@@ -422,7 +422,7 @@ impl Leader {
         let end = Offset(last_offset.0 + 1);
         let reached = match acks {
             Acks::None => true,
-            Acks::Leader => end <= self.log.log_end_offset(),
+            Acks::Leader => end <= self.unflushed_bound(),
             Acks::All => end <= self.high_watermark,
         };
         if reached {
@@ -551,7 +551,6 @@ impl Leader {
             Ok(()) => {
                 self.log.appended(&plan);
                 self.unflushed_since.get_or_insert(now.monotonic);
-                self.waiting.written(self.log.log_end_offset(), told);
                 self.advance(told);
                 Ok(())
             }
@@ -696,10 +695,26 @@ impl Leader {
         }
     }
 
-    /// Moves the high watermark to what the topic's promise covers.
+    /// How far batches that are only written may be acknowledged (exclusive): as in Kafka, the append that brings the
+    /// records no sync has covered to `flush.messages` is not answered before the sync that covers it.
+    fn unflushed_bound(&self) -> Offset {
+        let end = self.log.log_end_offset();
+        let Some(messages) = self.config.flush_messages else {
+            return end;
+        };
+        let allowed = i64::try_from(messages.saturating_sub(1)).unwrap_or(i64::MAX);
+        end.min(Offset(
+            self.log.durable_end_offset().0.saturating_add(allowed),
+        ))
+    }
+
+    /// Tells those whose batches are as far as they wait for, and moves the high watermark to what the topic's promise
+    /// covers.
     fn advance(&mut self, told: &mut Told) {
+        let written = self.unflushed_bound();
+        self.waiting.written(written, told);
         let covered = if self.config.write_caching {
-            self.log.log_end_offset()
+            written
         } else {
             self.log.durable_end_offset()
         };

@@ -232,6 +232,7 @@ impl World {
             let grade = match producer.acks {
                 Acks::None => continue,
                 Acks::All if producer.topic != CACHED => Grade::Power,
+                Acks::Leader if producer.topic == COUNTED => Grade::Power,
                 Acks::Leader | Acks::All => Grade::Process,
             };
             self.acknowledged += 1;
@@ -759,10 +760,12 @@ struct Topic {
 
 const STEADY: &str = "steady";
 const CACHED: &str = "cached";
+/// Cached, and no record is acknowledged before it is synced.
+const COUNTED: &str = "counted";
 const BRIEF: &str = "brief";
 const OFFSETS: &str = "__consumer_offsets";
 
-const TOPICS: [Topic; 4] = [
+const TOPICS: [Topic; 5] = [
     Topic {
         name: STEADY,
         partitions: 2,
@@ -775,6 +778,15 @@ const TOPICS: [Topic; 4] = [
             ("write.caching", "true"),
             ("segment.ms", "900"),
             ("flush.ms", "400"),
+        ],
+    },
+    Topic {
+        name: COUNTED,
+        partitions: 1,
+        settings: &[
+            ("write.caching", "true"),
+            ("segment.ms", "800"),
+            ("flush.messages", "1"),
         ],
     },
     Topic {

@@ -239,6 +239,48 @@ fn a_cached_topic_shows_what_is_written_and_syncs_when_its_time_has_come() {
 }
 
 #[test]
+fn the_append_that_reaches_flush_messages_is_answered_after_the_sync_that_covers_it() {
+    for caching in ["true", "false"] {
+        let mut bench = bench(&[("write.caching", caching), ("flush.messages", "3")]);
+        let first = bench.plain(Acks::Leader);
+        let second = bench.plain(Acks::Leader);
+        let third = bench.plain(Acks::Leader);
+        bench.do_write();
+        assert_eq!(
+            bench.heard(),
+            [(first, Some(0)), (second, Some(1))],
+            "write.caching={caching}"
+        );
+        let files = bench.begin_sync();
+        // What comes meanwhile would be a fourth that no sync has covered.
+        let fourth = bench.plain(Acks::Leader);
+        bench.do_write();
+        assert_eq!(bench.heard(), []);
+        bench.end_sync(files);
+        assert_eq!(bench.heard(), [(third, Some(2)), (fourth, Some(3))]);
+    }
+}
+
+#[test]
+fn a_cached_topic_that_counts_to_one_shows_and_acknowledges_only_what_is_synced() {
+    let mut bench = bench(&[("write.caching", "true"), ("flush.messages", "1")]);
+    let batch = || BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
+    let all = bench.offer(Acks::All, batch());
+    let one = bench.plain(Acks::Leader);
+    let again = bench.offer(Acks::All, batch());
+    bench.do_write();
+    assert_eq!(bench.heard(), []);
+    assert_eq!(bench.leader.high_watermark(), Offset::ZERO);
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(
+        bench.heard(),
+        [(one, Some(1)), (all, Some(0)), (again, Some(0))]
+    );
+    assert_eq!(bench.leader.high_watermark(), Offset(2));
+}
+
+#[test]
 fn loosening_the_promise_lets_go_of_those_who_wait_for_the_stricter_one() {
     let mut bench = bench(&[]);
     let waiting = bench.plain(Acks::All);
