@@ -136,6 +136,8 @@ pub struct Leader {
     epochs_delayed: bool,
     /// A flush job is out; another would do the same.
     flush_busy: bool,
+    /// What is written is to be synced so that the recovery point can move, also where writes are cached.
+    sync_wanted: bool,
     waiting: WaitingRoom,
     /// First offset not yet committed (exclusive bound of reads). Never goes back. INV-HW-1.
     high_watermark: Offset,
@@ -176,6 +178,7 @@ impl Leader {
             chore_busy: false,
             epochs_delayed: false,
             flush_busy: false,
+            sync_wanted: false,
             waiting: WaitingRoom::default(),
             unflushed_since: None,
             flush_timer: None,
@@ -477,6 +480,7 @@ impl Leader {
         }
         let plan = self.log.plan_sync()?;
         self.unflushed_since = None;
+        self.sync_wanted = false;
         let files = plan.files.clone();
         self.syncing = Some(Syncing {
             files_left: files.len(),
@@ -497,6 +501,7 @@ impl Leader {
             .is_some_and(|messages| unsynced.unsigned_abs() >= messages);
         !self.config.write_caching
             || many
+            || self.sync_wanted
             || self
                 .flush_deadline()
                 .is_some_and(|deadline| deadline <= now.monotonic)
@@ -883,10 +888,13 @@ impl Leader {
         Some(RetentionWork::Delete(job))
     }
 
-    /// Brings the recovery point up to what is written, if it is behind.
+    /// Brings the recovery point up to what is durable, if it is behind, and asks for a sync of what is not: the next
+    /// call gets to that.
     #[must_use]
     pub fn flush_work(&mut self) -> Option<FlushJob> {
-        let behind = self.log.recovery_point() < self.log.log_end_offset();
+        let durable = self.log.durable_end_offset();
+        self.sync_wanted = durable < self.log.log_end_offset();
+        let behind = self.log.recovery_point() < durable;
         if !behind || self.flush_busy || self.segment_busy || self.cut_due.is_some() {
             return None;
         }

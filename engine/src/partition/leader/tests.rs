@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::{Overrides, TopicDefaults};
-use crate::io::{Disk, Sim};
+use crate::io::{Disk, Sim, SimOperation};
 use crate::log::{OpenOptions, open};
 use crate::record::BatchBuilder;
 use crate::types::{ProducerEpoch, ProducerId, Sequence, TopicId, Uuid};
@@ -278,6 +278,23 @@ fn a_cached_topic_that_counts_to_one_shows_and_acknowledges_only_what_is_synced(
         [(one, Some(1)), (all, Some(0)), (again, Some(0))]
     );
     assert_eq!(bench.leader.high_watermark(), Offset(2));
+}
+
+#[test]
+fn a_flush_leaves_syncing_to_the_group_commit_so_that_a_failure_reaches_those_who_wait() {
+    let mut bench = bench(&[("write.caching", "true")]);
+    bench.plain(Acks::All);
+    bench.do_write();
+    assert!(bench.work().is_none(), "nobody asks for a sync");
+    assert!(bench.leader.flush_work().is_none(), "nothing is durable");
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    let flush = bench.leader.flush_work().expect("the recovery point moves");
+    // The only sync of records that may fail is the group commit's own.
+    bench.sim.fail_next(SimOperation::Sync, ".log", 5);
+    let flushed = flush.run(&bench.disk);
+    bench.leader.flushed(flushed, &mut bench.told).unwrap();
+    assert_eq!(bench.leader.log().recovery_point(), Offset(1));
 }
 
 #[test]
