@@ -943,9 +943,8 @@ pub enum RetentionWork {
 /// Whether an error says no more than that the disk is full. A sync of records that fails is never only that: the page
 /// cache may claim from then on what the device does not have.
 fn only_full(error: &IoError) -> bool {
-    let sync = matches!(error.operation, "fdatasync" | "fsync");
     let records = error.path.extension().is_some_and(|ending| ending == "log");
-    error.is_out_of_space() && !(sync && records)
+    error.is_out_of_space() && !(error.is_failed_sync() && records)
 }
 
 #[cfg(test)]

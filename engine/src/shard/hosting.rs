@@ -10,7 +10,7 @@ use super::jobs::Errand;
 use super::step::{Effects, LogDirectory, Pending, Shard, Timer};
 use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
-use crate::log::{Log, OpenError, RecoveryReport};
+use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
 use crate::maintenance::{Job, NotYet, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
 use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
@@ -386,7 +386,9 @@ impl Shard {
         self.closed_in_order = false;
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
         let mut told = Told::new();
-        drop(leader.into_log(&mut told));
+        let log = leader.into_log(&mut told);
+        let mark = MarkJob::new(log.directory(), &fault.to_string());
+        self.order(Errand::Mark(id), Job::Mark(mark), effects);
         self.tell(id, told, effects);
         self.unload_coordinator(id);
         self.wake_readers(id, now, effects);
@@ -470,6 +472,9 @@ fn report_recovery(partition: &TopicPartition, report: &RecoveryReport) {
             %partition, offset = %cut.offset, bytes = cut.bytes_cut, found = %cut.fault,
             "cut an unfinished tail off the log"
         );
+    }
+    for warning in &report.warnings {
+        tracing::warn!(%partition, %warning, "while opening the log");
     }
     for note in &report.notes {
         tracing::info!(%partition, %note, "while opening the log");

@@ -9,7 +9,7 @@ use super::hosting::fault;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, TimestampedOffset, WalkError};
-use crate::maintenance::{Done, Job, JobId};
+use crate::maintenance::{Done, Job, JobId, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{Now, TopicIdPartition};
 
@@ -30,6 +30,8 @@ pub(super) enum Errand {
     Epochs(TopicIdPartition),
     /// A log's recovery point.
     Flush(TopicIdPartition),
+    /// The mark of a partition that was taken offline.
+    Mark(TopicIdPartition),
     /// Segments that are let go.
     Delete(TopicIdPartition),
     /// Segments that are unlinked: nobody waits.
@@ -60,6 +62,7 @@ impl Errand {
             | Self::Preallocate(id)
             | Self::Epochs(id)
             | Self::Flush(id)
+            | Self::Mark(id)
             | Self::Delete(id)
             | Self::Close(id) => Some(id),
             Self::Unlink
@@ -171,6 +174,11 @@ impl Shard {
                 self.advance(id, now, effects, |leader, told| {
                     leader.flushed(result, told)
                 });
+            }
+            (Errand::Mark(id), Done::Marked(result)) => {
+                if let Err(error) = result {
+                    tracing::error!(partition = %id, %error, "{UNMARKED}");
+                }
             }
             (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
             (Errand::LoadIndex(place), Done::IndexLoaded(result)) => {

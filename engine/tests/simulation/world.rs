@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
     pub(crate) stops_in_order: u64,
+    /// Partitions that a fault took offline.
+    pub(crate) offline: u64,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     groups: Vec<Group>,
@@ -84,6 +86,7 @@ impl World {
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
+            offline: 0,
             producers,
             readers,
             groups: groups.collect(),
@@ -579,11 +582,11 @@ impl World {
         self.machine.sim.set_capacity_bytes(size);
     }
 
-    fn is_cached(&self, partition: TopicIdPartition) -> bool {
+    pub(crate) fn is_cached(&self, partition: TopicIdPartition) -> bool {
         self.machine.partition(CACHED, 0) == Some(partition)
     }
 
-    fn power_failed(&mut self) {
+    pub(crate) fn power_failed(&mut self) {
         let cached: Vec<TopicIdPartition> = self.machine.partition(CACHED, 0).into_iter().collect();
         self.checkers.power_failed(&cached);
         for reader in &mut self.readers {
@@ -592,6 +595,16 @@ impl World {
                     position.1 = Offset::ZERO;
                 }
             }
+        }
+    }
+
+    /// Lets the machine do all that it was given.
+    pub(crate) fn come_to_rest(&mut self) {
+        for _ in 0..ANSWER_ROUNDS_MAX {
+            if self.machine.is_idle() {
+                return;
+            }
+            self.machine.pump(&mut self.random);
         }
     }
 
