@@ -23,7 +23,7 @@ use millrace_engine::shard::{Gateway, TopicDefaultsSource};
 use millrace_engine::types::{
     BrokerId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName,
 };
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::oneshot;
 
 fn options(directory: &Path, io: IoChoice) -> EngineOptions {
@@ -42,6 +42,7 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
         producer_id_expiration_ms: 86_400_000,
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
     }
 }
 

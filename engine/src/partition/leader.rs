@@ -68,8 +68,6 @@ pub enum Work {
         /// Headers and payloads in turn.
         buffers: Vec<Bytes>,
     },
-    /// Make each of these durable; then [`Leader::synced`], once for each.
-    Sync(Vec<File>),
     /// Close the active segment and begin another; then [`Leader::rolled`].
     Roll(RollJob),
     /// Cut a failed write off the file; then [`Leader::cut_back`].
@@ -435,7 +433,8 @@ impl Leader {
         }
     }
 
-    /// What the disk has to do next, if anything. Ask until it says nothing.
+    /// What the disk has to do next, if anything. Ask until it says nothing; a group commit is asked for with
+    /// [`Leader::sync_due`], because it may have to wait for its turn.
     pub fn next_work(&mut self, now: Now) -> Option<Work> {
         if let Some(cut) = self
             .cut_due
@@ -445,7 +444,7 @@ impl Leader {
             return Some(Work::CutBack(cut));
         }
         if !self.segment_busy && self.cut_due.is_none() {
-            let work = self.next_write(now).or_else(|| self.next_sync(now));
+            let work = self.next_write(now);
             if work.is_some() {
                 return work;
             }
@@ -474,8 +473,10 @@ impl Leader {
         Some(Work::Roll(job))
     }
 
-    fn next_sync(&mut self, now: Now) -> Option<Work> {
-        if self.syncing.is_some() || !self.sync_due(now) {
+    /// Begins the next group commit, of all that is written: each of the files is to be made durable; then
+    /// [`Leader::synced`], once for each. `None` when none is due.
+    pub fn begin_sync(&mut self, now: Now) -> Option<Vec<File>> {
+        if !self.sync_due(now) {
             return None;
         }
         let plan = self.log.plan_sync()?;
@@ -486,11 +487,16 @@ impl Leader {
             files_left: files.len(),
             plan,
         });
-        Some(Work::Sync(files))
+        Some(files)
     }
 
-    /// Durable topics sync whatever is written; the others when `flush.messages` or `flush.ms` say so.
-    fn sync_due(&self, now: Now) -> bool {
+    /// Whether a group commit is to begin as soon as it may. Durable topics sync whatever is written; the others when
+    /// `flush.messages` or `flush.ms` say so.
+    #[must_use]
+    pub fn sync_due(&self, now: Now) -> bool {
+        if self.syncing.is_some() || self.segment_busy || self.cut_due.is_some() {
+            return false;
+        }
         let unsynced = self.log.log_end_offset().0 - self.log.durable_end_offset().0;
         if unsynced <= 0 {
             return false;
@@ -913,6 +919,7 @@ impl Leader {
     pub fn is_quiet(&self) -> bool {
         self.writing.is_none()
             && self.log.next_offset() == self.log.log_end_offset()
+            && self.waiting.is_empty()
             && self.syncing.is_none()
             && !self.segment_busy
             && !self.chore_busy

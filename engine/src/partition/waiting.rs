@@ -79,6 +79,11 @@ impl WaitingRoom {
         });
     }
 
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.for_write.is_empty() && self.for_commit.is_empty()
+    }
+
     /// The log is written up to `end`, and what `flush.messages` asks to be synced is.
     pub(super) fn written(&mut self, end: Offset, told: &mut Told) {
         release(&mut self.for_write, end, told);

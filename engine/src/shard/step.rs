@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admission::Admission;
 use super::command::Command;
 use super::coordinators::Coordinators;
 use super::fetches::{FetchPlace, Fetches};
@@ -96,6 +97,8 @@ pub struct ShardSettings {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// How many group commits this shard may have in flight in each log directory.
+    pub syncs_in_flight_max: usize,
 }
 
 /// What a ring action was for.
@@ -152,6 +155,7 @@ pub struct Shard {
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
     pub(super) jobs: Jobs,
+    pub(super) admission: Admission,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`].
@@ -181,6 +185,7 @@ impl Shard {
         let none = Overrides::new();
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
+            admission: Admission::new(settings.syncs_in_flight_max),
             settings,
             image,
             slots: BTreeMap::new(),
@@ -330,3 +335,6 @@ impl Shard {
         self.serial
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -205,6 +205,8 @@ impl Machine {
             producer_id_expiration_ms: 86_400_000,
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
+            // Fewer than there are partitions, so that some wait for their turn.
+            syncs_in_flight_max: 2,
         }
     }
 

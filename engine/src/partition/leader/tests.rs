@@ -87,7 +87,7 @@ impl Bench {
         self.offer(acks, BatchBuilder::new())
     }
 
-    /// The next write, sync, roll or cut; chores are done on the way.
+    /// The next write, roll or cut; chores are done on the way.
     fn work(&mut self) -> Option<Work> {
         loop {
             match self.leader.next_work(self.now)? {
@@ -120,10 +120,7 @@ impl Bench {
     }
 
     fn begin_sync(&mut self) -> Vec<File> {
-        match self.work() {
-            Some(Work::Sync(files)) => files,
-            other => panic!("a sync is due, not {other:?}"),
-        }
+        self.leader.begin_sync(self.now).expect("a sync is due")
     }
 
     fn end_sync(&mut self, files: Vec<File>) {
@@ -158,7 +155,10 @@ fn what_arrives_during_a_sync_is_written_at_once_and_joins_the_next_sync() {
         [(third, Some(2))],
         "acks=1 waits for the write only"
     );
-    assert!(bench.work().is_none(), "one sync at a time");
+    assert!(
+        bench.work().is_none() && !bench.leader.sync_due(bench.now),
+        "one sync at a time"
+    );
     bench.end_sync(files);
     assert_eq!(bench.heard(), [(first, Some(0))]);
     assert_eq!(bench.leader.high_watermark(), Offset(1));
@@ -229,7 +229,7 @@ fn a_cached_topic_shows_what_is_written_and_syncs_when_its_time_has_come() {
     bench.do_write();
     assert_eq!(bench.heard(), [(first, Some(0))]);
     assert_eq!(bench.leader.high_watermark(), Offset(1));
-    assert!(bench.work().is_none(), "flush.ms has not passed");
+    assert!(!bench.leader.sync_due(bench.now), "flush.ms has not passed");
     let due = bench.leader.flush_timer_to_set().unwrap();
     assert_eq!(due, Monotonic(50_000));
     bench.now.monotonic = due;
@@ -285,7 +285,7 @@ fn a_flush_leaves_syncing_to_the_group_commit_so_that_a_failure_reaches_those_wh
     let mut bench = bench(&[("write.caching", "true")]);
     bench.plain(Acks::All);
     bench.do_write();
-    assert!(bench.work().is_none(), "nobody asks for a sync");
+    assert!(!bench.leader.sync_due(bench.now), "nobody asks for a sync");
     assert!(bench.leader.flush_work().is_none(), "nothing is durable");
     let files = bench.begin_sync();
     bench.end_sync(files);
