@@ -6,7 +6,7 @@ use super::checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 use super::directory::{self, OpenPartition};
 use super::replay::{self, ReplayError};
 use crate::group::{GroupConfig, GroupRuntime};
-use crate::io::{Disk, IoError};
+use crate::io::{Disk, IoError, Space};
 use crate::log::{
     BatchScan, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten, FlushJob,
     Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation, RecoveryReport,
@@ -66,6 +66,8 @@ pub enum Job {
         /// The lines that changed.
         lines: Vec<OwnedLine>,
     },
+    /// Ask how much room there is in these directories.
+    Measure(Vec<PathBuf>),
     /// Close a log in order, and note its checkpoint lines.
     Close {
         /// The log directory.
@@ -114,6 +116,8 @@ pub enum Done {
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
     /// Of [`Job::Checkpoint`].
     Checkpointed(Result<(), IoError>),
+    /// Of [`Job::Measure`]: those that could be asked.
+    Measured(Vec<(PathBuf, Space)>),
     /// Of [`Job::Close`].
     Closed(Result<Closed, IoError>),
 }
@@ -176,6 +180,14 @@ impl Job {
                 log_directory,
                 lines,
             } => Done::Checkpointed(checkpoints.write(disk, &log_directory, lines)),
+            Self::Measure(directories) => Done::Measured(
+                directories
+                    .into_iter()
+                    .filter_map(|directory| {
+                        disk.space(&directory).ok().map(|space| (directory, space))
+                    })
+                    .collect(),
+            ),
             Self::Close {
                 log_directory,
                 name,

@@ -44,6 +44,8 @@ pub(super) enum Errand {
     Replay(TopicIdPartition),
     /// Checkpoints nobody waits for.
     Checkpoint,
+    /// Room that somebody asked for.
+    Measure { work: u64 },
     /// Checkpoints that a DeleteRecords waits for.
     DeleteRecords { work: u64 },
     /// A log that is being closed.
@@ -70,6 +72,7 @@ impl Errand {
             | Self::Lookup { .. }
             | Self::Replay(_)
             | Self::Checkpoint
+            | Self::Measure { .. }
             | Self::DeleteRecords { .. } => None,
         }
     }
@@ -190,6 +193,7 @@ impl Shard {
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);
             }
+            (Errand::Measure { work }, Done::Measured(spaces)) => self.measured(work, spaces),
             (Errand::DeleteRecords { work }, Done::Checkpointed(result)) => {
                 self.records_deleted(work, &result);
             }

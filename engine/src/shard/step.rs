@@ -278,6 +278,7 @@ impl Shard {
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
             Command::DescribeLogs(describe) => self.describe_logs(describe),
+            Command::MeasureDirectories(measure) => self.measure_directories(measure, effects),
             Command::DescribeProducers(describe) => self.describe_producers(describe),
             Command::Group(request) => self.group(request, now, effects),
         }
@@ -303,7 +304,8 @@ impl Shard {
             Command::Produce(_)
             | Command::Fetch(_)
             | Command::WakeFetch(_)
-            | Command::DescribeLogs(_) => false,
+            | Command::DescribeLogs(_)
+            | Command::MeasureDirectories(_) => false,
         }
     }
 
