@@ -37,7 +37,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NUMBER")]
     partition: Option<i32>,
     /// With --partition: where to begin: a number, earliest or latest
-    #[arg(long, value_name = "OFFSET")]
+    #[arg(long, value_name = "OFFSET", allow_hyphen_values = true)]
     offset: Option<String>,
     /// Begin at the oldest record, unless the group has committed offsets
     #[arg(long)]
@@ -306,7 +306,6 @@ fn report(error: &KafkaError) -> Result<(), Failure> {
             | RDKafkaErrorCode::GroupAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed
             | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::FencedInstanceId
             | RDKafkaErrorCode::Fatal
             | RDKafkaErrorCode::InvalidGroupId,
