@@ -30,7 +30,7 @@ fn closed_segments_are_shown_by_batch_and_by_record() {
     broker
         .feed(
             "console-producer --topic t --compression-codec zstd",
-            "three\n",
+            &format!("{}\n", "three".repeat(20)),
         )
         .prints("");
     broker.stop();
@@ -79,6 +79,7 @@ fn closed_segments_are_shown_by_batch_and_by_record() {
         lines
     };
     let metadata = |offset, key_size, value_size, headers| {
+        // The second producer counts anew.
         let sequence = offset % 2;
         format!(
             "| offset: {offset} keySize: {key_size} valueSize: {value_size} sequence: {sequence} headerKeys: [{headers}]"
@@ -87,13 +88,14 @@ fn closed_segments_are_shown_by_batch_and_by_record() {
     let plain = [
         metadata(0, 1, 3, "h"),
         metadata(1, 1, 3, "h"),
-        metadata(2, -1, 5, ""),
+        metadata(2, -1, 100, ""),
     ];
     assert_eq!(records(&["--deep-iteration"]), plain);
+    let last = format!(" payload: {}", "three".repeat(20));
     let texts = [
         " key: k payload: one",
         " key: k payload: two",
-        " payload: three",
+        last.as_str(),
     ];
     let whole: Vec<String> = plain
         .iter()
@@ -106,7 +108,7 @@ fn closed_segments_are_shown_by_batch_and_by_record() {
         [
             "| key: k payload: one",
             "| key: k payload: two",
-            "| payload: three"
+            format!("|{last}").as_str(),
         ]
     );
 }

@@ -12,12 +12,12 @@ fn with_records() -> Broker {
         .run("topics --create --topic u")
         .prints("Created topic u.\n");
     let keyed = "--property parse.key=true --property key.separator=:";
-    broker
-        .feed(
-            &format!("console-producer --topic t {keyed}"),
-            "k1:a\nk2:b\nk1:c\n",
-        )
-        .prints("");
+    // The last one later than the others.
+    for lines in ["k1:a\nk2:b\n", "k1:c\n"] {
+        broker
+            .feed(&format!("console-producer --topic t {keyed}"), lines)
+            .prints("");
+    }
     broker.feed("console-producer --topic u", "a\n").prints("");
     broker
 }
