@@ -29,6 +29,8 @@ pub struct Gateway {
 struct Inner {
     shard: ShardIndex,
     mailboxes: Vec<mpsc::Sender<Command>>,
+    /// Places in the configured list.
+    log_directories: Vec<usize>,
     control: ControlHandle,
     ring: LocalRing,
     clock: Clock,
@@ -40,6 +42,7 @@ impl Gateway {
     pub(super) fn new(
         shard: ShardIndex,
         mailboxes: Vec<mpsc::Sender<Command>>,
+        log_directories: Vec<usize>,
         control: ControlHandle,
         ring: LocalRing,
         clock: Clock,
@@ -48,6 +51,7 @@ impl Gateway {
         let inner = Inner {
             shard,
             mailboxes,
+            log_directories,
             control,
             ring,
             clock,
@@ -69,6 +73,12 @@ impl Gateway {
     #[must_use]
     pub fn shard_count(&self) -> usize {
         self.inner.mailboxes.len()
+    }
+
+    /// Whether the log directory at that place of the configured list could be opened at the start.
+    #[must_use]
+    pub fn is_open(&self, log_directory: usize) -> bool {
+        self.inner.log_directories.contains(&log_directory)
     }
 
     /// The shard that owns `partition`.

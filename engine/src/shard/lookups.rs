@@ -145,7 +145,7 @@ impl Shard {
     }
 
     fn describe_log(&self, id: TopicIdPartition) -> Option<LogDescription> {
-        let (directory, _) = self.log_directory_of(id)?;
+        let directory = self.log_directory_of(id)?.place;
         let mut description = LogDescription {
             partition: id,
             directory,

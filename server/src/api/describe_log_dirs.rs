@@ -24,7 +24,7 @@ pub(super) async fn handle(
 ) -> Result<DescribeLogDirsResponse, Stopped> {
     let image = context.image();
     let wanted = request.topics.map(|topics| wanted(&topics, &image));
-    let logs = describe_logs(context, wanted.as_ref()).await?;
+    let logs = describe_logs(context).await?;
     let settings = context.settings();
     let spaces = spaces(settings.config.log_dirs.clone()).await;
     let mut by_directory: BTreeMap<usize, Vec<LogDescription>> = BTreeMap::new();
@@ -33,8 +33,15 @@ pub(super) async fn handle(
     }
     let directories = settings.config.log_dirs.iter().zip(spaces).enumerate();
     let results = directories.map(|(place, (path, space))| {
-        let logs = by_directory.remove(&place).unwrap_or_default();
+        let mut logs = by_directory.remove(&place).unwrap_or_default();
         let cordoned = settings.config.cordoned_log_dirs.contains(path);
+        let usable = context.gateway().is_open(place) && !has_failed(&logs);
+        let space = space.filter(|_| usable);
+        logs.retain(|log| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(&log.partition))
+        });
         directory(path, space, cordoned, &logs, &image)
     });
     Ok(DescribeLogDirsResponse {
@@ -57,25 +64,16 @@ fn wanted(
     topics.iter().flat_map(in_topic).collect()
 }
 
-/// The logs of all shards: those wanted, or all of them.
-async fn describe_logs(
-    context: &RequestContext,
-    wanted: Option<&BTreeSet<TopicIdPartition>>,
-) -> Result<Vec<LogDescription>, Stopped> {
+/// The logs of all shards. Those not asked about count too when it comes to what is wrong with a directory.
+async fn describe_logs(context: &RequestContext) -> Result<Vec<LogDescription>, Stopped> {
     let gateway = context.gateway();
     let mut asked = Vec::new();
     for shard in (0..gateway.shard_count()).map(ShardIndex) {
-        let partitions = wanted.map(|wanted| {
-            let own = wanted
-                .iter()
-                .filter(|&&partition| gateway.owner(partition) == shard);
-            own.copied().collect::<Vec<_>>()
-        });
-        if partitions.as_ref().is_some_and(Vec::is_empty) {
-            continue;
-        }
         let (reply, answer) = oneshot::channel();
-        let command = Command::DescribeLogs(DescribeLogs { partitions, reply });
+        let command = Command::DescribeLogs(DescribeLogs {
+            partitions: None,
+            reply,
+        });
         gateway.send(shard, command).await?;
         asked.push(answer);
     }
@@ -99,6 +97,11 @@ async fn spaces(directories: Vec<PathBuf>) -> Vec<Option<Space>> {
     };
     let asked = tokio::task::spawn_blocking(ask).await;
     asked.unwrap_or_else(|_| (0..count).map(|_| None).collect())
+}
+
+/// Whether a fault took every log of a directory offline: then it is not the logs that are at fault.
+fn has_failed(logs: &[LogDescription]) -> bool {
+    !logs.is_empty() && logs.iter().all(|log| log.offline)
 }
 
 fn directory(
