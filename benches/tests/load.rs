@@ -1,6 +1,7 @@
 //! Short rounds against a broker in this process: the generator counts what it sends, and all of it is read back.
 
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! The least that a broker has to do: receive, check the checksum, append, answer.
 //!
 //! One thread, no protocol, no offsets, no index. A frame is cut by its length; where the batches lie in it, and what the
-//! answer is, the generator says beforehand (`FloorLayout`). Batches of one turn go to each file in one write, and where
-//! answers wait for the device, one flush per file covers the turn. A Fetch is answered by sendfile.
+//! answer is, the generator says beforehand (`FloorLayout`). Batches of one turn go to each partition's file in one write.
+//! Where answers wait for the device all partitions share a file, so that one flush covers what arrived while the last one
+//! ran. A Fetch is answered by sendfile.
 //!
 //! `floor HOST:PORT DIRECTORY`
 
@@ -318,7 +319,11 @@ impl Store {
             if crc32c::crc32c(&batch[21..]).to_be_bytes() != batch[17..21] {
                 return Err("a damaged batch".into());
             }
-            let partition = u32::from_be_bytes(*index);
+            // One flush for all that arrived takes one file; without flushes each partition has its own.
+            let partition = match self.layout.durable {
+                true => 0,
+                false => u32::from_be_bytes(*index),
+            };
             if !self.files.contains_key(&partition) {
                 let name = format!("{}-{partition}", self.layout.round);
                 let mut options = File::options();
