@@ -59,7 +59,15 @@ pub struct EngineOptions {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// How many group commits may be in flight in one log directory, over all shards: [`SYNCS_PER_DIRECTORY_MAX`] but
+    /// for measurements. Each shard has its share, and one at least.
+    pub syncs_per_directory_max: usize,
 }
+
+/// How many group commits run at a time in one log directory. Those behind wait in order and gather meanwhile: a
+/// device that is given a thousand flushes at once does them no faster, and each then covers less. Enough that a file
+/// system may merge some into one commit of its journal.
+pub const SYNCS_PER_DIRECTORY_MAX: usize = 16;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -520,6 +528,7 @@ fn shard_settings(
         producer_id_expiration_ms: options.producer_id_expiration_ms,
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
+        syncs_in_flight_max: options.syncs_per_directory_max.div_ceil(count.max(1)),
     }
 }
 

@@ -120,13 +120,10 @@ fn start_one(
             let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
             let image = control.watch();
             let now = clock.now();
-            let places = settings.log_directories.iter();
-            let places = places.map(|directory| directory.place).collect();
             let shard = Shard::new(settings, now);
             let gateway = Gateway::new(
                 ShardIndex(index),
                 mailboxes,
-                places,
                 control,
                 ring.clone(),
                 clock.clone(),

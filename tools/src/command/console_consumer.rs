@@ -154,7 +154,10 @@ impl Flags {
         match group {
             Some(group) => drop(set("group.id", group)),
             None => {
-                set("group.id", format!("console-consumer-{}", random_number()));
+                set(
+                    "group.id",
+                    format!("console-consumer-{}", clients::random_number()),
+                );
                 properties
                     .entry("enable.auto.commit".to_owned())
                     .or_insert_with(|| "false".to_owned());
@@ -329,15 +332,6 @@ fn report(error: &KafkaError) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-/// For the name of a group that nobody else has.
-fn random_number() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
-        % 100_000
 }
 
 #[cfg(test)]
