@@ -65,19 +65,18 @@ impl FromStr for Uuid {
         }
         let digits = text.strip_suffix("==").unwrap_or(text);
         let mut bits = 0_u128;
-        let mut count = 0_usize;
-        for letter in digits.chars() {
-            let place = ALPHABET.iter().position(|&digit| digit == letter);
-            let value = place.ok_or(UuidParseError::Letter(letter.into()))? as u128;
-            count += 1;
+        let count = digits.chars().count();
+        for (place, letter) in (1..).zip(digits.chars()) {
+            let value = ALPHABET.iter().position(|&digit| digit == letter);
+            let value = value.ok_or(UuidParseError::Letter(letter.into()))? as u128;
             // Of the last digit of a whole id only two bits count.
-            bits = match count {
+            bits = match place {
                 DIGITS => (bits << 2) | (value >> 4),
                 _ => (bits << 6) | value,
             };
         }
         if count != DIGITS {
-            let (text, bytes) = (text.to_owned(), count * 6 / 8);
+            let (text, bytes) = (text.to_owned(), count.saturating_mul(6) / 8);
             return Err(UuidParseError::Length { text, bytes });
         }
         Ok(Self(bits))
