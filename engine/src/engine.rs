@@ -409,10 +409,10 @@ fn open_metadata(
         rack: options.rack.clone(),
         log_directories: directories.iter().map(|directory| directory.id).collect(),
     };
-    metadata.propose(&Command::RegisterBroker(register))?;
+    metadata.propose_at_start(&Command::RegisterBroker(register))?;
     if directories.iter().any(|directory| !directory.clean) {
         // What was appended last may be gone, and its offsets will be given again: that takes a new epoch.
-        let (_, reply) = metadata.propose(&Command::UncleanStart { broker })?;
+        let (_, reply) = metadata.propose_at_start(&Command::UncleanStart { broker })?;
         if let Reply::UncleanStart { partitions } = reply
             && partitions > 0
         {

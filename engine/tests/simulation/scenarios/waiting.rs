@@ -217,6 +217,40 @@ fn a_partition_without_room_to_open_is_opened_when_there_is_some() {
 }
 
 #[test]
+fn a_start_on_a_full_disk_serves_reads_and_takes_appends_again_when_there_is_room() {
+    let mut stage = Stage::new(&[("t", &[("segment.ms", "10")])]);
+    let id = stage.id("t");
+    for _ in 0..4 {
+        stage.store(id, 3_000);
+        stage.machine.pass(Duration::from_millis(100));
+    }
+    stage.machine.sim.set_capacity_bytes(0);
+    for cut in [true, false] {
+        if cut {
+            stage.machine.cut_power();
+        } else {
+            stage.machine.kill(&mut stage.random);
+        }
+        stage.machine.start();
+        stage.settle();
+        for offset in 0..4 {
+            let mut answer = stage.fetch(&[(id, offset)], 1 << 20, 1);
+            stage.settle();
+            assert!(
+                lengths(&answer.try_recv().unwrap())[0] > 3_000,
+                "offset {offset}"
+            );
+        }
+        let mut refused = stage.produce(id, 100_000, Duration::from_secs(60));
+        stage.settle();
+        let result = refused.try_recv().unwrap().remove(0);
+        assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+    }
+    stage.machine.sim.set_capacity_bytes(1 << 40);
+    assert_eq!(stage.store(id, 100_000), Offset(4));
+}
+
+#[test]
 fn a_stop_after_a_fault_is_not_a_stop_in_order() {
     let mut stage = Stage::new(&[("t", &[])]);
     let id = stage.id("t");
