@@ -290,15 +290,15 @@ impl Shard {
             Command::LookupOffsets(lookup) => lookup
                 .lookups
                 .iter()
-                .any(|entry| self.is_opening(entry.partition)),
+                .any(|entry| self.is_awaited(entry.partition)),
             Command::LookupEpochEnds(lookup) => {
-                lookup.lookups.iter().any(|(id, ..)| self.is_opening(*id))
+                lookup.lookups.iter().any(|(id, ..)| self.is_awaited(*id))
             }
             Command::DeleteRecords(delete) => {
-                delete.partitions.iter().any(|(id, _)| self.is_opening(*id))
+                delete.partitions.iter().any(|(id, _)| self.is_awaited(*id))
             }
             Command::DescribeProducers(describe) => {
-                describe.partitions.iter().any(|id| self.is_opening(*id))
+                describe.partitions.iter().any(|id| self.is_awaited(*id))
             }
             Command::Group(request) => self.is_loading(request.partition),
             Command::Produce(_)
