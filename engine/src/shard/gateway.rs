@@ -114,8 +114,9 @@ impl Gateway {
             }
             metadata::Reply::CreatePartitions(results) => {
                 let grown = results.iter().filter(|(_, result)| result.is_ok());
-                let names = grown.filter_map(|(name, _)| name.parse().ok());
-                names.filter_map(|name| image.topic(&name)).collect()
+                grown
+                    .filter_map(|(name, _)| image.topic(name.as_str()))
+                    .collect()
             }
             _ => Vec::new(),
         };

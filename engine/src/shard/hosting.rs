@@ -355,7 +355,7 @@ impl Shard {
     fn directory_place(&self, id: TopicIdPartition) -> DirectoryPlace {
         match self.settings.log_directories.as_slice() {
             [_] => 0,
-            _ => self.log_directory_of(id).map_or(0, |(place, _)| place),
+            _ => self.log_directory_of(id).map_or(0, |directory| directory.place),
         }
     }
 
@@ -504,13 +504,8 @@ impl Shard {
     }
 
     /// Where the log directory of a partition is.
-    pub(super) fn log_directory_of(&self, id: TopicIdPartition) -> Option<(usize, &LogDirectory)> {
-        let wanted = self
-            .image
-            .partition(id)?
-            .directory_of(self.settings.broker)?;
-        let mut directories = self.settings.log_directories.iter().enumerate();
-        directories.find(|(_, directory)| directory.id == wanted)
+    pub(super) fn log_directory_of(&self, id: TopicIdPartition) -> Option<&LogDirectory> {
+        self.directory_of(self.image.partition(id)?)
     }
 
     /// Begins a ring action.

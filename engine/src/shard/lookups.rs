@@ -146,7 +146,7 @@ impl Shard {
     }
 
     fn describe_log(&self, id: TopicIdPartition) -> Option<LogDescription> {
-        let (_, directory) = self.log_directory_of(id)?;
+        let directory = self.log_directory_of(id)?;
         let mut description = LogDescription {
             partition: id,
             directory: directory.path.clone(),

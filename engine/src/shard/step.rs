@@ -56,6 +56,8 @@ pub struct Effects {
 pub struct LogDirectory {
     /// Its id in the metadata.
     pub id: DirectoryId,
+    /// Its place in the configured list, which has those too that cannot be used.
+    pub place: usize,
     /// Where it is.
     pub path: PathBuf,
     /// Whether it was left in order: then no log in it needs recovery.

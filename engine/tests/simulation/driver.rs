@@ -191,6 +191,7 @@ impl Machine {
     fn settings(&self, index: usize, clean: bool) -> ShardSettings {
         let defaults = Arc::new(TopicDefaults::default());
         let log_directory = LogDirectory {
+            place: 0,
             id: DIRECTORY,
             path: directory(),
             clean,

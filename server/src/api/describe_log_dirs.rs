@@ -23,7 +23,7 @@ pub(super) async fn handle(
 ) -> Result<DescribeLogDirsResponse, Stopped> {
     let image = context.image();
     let wanted = request.topics.map(|topics| wanted(&topics, &image));
-    let logs = describe_logs(context, wanted.as_ref()).await?;
+    let logs = describe_logs(context).await?;
     let settings = context.settings();
     let spaces = context.gateway().measure_directories().await?;
     let mut by_directory: BTreeMap<PathBuf, Vec<LogDescription>> = BTreeMap::new();
@@ -33,9 +33,15 @@ pub(super) async fn handle(
     }
     let directories = settings.config.log_dirs.iter();
     let results = directories.map(|path| {
-        let logs = by_directory.remove(path).unwrap_or_default();
+        let mut logs = by_directory.remove(path).unwrap_or_default();
         let space = spaces.iter().find(|space| space.directory == *path);
         let cordoned = settings.config.cordoned_log_dirs.contains(path);
+        let space = space.filter(|_| !has_failed(&logs));
+        logs.retain(|log| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(&log.partition))
+        });
         directory(path, space, cordoned, &logs, &image)
     });
     Ok(DescribeLogDirsResponse {
@@ -58,25 +64,16 @@ fn wanted(
     topics.iter().flat_map(in_topic).collect()
 }
 
-/// The logs of all shards: those wanted, or all of them.
-async fn describe_logs(
-    context: &RequestContext,
-    wanted: Option<&BTreeSet<TopicIdPartition>>,
-) -> Result<Vec<LogDescription>, Stopped> {
+/// The logs of all shards. Those not asked about count too when it comes to what is wrong with a directory.
+async fn describe_logs(context: &RequestContext) -> Result<Vec<LogDescription>, Stopped> {
     let gateway = context.gateway();
     let mut asked = Vec::new();
     for shard in (0..gateway.shard_count()).map(ShardIndex) {
-        let partitions = wanted.map(|wanted| {
-            let own = wanted
-                .iter()
-                .filter(|&&partition| gateway.owner(partition) == shard);
-            own.copied().collect::<Vec<_>>()
-        });
-        if partitions.as_ref().is_some_and(Vec::is_empty) {
-            continue;
-        }
         let (reply, answer) = oneshot::channel();
-        let command = Command::DescribeLogs(DescribeLogs { partitions, reply });
+        let command = Command::DescribeLogs(DescribeLogs {
+            partitions: None,
+            reply,
+        });
         gateway.send(shard, command).await?;
         asked.push(answer);
     }
@@ -85,6 +82,11 @@ async fn describe_logs(
         logs.extend(answer.await.map_err(|_| Stopped)?);
     }
     Ok(logs)
+}
+
+/// Whether a fault took every log of a directory offline: then it is not the logs that are at fault.
+fn has_failed(logs: &[LogDescription]) -> bool {
+    !logs.is_empty() && logs.iter().all(|log| log.offline)
 }
 
 fn directory(
