@@ -31,7 +31,7 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
     EngineOptions {
         broker: BrokerId(1),
         log_directories: vec![directory.join("one"), directory.join("two")],
-        metadata_directory: None,
+        metadata_directory: Some(directory.join("metadata")),
         shards: Some(2),
         pin: false,
         io,

@@ -13,7 +13,7 @@ use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
 use crate::partition::{Acks, AppendError, Appended};
 use crate::record::BatchBuilder;
 use crate::shard::command::{Produce, ProducePartition};
-use crate::types::{Timestamp, Uuid};
+use crate::types::{Timestamp, TopicName, Uuid};
 
 type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
 
@@ -79,6 +79,7 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
         shards: 1,
         log_directories: vec![LogDirectory {
             id: DIRECTORY,
+            place: 0,
             path: PathBuf::from("/data"),
             clean: false,
         }],
@@ -90,7 +91,7 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
         syncs_in_flight_max,
     };
     let image = image(partitions);
-    let topic = image.topic(&"t".parse().unwrap()).unwrap().id;
+    let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;
     let of_topic = |partition| TopicIdPartition {
         topic_id: topic,
         partition,
