@@ -10,7 +10,7 @@ use super::error::{CommitError, FEATURE, FEATURE_LEVEL, OpenError, ProposeError,
 use super::journal::{Journal, Purged, Reserve};
 use super::snapshot::{self, Snapshot};
 use super::vote::Vote;
-use crate::io::Disk;
+use crate::io::{Disk, IoError};
 use crate::metadata::controller::{Command, Decision, Reply, decide};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::MetadataRecord;
@@ -60,6 +60,14 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// Whether there is metadata in `dir`, or what is left of it.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn is_in(disk: &Disk, dir: &Path) -> Result<bool, IoError> {
+        Ok(disk.exists(&Journal::path(dir))? || disk.exists(&Vote::path(dir))?)
+    }
+
     /// Opens the metadata in `dir` and makes `node` the controller of a new term. What is missing is created: an empty
     /// directory becomes the metadata of cluster `cluster_id`. Only one process may work in `dir`; the lock is the
     /// caller's.
