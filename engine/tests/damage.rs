@@ -1,11 +1,7 @@
 //! Every kind of file of a log directory, damaged in every way: `verify` says so, and a start recovers from the log or
 //! refuses; it never serves less than was acknowledged as if that were all.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,7 +58,7 @@ fn options(directory: &Path) -> EngineOptions {
     }
 }
 
-fn with_engine<Work, Output>(directory: &Path, work: Work) -> Result<Output, StartError>
+fn with_engine<Work, Output>(directory: &Path, work: Work) -> Result<Output, Box<StartError>>
 where
     Work: AsyncFn(Gateway) -> Output + Send + Sync + Clone + 'static,
     Output: Send + 'static,
@@ -73,7 +69,7 @@ where
         let future = async move { sender.send(work(gateway).await).unwrap() };
         Box::pin(future) as std::pin::Pin<Box<dyn Future<Output = ()>>>
     };
-    let engine = Engine::start(options(directory), Arc::new(task))?;
+    let engine = Engine::start(options(directory), Arc::new(task)).map_err(Box::new)?;
     let output = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
     engine.stop();
     Ok(output)
@@ -652,4 +648,27 @@ fn a_partition_whose_directory_is_gone_is_missed() {
         (missed.sort, &missed.path),
         (Sort::PartitionDirectory, &home.path().join("t-0"))
     );
+}
+
+#[test]
+fn checkpoints_that_only_save_time_are_removed_by_a_repair_and_others_are_kept() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let path = |name: &str| home.path().join(format!("{name}-offset-checkpoint"));
+    for name in ["recovery-point", "replication", "log-start"] {
+        harm(&path(name), Harm::ZeroFill);
+    }
+    let repaired = verified(home.path(), true);
+    assert_eq!(repaired.done.len(), 2, "{:?}", repaired.done);
+    assert!(!path("recovery-point").exists() && !path("replication").exists());
+    let left = verified(home.path(), false);
+    let faults: Vec<_> = left
+        .findings
+        .iter()
+        .filter(|finding| finding.is_fault())
+        .collect();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].path, path("log-start"));
+    fs::remove_file(path("log-start")).unwrap();
+    assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
 }
