@@ -27,4 +27,4 @@ pub mod shard;
 pub mod types;
 pub mod verify;
 
-pub use engine::{Engine, EngineOptions, Facts, IoChoice, StartError};
+pub use engine::{Engine, EngineOptions, Facts, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use millrace_engine::group::GroupConfig;
 use millrace_engine::metadata::{Endpoint, SecurityProtocol};
 use millrace_engine::shard::TopicDefaultsSource;
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{BrokerConfig, ConfigView, IoBackendChoice, Loaded};
@@ -219,6 +219,7 @@ fn engine_options(config: &BrokerConfig, view: &Arc<ConfigView>, bound: &[Bound]
         producer_id_expiration_ms: config.transactions.producer_id_expiration_ms,
         retention_check_interval: milliseconds(config.storage.retention_check_interval_ms),
         checkpoint_interval: milliseconds(config.storage.recovery_point_interval_ms),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
     }
 }
 

@@ -187,11 +187,6 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Answer
                 context.encode_as(&api_versions::from_the_future(), 0)
             }));
         }
-        if api.key == ApiKey::ApiVersions {
-            return Ok(Box::pin(async move {
-                context.encode_as(&api_versions::from_the_future(), 0)
-            }));
-        }
         let (first, last) = (versions.start(), versions.end());
         return Err(context.refuse(format!("versions {first} to {last} are served")));
     }

@@ -109,14 +109,20 @@ async fn converse(
         admission,
     } = arrival;
     // A socket that fails here is one whose client has gone.
-    let Ok(stream) = TcpStream::from_std(stream) else {
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
         return;
     };
     let Ok(local) = stream.local_addr() else {
         return;
     };
     let client = Rc::new(Client::new(frontend, listener, peer, local, stopping));
-    let served = serve(&stream, Rc::clone(&client), &shared.budget, shared.limits).await;
+    let served = serve(
+        &mut stream,
+        Rc::clone(&client),
+        &shared.budget,
+        shared.limits,
+    )
+    .await;
     if let Err(closing) = served {
         report(&closing, &client, &shared);
     }

@@ -16,6 +16,8 @@ mod fetching;
 mod groups;
 mod hostile;
 mod idempotence;
+mod log_append_time;
+mod log_directories;
 mod membership;
 mod produce_consume;
 mod records_refused;
