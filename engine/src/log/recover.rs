@@ -128,7 +128,7 @@ pub(super) fn scan(
         }
         break;
     }
-    if !clean && found.damage.is_none() && found.end_offset < point {
+    if found.damage.is_none() && found.end_offset < point {
         found.damage = missing(&found, point);
         found.torn = None;
     }

@@ -17,7 +17,10 @@ pub use controller::{
     decide,
 };
 pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, is_internal};
-pub use raft::{LogStatus, Metadata, MetadataOptions, OpenError, ProposeError, StorageError};
+pub use raft::{
+    LogStatus, Metadata, MetadataCheck, MetadataFile, MetadataOptions, OpenError, ProposeError,
+    StorageError,
+};
 pub use record::{
     Broker, ConfigResource, Endpoint, LENGTH_MAX, MetadataRecord, Partition, PartitionEpoch,
     RecordDecodeError, SecurityProtocol, decode_hostile,

@@ -11,6 +11,7 @@ mod contents;
 
 use std::path::{Path, PathBuf};
 
+pub(super) use contents::Checked;
 use contents::{Contents, decode_header, encode_header, parse};
 
 use super::entry::{self, BODY_LENGTH_MAX, Entry, LogPosition};
@@ -41,6 +42,16 @@ impl Purged {
         position: LogPosition { term: 0, index: 0 },
         offset: -1,
     };
+}
+
+/// Reads the journal in `dir` from end to end and says everything that is wrong with it; nothing is changed.
+///
+/// # Errors
+/// The file cannot be read, or does not begin as a journal does.
+pub(super) fn check(disk: &Disk, dir: &Path, durable_index: u64) -> Result<Checked, StorageError> {
+    let path = Journal::path(dir);
+    let bytes = disk.read(&path, LENGTH_MAX)?;
+    contents::check(&path, &bytes, durable_index)
 }
 
 /// The open journal.

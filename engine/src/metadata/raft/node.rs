@@ -350,7 +350,7 @@ fn open_journal(
 }
 
 /// The image after the snapshot and the entries behind it.
-fn replay(
+pub(super) fn replay(
     dir: &Path,
     snapshot: Option<Snapshot>,
     entries: &[Entry],
