@@ -180,10 +180,34 @@ pub enum AlterResource {
     Checked {
         /// Whose; a topic's overrides never come this way.
         resource: ConfigResource,
-        /// Name to new value, or to `None`: the default holds again.
-        changes: BTreeMap<String, Option<String>>,
+        /// Name to what becomes of its value.
+        changes: BTreeMap<String, Edit>,
         /// `true`: whatever `changes` does not name goes back to its default (AlterConfigs).
         replace: bool,
+    },
+}
+
+/// What becomes of one override. Lists are edited where changes come one after the other, so that none is lost when
+/// two clients add to the same list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// It is this.
+    Set(String),
+    /// The default holds again.
+    Reset,
+    /// It gets the elements it does not have yet.
+    Append {
+        /// The elements, with commas between.
+        elements: String,
+        /// The list that holds while there is no override.
+        default: String,
+    },
+    /// It loses the elements.
+    Subtract {
+        /// The elements, with commas between.
+        elements: String,
+        /// The list that holds while there is no override.
+        default: String,
     },
 }
 
