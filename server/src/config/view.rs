@@ -142,6 +142,13 @@ impl ConfigView {
         alter("broker", table::find, default, current, alterations)
     }
 
+    /// The list that a broker's list is added to while it has no override.
+    #[must_use]
+    pub fn broker_list_default(&self, name: &str) -> String {
+        self.held(name)
+            .map_or_else(String::new, |(_, text)| text.to_owned())
+    }
+
     /// This broker's properties as `DescribeConfigs` lists them; `names` empty is all of them.
     #[must_use]
     pub fn describe_broker(&self, names: &BTreeSet<String>) -> Vec<Entry> {
@@ -361,6 +368,21 @@ impl ConfigView {
         number
             .and_then(|number| T::try_from(number).ok())
             .unwrap_or(fallback)
+    }
+
+    /// What somebody set for one listener, as `listener.name.<listener>.<name>`.
+    pub(super) fn integer_of_listener<T: TryFrom<i64>>(
+        &self,
+        listener: &str,
+        name: &str,
+    ) -> Option<T> {
+        let row = table::find(name)?;
+        let name = format!("listener.name.{}.{name}", listener.to_lowercase());
+        let (source, text) = self.readable(&name, |text| row.parse(text).is_ok())?;
+        match row.parse(text) {
+            Ok(Value::Integer(number)) if source != Source::Default => T::try_from(number).ok(),
+            _ => None,
+        }
     }
 
     pub(super) fn boolean(&self, name: &str) -> bool {

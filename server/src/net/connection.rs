@@ -16,14 +16,27 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backpressure::{RequestBudget, Reservation};
+use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
 
-/// A request in work, and its share of the request memory.
+/// What the connections of one thread may take.
+pub(super) struct Limits {
+    /// Memory for requests.
+    pub(super) budget: RequestBudget,
+    /// Requests that wait behind others.
+    pub(super) waiting: WaitingRequests,
+    /// How requests have to come.
+    pub(super) frames: FrameLimits,
+}
+
+/// A request in work, its share of the request memory, and its place among those that wait.
 struct Queued {
     answer: Answer,
     reservation: Reservation,
+    place: Place,
 }
 
 /// Serves a client until it leaves, breaks a rule, or the broker stops. What was taken before is answered in every case but
@@ -31,12 +44,16 @@ struct Queued {
 pub(super) async fn serve(
     stream: &TcpStream,
     client: Rc<Client>,
-    budget: &RequestBudget,
-    limits: FrameLimits,
+    limits: &Limits,
+    activity: &Activity,
 ) -> Result<(), Closing> {
+    let used = || activity.touch(client.frontend().gateway().now().monotonic);
+    used();
     let (queue, answers) = mpsc::channel(REQUESTS_MAX);
-    let reading = read(stream, &client, budget, limits, queue);
-    let mut writing = std::pin::pin!(write(stream, &client, answers, limits.idle));
+    let turns = Turns::new(&limits.waiting);
+    let reading = read(stream, &client, limits, &turns, &used, queue);
+    let idle = limits.frames.idle;
+    let mut writing = std::pin::pin!(write(stream, &client, answers, &turns, &used, idle));
     tokio::select! {
         read = reading => {
             writing.await?;
@@ -49,11 +66,12 @@ pub(super) async fn serve(
 async fn read(
     stream: &TcpStream,
     client: &Rc<Client>,
-    budget: &RequestBudget,
-    limits: FrameLimits,
+    limits: &Limits,
+    turns: &Turns,
+    used: &impl Fn(),
     queue: mpsc::Sender<Queued>,
 ) -> Result<(), Closing> {
-    let mut frames = FrameReader::new(stream, budget, limits);
+    let mut frames = FrameReader::new(stream, &limits.budget, limits.frames);
     let mut stopping = client.stopping();
     loop {
         let frame = tokio::select! {
@@ -62,10 +80,12 @@ async fn read(
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        let answer = dispatch(client, frame.body).await?;
+        used();
+        let request = dispatch(client, frame.body).await?;
         let queued = Queued {
-            answer,
+            answer: request.answer,
             reservation: frame.reservation,
+            place: turns.queue(request.has_begun).await,
         };
         if queue.send(queued).await.is_err() {
             // The writing half has ended and says why.
@@ -78,13 +98,17 @@ async fn write(
     stream: &TcpStream,
     client: &Rc<Client>,
     mut answers: mpsc::Receiver<Queued>,
+    turns: &Turns,
+    used: &impl Fn(),
     idle: Duration,
 ) -> Result<(), Closing> {
     while let Some(Queued {
         answer,
         reservation,
+        place,
     }) = answers.recv().await
     {
+        drop(place);
         let parts = answer.await?;
         drop(reservation);
         // Who has sent more than it reads keeps memory from others; who is only busy elsewhere may take its time.
@@ -94,6 +118,8 @@ async fn write(
             idle.min(PATIENCE)
         };
         send(stream, client, parts, patience).await?;
+        used();
+        turns.answered();
     }
     Ok(())
 }

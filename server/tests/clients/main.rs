@@ -16,6 +16,7 @@ mod fetching;
 mod groups;
 mod hostile;
 mod idempotence;
+mod limits;
 mod membership;
 mod produce_consume;
 mod records_refused;
