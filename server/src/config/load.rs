@@ -67,6 +67,7 @@ fn load_with(
     load.complete(sources.file.is_some());
     load.check_directories();
     load.check_roles();
+    load.check_authorizer();
     load.note_lowered();
     load.finish()
 }
