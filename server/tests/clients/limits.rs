@@ -59,7 +59,7 @@ fn has_answer(wire: &mut Wire) -> bool {
 }
 
 /// Changes settings of all brokers.
-fn set(wire: &mut Wire, settings: &[(&str, i8, Option<&str>)]) {
+pub(crate) fn set(wire: &mut Wire, settings: &[(&str, i8, Option<&str>)]) {
     let entry = |&(name, config_operation, value): &(&str, i8, Option<&str>)| {
         IncrementalAlterConfigsEntry {
             name: name.into(),

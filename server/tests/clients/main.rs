@@ -18,6 +18,7 @@ mod hostile;
 mod idempotence;
 mod limits;
 mod membership;
+mod obeyed;
 mod produce_consume;
 mod records_refused;
 mod restart;
