@@ -223,6 +223,15 @@ impl Engine {
         &self.facts
     }
 
+    /// The log directories in use, by path as they were given.
+    #[must_use]
+    pub fn directory_ids(&self) -> Vec<(PathBuf, DirectoryId)> {
+        let directories = self.directories.iter();
+        directories
+            .map(|directory| (directory.path.clone(), directory.id))
+            .collect()
+    }
+
     /// A way to the metadata from outside the shards.
     #[must_use]
     pub fn control(&self) -> ControlHandle {

@@ -2,17 +2,19 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millrace_engine::config::Overrides;
+use millrace_engine::control::ControlHandle;
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::Clock;
-use millrace_engine::metadata::{Endpoint, MetadataImage, SecurityProtocol};
+use millrace_engine::metadata::{Command, Endpoint, MetadataImage, SecurityProtocol};
 use millrace_engine::shard::TopicDefaultsSource;
-use millrace_engine::types::BrokerId;
+use millrace_engine::types::{BrokerId, DirectoryId};
 use millrace_engine::{Engine, EngineOptions, IoChoice};
 use tokio::sync::{mpsc, watch};
 
@@ -116,6 +118,8 @@ impl Server {
         let followers = Followers {
             admissions: admissions.clone(),
             expiration,
+            control: engine.control(),
+            directories: engine.directory_ids(),
         };
         let upkeep = follow_settings(followers, Arc::clone(&view), dynamic, images);
         let acceptor = match Acceptor::start(bound, doors, admissions, upkeep, stopping) {
@@ -217,6 +221,26 @@ struct Followers {
     admissions: Admissions,
     /// `producer.id.expiration.ms`.
     expiration: Arc<AtomicI64>,
+    /// The controller, which hears of `cordoned.log.dirs`.
+    control: ControlHandle,
+    directories: Vec<(PathBuf, DirectoryId)>,
+}
+
+impl Followers {
+    /// Tells the controller which directories get no new replicas.
+    async fn cordon(&self, config: &BrokerConfig) {
+        let cordoned = self
+            .directories
+            .iter()
+            .filter(|(path, _)| config.cordoned_log_dirs.contains(path));
+        let command = Command::CordonDirectories {
+            broker: config.node_id,
+            directories: cordoned.map(|&(_, id)| id).collect(),
+        };
+        if let Err(error) = self.control.propose(command).await {
+            tracing::warn!(%error, "cordoned.log.dirs does not reach the controller");
+        }
+    }
 }
 
 /// Keeps the followers at what the settings say, until the engine ends.
@@ -226,12 +250,15 @@ async fn follow_settings(
     mut held: Dynamic,
     mut images: watch::Receiver<Arc<MetadataImage>>,
 ) {
+    // Before any connection can ask for a topic.
+    followers.cordon(&held.over(&view)).await;
     loop {
         let dynamic = Dynamic::of(&images.borrow_and_update(), held.node);
         if dynamic != held {
             let config = dynamic.over(&view);
             let expiration_ms = config.producers.id_expiration_ms;
             followers.expiration.store(expiration_ms, Ordering::Relaxed);
+            followers.cordon(&config).await;
             let admissions = followers.admissions.clone();
             // Host names are looked up.
             let change =

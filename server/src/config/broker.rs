@@ -202,11 +202,7 @@ impl BrokerConfig {
             node_id: BrokerId(view.integer("node.id", 1)),
             rack: view.text("broker.rack"),
             metadata_dir: view.text("metadata.log.dir").map_or(first, PathBuf::from),
-            cordoned_log_dirs: view
-                .list("cordoned.log.dirs")
-                .iter()
-                .map(PathBuf::from)
-                .collect(),
+            cordoned_log_dirs: cordoned_log_dirs(view, &log_dirs),
             log_dirs,
             shards: view
                 .optional_integer("num.shards")
@@ -311,7 +307,7 @@ fn lowered<T: TryFrom<i64> + From<u8>>(view: &ConfigView, name: &str) -> T {
     T::try_from(wanted.clamp(1, BROKERS)).unwrap_or_else(|_| T::from(1))
 }
 
-fn log_dirs(view: &ConfigView) -> Vec<PathBuf> {
+pub(super) fn log_dirs(view: &ConfigView) -> Vec<PathBuf> {
     let many = view.list("log.dirs");
     let named = if many.is_empty() {
         view.list("log.dir")
@@ -326,6 +322,17 @@ fn log_dirs(view: &ConfigView) -> Vec<PathBuf> {
     }
     directories
 }
+
+fn cordoned_log_dirs(view: &ConfigView, log_dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let named = view.list("cordoned.log.dirs");
+    if named.iter().any(|name| name == ALL_DIRECTORIES) {
+        return log_dirs.to_vec();
+    }
+    named.into_iter().map(PathBuf::from).collect()
+}
+
+/// In `cordoned.log.dirs`: every one of `log.dirs`.
+pub(super) const ALL_DIRECTORIES: &str = "*";
 
 /// `host:count` pairs between commas, or `None` when the text has another form.
 pub(super) fn connection_overrides(text: &str) -> Option<Vec<(String, u32)>> {

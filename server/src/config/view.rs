@@ -7,19 +7,22 @@ mod groups;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use millrace_engine::config::{
     AlterError, Alteration, Dynamic, Operation, Overrides, Property, TOPIC_PROPERTIES, TopicConfig,
-    TopicDefaults, Value, alter, alter_topic,
+    TopicDefaults, Value, ValueError, alter, alter_topic,
 };
 
 pub use self::groups::GroupAlterError;
-use super::broker::BrokerConfig;
+use super::broker::{ALL_DIRECTORIES, BrokerConfig, log_dirs};
 use super::entry::{Entry, Source, Synonym};
 use super::listeners::Listeners;
 use super::settings::{Origin, Settings};
 use super::table::{self, BROKER_PROPERTIES};
+
+pub(super) const CORDONED: &str = "cordoned.log.dirs";
 
 /// What a change of broker settings is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +142,30 @@ impl ConfigView {
             return Err(AlterError::PerBrokerOnly { names });
         }
         let default = |row: &Property| self.held(row.name).map(|(_, text)| text.to_owned());
-        alter("broker", table::find, default, current, alterations)
+        let altered = alter("broker", table::find, default, current, alterations)?;
+        if let Some(text) = altered.get(CORDONED) {
+            self.check_cordoned(text)?;
+        }
+        Ok(altered)
+    }
+
+    /// Whether `text` names log directories only, as `cordoned.log.dirs` has to.
+    pub(super) fn check_cordoned(&self, text: &str) -> Result<(), ValueError> {
+        let known = log_dirs(self);
+        let mut named = text.split(',').map(str::trim);
+        let is_known = |name: &str| {
+            name.is_empty()
+                || name == ALL_DIRECTORIES
+                || known.iter().any(|one| one == Path::new(name))
+        };
+        if named.all(is_known) {
+            return Ok(());
+        }
+        Err(ValueError {
+            key: CORDONED.to_owned(),
+            value: text.to_owned(),
+            problem: "allowed: directories of log.dirs, or * for all of them".to_owned(),
+        })
     }
 
     /// The list that a broker's list is added to while it has no override.

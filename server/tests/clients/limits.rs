@@ -60,6 +60,16 @@ fn has_answer(wire: &mut Wire) -> bool {
 
 /// Changes settings of all brokers.
 pub(crate) fn set(wire: &mut Wire, settings: &[(&str, i8, Option<&str>)]) {
+    let code = try_set(wire, "", settings);
+    assert_eq!(code, ErrorCode::None, "{settings:?}");
+}
+
+/// Changes settings of one broker, or of all: name, operation and value each.
+pub(crate) fn try_set(
+    wire: &mut Wire,
+    broker: &str,
+    settings: &[(&str, i8, Option<&str>)],
+) -> ErrorCode {
     let entry = |&(name, config_operation, value): &(&str, i8, Option<&str>)| {
         IncrementalAlterConfigsEntry {
             name: name.into(),
@@ -70,13 +80,12 @@ pub(crate) fn set(wire: &mut Wire, settings: &[(&str, i8, Option<&str>)]) {
     let request = IncrementalAlterConfigsRequest {
         resources: vec![IncrementalAlterConfigsRequestResource {
             resource_type: BROKER,
-            resource_name: "".into(),
+            resource_name: broker.into(),
             configs: settings.iter().map(entry).collect(),
         }],
         validate_only: false,
     };
-    let answer = wire.ask(&request, 1).responses.remove(0);
-    assert_eq!(answer.error_code, ErrorCode::None, "{answer:?}");
+    wire.ask(&request, 1).responses[0].error_code
 }
 
 /// The connection that the harness made to see the broker is gone when this many are served.

@@ -310,3 +310,38 @@ fn a_silent_producer_is_forgotten_after_a_time_that_changes_while_the_broker_run
         (code == ErrorCode::None).then_some(())
     });
 }
+
+#[test]
+fn cordoned_directories_get_no_new_partitions_until_that_changes() {
+    let home = tempfile::tempdir().unwrap();
+    let [one, two] = ["one", "two"].map(|name| home.path().join(name).display().to_string());
+    let broker = Broker::start(&[
+        ("log.dirs", &format!("{one},{two}")),
+        ("cordoned.log.dirs", &one),
+        ("node.id", "1"),
+    ]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("a", 4, &[]);
+    let count = |directory: &str, topic: &str| {
+        let is_there = |number: &i32| {
+            Path::new(directory)
+                .join(format!("{topic}-{number}"))
+                .is_dir()
+        };
+        (0..4).filter(is_there).count()
+    };
+    assert_eq!((count(&one, "a"), count(&two, "a")), (0, 4));
+    let to_the_other = ("cordoned.log.dirs", 0, Some(two.as_str()));
+    let code = crate::limits::try_set(&mut wire, "1", &[to_the_other]);
+    assert_eq!(code, ErrorCode::None);
+    let elsewhere = ("cordoned.log.dirs", 0, Some("/elsewhere"));
+    let code = crate::limits::try_set(&mut wire, "1", &[elsewhere]);
+    assert_eq!(code, ErrorCode::InvalidRequest);
+    // The controller hears of it a little after the answer.
+    let mut names = (0..).map(|number| format!("b{number}"));
+    eventually("the change to hold", || {
+        let name = names.next()?;
+        wire.create_topic(&name, 4, &[]);
+        (count(&one, &name) == 4).then_some(())
+    });
+}

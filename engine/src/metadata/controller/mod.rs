@@ -55,6 +55,13 @@ pub enum Command {
         /// Partition by partition, the directory; must be one of the broker's.
         directories: Vec<(TopicIdPartition, DirectoryId)>,
     },
+    /// Keep new replicas out of some of a broker's log directories, and of no others (KIP-1066).
+    CordonDirectories {
+        /// Which broker; must be registered.
+        broker: BrokerId,
+        /// The directories, each one of the broker's.
+        directories: Vec<DirectoryId>,
+    },
 }
 
 /// Topics to be made, independent of each other.
@@ -266,6 +273,8 @@ pub enum Reply {
         /// The count.
         partitions: usize,
     },
+    /// They are kept out.
+    CordonDirectories,
 }
 
 /// What follows from a command: true once the records are durable and applied, all together or not at all.
@@ -294,6 +303,10 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<Decision, Cont
             broker,
             directories,
         } => brokers::assign_directories(image, *broker, directories),
+        Command::CordonDirectories {
+            broker,
+            directories,
+        } => brokers::cordon_directories(image, *broker, directories),
     }
 }
 

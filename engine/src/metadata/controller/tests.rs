@@ -727,6 +727,55 @@ fn an_unclean_start_begins_a_leader_epoch_wherever_the_broker_leads() {
 }
 
 #[test]
+fn a_cordoned_directory_gets_no_new_replicas() {
+    let mut image = MetadataImage::empty();
+    run(&mut image, &in_directories(1, &[10, 20]));
+    let directory = |id| DirectoryId(Uuid(id));
+    let cordon = |directories: &[u128]| Command::CordonDirectories {
+        broker: BrokerId(1),
+        directories: directories.iter().map(|&id| directory(id)).collect(),
+    };
+    let places = |image: &MetadataImage, name: &str| -> Vec<_> {
+        let partitions = topic(image, name).partitions.clone();
+        partitions
+            .iter()
+            .map(|state| state.directories[0])
+            .collect()
+    };
+    run(&mut image, &cordon(&[10]));
+    created(&mut image, new_topic("a", 3, 1)).unwrap();
+    assert_eq!(places(&image, "a"), [directory(20); 3]);
+    // A snapshot knows it, too, and a start of the broker does not change it.
+    let again = MetadataImage::empty().apply(&image.to_records()).unwrap();
+    assert_eq!(again.cordoned_directories(BrokerId(1)), [directory(10)]);
+    run(&mut image, &in_directories(1, &[10, 20]));
+    let version = image.version();
+    run(&mut image, &cordon(&[10]));
+    assert_eq!(
+        image.version(),
+        version,
+        "what is so already needs no record"
+    );
+
+    run(&mut image, &cordon(&[10, 20]));
+    let refused = created(&mut image, new_topic("b", 1, 1));
+    assert!(
+        matches!(
+            refused,
+            Err(ControllerError::TooFewBrokers { brokers: 0, .. })
+        ),
+        "{refused:?}"
+    );
+    run(&mut image, &cordon(&[]));
+    created(&mut image, new_topic("b", 2, 1)).unwrap();
+    assert_eq!(places(&image, "b"), [directory(10); 2], "it has the fewest");
+    assert!(matches!(
+        decide(&image, &cordon(&[30])),
+        Err(ControllerError::UnknownDirectory { .. })
+    ));
+}
+
+#[test]
 fn replicas_found_in_another_directory_are_noted_there() {
     let mut image = MetadataImage::empty();
     run(&mut image, &in_directories(1, &[10, 20]));

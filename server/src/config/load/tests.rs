@@ -175,6 +175,7 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "authorizer.class.name=com.example.Authorizer\nallow.everyone.if.no.acl.found=true",
         "group.coordinator.rebalance.protocols=consumer",
+        "log.dirs=/a,/b\ncordoned.log.dirs=/c",
         "group.coordinator.rebalance.protocols=classic,raft",
         "create.topic.policy.class.name=com.example.Policy",
         "remote.log.storage.system.enable=true",

@@ -7,15 +7,15 @@ use millrace_engine::config::Handling::{Accepted, Honoured, Mapped, Pending};
 use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
-use super::words::{CLUSTER, COMPRESSION_TYPE, CORDON, GZIP_LEVEL, NOT_ZERO};
+use super::words::{CLUSTER, COMPRESSION_TYPE, GZIP_LEVEL, NOT_ZERO};
 
 pub(super) const ROWS: &[Property] = properties! {
     "log.dirs": List, Anything, ReadOnly, Honoured,
         "Data directories; `log.dir` when unset.";
     "log.dir": List = "/tmp/kafka-logs", Anything, ReadOnly, Honoured,
         "Data directories when log.dirs is unset; ./data without a properties file.";
-    "cordoned.log.dirs": List = "", Anything, PerBroker, Pending(CORDON),
-        "Data directories that get no new replicas; until then they are only shown as such.";
+    "cordoned.log.dirs": List = "", Anything, PerBroker, Mapped,
+        "Data directories that get no new replicas; * is all of them.";
     "num.recovery.threads.per.data.dir": Int = "2", Allowed::at_least(1), ClusterWide, Accepted,
         "Threads that recover logs; the broker decides.";
     "log.segment.bytes": Int = "1073741824", Allowed::at_least(1_048_576), ClusterWide, Honoured,
