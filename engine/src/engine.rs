@@ -60,7 +60,15 @@ pub struct EngineOptions {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// How many group commits may be in flight in one log directory, over all shards: [`SYNCS_PER_DIRECTORY_MAX`] but
+    /// for measurements. Each shard has its share, and one at least.
+    pub syncs_per_directory_max: usize,
 }
+
+/// How many group commits run at a time in one log directory. Those behind wait in order and gather meanwhile: a
+/// device that is given a thousand flushes at once does them no faster, and each then covers less. Enough that a file
+/// system may merge some into one commit of its journal.
+pub const SYNCS_PER_DIRECTORY_MAX: usize = 16;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +100,13 @@ pub enum StartError {
         first: PathBuf,
         /// The other.
         second: PathBuf,
+    },
+    /// The directory of the cluster metadata is among those log directories that cannot be used; why, was said in the
+    /// log. Without what the cluster knows, every partition would look like nobody's.
+    #[error("{} holds the cluster metadata and cannot be used", path.display())]
+    NoMetadata {
+        /// The directory.
+        path: PathBuf,
     },
     /// None of the log directories can be used; each was said in the log.
     #[error("none of the log directories can be used")]
@@ -145,6 +160,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct OpenDirectory {
     id: DirectoryId,
+    /// Its place in the configured list.
+    place: usize,
     path: PathBuf,
     clean: bool,
     _lock: DirLock,
@@ -162,8 +179,7 @@ impl Engine {
         let mut random = Random::system();
         let (cluster_id, directories) =
             open_directories(&disk, &options, &checkpoints, &mut random)?;
-        let metadata_home = options.metadata_directory.clone();
-        let metadata_home = metadata_home.unwrap_or_else(|| directories[0].path.clone());
+        let metadata_home = metadata_home(&options, &directories)?;
         let metadata = open_metadata(
             &disk,
             &metadata_home,
@@ -172,7 +188,7 @@ impl Engine {
             &directories,
             &mut random,
         )?;
-        sweep_directories(&disk, &directories, metadata.image())?;
+        sweep_directories(&disk, &directories, metadata.image());
         let topics = metadata.image().topic_count();
         let cores = available_cores();
         let count = options.shards.unwrap_or(cores.count).max(1);
@@ -290,27 +306,21 @@ fn open_directories(
     random: &mut Random,
 ) -> Result<(String, Vec<OpenDirectory>), StartError> {
     let mut usable = Vec::new();
-    for path in &options.log_directories {
+    for (place, path) in options.log_directories.iter().enumerate() {
         match claim_directory(disk, path) {
-            Ok(lock) => usable.push((path.clone(), lock)),
+            Ok((lock, found)) => usable.push((place, path.clone(), lock, found)),
             Err(StartError::Io(error)) => {
                 tracing::error!(path = %path.display(), %error, "a log directory cannot be used");
             }
             Err(error) => return Err(error),
         }
     }
-    let mut properties = Vec::with_capacity(usable.len());
-    for (path, _) in &usable {
-        properties.push(MetaProperties::read(disk, path)?);
-    }
-    let known = properties
+    let known = usable
         .iter()
-        .flatten()
-        .map(|found| found.cluster_id.clone())
-        .next();
+        .find_map(|(_, _, _, found)| Some(found.as_ref()?.cluster_id.clone()));
     let cluster_id = known.unwrap_or_else(|| Uuid::from_random(random.u128()).to_string());
     let mut open: Vec<OpenDirectory> = Vec::with_capacity(usable.len());
-    for ((path, lock), found) in usable.into_iter().zip(properties) {
+    for (place, path, lock, found) in usable {
         let id = own_directory(disk, &path, found, options.broker, &cluster_id, random)?;
         if let Some(twin) = open.iter().find(|directory| directory.id == id) {
             return Err(StartError::SameDirectory {
@@ -325,6 +335,7 @@ fn open_directories(
         CleanShutdown::remove(disk, &path)?;
         open.push(OpenDirectory {
             id,
+            place,
             path,
             clean,
             _lock: lock,
@@ -336,12 +347,36 @@ fn open_directories(
     Ok((cluster_id, open))
 }
 
-fn claim_directory(disk: &Disk, path: &Path) -> Result<DirLock, StartError> {
+/// Locks a log directory and reads whose it is.
+fn claim_directory(
+    disk: &Disk,
+    path: &Path,
+) -> Result<(DirLock, Option<MetaProperties>), StartError> {
     disk.create_dir_all(path)?;
-    match disk.lock_dir(path) {
-        Err(LockError::Io(error)) => Err(StartError::Io(error)),
-        locked => Ok(locked?),
+    let lock = match disk.lock_dir(path) {
+        Err(LockError::Io(error)) => return Err(StartError::Io(error)),
+        locked => locked?,
+    };
+    match MetaProperties::read(disk, path) {
+        Err(CheckpointError::Io(error)) => Err(StartError::Io(error)),
+        read => Ok((lock, read?)),
     }
+}
+
+/// Where the cluster metadata is. What cannot be used must not be replaced by an empty one elsewhere.
+fn metadata_home(
+    options: &EngineOptions,
+    directories: &[OpenDirectory],
+) -> Result<PathBuf, StartError> {
+    let home = options.metadata_directory.as_ref();
+    let home = home
+        .or(options.log_directories.first())
+        .ok_or(StartError::NoDirectory)?;
+    let is_log_directory = options.log_directories.contains(home);
+    if is_log_directory && !directories.iter().any(|open| open.path == *home) {
+        return Err(StartError::NoMetadata { path: home.clone() });
+    }
+    Ok(home.clone())
 }
 
 /// Checks that a log directory is ours, and makes it so when it is new. Says its id.
@@ -424,11 +459,7 @@ fn open_metadata(
     Ok(metadata)
 }
 
-fn sweep_directories(
-    disk: &Disk,
-    directories: &[OpenDirectory],
-    image: &MetadataImage,
-) -> Result<(), StartError> {
+fn sweep_directories(disk: &Disk, directories: &[OpenDirectory], image: &MetadataImage) {
     for directory in directories {
         let known = |topic_id, partition| {
             image
@@ -438,11 +469,18 @@ fn sweep_directories(
                 })
                 .is_some()
         };
-        for aside in sweep(disk, &directory.path, known)? {
-            tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
+        match sweep(disk, &directory.path, known) {
+            Ok(set_aside) => {
+                for aside in set_aside {
+                    tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
+                }
+            }
+            // What lies there is in nobody's way; its own partitions will say what is wrong with it.
+            Err(error) => {
+                tracing::error!(path = %directory.path.display(), %error, "a log directory cannot be cleared of deleted topics");
+            }
         }
     }
-    Ok(())
 }
 
 fn shard_settings(
@@ -453,6 +491,7 @@ fn shard_settings(
 ) -> ShardSettings {
     let directory = |open: &OpenDirectory| LogDirectory {
         id: open.id,
+        place: open.place,
         path: open.path.clone(),
         clean: open.clean,
     };
@@ -466,6 +505,7 @@ fn shard_settings(
         producer_id_expiration_ms: Arc::clone(&options.producer_id_expiration_ms),
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
+        syncs_in_flight_max: options.syncs_per_directory_max.div_ceil(count.max(1)),
     }
 }
 

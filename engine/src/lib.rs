@@ -26,4 +26,4 @@ pub mod record;
 pub mod shard;
 pub mod types;
 
-pub use engine::{Engine, EngineOptions, Facts, IoChoice, StartError};
+pub use engine::{Engine, EngineOptions, Facts, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};

@@ -15,7 +15,7 @@ use millrace_engine::io::Clock;
 use millrace_engine::metadata::{Command, Endpoint, MetadataImage, SecurityProtocol};
 use millrace_engine::shard::TopicDefaultsSource;
 use millrace_engine::types::{BrokerId, DirectoryId};
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{BrokerConfig, ConfigView, IoBackendChoice, Loaded, StorageConfig};
@@ -320,6 +320,7 @@ fn engine_options(
         producer_id_expiration_ms: Arc::clone(expiration),
         retention_check_interval: milliseconds(config.storage.retention_check_interval_ms),
         checkpoint_interval: milliseconds(checkpoint_interval_ms(&config.storage)),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
     }
 }
 

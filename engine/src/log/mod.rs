@@ -9,6 +9,7 @@ mod append;
 pub mod checkpoint;
 mod hostile;
 pub mod leader_epochs;
+mod mark;
 pub mod names;
 pub mod offset_index;
 mod open;
@@ -46,6 +47,7 @@ use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
 pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
+pub use mark::MarkJob;
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
 pub use producer_state::{
     AppendedBatch, Producer, ProducerError, SequenceCheck, WINDOW_BATCHES, Window,

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::append::Unwritten;
 use super::checkpoint::{CheckpointError, read_if_there};
 use super::leader_epochs::LeaderEpochs;
+use super::mark;
 use super::names;
 use super::recent::Recent;
-use super::recover::{self, Scan};
+use super::recover::{self, Scan, Trust};
 use super::roll::write_epochs;
 use super::segment::Segment;
 use super::segments::Segments;
@@ -63,6 +64,8 @@ pub struct RecoveryReport {
     pub replayed_from: Offset,
     /// Damage below the recovery point; nothing was cut there.
     pub damage: Option<Damage>,
+    /// What an operator has to look into: one sentence each.
+    pub warnings: Vec<String>,
     /// Leftovers removed, foreign files left alone, small files rebuilt: one sentence each.
     pub notes: Vec<String>,
 }
@@ -98,8 +101,31 @@ impl From<WalkError> for OpenError {
 /// # Errors
 /// [`OpenError`]; the directory is then as it was, but for leftovers of interrupted work.
 pub fn open(disk: &Disk, options: OpenOptions) -> Result<(Log, RecoveryReport), OpenError> {
-    let mut report = RecoveryReport::default();
+    let directory = options.directory.clone();
     make_directory(disk, &options)?;
+    let marked = mark::stands(disk, &directory)?;
+    let trust = match (marked, options.clean) {
+        (true, _) => Trust::Device,
+        (false, true) => Trust::Everything,
+        (false, false) => Trust::Cache,
+    };
+    let opened = open_trusting(disk, options, trust);
+    // Damage stays until the directory is replaced, and so does the mark.
+    if let Ok((log, _)) = &opened
+        && marked
+        && log.damage.is_none()
+    {
+        mark::take_away(disk, &directory)?;
+    }
+    opened
+}
+
+fn open_trusting(
+    disk: &Disk,
+    options: OpenOptions,
+    mut trust: Trust,
+) -> Result<(Log, RecoveryReport), OpenError> {
+    let mut report = RecoveryReport::default();
     let mut inventory = sweep(disk, &options.directory, &mut report.notes)?;
     if inventory.logs.is_empty() {
         let log = make_empty(disk, options, &inventory)?;
@@ -107,16 +133,15 @@ pub fn open(disk: &Disk, options: OpenOptions) -> Result<(Log, RecoveryReport), 
     }
     let read = read_epochs(disk, &options, &mut report)?;
     let mut epochs = read.clone().unwrap_or_default();
-    let mut clean = options.clean;
-    let mut scan = recover::scan(disk, &options, &inventory, clean, &mut epochs, &mut report)?;
-    if clean && scan.damage.is_some() {
+    let mut scan = recover::scan(disk, &options, &inventory, trust, &mut epochs, &mut report)?;
+    if trust == Trust::Everything && scan.damage.is_some() {
         // The stop was not as clean as its mark says.
         report
             .notes
             .push("the log is not as a clean stop leaves it".to_owned());
-        clean = false;
+        trust = Trust::Cache;
         epochs = read.clone().unwrap_or_default();
-        scan = recover::scan(disk, &options, &inventory, clean, &mut epochs, &mut report)?;
+        scan = recover::scan(disk, &options, &inventory, trust, &mut epochs, &mut report)?;
     }
     let directory = options.directory.clone();
     scan.cut(disk, &directory, &mut inventory, &mut report)?;
@@ -127,7 +152,7 @@ pub fn open(disk: &Disk, options: OpenOptions) -> Result<(Log, RecoveryReport), 
     if scan.end_offset < options.log_start_offset && scan.damage.is_none() {
         return start_anew(disk, options, &inventory, scan, report);
     }
-    finish(disk, options, &inventory, scan, epochs, read, clean, report)
+    finish(disk, options, &inventory, scan, epochs, read, trust, report)
 }
 
 fn make_directory(disk: &Disk, options: &OpenOptions) -> Result<(), IoError> {
@@ -212,7 +237,7 @@ fn finish(
     mut scan: Scan,
     mut epochs: LeaderEpochs,
     read: Option<LeaderEpochs>,
-    clean: bool,
+    trust: Trust,
     mut report: RecoveryReport,
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let end = scan.end_offset;
@@ -224,8 +249,10 @@ fn finish(
     epochs.truncate_from_start(options.log_start_offset.max(first).min(end));
     let producers =
         recover::restore_producers(disk, &options, inventory, &scan.segments, end, &mut report)?;
-    let durable = clean || !options.config.write_caching;
-    if scan.damage.is_none() && !clean && durable {
+    // What a topic bounds is answered as if it were synced when a producer repeats it, so it has to be.
+    let bounded = options.config.flush_messages.is_some();
+    let durable = trust != Trust::Cache || !options.config.write_caching || bounded;
+    if scan.damage.is_none() && trust != Trust::Everything && durable {
         scan.sync(disk, &options.directory)?;
     }
     if scan.damage.is_none() && read.as_ref() != Some(&epochs) {

@@ -11,6 +11,7 @@ mod replay;
 
 pub use checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 pub use directory::{OpenPartition, sweep};
+pub(crate) use job::UNMARKED;
 pub use job::{Done, Job, JobId, NotYet};
 pub use pool::{Pool, PoolHandle};
 pub use replay::ReplayError;

@@ -8,6 +8,7 @@
 //! batch on the control thread; if that ever hurts, a persistent map can take the place of `Arc<BTreeMap>` behind the
 //! same methods.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -149,9 +150,13 @@ impl MetadataImage {
         &self.cluster_id
     }
 
-    /// A topic by its name.
+    /// A topic by its name, or by a text that may be one.
     #[must_use]
-    pub fn topic(&self, name: &TopicName) -> Option<&Arc<Topic>> {
+    pub fn topic<Name>(&self, name: &Name) -> Option<&Arc<Topic>>
+    where
+        TopicName: Borrow<Name>,
+        Name: Ord + ?Sized,
+    {
         self.topics.by_name.get(name)
     }
 

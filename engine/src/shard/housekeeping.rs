@@ -56,6 +56,7 @@ impl Shard {
             if let Some(job) = leader.flush_work() {
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
+            self.touched.insert(id);
         }
         for (log_directory, lines) in lines {
             let job = Job::Checkpoint {
@@ -73,7 +74,7 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
             return None;
         };
-        let (_, directory) = self.log_directory_of(id)?;
+        let directory = self.log_directory_of(id)?;
         let line = CheckpointLine {
             recovery_point: leader.log().recovery_point(),
             log_start_offset: leader.log().log_start_offset(),
@@ -109,7 +110,7 @@ impl Shard {
             let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
                 continue;
             };
-            let Some((_, directory)) = self.log_directory_of(id) else {
+            let Some(directory) = self.log_directory_of(id) else {
                 continue;
             };
             if !leader.is_quiet() || self.has_scan_of(id) {

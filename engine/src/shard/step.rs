@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use super::admission::Admission;
 use super::command::Command;
 use super::coordinators::Coordinators;
 use super::fetches::{FetchPlace, Fetches};
@@ -56,6 +57,8 @@ pub struct Effects {
 pub struct LogDirectory {
     /// Its id in the metadata.
     pub id: DirectoryId,
+    /// Its place in the configured list, which has those too that cannot be used.
+    pub place: usize,
     /// Where it is.
     pub path: PathBuf,
     /// Whether it was left in order: then no log in it needs recovery.
@@ -97,6 +100,8 @@ pub struct ShardSettings {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// How many group commits this shard may have in flight in each log directory.
+    pub syncs_in_flight_max: usize,
 }
 
 /// What a ring action was for.
@@ -153,6 +158,7 @@ pub struct Shard {
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
     pub(super) jobs: Jobs,
+    pub(super) admission: Admission,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`].
@@ -182,6 +188,7 @@ impl Shard {
         let none = Overrides::new();
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
+            admission: Admission::new(settings.syncs_in_flight_max),
             settings,
             image,
             slots: BTreeMap::new(),
@@ -274,6 +281,7 @@ impl Shard {
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
             Command::DescribeLogs(describe) => self.describe_logs(describe),
+            Command::MeasureDirectories(measure) => self.measure_directories(measure, effects),
             Command::DescribeProducers(describe) => self.describe_producers(describe),
             Command::Group(request) => self.group(request, now, effects),
         }
@@ -299,7 +307,8 @@ impl Shard {
             Command::Produce(_)
             | Command::Fetch(_)
             | Command::WakeFetch(_)
-            | Command::DescribeLogs(_) => false,
+            | Command::DescribeLogs(_)
+            | Command::MeasureDirectories(_) => false,
         }
     }
 
@@ -331,3 +340,6 @@ impl Shard {
         self.serial
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
     pub(crate) stops_in_order: u64,
+    /// Partitions that a fault took offline.
+    pub(crate) offline: u64,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     groups: Vec<Group>,
@@ -84,6 +86,7 @@ impl World {
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
+            offline: 0,
             producers,
             readers,
             groups: groups.collect(),
@@ -232,6 +235,7 @@ impl World {
             let grade = match producer.acks {
                 Acks::None => continue,
                 Acks::All if producer.topic != CACHED => Grade::Power,
+                Acks::Leader if producer.topic == COUNTED => Grade::Power,
                 Acks::Leader | Acks::All => Grade::Process,
             };
             self.acknowledged += 1;
@@ -578,11 +582,11 @@ impl World {
         self.machine.sim.set_capacity_bytes(size);
     }
 
-    fn is_cached(&self, partition: TopicIdPartition) -> bool {
+    pub(crate) fn is_cached(&self, partition: TopicIdPartition) -> bool {
         self.machine.partition(CACHED, 0) == Some(partition)
     }
 
-    fn power_failed(&mut self) {
+    pub(crate) fn power_failed(&mut self) {
         let cached: Vec<TopicIdPartition> = self.machine.partition(CACHED, 0).into_iter().collect();
         self.checkers.power_failed(&cached);
         for reader in &mut self.readers {
@@ -591,6 +595,16 @@ impl World {
                     position.1 = Offset::ZERO;
                 }
             }
+        }
+    }
+
+    /// Lets the machine do all that it was given.
+    pub(crate) fn come_to_rest(&mut self) {
+        for _ in 0..ANSWER_ROUNDS_MAX {
+            if self.machine.is_idle() {
+                return;
+            }
+            self.machine.pump(&mut self.random);
         }
     }
 
@@ -759,10 +773,12 @@ struct Topic {
 
 const STEADY: &str = "steady";
 const CACHED: &str = "cached";
+/// Cached, and no record is acknowledged before it is synced.
+const COUNTED: &str = "counted";
 const BRIEF: &str = "brief";
 const OFFSETS: &str = "__consumer_offsets";
 
-const TOPICS: [Topic; 4] = [
+const TOPICS: [Topic; 5] = [
     Topic {
         name: STEADY,
         partitions: 2,
@@ -775,6 +791,15 @@ const TOPICS: [Topic; 4] = [
             ("write.caching", "true"),
             ("segment.ms", "900"),
             ("flush.ms", "400"),
+        ],
+    },
+    Topic {
+        name: COUNTED,
+        partitions: 1,
+        settings: &[
+            ("write.caching", "true"),
+            ("segment.ms", "800"),
+            ("flush.messages", "1"),
         ],
     },
     Topic {

@@ -4,8 +4,10 @@
 //! too many requests wait, the socket is not read.
 
 use std::collections::VecDeque;
+use std::future;
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -42,7 +44,7 @@ struct Queued {
 /// Serves a client until it leaves, breaks a rule, or the broker stops. What was taken before is answered in every case but
 /// a broken socket.
 pub(super) async fn serve(
-    stream: &TcpStream,
+    stream: &mut TcpStream,
     client: Rc<Client>,
     limits: &Limits,
     activity: &Activity,
@@ -51,9 +53,12 @@ pub(super) async fn serve(
     used();
     let (queue, answers) = mpsc::channel(REQUESTS_MAX);
     let turns = Turns::new(&limits.waiting);
-    let reading = read(stream, &client, limits, &turns, &used, queue);
+    let (from_client, to_client) = stream.split();
+    let frames = FrameReader::new(from_client, &limits.budget, limits.frames);
+    let reading = read(frames, &client, &turns, &used, queue);
     let idle = limits.frames.idle;
-    let mut writing = std::pin::pin!(write(stream, &client, answers, &turns, &used, idle));
+    let to_client = to_client.as_ref();
+    let mut writing = std::pin::pin!(write(to_client, &client, answers, &turns, &used, idle));
     tokio::select! {
         read = reading => {
             writing.await?;
@@ -63,20 +68,20 @@ pub(super) async fn serve(
     }
 }
 
+/// Ends when the client has no more to say, or the broker stops.
 async fn read(
-    stream: &TcpStream,
+    mut frames: FrameReader<'_>,
     client: &Rc<Client>,
-    limits: &Limits,
     turns: &Turns,
     used: &impl Fn(),
     queue: mpsc::Sender<Queued>,
 ) -> Result<(), Closing> {
-    let mut frames = FrameReader::new(stream, &limits.budget, limits.frames);
     let mut stopping = client.stopping();
+    let mut stopped = std::pin::pin!(stopping.wait_for(|&stopping| stopping));
     loop {
         let frame = tokio::select! {
             biased;
-            _ = stopping.wait_for(|&stopping| stopping) => return Ok(()),
+            _ = &mut stopped => return Ok(()),
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
@@ -102,32 +107,66 @@ async fn write(
     used: &impl Fn(),
     idle: Duration,
 ) -> Result<(), Closing> {
-    while let Some(Queued {
-        answer,
-        reservation,
-        place,
-    }) = answers.recv().await
-    {
-        drop(place);
-        let parts = answer.await?;
-        drop(reservation);
+    let mut parts = Parts::new();
+    let mut begun = None;
+    loop {
+        let Some(mut next) = (match begun.take() {
+            Some(begun) => Some(begun),
+            None => answers.recv().await,
+        }) else {
+            return Ok(());
+        };
+        next.place.release();
+        parts.extend(next.answer.await?);
+        drop(next.reservation);
+        // Clients that keep several requests in flight get their answers together: one system call for all.
+        let mut failed = None;
+        let mut answered = 1;
+        while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
+            let Ok(mut next) = answers.try_recv() else {
+                break;
+            };
+            next.place.release();
+            match poll_once(&mut next.answer).await {
+                Poll::Ready(Ok(more)) => {
+                    parts.extend(more);
+                    answered += 1;
+                }
+                Poll::Ready(Err(closing)) => failed = Some(closing),
+                Poll::Pending => begun = Some(next),
+            }
+            if failed.is_some() || begun.is_some() {
+                break;
+            }
+        }
         // Who has sent more than it reads keeps memory from others; who is only busy elsewhere may take its time.
-        let patience = if answers.is_empty() {
+        let patience = if begun.is_none() && answers.is_empty() {
             idle
         } else {
             idle.min(PATIENCE)
         };
-        send(stream, client, parts, patience).await?;
+        send(stream, client, parts.drain(..), patience).await?;
         used();
-        turns.answered();
+        turns.answered(answered);
+        if let Some(closing) = failed {
+            return Err(closing);
+        }
     }
-    Ok(())
+}
+
+/// Whether nothing of an answer has to come from a file: sending that may take long, and nobody should wait behind it.
+fn is_in_memory(parts: &Parts) -> bool {
+    matches!(parts.last(), None | Some(Part::Bytes(_)))
+}
+
+async fn poll_once(answer: &mut Answer) -> Poll<Result<Parts, Closing>> {
+    future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await
 }
 
 async fn send(
     stream: &TcpStream,
     client: &Client,
-    parts: Parts,
+    parts: impl Iterator<Item = Part>,
     patience: Duration,
 ) -> Result<(), Closing> {
     let mut run = VecDeque::new();
@@ -209,6 +248,8 @@ const REQUESTS_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much has to be read within the patience.
 const STEP_BYTES: u64 = 1 << 20;
+/// Past this many parts no further answer joins those that are about to be sent. Answers are small, or end in an extent.
+const PARTS_TOGETHER_MAX: usize = 16;
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
 

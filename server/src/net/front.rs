@@ -122,7 +122,7 @@ async fn converse(
         admission,
     } = arrival;
     // A socket that fails here is one whose client has gone.
-    let Ok(stream) = TcpStream::from_std(stream) else {
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
         return;
     };
     let Ok(local) = stream.local_addr() else {
@@ -133,7 +133,7 @@ async fn converse(
     let served = tokio::select! {
         biased;
         () = activity.sent_away() => Err(Closing::Excess),
-        served = serve(&stream, Rc::clone(&client), &shared.limits, activity) => served,
+        served = serve(&mut stream, Rc::clone(&client), &shared.limits, activity) => served,
     };
     if let Err(closing) = served {
         report(&closing, &client, &shared);

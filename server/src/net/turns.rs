@@ -17,7 +17,7 @@ pub(super) struct WaitingRequests {
 /// A place, if one was needed; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// One connection's requests in work. Its two halves run in one task.
@@ -35,6 +35,13 @@ impl WaitingRequests {
         Self {
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
         }
+    }
+}
+
+impl Place {
+    /// The request's turn has come: it waits no more.
+    pub(super) fn release(&mut self) {
+        self.permit = None;
     }
 }
 
@@ -61,12 +68,12 @@ impl Turns {
             }
         };
         self.in_work.set(self.in_work.get() + 1);
-        Place { _permit: permit }
+        Place { permit }
     }
 
-    /// The answer to the request in turn is out.
-    pub(super) fn answered(&self) {
-        let left = self.in_work.get().saturating_sub(1);
+    /// So many answers to the requests in turn are out.
+    pub(super) fn answered(&self, count: usize) {
+        let left = self.in_work.get().saturating_sub(count);
         self.in_work.set(left);
         if left == 0 {
             self.idle.notify_one();
@@ -112,8 +119,8 @@ mod tests {
         for _ in 0..3 {
             let _place = turns.queue(false).await;
             assert!(must_wait(&turns, false).await);
-            tokio::join!(turns.queue(false), async { turns.answered() });
-            turns.answered();
+            tokio::join!(turns.queue(false), async { turns.answered(1) });
+            turns.answered(1);
         }
     }
 }

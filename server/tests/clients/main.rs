@@ -17,6 +17,8 @@ mod groups;
 mod hostile;
 mod idempotence;
 mod limits;
+mod log_append_time;
+mod log_directories;
 mod membership;
 mod obeyed;
 mod produce_consume;

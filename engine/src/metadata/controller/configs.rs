@@ -4,7 +4,6 @@ use super::{AlterConfigs, AlterResource, ControllerError, Decision, Edit, Reply,
 use crate::config::{Alteration, Overrides, alter_topic, appended, subtracted};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::{ConfigResource, MetadataRecord};
-use crate::types::TopicName;
 
 /// The longest name of a property or group, in bytes.
 pub const NAME_LENGTH_MAX: usize = 32 * 1024;
@@ -53,10 +52,8 @@ fn alter_one(
             replace,
         } => {
             check_lengths(alterations)?;
-            let topic = name
-                .parse::<TopicName>()
-                .ok()
-                .and_then(|name| image.topic(&name))
+            let topic = image
+                .topic(name.as_str())
                 .ok_or_else(|| ControllerError::UnknownTopic { name: name.clone() })?;
             let none = Overrides::new();
             let current = if *replace { &none } else { &*topic.overrides };

@@ -96,7 +96,7 @@ fn refusal(image: &mut MetadataImage, topic: NewTopic) -> String {
 }
 
 fn topic<'a>(image: &'a MetadataImage, name: &str) -> &'a Arc<Topic> {
-    image.topic(&name.parse().unwrap()).unwrap()
+    image.topic(name).unwrap()
 }
 
 fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
@@ -234,7 +234,7 @@ fn refusals_of_a_topic_say_what_kafka_says() {
     for (topic, text) in cases {
         assert_eq!(refusal(&mut image, topic), text);
     }
-    assert!(image.topic(&"y".parse().unwrap()).is_none());
+    assert!(image.topic("y").is_none());
 }
 
 #[test]

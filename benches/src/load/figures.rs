@@ -1,0 +1,83 @@
+//! What one round of a scenario gave, in figures with names.
+
+use std::fmt;
+
+/// Figures by name and unit, in the order in which they were added.
+#[derive(Clone, Debug, Default)]
+pub struct Figures(Vec<(&'static str, f64)>);
+
+impl Figures {
+    /// Adds a figure. The name carries its unit.
+    pub fn push(&mut self, name: &'static str, value: f64) {
+        self.0.push((name, value));
+    }
+
+    /// The figure of this name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<f64> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.0.iter().copied()
+    }
+
+    /// For each figure its median over the rounds.
+    #[must_use]
+    pub fn medians(rounds: &[Self]) -> Self {
+        let names = rounds.first().into_iter().flat_map(Self::iter);
+        let medians = names.map(|(name, _)| (name, median(rounds, name)));
+        Self(medians.collect())
+    }
+
+    /// The least and the most of one figure over the rounds.
+    #[must_use]
+    pub fn range(rounds: &[Self], name: &str) -> Option<(f64, f64)> {
+        let mut values = rounds.iter().filter_map(|round| round.value(name));
+        let first = values.next()?;
+        Some(values.fold((first, first), |(least, most), value| {
+            (least.min(value), most.max(value))
+        }))
+    }
+}
+
+fn median(rounds: &[Figures], name: &str) -> f64 {
+    let values = rounds.iter().filter_map(|round| round.value(name));
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.iter().enumerate() {
+            let gap = if index == 0 { "" } else { ", " };
+            write!(f, "{gap}{name} {}", Short(value))?;
+        }
+        Ok(())
+    }
+}
+
+/// A number with about three digits that matter.
+#[derive(Clone, Copy, Debug)]
+pub struct Short(pub f64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        let decimals = match size {
+            _ if size >= 100.0 || size == 0.0 => 0,
+            _ if size >= 10.0 => 1,
+            _ if size >= 1.0 => 2,
+            _ => 3,
+        };
+        write!(f, "{:.decimals$}", self.0)
+    }
+}
