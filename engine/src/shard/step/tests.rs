@@ -85,7 +85,7 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
         }],
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
-        producer_id_expiration_ms: 1_000,
+        producer_id_expiration_ms: Arc::new(1_000.into()),
         retention_check_interval: Duration::from_secs(60),
         checkpoint_interval: Duration::from_secs(60),
         syncs_in_flight_max,
