@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use crate::control::{Control, ControlHandle};
@@ -53,8 +54,8 @@ pub struct EngineOptions {
     pub topic_defaults: TopicDefaultsSource,
     /// The group coordinators' settings.
     pub groups: GroupConfig,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.ms`; whoever starts the engine may change it while it runs.
+    pub producer_id_expiration_ms: Arc<AtomicI64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -247,6 +248,15 @@ impl Engine {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The log directories in use, by path as they were given.
+    #[must_use]
+    pub fn directory_ids(&self) -> Vec<(PathBuf, DirectoryId)> {
+        let directories = self.directories.iter();
+        directories
+            .map(|directory| (directory.path.clone(), directory.id))
+            .collect()
     }
 
     /// A way to the metadata from outside the shards.
@@ -469,10 +479,10 @@ fn open_metadata(
         rack: options.rack.clone(),
         log_directories: directories.iter().map(|directory| directory.id).collect(),
     };
-    metadata.propose(&Command::RegisterBroker(register))?;
+    metadata.propose_at_start(&Command::RegisterBroker(register))?;
     if directories.iter().any(|directory| !directory.clean) {
         // What was appended last may be gone, and its offsets will be given again: that takes a new epoch.
-        let (_, reply) = metadata.propose(&Command::UncleanStart { broker })?;
+        let (_, reply) = metadata.propose_at_start(&Command::UncleanStart { broker })?;
         if let Reply::UncleanStart { partitions } = reply
             && partitions > 0
         {
@@ -525,7 +535,7 @@ fn shard_settings(
         log_directories: directories.iter().map(directory).collect(),
         topic_defaults: options.topic_defaults.clone(),
         groups: options.groups.clone(),
-        producer_id_expiration_ms: options.producer_id_expiration_ms,
+        producer_id_expiration_ms: Arc::clone(&options.producer_id_expiration_ms),
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
         syncs_in_flight_max: options.syncs_per_directory_max.div_ceil(count.max(1)),
