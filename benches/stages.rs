@@ -23,7 +23,7 @@ use millrace_engine::record::Compression;
 use millrace_engine::shard::command::{Command, DescribeLogs};
 use millrace_engine::shard::{Gateway, ShardIndex, TopicDefaultsSource};
 use millrace_engine::types::{BrokerId, Offset};
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use millrace_wire::Message;
 use millrace_wire::frame::{frame_length, request_frame};
 use millrace_wire::header::open_request;
@@ -188,7 +188,8 @@ fn options(directory: &Path) -> EngineOptions {
         rack: None,
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
-        producer_id_expiration_ms: 86_400_000,
+        producer_id_expiration_ms: Arc::new(86_400_000.into()),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
     }

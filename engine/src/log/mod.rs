@@ -28,6 +28,7 @@ mod stable;
 mod sweep;
 pub mod time_index;
 mod time_lookup;
+pub mod verify;
 mod walk;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Blocking. What was found and done comes back as a report, for the caller to log once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::append::Unwritten;
@@ -16,7 +16,7 @@ use super::roll::write_epochs;
 use super::segment::Segment;
 use super::segments::Segments;
 use super::sweep::{Inventory, remove_segment, sweep};
-use super::walk::{Fault, WalkError};
+use super::walk::{Fault, FaultReason, WalkError};
 use super::{Damage, Log};
 use crate::config::TopicConfig;
 use crate::io::{Disk, IoError};
@@ -128,6 +128,10 @@ fn open_trusting(
     let mut report = RecoveryReport::default();
     let mut inventory = sweep(disk, &options.directory, &mut report.notes)?;
     if inventory.logs.is_empty() {
+        let start = options.log_start_offset.max(Offset::ZERO);
+        if start < options.recovery_point {
+            return Err(lost(&options.directory, 0, start, options.recovery_point).into());
+        }
         let log = make_empty(disk, options, &inventory)?;
         return Ok((log, report));
     }
@@ -150,9 +154,29 @@ fn open_trusting(
         return Ok((log, report));
     }
     if scan.end_offset < options.log_start_offset && scan.damage.is_none() {
+        // A log starts where readers have been; only a page cache that was lost ends before that.
+        if options.clean || !options.config.write_caching {
+            let last = scan.segments.last();
+            let (path, length) = last.map_or((directory.as_path(), 0), |last| {
+                (last.file.path(), last.length)
+            });
+            return Err(lost(path, length, scan.end_offset, options.log_start_offset).into());
+        }
         return start_anew(disk, options, &inventory, scan, report);
     }
     finish(disk, options, &inventory, scan, epochs, read, trust, report)
+}
+
+/// The log ends before offsets that were on stable storage.
+fn lost(path: &Path, position: u64, end: Offset, stable: Offset) -> Fault {
+    Fault {
+        path: path.to_owned(),
+        position,
+        reason: FaultReason::Missing {
+            end,
+            recovery_point: stable,
+        },
+    }
 }
 
 fn make_directory(disk: &Disk, options: &OpenOptions) -> Result<(), IoError> {
@@ -255,8 +279,10 @@ fn finish(
     if scan.damage.is_none() && trust != Trust::Everything && durable {
         scan.sync(disk, &options.directory)?;
     }
+    let mut epochs_delayed = false;
     if scan.damage.is_none() && read.as_ref() != Some(&epochs) {
-        write_epochs(disk, &options.directory, &epochs)?;
+        let written = write_epochs(disk, &options.directory, &epochs);
+        epochs_delayed = !recover::unless_full(written, &mut report)?;
     }
     let stable = match (&scan.damage, durable) {
         (None, true) => end,
@@ -273,6 +299,7 @@ fn finish(
     let point = options.recovery_point;
     let mut log = assemble(options, parts, epochs);
     log.producers = producers;
+    log.epochs_version = u64::from(epochs_delayed);
     if damaged {
         log.recovery_point = point;
     }

@@ -757,6 +757,11 @@ impl Leader {
             Isolation::ReadUncommitted => self.high_watermark,
             Isolation::ReadCommitted => self.last_stable_offset(),
         };
+        // Before all else: an offset that was there must look neither like one still to come nor like one never given.
+        let damaged = self.log.damage();
+        if damaged.is_some_and(|damage| offset >= damage.offset) {
+            return Err(ReadError::Storage);
+        }
         if offset < self.log.log_start_offset() || offset > self.log.log_end_offset() {
             return Err(self.out_of_range(offset));
         }

@@ -18,6 +18,7 @@ mod links;
 mod log_dirs;
 mod producer_perf_test;
 mod topics;
+mod verify_log;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -62,6 +63,7 @@ enum Command {
     ConsumerPerfTest(consumer_perf_test::Flags),
     #[command(visible_alias = "e2e-latency")]
     EndToEndLatency(end_to_end_latency::Flags),
+    VerifyLog(verify_log::Flags),
     Links(links::Flags),
     Completion(completion::Flags),
 }
@@ -157,6 +159,7 @@ fn execute(command: Command, arguments: &[OsString], out: &mut dyn Write) -> Res
         Command::ProducerPerfTest(flags) => producer_perf_test::run(&flags, out),
         Command::ConsumerPerfTest(flags) => consumer_perf_test::run(&flags, out),
         Command::EndToEndLatency(flags) => end_to_end_latency::run(flags, out),
+        Command::VerifyLog(flags) => verify_log::run(&flags, out),
         Command::Links(flags) => links::run(&flags, out),
         Command::Completion(flags) => completion::run(&flags, Arguments::command(), out),
     }
