@@ -1,11 +1,11 @@
 //! The least that a broker has to do: receive, check the checksum, append, answer.
 //!
 //! One thread, no protocol, no offsets, no index. A frame is cut by its length; where the batches lie in it, and what the
-//! answer is, the generator says beforehand (`FloorLayout`). Batches of one turn go to each partition's file in one write.
-//! Where answers wait for the device all partitions share a file, so that one flush covers what arrived while the last one
-//! ran. A Fetch is answered by sendfile.
+//! answer is, the generator says beforehand (`FloorLayout`). Batches of one turn go to each file in one write, and where
+//! answers wait for the device, one flush per file covers the turn. A Fetch is answered by sendfile.
 //!
-//! `floor HOST:PORT DIRECTORY`
+//! `floor HOST:PORT DIRECTORY [one-file]`: a file per partition, as Kafka's format wants it and one thread has to flush one
+//! after the other; or one file for everything, which no broker with that format can do, but a disk can.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ fn main() -> Outcome<()> {
         next_connection: 0,
         store: Store {
             directory: directory.into(),
+            one_file: arguments.next().as_deref() == Some("one-file"),
             layout: FloorLayout::default(),
             files: BTreeMap::new(),
         },
@@ -77,6 +78,8 @@ enum Piece {
 /// The files, one per partition, and what they are filled with.
 struct Store {
     directory: PathBuf,
+    /// Whether all partitions share a file.
+    one_file: bool,
     layout: FloorLayout,
     files: BTreeMap<u32, File>,
 }
@@ -319,8 +322,7 @@ impl Store {
             if crc32c::crc32c(&batch[21..]).to_be_bytes() != batch[17..21] {
                 return Err("a damaged batch".into());
             }
-            // One flush for all that arrived takes one file; without flushes each partition has its own.
-            let partition = match self.layout.durable {
+            let partition = match self.one_file {
                 true => 0,
                 false => u32::from_be_bytes(*index),
             };

@@ -67,6 +67,7 @@ enum BrokerKind {
     Millrace,
     Kafka,
     Floor,
+    FloorOneFile,
 }
 
 fn main() -> Outcome<()> {
@@ -134,7 +135,14 @@ fn program(arguments: &Arguments) -> Option<Program> {
             properties: arguments.property.clone(),
         },
         BrokerKind::Kafka => Program::Kafka { libraries: server },
-        BrokerKind::Floor => Program::Floor { server },
+        BrokerKind::Floor => Program::Floor {
+            server,
+            one_file: false,
+        },
+        BrokerKind::FloorOneFile => Program::Floor {
+            server,
+            one_file: true,
+        },
     })
 }
 
@@ -142,7 +150,7 @@ fn kind(arguments: &Arguments) -> Kind {
     match arguments.broker {
         BrokerKind::Millrace => Kind::Millrace,
         BrokerKind::Kafka => Kind::Kafka,
-        BrokerKind::Floor => Kind::Floor,
+        BrokerKind::Floor | BrokerKind::FloorOneFile => Kind::Floor,
     }
 }
 

@@ -35,6 +35,8 @@ pub enum Program {
     Floor {
         /// The binary.
         server: PathBuf,
+        /// Whether it has one file instead of one per partition.
+        one_file: bool,
     },
 }
 
@@ -204,10 +206,13 @@ impl Program {
                 command.arg(properties);
                 Ok(command)
             }
-            Self::Floor { server } => {
+            Self::Floor { server, one_file } => {
                 fs::create_dir_all(&data)?;
                 let mut command = Command::new(server);
                 command.arg(address.to_string()).arg(data);
+                if *one_file {
+                    command.arg("one-file");
+                }
                 Ok(command)
             }
             Self::Kafka { libraries } => {

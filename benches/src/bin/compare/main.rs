@@ -17,8 +17,8 @@ use std::time::Duration;
 use clap::Parser;
 use millrace_benches::Outcome;
 use millrace_benches::load::{
-    Figures, Housed, Kind, Program, RoundTimes, SCENARIOS, Scenario, Work, allow_open_files,
-    scenario_named,
+    Durability, Figures, Housed, Kind, Program, RoundTimes, SCENARIOS, Scenario, Work,
+    allow_open_files, scenario_named,
 };
 
 use crate::machine::Machine;
@@ -113,7 +113,9 @@ fn brokers(arguments: &Arguments) -> Outcome<Vec<Contender>> {
     let built = programs::build_here(arguments.server.as_deref())?;
     add("Millrace".into(), built.millrace);
     if !arguments.no_floor {
-        add("floor".into(), built.floor);
+        let [files, one_file] = built.floors;
+        add("floor".into(), files);
+        add("floor, one file".into(), one_file);
     }
     if !arguments.no_kafka {
         match programs::kafka(arguments.kafka_libraries.as_deref()) {
@@ -130,8 +132,14 @@ fn brokers(arguments: &Arguments) -> Outcome<Vec<Contender>> {
 
 fn compare(scenario: &Scenario, brokers: &[Contender], arguments: &Arguments) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
-    let takes_part =
-        |broker: &&Contender| broker.program.kind() != Kind::Floor || scenario.has_floor;
+    let takes_part = |broker: &&Contender| match broker.program {
+        // How many files there are matters where they are flushed.
+        Program::Floor { one_file: true, .. } => {
+            scenario.has_floor && scenario.durability == Durability::Device
+        }
+        Program::Floor { .. } => scenario.has_floor,
+        Program::Millrace { .. } | Program::Kafka { .. } => true,
+    };
     let brokers: Vec<&Contender> = brokers.iter().filter(takes_part).collect();
     let mut running = Vec::new();
     for broker in &brokers {

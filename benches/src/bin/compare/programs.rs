@@ -12,7 +12,8 @@ use crate::repository;
 /// What this tree gives.
 pub(crate) struct Built {
     pub(crate) millrace: Program,
-    pub(crate) floor: Program,
+    /// With a file per partition, and with one for all.
+    pub(crate) floors: [Program; 2],
 }
 
 /// Builds this tree, or takes `server` as it is. The floor lies beside this program.
@@ -39,9 +40,10 @@ pub(crate) fn build_here(server: Option<&Path>) -> Outcome<Built> {
     let server = server.map_or_else(|| release.join("millrace-server"), Path::to_owned);
     Ok(Built {
         millrace: millrace(server),
-        floor: Program::Floor {
+        floors: [false, true].map(|one_file| Program::Floor {
             server: release.join("floor"),
-        },
+            one_file,
+        }),
     })
 }
 

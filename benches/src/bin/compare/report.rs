@@ -174,6 +174,7 @@ impl Compared<'_> {
     }
 
     fn bound(&self, goal: Goal) -> Option<f64> {
+        // Of two floors the first, which has a file per partition as the broker has.
         let of = |kind| {
             let row = self.rows.iter().find(|row| row.kind == kind)?;
             Some(row.median(goal.figure)? * goal.factor)
