@@ -342,7 +342,9 @@ impl Shard {
     fn directory_place(&self, id: TopicIdPartition) -> DirectoryPlace {
         match self.settings.log_directories.as_slice() {
             [_] => 0,
-            _ => self.log_directory_of(id).map_or(0, |directory| directory.place),
+            _ => self
+                .log_directory_of(id)
+                .map_or(0, |directory| directory.place),
         }
     }
 
