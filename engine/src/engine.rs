@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use crate::control::{Control, ControlHandle};
@@ -9,7 +10,7 @@ use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown, MetaProperties};
 
-use crate::maintenance::{Checkpoints, Pool, sweep};
+use crate::maintenance::{Checkpoints, Pool, any_partition, sweep};
 use crate::metadata::{
     self, Command, Endpoint, Metadata, MetadataImage, MetadataOptions, ProposeError,
     RegisterBroker, Reply,
@@ -53,8 +54,8 @@ pub struct EngineOptions {
     pub topic_defaults: TopicDefaultsSource,
     /// The group coordinators' settings.
     pub groups: GroupConfig,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.ms`; whoever starts the engine may change it while it runs.
+    pub producer_id_expiration_ms: Arc<AtomicI64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -106,6 +107,17 @@ pub enum StartError {
     NoMetadata {
         /// The directory.
         path: PathBuf,
+    },
+    /// There are partitions, but no metadata that says what they are: begun anew, everything would look like nobody's.
+    #[error(
+        "{} is there, but {} has no metadata that Millrace wrote: this is a data directory of Apache Kafka, which cannot be opened yet, or the metadata was lost or moved (metadata.log.dir). Nothing was changed",
+        partition.display(), metadata.display()
+    )]
+    PartitionsWithoutMetadata {
+        /// One of the partitions' directories.
+        partition: PathBuf,
+        /// Where the metadata should be.
+        metadata: PathBuf,
     },
     /// None of the log directories can be used; each was said in the log.
     #[error("none of the log directories can be used")]
@@ -178,7 +190,7 @@ impl Engine {
         let mut random = Random::system();
         let (cluster_id, directories) =
             open_directories(&disk, &options, &checkpoints, &mut random)?;
-        let metadata_home = metadata_home(&options, &directories)?;
+        let metadata_home = metadata_home(&options)?;
         let metadata = open_metadata(
             &disk,
             &metadata_home,
@@ -236,6 +248,15 @@ impl Engine {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The log directories in use, by path as they were given.
+    #[must_use]
+    pub fn directory_ids(&self) -> Vec<(PathBuf, DirectoryId)> {
+        let directories = self.directories.iter();
+        directories
+            .map(|directory| (directory.path.clone(), directory.id))
+            .collect()
     }
 
     /// A way to the metadata from outside the shards.
@@ -305,6 +326,11 @@ fn open_directories(
             Err(error) => return Err(error),
         }
     }
+    let paths: Vec<&Path> = usable
+        .iter()
+        .map(|(_, path, _, _)| path.as_path())
+        .collect();
+    check_metadata(disk, options, &paths)?;
     let known = usable
         .iter()
         .find_map(|(_, _, _, found)| Some(found.as_ref()?.cluster_id.clone()));
@@ -331,9 +357,6 @@ fn open_directories(
             _lock: lock,
         });
     }
-    if open.is_empty() {
-        return Err(StartError::NoDirectory);
-    }
     Ok((cluster_id, open))
 }
 
@@ -353,20 +376,40 @@ fn claim_directory(
     }
 }
 
-/// Where the cluster metadata is. What cannot be used must not be replaced by an empty one elsewhere.
-fn metadata_home(
-    options: &EngineOptions,
-    directories: &[OpenDirectory],
-) -> Result<PathBuf, StartError> {
+/// The directory that has the directory of the cluster metadata.
+fn metadata_home(options: &EngineOptions) -> Result<PathBuf, StartError> {
     let home = options.metadata_directory.as_ref();
-    let home = home
-        .or(options.log_directories.first())
-        .ok_or(StartError::NoDirectory)?;
-    let is_log_directory = options.log_directories.contains(home);
-    if is_log_directory && !directories.iter().any(|open| open.path == *home) {
-        return Err(StartError::NoMetadata { path: home.clone() });
+    let home = home.or(options.log_directories.first());
+    home.cloned().ok_or(StartError::NoDirectory)
+}
+
+/// Metadata that cannot be read, or that somebody else wrote, must not be taken for an empty cluster's: all partitions
+/// would be set aside. Looks before anything is written.
+fn check_metadata(
+    disk: &Disk,
+    options: &EngineOptions,
+    usable: &[&Path],
+) -> Result<(), StartError> {
+    let home = metadata_home(options)?;
+    if usable.is_empty() {
+        return Err(StartError::NoDirectory);
     }
-    Ok(home.clone())
+    if options.log_directories.contains(&home) && !usable.contains(&home.as_path()) {
+        return Err(StartError::NoMetadata { path: home });
+    }
+    let metadata = home.join(METADATA_DIRECTORY);
+    if Metadata::is_in(disk, &metadata)? {
+        return Ok(());
+    }
+    for path in usable {
+        if let Some(partition) = any_partition(disk, path)? {
+            return Err(StartError::PartitionsWithoutMetadata {
+                partition,
+                metadata,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a log directory is ours, and makes it so when it is new. Says its id.
@@ -436,10 +479,10 @@ fn open_metadata(
         rack: options.rack.clone(),
         log_directories: directories.iter().map(|directory| directory.id).collect(),
     };
-    metadata.propose(&Command::RegisterBroker(register))?;
+    metadata.propose_at_start(&Command::RegisterBroker(register))?;
     if directories.iter().any(|directory| !directory.clean) {
         // What was appended last may be gone, and its offsets will be given again: that takes a new epoch.
-        let (_, reply) = metadata.propose(&Command::UncleanStart { broker })?;
+        let (_, reply) = metadata.propose_at_start(&Command::UncleanStart { broker })?;
         if let Reply::UncleanStart { partitions } = reply
             && partitions > 0
         {
@@ -492,7 +535,7 @@ fn shard_settings(
         log_directories: directories.iter().map(directory).collect(),
         topic_defaults: options.topic_defaults.clone(),
         groups: options.groups.clone(),
-        producer_id_expiration_ms: options.producer_id_expiration_ms,
+        producer_id_expiration_ms: Arc::clone(&options.producer_id_expiration_ms),
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
         syncs_in_flight_max: options.syncs_per_directory_max.div_ceil(count.max(1)),

@@ -31,7 +31,7 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
     EngineOptions {
         broker: BrokerId(1),
         log_directories: vec![directory.join("one"), directory.join("two")],
-        metadata_directory: None,
+        metadata_directory: Some(directory.join("metadata")),
         shards: Some(2),
         pin: false,
         io,
@@ -39,7 +39,7 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
         rack: None,
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
-        producer_id_expiration_ms: 86_400_000,
+        producer_id_expiration_ms: Arc::new(86_400_000.into()),
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
         syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,

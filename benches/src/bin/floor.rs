@@ -20,7 +20,7 @@ use millrace_benches::load::FloorLayout;
 use nix::libc::{MSG_MORE, off_t};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::sendfile::sendfile;
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, send, setsockopt, sockopt};
 
 fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1);
@@ -153,6 +153,7 @@ impl Floor {
         };
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
+        setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER_BYTES)?;
         let id = self.next_connection;
         self.next_connection += 1;
         self.epoll
@@ -364,5 +365,7 @@ impl Store {
 const LISTENER: u64 = u64::MAX;
 const EVENTS_MAX: usize = 64;
 const INCOMING_BYTES: usize = 128 << 10;
+/// As Kafka's default: what is sent is still in the caches when it is received.
+const SEND_BUFFER_BYTES: usize = 100 << 10;
 /// Pieces that one write takes.
 const IOV_MAX: usize = 1_024;

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 use millrace_benches::Outcome;
 use millrace_benches::load::{
     Figures, Housed, Kind, Process, Program, RoundTimes, SCENARIOS, Scenario, Target, Work,
-    scenario_named,
+    allow_open_files, scenario_named,
 };
 
 /// Load on a Kafka-compatible broker, by scenarios.
@@ -71,6 +71,7 @@ enum BrokerKind {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
+    allow_open_files()?;
     if arguments.scenarios.is_empty() {
         for Scenario { name, about, .. } in SCENARIOS {
             println!("{name:20} {about}");

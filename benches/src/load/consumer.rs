@@ -159,3 +159,30 @@ impl Answer {
         Ok(left == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_however_its_bytes_arrive() {
+        let mut frame = 500_u32.to_be_bytes().to_vec();
+        frame.resize(504, 9);
+        for piece in [1, 3, 4, 5, 99, 100, 101, 503, 504] {
+            let mut answer = Answer::default();
+            let pieces = frame.chunks(piece);
+            let last = pieces.len() - 1;
+            for (index, bytes) in pieces.enumerate() {
+                let complete = answer.take(bytes).unwrap();
+                assert_eq!(complete, index == last, "pieces of {piece}, number {index}");
+            }
+            assert_eq!(answer.head, frame[..4 + FetchHead::LENGTH_MAX]);
+        }
+    }
+
+    #[test]
+    fn bytes_behind_an_answer_are_refused() {
+        let mut answer = Answer::default();
+        assert!(answer.take(&[0, 0, 0, 1, 5, 6]).is_err());
+    }
+}

@@ -81,3 +81,29 @@ impl fmt::Display for Short {
         write!(f, "{:.decimals$}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounds(values: &[f64]) -> Vec<Figures> {
+        let round = |value: &f64| Figures(vec![("x", *value)]);
+        values.iter().map(round).collect()
+    }
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two() {
+        let odd = rounds(&[9.0, 1.0, 5.0]);
+        assert_eq!(Figures::medians(&odd).value("x"), Some(5.0));
+        let even = rounds(&[9.0, 1.0, 5.0, 6.0]);
+        assert_eq!(Figures::medians(&even).value("x"), Some(5.5));
+        assert_eq!(Figures::range(&even, "x"), Some((1.0, 9.0)));
+        assert_eq!(Figures::range(&even, "y"), None);
+    }
+
+    #[test]
+    fn numbers_have_three_digits_that_matter() {
+        let shown = [1_234.4, 12.34, 1.234, 0.1234, 0.0].map(|value| Short(value).to_string());
+        assert_eq!(shown, ["1234", "12.3", "1.23", "0.123", "0"]);
+    }
+}

@@ -118,3 +118,36 @@ fn bytes(rest: &mut &[u8]) -> Outcome<Vec<u8>> {
 
 /// An API key that Kafka does not have.
 const FLOOR_LAYOUT_KEY: i16 = 0x7f10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_reads_as_it_was_written() {
+        let layout = FloorLayout {
+            round: 7,
+            durable: true,
+            produce_length: 200,
+            produce_answer: vec![1, 2, 3],
+            slots: vec![FloorSlot {
+                index: 40,
+                batch: 46,
+            }],
+            batch_length: 150,
+            records_per_batch: 16,
+            fetch_head: vec![4; 90],
+            fetch_tail: vec![0; 3],
+            fetch_bytes: 1 << 20,
+            fetch_offset: 77,
+        };
+        let frame = layout.encode();
+        assert_eq!(FloorLayout::decode(&frame).unwrap(), Some(layout));
+        assert!(FloorLayout::decode(&frame[..frame.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn a_produce_is_no_layout() {
+        assert_eq!(FloorLayout::decode(&[0, 0, 0, 2, 0, 0]).unwrap(), None);
+    }
+}

@@ -326,3 +326,116 @@ impl<'a> Cursor<'a> {
         Err("a number without an end".into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use millrace_engine::record::{BatchHeader, Compression, check_crc};
+    use millrace_wire::Uuid;
+    use millrace_wire::header::open_request;
+    use millrace_wire::message::FetchResponse;
+    use millrace_wire::message::fetch::{FetchResponsePartition, FetchResponseTopic, Records};
+
+    use super::super::scenario::Durability;
+    use super::*;
+    use crate::Shape;
+
+    fn topic() -> Topic {
+        Topic {
+            name: "orders".into(),
+            id: Uuid(42),
+            partitions: 8,
+            durability: Durability::PageCache,
+        }
+    }
+
+    fn decoded(frame: &[u8]) -> (i32, ProduceRequest) {
+        let frame = Bytes::copy_from_slice(&frame[4..]);
+        let (header, mut reader) = open_request(frame, usize::MAX).unwrap();
+        let request = ProduceRequest::decode(&mut reader, PRODUCE_VERSION).unwrap();
+        (header.correlation_id, request)
+    }
+
+    #[test]
+    fn a_patched_request_decodes_to_what_was_patched_in() {
+        let batch = Shape::TYPICAL.batch(Compression::None);
+        let mut frames = ProduceFrames::new(&topic(), &batch, 2, -1, 3).unwrap();
+        frames.set_correlation(1, 77);
+        frames.set_partition(1, 0, 5);
+        frames.set_partition(1, 1, 6);
+        let stamp = ProducerStamp {
+            producer_id: 9_000,
+            producer_epoch: 3,
+            base_sequence: 160,
+        };
+        frames.set_producer(1, 1, stamp);
+        let length = frames.length();
+        let (correlation, request) = decoded(&frames.bytes()[length..2 * length]);
+        assert_eq!(correlation, 77);
+        let partitions = &request.topic_data[0].partition_data;
+        assert_eq!(partitions[0].index, 5);
+        assert_eq!(partitions[0].records, Some(batch.clone()));
+        assert_eq!(partitions[1].index, 6);
+        let stamped = partitions[1].records.clone().unwrap();
+        check_crc(&stamped).unwrap();
+        let header = BatchHeader::parse(&stamped).unwrap();
+        assert_eq!(header.producer_id().0, 9_000);
+        assert_eq!(header.producer_epoch().0, 3);
+        assert_eq!(header.base_sequence().0, 160);
+        // The copies beside it are as they were.
+        let (correlation, request) = decoded(&frames.bytes()[2 * length..]);
+        assert_eq!(correlation, 0);
+        assert_eq!(request.topic_data[0].partition_data[0].index, 0);
+    }
+
+    #[test]
+    fn an_answer_with_an_error_is_noticed_and_one_without_is_not() {
+        let answer = ProduceAnswer::new(&topic(), 2).unwrap();
+        answer.check(&answer.frame).unwrap();
+        let mut offsets = answer.frame.to_vec();
+        offsets[4..8].copy_from_slice(&7_i32.to_be_bytes());
+        answer.check(&offsets).unwrap();
+        let mut refused = answer.frame.to_vec();
+        refused[*answer.error_codes.last().unwrap()] = 6;
+        let error = answer.check(&refused).unwrap_err().to_string();
+        assert!(error.contains("NotLeaderOrFollower"), "{error}");
+    }
+
+    fn fetched(error_code: ErrorCode, records: &'static [u8]) -> Bytes {
+        let response = FetchResponse {
+            responses: vec![FetchResponseTopic {
+                topic_id: Uuid(42),
+                partitions: vec![FetchResponsePartition {
+                    error_code,
+                    records: Some(Records::Bytes(Bytes::from_static(records))),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        response_frame(1, &response, FETCH_VERSION).unwrap()
+    }
+
+    #[test]
+    fn the_head_of_a_fetched_answer_tells_how_many_bytes_of_records_follow() {
+        let frame = fetched(ErrorCode::None, &[7; 300]);
+        let head = &frame[4..4 + FetchHead::LENGTH_MAX];
+        let found = FetchHead::parse(head).unwrap();
+        assert_eq!(found, FetchHead { records_bytes: 300 });
+        assert!(FetchHead::parse(&head[..20]).is_err());
+        let refused = fetched(ErrorCode::OffsetOutOfRange, b"");
+        assert!(FetchHead::parse(&refused[4..]).is_err());
+    }
+
+    #[test]
+    fn the_offset_of_a_fetch_is_patched_in_place() {
+        let mut frame = FetchFrame::new(&topic(), 3, 1 << 20).unwrap();
+        frame.set(5, 4_096);
+        let bytes = Bytes::copy_from_slice(&frame.bytes[4..]);
+        let (header, mut reader) = open_request(bytes, usize::MAX).unwrap();
+        let request = FetchRequest::decode(&mut reader, FETCH_VERSION).unwrap();
+        assert_eq!(header.correlation_id, 5);
+        let partition = &request.topics[0].partitions[0];
+        assert_eq!((partition.partition, partition.fetch_offset), (3, 4_096));
+    }
+}

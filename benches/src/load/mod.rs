@@ -24,7 +24,7 @@ pub use clock::{nanos, rest, unix_millis};
 pub use figures::{Figures, Short};
 pub use floor::{FloorLayout, FloorSlot};
 pub use goals::{Goal, Measure, Side};
-pub use process::{Process, Usage};
+pub use process::{Process, Usage, allow_open_files};
 pub use round::RoundTimes;
 pub use scenario::{Durability, SCENARIOS, Scenario, Work, scenario_named};
 pub use target::{Kind, Target};

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 use crate::Outcome;
 
 /// A process that is looked at from outside.
@@ -16,6 +18,16 @@ pub struct Usage {
     threads: BTreeMap<u32, u64>,
     /// Ticks of the whole process, threads that ended included.
     ticks: u64,
+}
+
+/// Lets this process, and those it starts, have as many open files as the system allows: a connection is one.
+///
+/// # Errors
+/// The system refuses.
+pub fn allow_open_files() -> Outcome<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(())
 }
 
 impl Process {
@@ -97,3 +109,34 @@ impl Usage {
 
 /// USER_HZ, which is 100 on every Linux that counts.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(threads: &[(u32, u64)], ticks: u64) -> Usage {
+        Usage {
+            threads: threads.iter().copied().collect(),
+            ticks,
+        }
+    }
+
+    #[test]
+    fn time_is_exact_while_threads_stay_and_in_ticks_when_one_ended() {
+        let before = usage(&[(1, 1_000_000), (2, 5_000_000)], 100);
+        let same = usage(&[(1, 3_000_000), (2, 5_500_000), (3, 500_000)], 101);
+        assert!((same.seconds_since(&before) - 0.003).abs() < 1e-9);
+        let fewer = usage(&[(1, 3_000_000)], 103);
+        assert!((fewer.seconds_since(&before) - 0.03).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_figures_of_a_process_can_be_read() {
+        let this = Process(std::process::id());
+        let before = this.usage().unwrap();
+        let resident = this.resident_bytes().unwrap();
+        assert!(resident > 100_000, "{resident} bytes resident");
+        assert!(this.resident_bytes_max().unwrap() >= resident);
+        assert!(this.usage().unwrap().seconds_since(&before) >= 0.0);
+    }
+}

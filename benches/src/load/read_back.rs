@@ -91,3 +91,56 @@ fn fetch(
 }
 
 const FETCH_BYTES_MAX: i32 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use millrace_engine::record::Compression;
+    use millrace_engine::types::Timestamp;
+    use millrace_server::Server;
+    use millrace_server::config::{Sources, load};
+
+    use super::super::clock::unix_millis;
+    use super::super::process::Process;
+    use super::super::scenario::Durability;
+    use super::super::target::Kind;
+    use super::*;
+    use crate::Shape;
+
+    fn target(address: SocketAddr) -> Target {
+        Target {
+            address,
+            process: Process(std::process::id()),
+            kind: Kind::Millrace,
+        }
+    }
+
+    #[test]
+    fn other_than_what_was_acknowledged_is_a_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = format!("log.dirs={}", directory.path().display());
+        let overrides = vec!["listeners=PLAINTEXT://127.0.0.1:0".to_owned(), data];
+        let sources = Sources {
+            file: None,
+            environment: Vec::new(),
+            overrides,
+        };
+        let broker = Server::start(load(&sources).unwrap()).unwrap();
+        let target = target(broker.addresses.first().unwrap().1);
+        let topic = target.create_topic("t", 2, Durability::Device).unwrap();
+        let time = Timestamp(unix_millis());
+        let batch = Shape::of(3, 10).batch_at(time, Compression::None);
+        let mut client = target.client().unwrap();
+        for _ in 0..2 {
+            client.produce("t", 1, &batch, -1).unwrap();
+        }
+        read_back(&target, &topic, &[0, 6]).unwrap();
+        let error = read_back(&target, &topic, &[0, 3]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "t-1: 3 records were acknowledged, 6 can be read"
+        );
+        assert!(broker.stop());
+    }
+}

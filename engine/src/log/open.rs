@@ -279,8 +279,10 @@ fn finish(
     if scan.damage.is_none() && trust != Trust::Everything && durable {
         scan.sync(disk, &options.directory)?;
     }
+    let mut epochs_delayed = false;
     if scan.damage.is_none() && read.as_ref() != Some(&epochs) {
-        write_epochs(disk, &options.directory, &epochs)?;
+        let written = write_epochs(disk, &options.directory, &epochs);
+        epochs_delayed = !recover::unless_full(written, &mut report)?;
     }
     let stable = match (&scan.damage, durable) {
         (None, true) => end,
@@ -297,6 +299,7 @@ fn finish(
     let point = options.recovery_point;
     let mut log = assemble(options, parts, epochs);
     log.producers = producers;
+    log.epochs_version = u64::from(epochs_delayed);
     if damaged {
         log.recovery_point = point;
     }

@@ -14,7 +14,7 @@ use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
 use super::producer_snapshot;
 use super::producer_state::ProducerStates;
 use super::replay;
-use super::segment::{IndexState, Segment, SegmentIndex};
+use super::segment::{IndexState, Segment, SegmentIndex, remove_index};
 use super::sweep::{Inventory, remove_segment, remove_snapshot};
 use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
 use crate::io::{Disk, File, IoError, Reread};
@@ -260,7 +260,8 @@ impl Scanner<'_> {
         }
         if !is_last && fault.is_none() {
             index.complete();
-            index.write(self.disk, &self.options.directory, base_offset)?;
+            let written = index.write(self.disk, &self.options.directory, base_offset);
+            unless_full(written, self.report)?;
         }
         segment.index = IndexState::Loaded {
             index: Arc::new(index),
@@ -359,6 +360,20 @@ impl Scanner<'_> {
     }
 }
 
+/// On a full disk a small file is left for later: what is in memory serves as well. Says whether it was written.
+pub(super) fn unless_full(
+    written: Result<(), IoError>,
+    report: &mut RecoveryReport,
+) -> Result<bool, IoError> {
+    match written {
+        Err(error) if error.is_out_of_space() => {
+            report.notes.push(format!("left for later: {error}"));
+            Ok(false)
+        }
+        written => written.map(|()| true),
+    }
+}
+
 /// The last entry of a time index file, if it can be one.
 fn last_time_entry(
     disk: &Disk,
@@ -406,10 +421,7 @@ impl Scan {
             file.truncate(*length)?;
             file.sync_all()?;
             if let Some(segment) = self.segments.last() {
-                for ending in [names::OFFSET_INDEX, names::TIME_INDEX] {
-                    let path = names::segment_file(directory, segment.base_offset, ending);
-                    super::retention::remove_if_there(disk, &path)?;
-                }
+                remove_index(disk, directory, segment.base_offset)?;
             }
         }
         disk.sync_dir(directory)?;

@@ -34,6 +34,8 @@ pub(super) struct Opening {
     name: TopicPartition,
     epoch: LeaderEpoch,
     config: Arc<TopicConfig>,
+    /// There was no room for it: it is tried again, and questions about it are not kept waiting.
+    wants_room: bool,
     /// Batches that wait for the log. Their memory is the requests', which is within their connections' budgets.
     appends: Vec<Offered>,
 }
@@ -132,6 +134,7 @@ impl Shard {
             name,
             epoch,
             config,
+            wants_room: false,
             appends: Vec::new(),
         };
         self.slots.insert(id, Slot::Opening(opening));
@@ -166,6 +169,7 @@ impl Shard {
                     epoch,
                     config,
                     appends,
+                    wants_room: _,
                 } = opening;
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
@@ -207,12 +211,16 @@ impl Shard {
         let delay = match why {
             NotYet::NameTaken => NAME_TAKEN_DELAY,
             NotYet::NoSpace(error) => {
-                tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
+                if !opening.wants_room {
+                    tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
+                }
+                opening.wants_room = true;
                 let lost = std::mem::take(&mut opening.appends).into_iter();
                 let told = lost
                     .map(|offered| (offered.waiter, Err(AppendError::Storage)))
                     .collect();
                 self.tell(id, told, effects);
+                self.retry_deferred(now, effects);
                 NO_SPACE_DELAY
             }
         };
@@ -266,6 +274,11 @@ impl Shard {
             Some(Slot::Offline) => Err(Unavailable::Offline(id)),
             Some(Slot::Opening(_)) | None => Err(Unavailable::NotLeader(id)),
         }
+    }
+
+    /// Whether a partition's log is about to be open, so that questions about it wait.
+    pub(super) fn is_awaited(&self, id: TopicIdPartition) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Opening(opening)) if !opening.wants_room)
     }
 
     /// Whether a partition's log is still being opened.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use super::hosting::Slot;
 use super::jobs::Errand;
@@ -16,7 +17,10 @@ use crate::types::{Now, TopicIdPartition};
 impl Shard {
     /// Lets go of what retention lets go of, and forgets producers that have been silent for too long.
     pub(super) fn retain(&mut self, now: Now, effects: &mut Effects) {
-        let expiration_ms = self.settings.producer_id_expiration_ms;
+        let expiration_ms = self
+            .settings
+            .producer_id_expiration_ms
+            .load(Ordering::Relaxed);
         for id in self.led() {
             let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
                 continue;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::admission::Admission;
@@ -78,7 +79,7 @@ impl fmt::Debug for TopicDefaultsSource {
     }
 }
 
-/// What does not change while a shard lives.
+/// What does not change while a shard lives, but for one time that others may change.
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
     /// This broker.
@@ -94,7 +95,7 @@ pub struct ShardSettings {
     /// The group coordinators' settings.
     pub groups: GroupConfig,
     /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    pub producer_id_expiration_ms: Arc<AtomicI64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -292,15 +293,15 @@ impl Shard {
             Command::LookupOffsets(lookup) => lookup
                 .lookups
                 .iter()
-                .any(|entry| self.is_opening(entry.partition)),
+                .any(|entry| self.is_awaited(entry.partition)),
             Command::LookupEpochEnds(lookup) => {
-                lookup.lookups.iter().any(|(id, ..)| self.is_opening(*id))
+                lookup.lookups.iter().any(|(id, ..)| self.is_awaited(*id))
             }
             Command::DeleteRecords(delete) => {
-                delete.partitions.iter().any(|(id, _)| self.is_opening(*id))
+                delete.partitions.iter().any(|(id, _)| self.is_awaited(*id))
             }
             Command::DescribeProducers(describe) => {
-                describe.partitions.iter().any(|id| self.is_opening(*id))
+                describe.partitions.iter().any(|id| self.is_awaited(*id))
             }
             Command::Group(request) => self.is_loading(request.partition),
             Command::Produce(_)

@@ -203,7 +203,7 @@ impl Machine {
             log_directories: vec![log_directory],
             topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
             groups: GroupConfig::default(),
-            producer_id_expiration_ms: 86_400_000,
+            producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
             // Fewer than there are partitions, so that some wait for their turn.

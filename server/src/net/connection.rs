@@ -18,14 +18,27 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backpressure::{RequestBudget, Reservation};
+use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
 
-/// A request in work, and its share of the request memory.
+/// What the connections of one thread may take.
+pub(super) struct Limits {
+    /// Memory for requests.
+    pub(super) budget: RequestBudget,
+    /// Requests that wait behind others.
+    pub(super) waiting: WaitingRequests,
+    /// How requests have to come.
+    pub(super) frames: FrameLimits,
+}
+
+/// A request in work, its share of the request memory, and its place among those that wait.
 struct Queued {
     answer: Answer,
     reservation: Reservation,
+    place: Place,
 }
 
 /// Serves a client until it leaves, breaks a rule, or the broker stops. What was taken before is answered in every case but
@@ -33,14 +46,19 @@ struct Queued {
 pub(super) async fn serve(
     stream: &mut TcpStream,
     client: Rc<Client>,
-    budget: &RequestBudget,
-    limits: FrameLimits,
+    limits: &Limits,
+    activity: &Activity,
 ) -> Result<(), Closing> {
+    let used = || activity.touch(client.frontend().gateway().now().monotonic);
+    used();
     let (queue, answers) = mpsc::channel(REQUESTS_MAX);
+    let turns = Turns::new(&limits.waiting);
     let (from_client, to_client) = stream.split();
-    let frames = FrameReader::new(from_client, budget, limits);
-    let reading = read(frames, &client, queue);
-    let mut writing = std::pin::pin!(write(to_client.as_ref(), &client, answers, limits.idle));
+    let frames = FrameReader::new(from_client, &limits.budget, limits.frames);
+    let reading = read(frames, &client, &turns, &used, queue);
+    let idle = limits.frames.idle;
+    let to_client = to_client.as_ref();
+    let mut writing = std::pin::pin!(write(to_client, &client, answers, &turns, &used, idle));
     tokio::select! {
         read = reading => {
             writing.await?;
@@ -54,6 +72,8 @@ pub(super) async fn serve(
 async fn read(
     mut frames: FrameReader<'_>,
     client: &Rc<Client>,
+    turns: &Turns,
+    used: &impl Fn(),
     queue: mpsc::Sender<Queued>,
 ) -> Result<(), Closing> {
     let mut stopping = client.stopping();
@@ -65,10 +85,12 @@ async fn read(
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        let answer = dispatch(client, frame.body).await?;
+        used();
+        let request = dispatch(client, frame.body).await?;
         let queued = Queued {
-            answer,
+            answer: request.answer,
             reservation: frame.reservation,
+            place: turns.queue(request.has_begun).await,
         };
         if queue.send(queued).await.is_err() {
             // The writing half has ended and says why.
@@ -81,27 +103,35 @@ async fn write(
     stream: &TcpStream,
     client: &Rc<Client>,
     mut answers: mpsc::Receiver<Queued>,
+    turns: &Turns,
+    used: &impl Fn(),
     idle: Duration,
 ) -> Result<(), Closing> {
     let mut parts = Parts::new();
     let mut begun = None;
     loop {
-        let Some(next) = (match begun.take() {
+        let Some(mut next) = (match begun.take() {
             Some(begun) => Some(begun),
             None => answers.recv().await,
         }) else {
             return Ok(());
         };
+        next.place.release();
         parts.extend(next.answer.await?);
         drop(next.reservation);
         // Clients that keep several requests in flight get their answers together: one system call for all.
         let mut failed = None;
+        let mut answered = 1;
         while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
             let Ok(mut next) = answers.try_recv() else {
                 break;
             };
+            next.place.release();
             match poll_once(&mut next.answer).await {
-                Poll::Ready(Ok(more)) => parts.extend(more),
+                Poll::Ready(Ok(more)) => {
+                    parts.extend(more);
+                    answered += 1;
+                }
                 Poll::Ready(Err(closing)) => failed = Some(closing),
                 Poll::Pending => begun = Some(next),
             }
@@ -116,6 +146,8 @@ async fn write(
             idle.min(PATIENCE)
         };
         send(stream, client, parts.drain(..), patience).await?;
+        used();
+        turns.answered(answered);
         if let Some(closing) = failed {
             return Err(closing);
         }

@@ -1,17 +1,18 @@
 //! Several `log.dirs`: partitions spread over them, one that cannot be used at the start, one that fails while running,
-//! and directories that are somebody else's.
+//! and directories that are somebody else's: of another cluster, or of Apache Kafka.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use millrace_wire::ErrorCode;
 use millrace_wire::message::DescribeLogDirsRequest;
 
 use crate::support::broker::Broker;
-use crate::support::eventually;
 use crate::support::records::{batch, read_all, values};
 use crate::support::wire::{Limits, Wire};
+use crate::support::{PATIENCE, eventually};
 
 /// Partitions of the topic `t`: two for each directory.
 const PARTITIONS: i32 = 6;
@@ -88,18 +89,30 @@ fn assert_served(wire: &mut Wire, offline: &[i32], expected: &[&str]) {
 }
 
 /// The broker's program with the arguments, to its end.
-fn run(directories: &[PathBuf]) -> Output {
+fn run(directories: &[PathBuf], settings: &[&str]) -> Output {
     let list: Vec<String> = directories
         .iter()
         .map(|path| path.display().to_string())
         .collect();
-    Command::new(env!("CARGO_BIN_EXE_millrace-server"))
-        .arg("--override")
-        .arg("listeners=PLAINTEXT://127.0.0.1:0")
-        .arg("--override")
-        .arg(format!("log.dirs={}", list.join(",")))
-        .output()
-        .unwrap()
+    let listed = format!("log.dirs={}", list.join(","));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-server"));
+    for setting in ["listeners=PLAINTEXT://127.0.0.1:0", &listed]
+        .iter()
+        .chain(settings)
+    {
+        command.arg("--override").arg(setting);
+    }
+    let (out, err) = (Stdio::piped(), Stdio::piped());
+    let mut process = command.stdout(out).stderr(err).spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while process.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            process.kill().unwrap();
+            panic!("it started: {:?}", process.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process.wait_with_output().unwrap()
 }
 
 fn assert_refused(output: &Output, reason: &str) {
@@ -227,17 +240,79 @@ fn without_the_directory_of_the_metadata_nothing_starts_and_nothing_is_touched()
         "{} holds the cluster metadata and cannot be used",
         directories[0].display()
     );
-    assert_refused(&run(&directories), &reason);
+    assert_refused(&run(&directories, &[]), &reason);
     let after: Vec<Vec<i32>> = directories[1..]
         .iter()
         .map(|path| in_directory(path))
         .collect();
     assert_eq!(after, before);
+    assert!(directories[1].join(".kafka_cleanshutdown").exists());
     std::fs::remove_file(&directories[0]).unwrap();
     std::fs::rename(&aside, &directories[0]).unwrap();
     broker.start_again();
     let mut wire = Wire::connect(&broker);
     assert_served(&mut wire, &[], &["a"]);
+}
+
+/// All files below a directory with their bytes, without the lock that whoever looks leaves behind.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else if !path.ends_with(".lock") {
+            let bytes = std::fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (path, bytes) in contents(from) {
+        let path = to.join(path.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// The fixture was written by Apache Kafka 4.3.1: topic `t` with three records, stopped cleanly.
+#[test]
+fn a_data_directory_of_apache_kafka_is_refused_and_not_touched() {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-4.3.1/data");
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    copy(&fixture, &data);
+    let before = contents(&data);
+    assert!(before.contains_key(&data.join(".kafka_cleanshutdown")));
+    let refused = |partition: &str, metadata: &Path| {
+        format!(
+            "{} is there, but {} has no metadata that Millrace wrote: this is a data directory of Apache Kafka, which cannot be opened yet",
+            data.join(partition).display(),
+            metadata.join("__cluster_metadata-0").display()
+        )
+    };
+    let list = [data.clone()];
+    assert_refused(&run(&list, &[]), &refused("__cluster_metadata-0", &data));
+    assert_eq!(contents(&data), before);
+    // Neither is it touched from beside, nor as a Kafka with ZooKeeper leaves it.
+    let beside = home.path().join("beside");
+    let elsewhere = format!("metadata.log.dir={}", beside.display());
+    assert_refused(
+        &run(&list, &[&elsewhere]),
+        &refused("__cluster_metadata-0", &beside),
+    );
+    assert_eq!(contents(&data), before);
+    std::fs::remove_dir_all(data.join("__cluster_metadata-0")).unwrap();
+    std::fs::write(
+        data.join("meta.properties"),
+        "version=0\nbroker.id=1\ncluster.id=old\n",
+    )
+    .unwrap();
+    let before = contents(&data);
+    assert_refused(&run(&list, &[]), &refused("t-0", &data));
+    assert_eq!(contents(&data), before);
 }
 
 #[test]
@@ -258,7 +333,7 @@ fn directories_of_another_cluster_or_broker_are_refused_with_both_names() {
         "{}: cluster.id is other, this broker has {id}",
         directories[2].display()
     );
-    assert_refused(&run(&directories), &reason);
+    assert_refused(&run(&directories, &[]), &reason);
     let node = line("node.id=");
     std::fs::write(&properties, own.replace(&node, "node.id=7")).unwrap();
     let (_, node) = node.split_once('=').unwrap();
@@ -266,12 +341,12 @@ fn directories_of_another_cluster_or_broker_are_refused_with_both_names() {
         "{}: node.id is 7, this broker has {node}",
         directories[2].display()
     );
-    assert_refused(&run(&directories), &reason);
+    assert_refused(&run(&directories, &[]), &reason);
     std::fs::write(&properties, own).unwrap();
     // The same directory twice, once by way of a copy.
     std::fs::copy(directories[1].join("meta.properties"), &properties).unwrap();
     assert_refused(
-        &run(&directories),
+        &run(&directories, &[]),
         "two log directories have the directory id ",
     );
 }

@@ -65,19 +65,19 @@ impl FromStr for Uuid {
         }
         let digits = text.strip_suffix("==").unwrap_or(text);
         let mut bits = 0_u128;
-        let mut count = 0_usize;
-        for letter in digits.chars() {
+        let count = digits.chars().count();
+        for (index, letter) in digits.chars().enumerate() {
             let place = ALPHABET.iter().position(|&digit| digit == letter);
             let value = place.ok_or(UuidParseError::Letter(letter.into()))? as u128;
-            count += 1;
             // Of the last digit of a whole id only two bits count.
-            bits = match count {
-                DIGITS => (bits << 2) | (value >> 4),
+            bits = match index {
+                LAST_DIGIT => (bits << 2) | (value >> 4),
                 _ => (bits << 6) | value,
             };
         }
         if count != DIGITS {
-            let (text, bytes) = (text.to_owned(), count * 6 / 8);
+            let bytes = count.saturating_mul(6) / 8;
+            let text = text.to_owned();
             return Err(UuidParseError::Length { text, bytes });
         }
         Ok(Self(bits))
@@ -86,6 +86,7 @@ impl FromStr for Uuid {
 
 /// Of an id without padding, and with it.
 const DIGITS: usize = 22;
+const LAST_DIGIT: usize = DIGITS - 1;
 const PADDED_LENGTH: usize = 24;
 
 /// The digit of the lowest six bits.

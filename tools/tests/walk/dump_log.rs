@@ -74,7 +74,7 @@ fn closed_segments_are_shown_by_batch_and_by_record() {
             .out
             .lines()
             .filter(|line| line.starts_with('|'))
-            .map(|line| without_time(line))
+            .map(without_time)
             .collect();
         lines
     };
@@ -210,4 +210,91 @@ fn files_that_are_not_there_or_of_no_kind_are_said() {
     let missing = dump(directory.path(), &[LOG], &[]);
     assert_eq!(missing.code, Some(1), "{missing:?}");
     assert!(missing.err.contains("No such file"), "{missing:?}");
+}
+
+/// Files of an Apache Kafka 4.3.1, and what its own tool prints of them.
+#[test]
+fn internal_records_are_decoded_as_kafkas_tool_decodes_them() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/kafka-4.3.1");
+    let data =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../server/tests/fixtures/kafka-4.3.1/data");
+    let cases = [
+        (
+            &fixtures,
+            "__consumer_offsets-42/00000000000000000000.log",
+            "--offsets-decoder",
+            "offsets.dump",
+        ),
+        (
+            &data,
+            "__cluster_metadata-0/00000000000000000000.log",
+            "--cluster-metadata-decoder",
+            "cluster-metadata.dump",
+        ),
+        (
+            &data,
+            "bootstrap.checkpoint",
+            "--cluster-metadata-decoder",
+            "bootstrap.dump",
+        ),
+    ];
+    for (directory, file, decoder, expected) in cases {
+        let ran = dump(directory, &[file], &[decoder]);
+        assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
+        let (first, rest) = ran.out.split_once('\n').unwrap();
+        assert_eq!(first, format!("Dumping {}", directory.join(file).display()));
+        let expected = std::fs::read_to_string(fixtures.join(expected)).unwrap();
+        for (line, expected) in rest.lines().zip(expected.lines()) {
+            assert_eq!(line, expected);
+        }
+        assert_eq!(rest.lines().count(), expected.lines().count());
+    }
+}
+
+#[test]
+fn what_a_group_committed_is_decoded() {
+    let mut broker = Broker::start();
+    broker
+        .run("topics --create --topic t")
+        .prints("Created topic t.\n");
+    broker.feed("console-producer --topic t", "v\n").prints("");
+    broker
+        .run("console-consumer --topic t --group g --from-beginning --max-messages 1 --timeout-ms 50000")
+        .prints("v\n");
+    broker.stop();
+    let texts: Vec<String> = (0..2)
+        .map(|partition| {
+            let directory = broker
+                .data()
+                .join(format!("__consumer_offsets-{partition}"));
+            dump(&directory, &[LOG], &["--offsets-decoder"]).out
+        })
+        .collect();
+    let text = texts.concat();
+    assert!(text.contains(r#" key: {"type":"1","data":{"group":"g","topic":"t","partition":0}} payload: {"version":""#), "{text}");
+    assert!(
+        text.contains(r#""data":{"offset":1,"leaderEpoch":"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#""subscription":{"topics":["t"],"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#""assignment":{"assignedPartitions":[{"topic":"t","partitions":[0]}]"#),
+        "{text}"
+    );
+    // Records of users have no type in their keys, or no keys at all.
+    let other = dump(&broker.data().join("t-0"), &[LOG], &["--offsets-decoder"]);
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert_eq!(
+        other.err,
+        "Failed to decode message at offset 0 using the specified decoder (message had a missing key)\n"
+    );
+    let metadata = dump(
+        &broker.data().join("t-0"),
+        &[LOG],
+        &["--cluster-metadata-decoder"],
+    );
+    assert!(metadata.out.contains("payload: Error at 0, skipping. Could not deserialize metadata record due to unknown frame version 118(only frame version 1 is supported)\n"), "{metadata:?}");
 }

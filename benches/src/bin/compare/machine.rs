@@ -28,8 +28,6 @@ impl Machine {
         fs::create_dir_all(directory)?;
         let memory = field("/proc/meminfo", "MemTotal")?;
         let memory = memory.trim_end_matches(" kB").parse::<u64>()?;
-        let mut stat = Command::new("stat");
-        stat.args(["-f", "-c", "%T"]).arg(directory);
         let mut describe = Command::new("git");
         describe.args([
             "describe",
@@ -44,7 +42,7 @@ impl Machine {
             cores: std::thread::available_parallelism()?.get(),
             memory_gib: memory / (1 << 20) + 1,
             kernel: said(Command::new("uname").arg("-sr"))?,
-            file_system: said(&mut stat)?,
+            file_system: file_system_of(&directory.canonicalize()?)?,
             date: said(Command::new("date").arg("+%Y-%m-%d"))?,
             commit: said(describe.current_dir(repository()))?,
             load: load.split(' ').next().unwrap_or_default().to_owned(),
@@ -68,6 +66,20 @@ impl fmt::Display for Machine {
             self.load
         )
     }
+}
+
+/// The type of the file system that holds `path`.
+fn file_system_of(path: &Path) -> Outcome<String> {
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    let fields = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((fields.next()?, fields.next()?))
+    });
+    let holding = fields.filter(|(place, _)| path.starts_with(place));
+    // Of several mounts at one place the last one is seen.
+    let nearest = holding.max_by_key(|(place, _)| place.len());
+    let (_, kind) = nearest.ok_or("nothing is mounted there")?;
+    Ok(kind.to_owned())
 }
 
 /// The first field of this name in a file of `NAME: value` lines.

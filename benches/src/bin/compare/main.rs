@@ -17,7 +17,8 @@ use std::time::Duration;
 use clap::Parser;
 use millrace_benches::Outcome;
 use millrace_benches::load::{
-    Figures, Housed, Kind, Program, RoundTimes, SCENARIOS, Scenario, Work, scenario_named,
+    Figures, Housed, Kind, Program, RoundTimes, SCENARIOS, Scenario, Work, allow_open_files,
+    scenario_named,
 };
 
 use crate::machine::Machine;
@@ -65,6 +66,7 @@ struct Arguments {
 
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
+    allow_open_files()?;
     let scenarios = chosen(&arguments.scenarios)?;
     let brokers = brokers(&arguments)?;
     let machine = Machine::here(&arguments.directory)?;

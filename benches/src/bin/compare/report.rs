@@ -42,7 +42,9 @@ impl Compared<'_> {
         let mut columns = vec![figure];
         let known = |name: &str| self.rows.iter().any(|row| row.median(name).is_some());
         for name in COLUMNS {
-            if *name != figure && known(name) && columns.len() < COLUMNS_MAX {
+            // Where the most is known, what is left of it in the end says little more.
+            let less = *name == "resident MB" && known("most resident MB");
+            if *name != figure && !less && known(name) && columns.len() < COLUMNS_MAX {
                 columns.push(name);
             }
         }

@@ -17,6 +17,8 @@ pub(super) struct Content {
     unsynced: Vec<Change>,
     /// End of the reserved blocks, in bytes; may lie past the length.
     reserved: usize,
+    /// The same as the device holds it.
+    reserved_durably: usize,
     /// Handles on the file.
     pub(super) opened: u64,
 }
@@ -92,6 +94,7 @@ impl Content {
         for change in self.unsynced.drain(..) {
             change.apply(&mut self.durable, |_| true);
         }
+        self.reserved_durably = self.reserved;
     }
 
     /// A sync that failed: some of the writes arrived, and the cache forgets that the others did not. Lengths are the
@@ -124,7 +127,7 @@ impl Content {
     pub(super) fn crash(&mut self, random: &mut Random) {
         self.arrive_in_part(random, false);
         self.cached = self.durable.clone();
-        self.reserved = 0;
+        self.reserved = self.reserved_durably;
         self.opened = 0;
     }
 }

@@ -22,7 +22,7 @@ pub mod vote;
 pub use check::{MetadataCheck, MetadataFile, check};
 pub use entry::{Entry, LogPosition};
 pub use error::{OpenError, ProposeError, StorageError};
-pub use journal::Journal;
+pub use journal::{Journal, Reserve};
 pub use node::{LogStatus, Metadata, MetadataOptions};
 
 #[cfg(test)]

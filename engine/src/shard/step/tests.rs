@@ -13,7 +13,7 @@ use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
 use crate::partition::{Acks, AppendError, Appended};
 use crate::record::BatchBuilder;
 use crate::shard::command::{Produce, ProducePartition};
-use crate::types::{Timestamp, Uuid};
+use crate::types::{Timestamp, TopicName, Uuid};
 
 type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
 
@@ -79,18 +79,19 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
         shards: 1,
         log_directories: vec![LogDirectory {
             id: DIRECTORY,
+            place: 0,
             path: PathBuf::from("/data"),
             clean: false,
         }],
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
-        producer_id_expiration_ms: 1_000,
+        producer_id_expiration_ms: Arc::new(1_000.into()),
         retention_check_interval: Duration::from_secs(60),
         checkpoint_interval: Duration::from_secs(60),
         syncs_in_flight_max,
     };
     let image = image(partitions);
-    let topic = image.topic(&"t".parse().unwrap()).unwrap().id;
+    let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;
     let of_topic = |partition| TopicIdPartition {
         topic_id: topic,
         partition,

@@ -11,6 +11,7 @@ pub(super) const TLS: &str = "TLS";
 pub(super) const SASL: &str = "SASL";
 pub(super) const TOKENS: &str = "delegation tokens";
 pub(super) const QUOTAS: &str = "quotas";
+pub(super) const COMPACTION: &str = "compaction";
 
 pub(super) const JVM: &str =
     "Java classes cannot run here, and going on without it would not be safe";
@@ -60,6 +61,31 @@ pub(super) const REPLICA_SELECTOR: Allowed = Allowed::Form {
     check: |text| {
         let class = text.strip_prefix("org.apache.kafka.common.replica.");
         matches!(class, Some("RackAwareReplicaSelector" | "LeaderSelector")) || text.is_empty()
+    },
+};
+
+/// Kafka's own authorizers, of today and of before 3.3.
+pub(super) const AUTHORIZER: Allowed = Allowed::Form {
+    description: "org.apache.kafka.metadata.authorizer.StandardAuthorizer, kafka.security.authorizer.AclAuthorizer, or \
+                  nothing for no authorization; Java classes cannot run here",
+    check: |text| {
+        let known = [
+            "",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "kafka.security.authorizer.AclAuthorizer",
+        ];
+        known.contains(&text)
+    },
+};
+
+/// Kafka starts with no list that lacks classic.
+pub(super) const GROUP_PROTOCOLS: Allowed = Allowed::Form {
+    description: "a list of classic, consumer, share, streams; classic cannot be left out",
+    check: |text| {
+        let known = ["classic", "consumer", "share", "streams"];
+        let mut listed = text.split(',').map(str::trim);
+        listed.clone().any(|name| name == "classic")
+            && listed.all(|name| name.is_empty() || known.contains(&name))
     },
 };
 
