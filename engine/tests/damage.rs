@@ -26,7 +26,7 @@ use millrace_engine::types::{
     TopicIdPartition, TopicName,
 };
 use millrace_engine::verify::{Report, VerifyError, VerifyOptions, verify};
-use millrace_engine::{Engine, EngineOptions, IoChoice, StartError};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};
 use tokio::sync::oneshot;
 
 /// Records of the one partition there is; each is a batch.
@@ -52,9 +52,10 @@ fn options(directory: &Path) -> EngineOptions {
         rack: None,
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
-        producer_id_expiration_ms: 86_400_000,
+        producer_id_expiration_ms: Arc::new(86_400_000.into()),
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
     }
 }
 
