@@ -1,6 +1,6 @@
 //! Who asks, and what a handler may reach on its behalf: settings, metadata, the shards.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use millrace_engine::control::ControlError;
 use millrace_engine::metadata::{self, MetadataImage};
-use millrace_engine::shard::Gateway;
+use millrace_engine::shard::{Gateway, ShardIndex};
 use millrace_wire::frame::response_frame;
 use millrace_wire::{Request, RequestHeader, Response};
 use tokio::sync::watch;
 
+use super::course::Course;
+use super::fetch_session::Session;
 use super::frontend::{Effective, Frontend};
 use super::{Call, Closing, Part, Parts, Refusal};
 use crate::config::{Endpoint, Listener};
@@ -24,7 +26,17 @@ pub(crate) struct Client {
     peer: SocketAddr,
     local: SocketAddr,
     software: RefCell<Option<Software>>,
+    /// The id of its fetch session; 0 is none.
+    session: Cell<i32>,
+    course: Course,
     stopping: watch::Receiver<bool>,
+}
+
+/// What a connection takes along to another thread.
+#[derive(Debug, Default)]
+pub(crate) struct Belongings {
+    software: Option<Software>,
+    session: Option<Session>,
 }
 
 /// What a client said it is (ApiVersions 3 and later).
@@ -57,6 +69,8 @@ impl Client {
             peer,
             local,
             software: RefCell::new(None),
+            session: Cell::new(0),
+            course: Course::default(),
             stopping,
         }
     }
@@ -96,6 +110,41 @@ impl Client {
     /// What the client said it is.
     pub(crate) fn software(&self) -> Option<Software> {
         self.software.borrow().clone()
+    }
+
+    /// Notes the shard that a read or a write was about, if it was one.
+    pub(super) fn led_to(&self, shard: Option<ShardIndex>) {
+        self.course.note(shard);
+    }
+
+    /// The shard on whose thread this connection would have shorter ways.
+    pub(crate) fn destination(&self) -> Option<ShardIndex> {
+        let here = self.frontend.gateway().shard();
+        self.course.destination().filter(|&shard| shard != here)
+    }
+
+    /// Notes the fetch session that the client goes on with.
+    pub(super) fn set_session(&self, id: i32) {
+        self.session.set(id);
+    }
+
+    /// What has to go where the connection goes.
+    pub(crate) fn pack(&self) -> Belongings {
+        Belongings {
+            software: self.software.take(),
+            session: self.frontend.sessions().take(self.session.get()),
+        }
+    }
+
+    /// What came with the connection.
+    pub(crate) fn unpack(&self, belongings: Belongings) {
+        let Belongings { software, session } = belongings;
+        self.software.replace(software);
+        if let Some(session) = session {
+            self.session.set(session.id());
+            let now = self.frontend.gateway().now().monotonic;
+            self.frontend.sessions().adopt(session, now);
+        }
     }
 
     /// Turns true when the broker stops: parked requests answer with what there is.

@@ -148,6 +148,7 @@ async fn handle(
             (session.id(), answers)
         }
     };
+    context.client().set_session(session_id);
     let node_endpoints = dressing.hints.endpoints().map(|broker| FetchNodeEndpoint {
         node_id: broker.id,
         host: broker.host,
@@ -269,6 +270,11 @@ async fn fetch(
     let gateway = context.gateway();
     let count = partitions.len();
     let mut shares = share_out(gateway, partitions);
+    let only_shard = match &*shares {
+        [share] => Some(share.shard),
+        _ => None,
+    };
+    context.client().led_to(only_shard);
     let parts = u64::try_from(shares.len()).unwrap_or(u64::MAX).max(1);
     let mut missing = limits.bytes_min;
     loop {

@@ -1,8 +1,8 @@
 //! Fetch sessions (KIP-227): what a client reads, remembered, so that it names only what changes and hears only what is
 //! new. Plain state of one shard's thread; it reads nothing and knows no metadata.
 //!
-//! An id carries the index of its thread. A client whose new connection landed on another thread is told that the session is
-//! unknown, and opens another.
+//! An id carries the index of the thread that gave it. A session follows its connection to another thread; a client whose new
+//! connection landed on another thread is told that the session is unknown, and opens another.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -195,6 +195,27 @@ impl FetchSessions {
         }
         self.sessions.insert(id, Rc::new(RefCell::new(session)));
         id
+    }
+
+    /// Gives a session up, for another thread; none that a request is still at work with.
+    pub(super) fn take(&mut self, id: i32) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        match Rc::try_unwrap(session) {
+            Ok(session) => Some(session.into_inner()),
+            Err(session) => {
+                self.sessions.insert(id, session);
+                None
+            }
+        }
+    }
+
+    /// Takes a session of another thread in. Without room for it, its client will be told that it is unknown.
+    pub(super) fn adopt(&mut self, session: Session, now: Monotonic) {
+        let size = session.entries.len();
+        if self.partitions() + size <= PARTITIONS_MAX && self.make_room(size, now) {
+            self.sessions
+                .insert(session.id, Rc::new(RefCell::new(session)));
+        }
     }
 
     /// How many partitions all sessions have.

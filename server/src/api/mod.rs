@@ -16,6 +16,7 @@ mod brokers;
 mod configs;
 mod context;
 mod coordination;
+mod course;
 mod create_partitions;
 mod create_topics;
 mod creation;
@@ -62,7 +63,7 @@ use millrace_wire::{ApiKey, Reader, RequestHeader};
 
 use crate::net::{Closing, Refusal};
 
-pub(crate) use context::{Client, RequestContext};
+pub(crate) use context::{Belongings, Client, RequestContext};
 pub(crate) use frontend::{Frontend, share};
 
 /// What a client gets for one request, in the order of sending; nothing at all for a Produce with acks=0.

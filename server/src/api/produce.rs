@@ -65,6 +65,7 @@ async fn submit(call: Call) -> Result<Answer, Closing> {
         })
     };
     let results = scatter(context.gateway(), batches, |batch| batch.partition, command).await?;
+    context.client().led_to(results.only_shard());
     Ok(Box::pin(answer(request, context, admitted, results)))
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Scattered<T> {
 /// Who was asked.
 enum Asked<T> {
     /// One shard, everything: nothing has to be put back into order.
-    One(oneshot::Receiver<Vec<T>>),
+    One(ShardIndex, oneshot::Receiver<Vec<T>>),
     /// Several, or nobody.
     Many(Vec<Part<T>>),
 }
@@ -47,7 +47,7 @@ pub(crate) async fn scatter<Q, T>(
     if let Some(shard) = only_owner(&questions, owner) {
         let (slot, answer) = oneshot::channel();
         gateway.send(shard, command(questions, slot)).await?;
-        let asked = Asked::One(answer);
+        let asked = Asked::One(shard, answer);
         return Ok(Scattered { count, asked });
     }
     let mut parts = Vec::new();
@@ -106,13 +106,21 @@ pub(crate) async fn ask<Q, T, E: ToErrorCode>(
 }
 
 impl<T> Scattered<T> {
+    /// The shard that was asked, if it was one.
+    pub(crate) const fn only_shard(&self) -> Option<ShardIndex> {
+        match self.asked {
+            Asked::One(shard, _) => Some(shard),
+            Asked::Many(_) => None,
+        }
+    }
+
     /// Waits for all shards; as many results as questions, in their order.
     ///
     /// # Errors
     /// The broker is stopping.
     pub(crate) async fn gather(self) -> Result<Vec<T>, Stopped> {
         let parts = match self.asked {
-            Asked::One(answer) => {
+            Asked::One(_, answer) => {
                 let answers = answer.await.map_err(|_| Stopped)?;
                 return Some(answers)
                     .filter(|answers| answers.len() == self.count)
@@ -209,7 +217,7 @@ mod tests {
         for (count, expected) in [(2, Ok(vec!["a", "b"])), (3, Err(Stopped))] {
             let (slot, answer) = oneshot::channel();
             slot.send(vec!["a", "b"]).unwrap();
-            let asked = Asked::One(answer);
+            let asked = Asked::One(ShardIndex(1), answer);
             assert_eq!(Scattered { count, asked }.gather().await, expected);
         }
     }

@@ -1,17 +1,20 @@
 //! Accepts connections on a thread of its own and gives each to the shard with the fewest.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::{io, net};
 
+use millrace_engine::shard::ShardIndex;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::admission::{Admission, Admissions};
 use super::listening::Bound;
+use crate::api::Belongings;
 use crate::config::Listener;
 
 /// A connection on its way to its shard.
@@ -21,6 +24,8 @@ pub(super) struct Arrival {
     pub(super) peer: net::SocketAddr,
     pub(super) listener: Arc<Listener>,
     pub(super) admission: Admission,
+    /// Of one that comes from another shard.
+    pub(super) belongings: Belongings,
 }
 
 /// The entrances of the shards, entered by each shard itself.
@@ -31,29 +36,59 @@ pub(crate) struct Doors {
 
 #[derive(Clone, Debug)]
 struct Door {
+    shard: ShardIndex,
     arrivals: mpsc::Sender<Arrival>,
     /// Connections of this shard, those on their way included.
     load: Arc<AtomicUsize>,
+    thread: RuntimeMetrics,
+}
+
+/// A place behind another shard's door.
+#[derive(Debug)]
+pub(super) struct Passage {
+    pub(super) place: mpsc::OwnedPermit<Arrival>,
+    pub(super) load: Arc<AtomicUsize>,
 }
 
 impl Doors {
-    /// Opens another entrance; what comes in there is what the receiver yields.
-    pub(super) fn open(&self) -> mpsc::Receiver<Arrival> {
+    /// Opens the entrance of `shard`, on its thread; what comes in there is what the receiver yields.
+    pub(super) fn open(&self, shard: ShardIndex) -> mpsc::Receiver<Arrival> {
         let (arrivals, receiver) = mpsc::channel(ARRIVALS_MAX);
-        let door = Door {
+        self.all().push(Door {
+            shard,
             arrivals,
             load: Arc::default(),
-        };
-        self.doors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(door);
+            thread: Handle::current().metrics(),
+        });
         receiver
     }
 
+    /// For how long in all the thread of `shard` has not slept.
+    pub(super) fn busy(&self, shard: ShardIndex) -> Option<Duration> {
+        let doors = self.all();
+        let door = doors.iter().find(|door| door.shard == shard)?;
+        Some(door.thread.worker_total_busy_duration(0))
+    }
+
+    /// A way to `shard` for a connection of another, unless there is no room now.
+    pub(super) fn passage(&self, shard: ShardIndex) -> Option<Passage> {
+        let door = self
+            .all()
+            .iter()
+            .find(|door| door.shard == shard)
+            .cloned()?;
+        Some(Passage {
+            place: door.arrivals.try_reserve_owned().ok()?,
+            load: door.load,
+        })
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Door>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn least_loaded(&self) -> Option<Door> {
-        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
-        doors
+        self.all()
             .iter()
             .min_by_key(|door| door.load.load(Ordering::Relaxed))
             .cloned()
@@ -168,6 +203,7 @@ async fn accept(
             peer,
             listener: Arc::clone(&listener),
             admission,
+            belongings: Belongings::default(),
         };
         if door.arrivals.send(arrival).await.is_err() {
             return;

@@ -130,6 +130,13 @@ impl Admission {
     pub(super) fn activity(&self) -> &Activity {
         &self.seat.activity
     }
+
+    /// The connection goes over to the thread whose connections `load` counts.
+    pub(super) fn move_to(&mut self, load: Arc<AtomicUsize>) {
+        load.fetch_add(1, Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.load, load);
+        before.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Seat {

@@ -3,6 +3,7 @@
 //! A Produce is handed to its shards when it is read; all other requests run when their turn to be answered has come. When
 //! too many requests wait, the socket is not read.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future;
 use std::io::{ErrorKind, IoSlice};
@@ -13,14 +14,17 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use millrace_engine::io::{SendFileError, send_file};
 use millrace_engine::log::Extent;
+use millrace_engine::shard::ShardIndex;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::acceptor::Doors;
 use super::backpressure::{RequestBudget, Reservation};
 use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::moves::Moves;
+use super::queue::Queue;
 use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
 
@@ -41,41 +45,81 @@ struct Queued {
     place: Place,
 }
 
-/// Serves a client until it leaves, breaks a rule, or the broker stops. What was taken before is answered in every case but
-/// a broken socket.
+/// How the service of a connection ended without a fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client has left, or the broker stops. What was taken before is answered.
+    Over,
+    /// It goes on, on the thread of this shard. Nothing is in work, and no byte has been read that was not answered.
+    Elsewhere(ShardIndex),
+}
+
+/// One connection, as its two halves share it.
+struct Conversation<'a> {
+    client: &'a Rc<Client>,
+    activity: &'a Activity,
+    queue: Queue<Queued>,
+    turns: Turns,
+    moves: Moves<'a>,
+    /// Whether the reading half has no byte of a next request.
+    at_rest: &'a Cell<bool>,
+    idle: Duration,
+}
+
+impl Conversation<'_> {
+    /// Notes that the connection was used.
+    fn used(&self) {
+        let now = self.client.frontend().gateway().now();
+        self.activity.touch(now.monotonic);
+    }
+
+    /// Where the connection should go on, if it should and may.
+    fn goes_to(&self) -> Option<ShardIndex> {
+        (self.at_rest.get() && self.turns.is_idle())
+            .then(|| self.moves.due())
+            .flatten()
+    }
+}
+
+/// Serves a client until it leaves, breaks a rule, has to go to another thread, or the broker stops.
+///
+/// # Errors
+/// Why the connection has to be closed.
 pub(super) async fn serve(
     stream: &mut TcpStream,
-    client: Rc<Client>,
+    client: &Rc<Client>,
     limits: &Limits,
     activity: &Activity,
-) -> Result<(), Closing> {
-    let used = || activity.touch(client.frontend().gateway().now().monotonic);
-    used();
-    let (queue, answers) = mpsc::channel(REQUESTS_MAX);
-    let turns = Turns::new(&limits.waiting);
+    doors: &Doors,
+) -> Result<End, Closing> {
+    let at_rest = Cell::new(true);
+    let conversation = Conversation {
+        client,
+        activity,
+        queue: Queue::new(REQUESTS_MAX),
+        turns: Turns::new(&limits.waiting),
+        moves: Moves::new(doors, client),
+        at_rest: &at_rest,
+        idle: limits.frames.idle,
+    };
+    conversation.used();
     let (from_client, to_client) = stream.split();
-    let frames = FrameReader::new(from_client, &limits.budget, limits.frames);
-    let reading = read(frames, &client, &turns, &used, queue);
-    let idle = limits.frames.idle;
-    let to_client = to_client.as_ref();
-    let mut writing = std::pin::pin!(write(to_client, &client, answers, &turns, &used, idle));
+    let frames = FrameReader::new(from_client, &limits.budget, limits.frames, &at_rest);
+    let reading = read(frames, &conversation);
+    let mut writing = std::pin::pin!(write(to_client.as_ref(), &conversation));
     tokio::select! {
         read = reading => {
+            conversation.queue.close();
             writing.await?;
-            read
+            read.map(|()| End::Over)
         }
         written = &mut writing => written,
     }
 }
 
 /// Ends when the client has no more to say, or the broker stops.
-async fn read(
-    mut frames: FrameReader<'_>,
-    client: &Rc<Client>,
-    turns: &Turns,
-    used: &impl Fn(),
-    queue: mpsc::Sender<Queued>,
-) -> Result<(), Closing> {
+async fn read(mut frames: FrameReader<'_>, conversation: &Conversation<'_>) -> Result<(), Closing> {
+    let client = conversation.client;
     let mut stopping = client.stopping();
     let mut stopped = std::pin::pin!(stopping.wait_for(|&stopping| stopping));
     loop {
@@ -85,36 +129,33 @@ async fn read(
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        used();
+        conversation.used();
         let request = dispatch(client, frame.body).await?;
         let queued = Queued {
             answer: request.answer,
             reservation: frame.reservation,
-            place: turns.queue(request.has_begun).await,
+            place: conversation.turns.queue(request.has_begun).await,
         };
-        if queue.send(queued).await.is_err() {
-            // The writing half has ended and says why.
-            return Ok(());
-        }
+        conversation.queue.push(queued).await;
     }
 }
 
-async fn write(
-    stream: &TcpStream,
-    client: &Rc<Client>,
-    mut answers: mpsc::Receiver<Queued>,
-    turns: &Turns,
-    used: &impl Fn(),
-    idle: Duration,
-) -> Result<(), Closing> {
+async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<End, Closing> {
+    let Conversation {
+        client,
+        queue,
+        turns,
+        idle,
+        ..
+    } = conversation;
     let mut parts = Parts::new();
     let mut begun = None;
     loop {
         let Some(mut next) = (match begun.take() {
             Some(begun) => Some(begun),
-            None => answers.recv().await,
+            None => queue.pop().await,
         }) else {
-            return Ok(());
+            return Ok(End::Over);
         };
         next.place.release();
         parts.extend(next.answer.await?);
@@ -123,7 +164,7 @@ async fn write(
         let mut failed = None;
         let mut answered = 1;
         while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
-            let Ok(mut next) = answers.try_recv() else {
+            let Some(mut next) = queue.try_pop() else {
                 break;
             };
             next.place.release();
@@ -140,16 +181,19 @@ async fn write(
             }
         }
         // Who has sent more than it reads keeps memory from others; who is only busy elsewhere may take its time.
-        let patience = if begun.is_none() && answers.is_empty() {
-            idle
+        let patience = if begun.is_none() && queue.is_empty() {
+            *idle
         } else {
-            idle.min(PATIENCE)
+            PATIENCE.min(*idle)
         };
         send(stream, client, parts.drain(..), patience).await?;
-        used();
+        conversation.used();
         turns.answered(answered);
         if let Some(closing) = failed {
             return Err(closing);
+        }
+        if let Some(shard) = conversation.goes_to() {
+            return Ok(End::Elsewhere(shard));
         }
     }
 }

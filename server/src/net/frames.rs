@@ -1,5 +1,6 @@
 //! Takes whole frames off a socket: length checked, memory charged, progress demanded. It does not look inside.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -34,6 +35,8 @@ pub(crate) struct FrameReader<'a> {
     stream: ReadHalf<'a>,
     budget: &'a RequestBudget,
     limits: FrameLimits,
+    /// Whether no byte of a next frame has come: then nothing is lost when the reader is dropped.
+    at_rest: &'a Cell<bool>,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
     arrived: BytesMut,
 }
@@ -43,11 +46,13 @@ impl<'a> FrameReader<'a> {
         stream: ReadHalf<'a>,
         budget: &'a RequestBudget,
         limits: FrameLimits,
+        at_rest: &'a Cell<bool>,
     ) -> Self {
         Self {
             stream,
             budget,
             limits,
+            at_rest,
             arrived: BytesMut::new(),
         }
     }
@@ -75,10 +80,12 @@ impl<'a> FrameReader<'a> {
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
+            self.at_rest.set(true);
             match timeout(self.limits.idle, self.stream.readable()).await {
                 Ok(ready) => ready?,
                 Err(_) => return Err(Closing::Idle),
             }
+            self.at_rest.set(false);
         }
         while self.arrived.len() < PREFIX_LENGTH {
             let Ok(read) = timeout(self.limits.idle, self.read_some()).await else {
@@ -237,8 +244,8 @@ mod tests {
                 client.write_all(piece).await.unwrap();
             }
         });
-        let budget = RequestBudget::new(1 << 20);
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS);
+        let (budget, at_rest) = (RequestBudget::new(1 << 20), Cell::new(true));
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest);
         for body in bodies {
             assert_eq!(reader.next().await.unwrap().unwrap().body, body);
         }
@@ -251,8 +258,8 @@ mod tests {
         for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
             let (mut client, mut server) = pair().await;
             client.write_all(&claimed.to_be_bytes()).await.unwrap();
-            let budget = RequestBudget::new(1 << 20);
-            let refused = FrameReader::new(server.split().0, &budget, LIMITS)
+            let (budget, at_rest) = (RequestBudget::new(1 << 20), Cell::new(true));
+            let refused = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest)
                 .next()
                 .await;
             assert!(
@@ -266,14 +273,14 @@ mod tests {
         let (mut claimer, mut claimed) = pair().await;
         claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
         claimer.write_all(&[0; 100]).await.unwrap();
-        let budget = RequestBudget::new(100_000);
-        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS);
+        let (budget, at_rest) = (RequestBudget::new(100_000), Cell::new(true));
+        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS, &at_rest);
         let mut claim = std::pin::pin!(reader.next());
         let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
         assert!(waiting.is_err(), "the frame is far from whole");
         let (mut other, mut server) = pair().await;
         other.write_all(&framed(&[7; 90_000])).await.unwrap();
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS);
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
@@ -283,8 +290,8 @@ mod tests {
         let (mut client, mut server) = pair().await;
         client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
         drop(client);
-        let budget = RequestBudget::new(1 << 20);
-        let refused = FrameReader::new(server.split().0, &budget, LIMITS)
+        let (budget, at_rest) = (RequestBudget::new(1 << 20), Cell::new(true));
+        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest)
             .next()
             .await;
         assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));

@@ -13,8 +13,9 @@ use tokio::task::JoinSet;
 use super::acceptor::{Arrival, Doors};
 use super::backpressure::RequestBudget;
 use super::closing::Closing;
-use super::connection::{Limits, serve};
+use super::connection::{End, Limits, serve};
 use super::frames::FrameLimits;
+use super::moves::hand_over;
 use super::refusals::RefusalLog;
 use super::turns::WaitingRequests;
 use crate::api::{Client, Frontend, share};
@@ -45,8 +46,8 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
         busy,
     } = front;
     let frontend = Rc::new(Frontend::new(gateway, view));
-    let shared = Rc::new(Shared::new(&frontend));
-    let mut arrivals = doors.open();
+    let shared = Rc::new(Shared::new(&frontend, doors.clone()));
+    let mut arrivals = doors.open(frontend.gateway().shard());
     // Nobody listens when the start has failed elsewhere.
     let _ = opened.send(());
     let mut connections = JoinSet::new();
@@ -71,12 +72,13 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
 
 /// What the connections of one thread share.
 struct Shared {
+    doors: Doors,
     limits: Limits,
     refusals: RefCell<RefusalLog>,
 }
 
 impl Shared {
-    fn new(frontend: &Frontend) -> Self {
+    fn new(frontend: &Frontend, doors: Doors) -> Self {
         let settings = frontend.settings();
         let config = &settings.config;
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -92,6 +94,7 @@ impl Shared {
         let of_all = sockets.queued_request_bytes_max.map(bytes);
         let queued = usize::try_from(sockets.queued_requests_max).unwrap_or(usize::MAX);
         Self {
+            doors,
             limits: Limits {
                 // The bound of all shards is divided among them; their own holds in any case.
                 budget: RequestBudget::new(
@@ -108,7 +111,7 @@ impl Shared {
     }
 }
 
-/// One connection from its arrival to its end.
+/// One connection from its arrival to its end, or until it goes to another thread.
 async fn converse(
     arrival: Arrival,
     frontend: Rc<Frontend>,
@@ -120,6 +123,7 @@ async fn converse(
         peer,
         listener,
         admission,
+        belongings,
     } = arrival;
     // A socket that fails here is one whose client has gone.
     let Ok(mut stream) = TcpStream::from_std(stream) else {
@@ -128,17 +132,27 @@ async fn converse(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let client = Rc::new(Client::new(frontend, listener, peer, local, stopping));
-    let activity = admission.activity();
-    let served = tokio::select! {
-        biased;
-        () = activity.sent_away() => Err(Closing::Excess),
-        served = serve(&mut stream, Rc::clone(&client), &shared.limits, activity) => served,
-    };
-    if let Err(closing) = served {
-        report(&closing, &client, &shared);
+    let client = Client::new(frontend, Arc::clone(&listener), peer, local, stopping);
+    let client = Rc::new(client);
+    client.unpack(belongings);
+    loop {
+        let activity = admission.activity();
+        let served = tokio::select! {
+            biased;
+            () = activity.sent_away() => Err(Closing::Excess),
+            served = serve(&mut stream, &client, &shared.limits, activity, &shared.doors) => served,
+        };
+        match served {
+            Ok(End::Over) => return,
+            Err(closing) => return report(&closing, &client, &shared),
+            Ok(End::Elsewhere(shard)) => {
+                // Without room there it goes on here, for another while.
+                if let Some(passage) = shared.doors.passage(shard) {
+                    return hand_over(passage, stream, &client, listener, admission);
+                }
+            }
+        }
     }
-    drop(admission);
 }
 
 /// One line for whoever looks after the broker, unless there were too many about this address.

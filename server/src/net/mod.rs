@@ -11,6 +11,8 @@ mod connection;
 mod frames;
 mod front;
 mod listening;
+mod moves;
+mod queue;
 mod refusals;
 mod token_bucket;
 mod turns;

@@ -80,6 +80,11 @@ impl Turns {
         }
     }
 
+    /// Whether no request is in work.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_work.get() == 0
+    }
+
     async fn all_answered(&self) {
         while self.in_work.get() > 0 {
             self.idle.notified().await;

@@ -20,6 +20,7 @@ mod limits;
 mod log_append_time;
 mod log_directories;
 mod membership;
+mod moving;
 mod obeyed;
 mod produce_consume;
 mod records_refused;

@@ -111,6 +111,7 @@ impl Broker {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .env("RUST_LOG", "info,millrace_server::net::moves=debug")
             .arg("--override")
             .arg(format!("listeners=PLAINTEXT://{address}"))
             .arg("--override")

@@ -1,0 +1,112 @@
+//! A bounded queue between the two halves of one task.
+//!
+//! A channel would do as well, but keeps two kilobytes for each of thousands of quiet connections; this keeps nothing while
+//! it is empty.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use tokio::sync::Notify;
+
+/// At most so many things, first in, first out. One half pushes and closes, the other pops.
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    things: RefCell<VecDeque<T>>,
+    length_max: usize,
+    closed: Cell<bool>,
+    /// Something came, or nothing more will.
+    came: Notify,
+    /// There is room again.
+    left: Notify,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue for `length_max` things, at least one.
+    pub(super) fn new(length_max: usize) -> Self {
+        Self {
+            things: RefCell::default(),
+            length_max: length_max.max(1),
+            closed: Cell::new(false),
+            came: Notify::new(),
+            left: Notify::new(),
+        }
+    }
+
+    /// Puts `thing` at the end, as soon as there is room.
+    pub(super) async fn push(&self, thing: T) {
+        while self.things.borrow().len() >= self.length_max {
+            self.left.notified().await;
+        }
+        self.things.borrow_mut().push_back(thing);
+        self.came.notify_one();
+    }
+
+    /// Nothing more will be pushed.
+    pub(super) fn close(&self) {
+        self.closed.set(true);
+        self.came.notify_one();
+    }
+
+    /// Takes what is in front, as soon as something is; `None` once the queue is closed and empty.
+    pub(super) async fn pop(&self) -> Option<T> {
+        loop {
+            if let Some(thing) = self.try_pop() {
+                return Some(thing);
+            }
+            if self.closed.get() {
+                return None;
+            }
+            self.came.notified().await;
+        }
+    }
+
+    /// Takes what is in front.
+    pub(super) fn try_pop(&self) -> Option<T> {
+        let mut things = self.things.borrow_mut();
+        let thing = things.pop_front()?;
+        if things.len() + 1 == self.length_max {
+            self.left.notify_one();
+        }
+        if things.is_empty() {
+            *things = VecDeque::new();
+        }
+        Some(thing)
+    }
+
+    /// Whether nothing is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.things.borrow().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn things_come_out_in_order_and_a_full_queue_makes_its_pusher_wait() {
+        let queue = Queue::new(2);
+        let pushing = async {
+            for number in 0..100 {
+                queue.push(number).await;
+                assert!(queue.things.borrow().len() <= 2);
+            }
+            queue.close();
+        };
+        let popping = async {
+            let mut popped = Vec::new();
+            while let Some(number) = queue.pop().await {
+                popped.push(number);
+            }
+            popped
+        };
+        let ((), popped) = tokio::join!(pushing, popping);
+        assert_eq!(popped, (0..100).collect::<Vec<_>>());
+        assert!(queue.is_empty());
+        assert_eq!(
+            queue.things.borrow().capacity(),
+            0,
+            "a quiet queue keeps nothing"
+        );
+    }
+}
