@@ -15,7 +15,8 @@ use crate::metadata::{
     RegisterBroker, Reply,
 };
 use crate::shard::{
-    LogDirectory, Seat, ShardIndex, ShardSettings, ShardTask, Shards, TopicDefaultsSource,
+    CleanerSeats, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex, ShardSettings,
+    ShardTask, Shards, TopicDefaultsSource,
 };
 use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
 
@@ -59,6 +60,8 @@ pub struct EngineOptions {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// Where `log.cleaner.*` comes from.
+    pub cleaner: CleanerSource,
 }
 
 /// Why the engine does not start.
@@ -180,7 +183,13 @@ impl Engine {
             Pool::start(MAINTENANCE_THREADS, queue_length, &disk, &checkpoints)
                 .map_err(|error| thread_error(&error))?;
         let (control, handle) = Control::start(metadata).map_err(|error| thread_error(&error))?;
-        let settings = (0..count).map(|index| shard_settings(&options, &directories, index, count));
+        let cleaner = CleanerShare {
+            settings: options.cleaner.clone(),
+            seats: CleanerSeats::default(),
+            seed: random.u64(),
+        };
+        let settings =
+            (0..count).map(|index| shard_settings(&options, &directories, &cleaner, index, count));
         let seat = Seat {
             cores: if options.pin && count <= cores.cores.len() {
                 cores.cores
@@ -438,6 +447,7 @@ fn sweep_directories(
 fn shard_settings(
     options: &EngineOptions,
     directories: &[OpenDirectory],
+    cleaner: &CleanerShare,
     index: usize,
     count: usize,
 ) -> ShardSettings {
@@ -456,6 +466,7 @@ fn shard_settings(
         producer_id_expiration_ms: options.producer_id_expiration_ms,
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
+        cleaner: cleaner.clone(),
     }
 }
 

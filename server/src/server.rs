@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use millrace_engine::group::GroupConfig;
 use millrace_engine::metadata::{Endpoint, SecurityProtocol};
-use millrace_engine::shard::TopicDefaultsSource;
+use millrace_engine::shard::{CleanerSettings, CleanerSource, TopicDefaultsSource};
 use millrace_engine::{Engine, EngineOptions, IoChoice};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{BrokerConfig, ConfigView, IoBackendChoice, Loaded};
+use crate::config::{BrokerConfig, CleanerConfig, ConfigView, IoBackendChoice, Loaded};
 use crate::net::{Acceptor, Admissions, BindError, Bound, Doors, Front, attend, bind};
 
 /// Starts brokers.
@@ -188,6 +188,7 @@ fn durability(view: &ConfigView) -> &'static str {
 fn engine_options(config: &BrokerConfig, view: &Arc<ConfigView>, bound: &[Bound]) -> EngineOptions {
     let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
     let defaults_view = Arc::clone(view);
+    let cleaner_view = Arc::clone(view);
     let first = config.log_dirs.first();
     EngineOptions {
         broker: config.node_id,
@@ -219,6 +220,21 @@ fn engine_options(config: &BrokerConfig, view: &Arc<ConfigView>, bound: &[Bound]
         producer_id_expiration_ms: config.transactions.producer_id_expiration_ms,
         retention_check_interval: milliseconds(config.storage.retention_check_interval_ms),
         checkpoint_interval: milliseconds(config.storage.recovery_point_interval_ms),
+        cleaner: CleanerSource(Arc::new(move |cluster, broker| {
+            let view = cleaner_view.with_dynamic(cluster.clone(), broker.clone());
+            cleaner_settings(&CleanerConfig::resolve(&view))
+        })),
+    }
+}
+
+fn cleaner_settings(config: &CleanerConfig) -> CleanerSettings {
+    CleanerSettings {
+        enabled: config.enabled,
+        threads: config.threads,
+        key_memory_bytes: config.key_memory_bytes,
+        load_factor: config.load_factor,
+        bytes_per_second_max: config.bytes_per_second_max,
+        backoff: Duration::from_millis(config.backoff_ms.unsigned_abs()),
     }
 }
 

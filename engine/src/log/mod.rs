@@ -7,6 +7,7 @@
 
 mod append;
 pub mod checkpoint;
+pub mod clean;
 mod hostile;
 pub mod leader_epochs;
 pub mod names;
@@ -44,6 +45,7 @@ use crate::config::TopicConfig;
 use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
+pub use clean::{CleanError, CleanLimits, CleanStats, Cleaning, Dirt, Swapped};
 pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
@@ -105,6 +107,7 @@ pub struct Log {
     unwritten: Unwritten,
     rolling: bool,
     damage: Option<Damage>,
+    clean: clean::CleanState,
     preallocated_to: u64,
     /// Counts uses of indexes, to drop the longest unused first.
     index_clock: u64,

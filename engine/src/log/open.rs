@@ -290,6 +290,7 @@ fn assemble(options: OpenOptions, parts: Parts, epochs: LeaderEpochs) -> Log {
         unwritten: Unwritten::default(),
         rolling: false,
         damage: parts.damage,
+        clean: super::clean::CleanState::default(),
         index_clock: 0,
     }
 }

@@ -182,9 +182,15 @@ impl Scanner<'_> {
         segment.synced = true;
         segment.index = IndexState::OnDisk;
         segment.max_timestamp = last_time_entry(self.disk, &self.options.directory, base_offset)?;
+        // The age of what waits for compaction counts from there.
+        if self.options.config.cleanup_policy.compact
+            && let Ok(Some(first)) = Walker::new(&segment.file, 0, length).next_batch()
+        {
+            segment.first_timestamp = first.header.max_timestamp();
+        }
         if segment.max_timestamp.is_none() && length > 0 {
             let interval = self.options.config.index_interval_bytes;
-            let job = segment.index_job(&self.options.directory, interval, false);
+            let job = segment.index_job(&self.options.directory, interval, false, true);
             match job.run(self.disk) {
                 Ok(loaded) => segment.max_timestamp = loaded.index.max_timestamp,
                 Err(WalkError::Io(error)) => return Err(error.into()),

@@ -286,6 +286,7 @@ impl Segment {
         directory: &Path,
         interval_bytes: u32,
         rebuild: bool,
+        keep: bool,
     ) -> IndexJob {
         IndexJob {
             directory: directory.to_owned(),
@@ -294,6 +295,7 @@ impl Segment {
             length: self.length,
             interval_bytes,
             rebuild,
+            keep,
         }
     }
 }
@@ -308,12 +310,16 @@ pub struct IndexJob {
     pub(super) length: u64,
     pub(super) interval_bytes: u32,
     pub(super) rebuild: bool,
+    /// Whether a rebuilt index is written. Not where a compaction may be putting other files in place.
+    pub(super) keep: bool,
 }
 
 /// An index on its way back to its log.
 #[derive(Clone, Debug)]
 pub struct LoadedIndex {
     pub(super) base_offset: Offset,
+    /// The file it is of: another may have taken its place meanwhile.
+    pub(super) file: File,
     pub(super) index: Arc<SegmentIndex>,
 }
 
@@ -343,12 +349,15 @@ impl IndexJob {
                     self.length,
                     self.interval_bytes,
                 )?;
-                index.write(disk, &self.directory, self.base_offset)?;
+                if self.keep {
+                    index.write(disk, &self.directory, self.base_offset)?;
+                }
                 index
             }
         };
         Ok(LoadedIndex {
             base_offset: self.base_offset,
+            file: self.file.clone(),
             index: Arc::new(index),
         })
     }

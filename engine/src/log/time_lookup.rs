@@ -109,7 +109,12 @@ impl Log {
             file: segment.file.clone(),
             length: segment.length,
             position,
-            index: segment.index_job(&self.directory, self.config.index_interval_bytes, false),
+            index: segment.index_job(
+                &self.directory,
+                self.config.index_interval_bytes,
+                false,
+                !self.config.cleanup_policy.compact,
+            ),
             greatest,
         }
     }

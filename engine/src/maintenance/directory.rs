@@ -44,7 +44,7 @@ impl OpenPartition {
         let line = checkpoints
             .line(&self.log_directory, &self.name)
             .unwrap_or_default();
-        let (log, report) = open(
+        let (mut log, report) = open(
             disk,
             OpenOptions {
                 directory: directory.clone(),
@@ -55,6 +55,9 @@ impl OpenPartition {
                 now: self.now,
             },
         )?;
+        if let Some(offset) = checkpoints.cleaned_to(&self.log_directory, &self.name) {
+            log.set_cleaned_to(offset);
+        }
         if PartitionMetadata::read(disk, &directory)?.is_none() {
             PartitionMetadata {
                 topic_id: self.topic_id,

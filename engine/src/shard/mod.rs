@@ -1,6 +1,7 @@
 //! One core and what it owns. The shard itself is a plain state machine (`step`); a thin loop (`run`) is its shell on a
 //! real thread. Only this room knows all the others.
 
+mod cleaning;
 pub mod command;
 mod coordinators;
 mod fetches;
@@ -16,6 +17,9 @@ mod start;
 mod step;
 mod timers;
 
+pub use cleaning::{
+    CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, MakeCleanerSettings,
+};
 pub use gateway::{Gateway, Stopped};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;

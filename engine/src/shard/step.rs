@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cleaning::{CleanerShare, Compactions};
 use super::command::Command;
 use super::coordinators::Coordinators;
 use super::fetches::{FetchPlace, Fetches};
@@ -96,6 +97,8 @@ pub struct ShardSettings {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// `log.cleaner.*`, and what the shards have in common of it.
+    pub cleaner: CleanerShare,
 }
 
 /// What a ring action was for.
@@ -136,6 +139,10 @@ pub(super) enum Timer {
     Retention,
     /// Recovery points and checkpoints.
     Checkpoint,
+    /// Look for a log to compact.
+    Clean,
+    /// A compaction has kept its rate and may go on.
+    CleanOn(TopicIdPartition),
 }
 
 /// One core: the partitions it owns, by value, and everything under way for them.
@@ -148,6 +155,7 @@ pub struct Shard {
     pub(super) produces: Produces,
     pub(super) fetches: Fetches,
     pub(super) lookups: Lookups,
+    pub(super) compactions: Compactions,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
@@ -179,6 +187,8 @@ impl Shard {
             Timer::Checkpoint,
         );
         let none = Overrides::new();
+        let cleaner = (settings.cleaner.settings.0)(&none, &none);
+        timers.set(now.monotonic.after(cleaner.backoff), Timer::Clean);
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
             settings,
@@ -187,6 +197,7 @@ impl Shard {
             produces: Produces::default(),
             fetches: Fetches::default(),
             lookups: Lookups::default(),
+            compactions: Compactions::default(),
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),
@@ -208,7 +219,7 @@ impl Shard {
             Input::Completed(completion) => self.completed(completion, now, effects),
             Input::Done(id, done) => self.done(id, done, now, effects),
             Input::Tick => {}
-            Input::Stop => self.stop(effects),
+            Input::Stop => self.stop(now, effects),
         }
         self.fire_timers(now, effects);
     }
@@ -255,6 +266,8 @@ impl Shard {
                 }
                 Timer::Retention => self.retain(now, effects),
                 Timer::Checkpoint => self.checkpoint(now, effects),
+                Timer::Clean => self.clean_logs(now, effects),
+                Timer::CleanOn(id) => self.clean_on(id, now, effects),
             }
         }
     }

@@ -18,7 +18,8 @@ use millrace_engine::metadata::{
 };
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
-    Effects, Input, LogDirectory, Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
+    CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, Effects, Input, LogDirectory,
+    Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
 };
 use millrace_engine::types::{
     BrokerId, DirectoryId, Now, Timestamp, TopicIdPartition, TopicName, Uuid,
@@ -37,6 +38,7 @@ pub(crate) struct Machine {
     image: Arc<MetadataImage>,
     running: Option<Running>,
     fetches: u64,
+    cleaner: CleanerShare,
 }
 
 struct Running {
@@ -72,6 +74,7 @@ impl Machine {
             image: Arc::new(MetadataImage::empty()),
             running: None,
             fetches: 0,
+            cleaner: cleaner(CleanerSettings::default()),
         };
         machine.decide(&metadata::Command::RegisterBroker(RegisterBroker {
             id: BROKER,
@@ -81,6 +84,11 @@ impl Machine {
             log_directories: vec![DIRECTORY],
         }));
         machine
+    }
+
+    /// Broker settings of compaction from the next start on.
+    pub(crate) fn set_cleaner(&mut self, settings: CleanerSettings) {
+        self.cleaner = cleaner(settings);
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -204,6 +212,7 @@ impl Machine {
             producer_id_expiration_ms: 86_400_000,
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
+            cleaner: self.cleaner.clone(),
         }
     }
 
@@ -381,6 +390,14 @@ impl Seat {
                 self.ring.submit(ticket, action);
             }
         }
+    }
+}
+
+fn cleaner(settings: CleanerSettings) -> CleanerShare {
+    CleanerShare {
+        settings: CleanerSource::fixed(settings),
+        seats: CleanerSeats::default(),
+        seed: 7,
     }
 }
 

@@ -140,6 +140,8 @@ pub struct CleanerConfig {
     pub threads: usize,
     /// `log.cleaner.dedupe.buffer.size`: memory for keys.
     pub key_memory_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`.
+    pub load_factor: f64,
     /// `log.cleaner.io.max.bytes.per.second`.
     pub bytes_per_second_max: Option<f64>,
     /// `log.cleaner.backoff.ms`.
@@ -311,7 +313,9 @@ impl SocketConfig {
 }
 
 impl CleanerConfig {
-    fn resolve(view: &ConfigView) -> Self {
+    /// What `view` says.
+    #[must_use]
+    pub fn resolve(view: &ConfigView) -> Self {
         let rate = match view.value("log.cleaner.io.max.bytes.per.second") {
             Some(Value::Real(rate)) if (0.0..f64::MAX).contains(&rate) => Some(rate),
             _ => None,
@@ -320,6 +324,10 @@ impl CleanerConfig {
             enabled: view.boolean("log.cleaner.enable"),
             threads: view.integer("log.cleaner.threads", 1),
             key_memory_bytes: view.integer("log.cleaner.dedupe.buffer.size", 134_217_728),
+            load_factor: match view.value("log.cleaner.io.buffer.load.factor") {
+                Some(Value::Real(factor)) if factor > 0.0 && factor <= 1.0 => factor,
+                _ => 0.9,
+            },
             bytes_per_second_max: rate,
             backoff_ms: view.integer("log.cleaner.backoff.ms", 15_000),
         }

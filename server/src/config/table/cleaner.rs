@@ -12,15 +12,15 @@ pub(super) const ROWS: &[Property] = properties! {
         "Whether compacted topics are compacted.";
     "log.cleaner.threads": Int = "1", Allowed::at_least(0), ClusterWide, Mapped,
         "Compactions at once.";
-    "log.cleaner.dedupe.buffer.size": Long = "134217728", Anything, ClusterWide, Mapped,
+    "log.cleaner.dedupe.buffer.size": Long = "134217728", Anything, ClusterWide, Honoured,
         "Memory for the keys of a compaction.";
     "log.cleaner.io.buffer.size": Int = "524288", Allowed::at_least(0), ClusterWide, Accepted,
-        "Memory for the reads and writes of a compaction; the engine decides.";
-    "log.cleaner.io.buffer.load.factor": Double = "0.9", Anything, ClusterWide, Accepted,
-        "How full the key memory may get; the engine decides.";
-    "log.cleaner.io.max.bytes.per.second": Double = "1.7976931348623157E308", Anything, ClusterWide, Mapped,
+        "Memory for the reads and writes of a compaction; it reads and writes 2 MiB at a time.";
+    "log.cleaner.io.buffer.load.factor": Double = "0.9", Anything, ClusterWide, Honoured,
+        "How full the key memory may get.";
+    "log.cleaner.io.max.bytes.per.second": Double = "1.7976931348623157E308", Anything, ClusterWide, Honoured,
         "Bytes that compaction may read and write per second.";
-    "log.cleaner.backoff.ms": Long = "15000", Allowed::at_least(0), ClusterWide, Mapped,
+    "log.cleaner.backoff.ms": Long = "15000", Allowed::at_least(0), ClusterWide, Honoured,
         "Pause when there is nothing to compact.";
     "log.cleaner.min.cleanable.ratio": Double = "0.5", Reals { min: 0.0, max: 1.0 }, ClusterWide, Honoured,
         "Share of a log that must be uncompacted before it is compacted.";
