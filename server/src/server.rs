@@ -235,6 +235,7 @@ fn cleaner_settings(config: &CleanerConfig) -> CleanerSettings {
         load_factor: config.load_factor,
         bytes_per_second_max: config.bytes_per_second_max,
         backoff: Duration::from_millis(config.backoff_ms.unsigned_abs()),
+        ..CleanerSettings::default()
     }
 }
 

@@ -33,6 +33,8 @@ pub struct CleanerSettings {
     pub bytes_per_second_max: Option<f64>,
     /// `log.cleaner.backoff.ms`.
     pub backoff: Duration,
+    /// Bytes that a compaction reads before other jobs get their turn; a single batch may be more.
+    pub slice_bytes: u64,
 }
 
 /// Kafka's defaults.
@@ -45,6 +47,7 @@ impl Default for CleanerSettings {
             load_factor: 0.9,
             bytes_per_second_max: None,
             backoff: Duration::from_secs(15),
+            slice_bytes: SLICE_BYTES,
         }
     }
 }
@@ -174,7 +177,7 @@ impl Shard {
         let limits = CleanLimits {
             key_memory_bytes: settings.key_memory_bytes / u64::try_from(seats).unwrap_or(1),
             load_factor: settings.load_factor,
-            slice_bytes: SLICE_BYTES,
+            slice_bytes: settings.slice_bytes,
             seed: self.settings.cleaner.seed,
         };
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
@@ -365,7 +368,7 @@ fn share(seats: usize) -> f64 {
     seats as f64
 }
 
-/// Bytes that a compaction reads before other jobs get their turn: some tens of milliseconds of a thread.
+/// Some tens of milliseconds of a thread.
 const SLICE_BYTES: u64 = 2 << 20;
 /// A backoff of nothing must not keep the shard busy.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
