@@ -168,6 +168,9 @@ impl Log {
             };
             return Ok(answer(&segment.file, &first, end, max_bytes));
         }
+        if let Some(offset) = segment_end.filter(|_| segment.length == 0) {
+            return Ok(ReadPlan::Again { offset });
+        }
         let interval = self.config.index_interval_bytes;
         let keep = !self.config.cleanup_policy.compact;
         let job = |rebuild| segment.index_job(&self.directory, interval, rebuild, keep);

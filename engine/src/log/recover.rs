@@ -261,7 +261,8 @@ impl Scanner<'_> {
     /// A segment begins where the one before ends; later where compaction removed what was between.
     fn check_base(&self, base_offset: Offset, file: &File) -> Option<Fault> {
         let expected = self.expected?;
-        let gap_allowed = self.options.config.cleanup_policy.compact;
+        let gap_allowed =
+            self.options.config.cleanup_policy.compact || base_offset <= self.options.cleaned_to;
         if base_offset == expected || (base_offset > expected && gap_allowed) {
             return None;
         }

@@ -24,7 +24,7 @@ pub struct BatchPlace {
     pub position: u64,
     /// Bytes of the whole batch.
     pub length_bytes: u64,
-    /// The greatest timestamp in it; -1 for none.
+    /// The greatest timestamp of its records; -1 for none.
     pub max_timestamp: Timestamp,
 }
 
@@ -35,7 +35,12 @@ impl BatchPlace {
             last_offset: header.last_offset(),
             position,
             length_bytes: u64::try_from(header.length_bytes()).unwrap_or(u64::MAX),
-            max_timestamp: header.max_timestamp(),
+            // Of a batch that compaction emptied the header alone is left, and no record to be found by time.
+            max_timestamp: if header.record_count() == 0 {
+                Timestamp::NONE
+            } else {
+                header.max_timestamp()
+            },
         }
     }
 

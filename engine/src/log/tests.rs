@@ -57,6 +57,7 @@ impl Fixture {
             clean,
             recovery_point: Offset(recovery_point),
             log_start_offset: Offset::ZERO,
+            cleaned_to: Offset::NONE,
             config: self.config.clone(),
             now: Timestamp(1_000),
         }

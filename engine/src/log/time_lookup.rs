@@ -260,7 +260,9 @@ impl TimeLookup {
             if batch.header.last_offset() >= self.upper_bound {
                 return Ok(None);
             }
-            if batch.header.last_offset() >= self.log_start_offset {
+            // Compaction leaves batches without records.
+            let has_records = batch.header.record_count() > 0;
+            if has_records && batch.header.last_offset() >= self.log_start_offset {
                 return Ok(Some(batch));
             }
         }

@@ -307,6 +307,32 @@ mod tests {
     }
 
     #[test]
+    fn how_far_a_log_is_clean_stands_in_kafkas_file_and_goes_with_its_partition() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let disk = Disk::real();
+        let checkpoints = Checkpoints::default();
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        let note = |topic_id, offset| {
+            let offset = Offset(offset);
+            checkpoints.write_cleaned(&disk, directory, partition(0), topic_id, offset)
+        };
+        note(OURS, 70).unwrap();
+        note(THEIRS, 90).unwrap();
+        let path = directory.join(CLEANER_CHECKPOINT);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "0\n1\nt 0 70\n");
+        // Unlike the others it may go back: what is clean can become dirty.
+        note(OURS, 60).unwrap();
+        let restarted = Checkpoints::default();
+        restarted.load(&disk, directory).unwrap();
+        let cleaned_to = restarted.cleaned_to(directory, &partition(0));
+        assert_eq!(cleaned_to, Some(Offset(60)));
+        restarted.forget(&disk, directory, &partition(0)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n0\n");
+    }
+
+    #[test]
     fn an_older_line_that_comes_later_takes_nothing_back() {
         let checkpoints = Checkpoints::default();
         let directory = Path::new("/logs");

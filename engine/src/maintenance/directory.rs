@@ -8,7 +8,7 @@ use crate::config::TopicConfig;
 use crate::io::{Disk, IoError};
 use crate::log::checkpoint::PartitionMetadata;
 use crate::log::{Log, OpenError, OpenOptions, RecoveryReport, names, open};
-use crate::types::{Timestamp, TopicId, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
 /// How to open, or make, the directory of a partition.
 #[derive(Debug)]
@@ -44,20 +44,19 @@ impl OpenPartition {
         let line = checkpoints
             .line(&self.log_directory, &self.name)
             .unwrap_or_default();
-        let (mut log, report) = open(
+        let cleaned_to = checkpoints.cleaned_to(&self.log_directory, &self.name);
+        let (log, report) = open(
             disk,
             OpenOptions {
                 directory: directory.clone(),
                 clean: self.clean,
                 recovery_point: line.recovery_point,
                 log_start_offset: line.log_start_offset,
+                cleaned_to: cleaned_to.unwrap_or(Offset::NONE),
                 config: Arc::clone(&self.config),
                 now: self.now,
             },
         )?;
-        if let Some(offset) = checkpoints.cleaned_to(&self.log_directory, &self.name) {
-            log.set_cleaned_to(offset);
-        }
         if PartitionMetadata::read(disk, &directory)?.is_none() {
             PartitionMetadata {
                 topic_id: self.topic_id,

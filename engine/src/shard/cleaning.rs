@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::fetches::INDEX_BYTES_PER_LOG_MAX;
 use super::hosting::{Slot, fault};
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
@@ -255,6 +256,7 @@ impl Shard {
         };
         if let Some(swapped) = cleaning.take_swapped() {
             let doomed = leader.log_mut().swapped(swapped);
+            leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
             self.unlink_later(id, doomed, now);
         }
         let moved = cleaning.take_moved_bytes();

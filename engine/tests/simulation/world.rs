@@ -292,6 +292,10 @@ impl World {
         if self.readers[index].pending.is_some() {
             return;
         }
+        if topic == DISTILLED && self.random.chance(1, 6) {
+            // A consumer that begins at the beginning, whatever goes on.
+            self.readers[index].positions.clear();
+        }
         let mut by_shard: BTreeMap<usize, Vec<(TopicIdPartition, Offset)>> = BTreeMap::new();
         for number in 0..4 {
             let Some(id) = self.machine.partition(topic, number) else {

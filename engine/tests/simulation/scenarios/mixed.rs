@@ -13,6 +13,13 @@ pub(crate) fn play(world: &mut World) -> Result<(), Violation> {
         }
         if world.random.chance(1, 3) {
             world.rest()?;
+            // What a reader finds beside retention and compaction, not only after a start. What acks=1 answered is
+            // seen once it is durable.
+            for _ in 0..100 {
+                world.machine.pump(&mut world.random);
+            }
+            let readings = world.read_all()?;
+            world.checkers.audit(&readings)?;
         }
         let blow = Blow::choose(&mut world.random);
         world.strike(blow)?;

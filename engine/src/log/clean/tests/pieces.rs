@@ -484,6 +484,62 @@ fn segments_that_retention_took_meanwhile_are_not_put_in_place() {
 }
 
 #[test]
+fn a_search_by_time_passes_over_batches_without_records() {
+    let fixture = Fixture::new(compacted(300));
+    let mut log = fixture.fresh();
+    let value = "x".repeat(150);
+    for (key, timestamp) in [("a", 900), ("b", 700), ("a", 600)] {
+        let id = ProducerId(timestamp);
+        let builder = BatchBuilder::new().producer(id, ProducerEpoch(0), Sequence(0));
+        append_built(
+            &fixture,
+            &mut log,
+            &built(builder, &[(key, Some(&value))], timestamp),
+        );
+    }
+    fixture.roll(&mut log);
+    append_built(
+        &fixture,
+        &mut log,
+        &built(BatchBuilder::new(), &[("c", Some("x"))], 500),
+    );
+    clean(&mut log, &fixture.disk, 2_000, LIMITS)
+        .unwrap()
+        .unwrap();
+    let left = batches(&fixture, &mut log);
+    assert_eq!(
+        left[0].header.record_count(),
+        0,
+        "kept for its producer alone"
+    );
+    assert_eq!(left[0].header.max_timestamp(), Timestamp(900));
+    let end = log.log_end_offset();
+    for reopened in [false, true] {
+        if reopened {
+            let point = log.recovery_point();
+            drop(log);
+            log = fixture.open(false, point.0).0;
+        }
+        let greatest = log
+            .find_max_timestamp(end)
+            .run(&fixture.disk)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (greatest.timestamp, greatest.offset),
+            (Timestamp(700), Offset(1))
+        );
+        let found = log.find_timestamp(Timestamp(800), end).run(&fixture.disk);
+        assert_eq!(found.unwrap(), None);
+        let found = log
+            .find_timestamp(Timestamp(600), end)
+            .run(&fixture.disk)
+            .unwrap();
+        assert_eq!(found.unwrap().offset, Offset(1));
+    }
+}
+
+#[test]
 fn damage_in_a_segment_ends_the_compaction_and_changes_nothing() {
     let fixture = Fixture::new(compacted(300));
     let mut log = fixture.fresh();
@@ -545,6 +601,19 @@ fn a_log_with_holes_is_opened_again_as_it_is() {
         assert_eq!(log.log_end_offset(), end);
         assert_eq!(batches(&fixture, &mut log), before);
     }
+    // Also when the topic is not compacted any more: the checkpoint of the cleaner tells of the gaps.
+    let options = super::super::super::OpenOptions {
+        config: Arc::new(config(400)),
+        cleaned_to: point,
+        ..fixture.options(false, 0)
+    };
+    let (mut log, report) = super::super::super::open(&fixture.disk, options).unwrap();
+    assert!(
+        report.cuts.is_empty() && report.damage.is_none(),
+        "{report:?}"
+    );
+    assert_eq!(batches(&fixture, &mut log), before);
+    drop(log);
     // With the epochs, indexes and snapshots gone too.
     for name in fixture.names() {
         if !name.ends_with(".log") {
