@@ -70,6 +70,15 @@ fn compare<M: Measurement + 'static>(measurement: M, measured: &str, directory: 
     }
     group.finish();
 
+    let mut group = criterion.benchmark_group(format!("extent, {measured}"));
+    group.bench_function("recent", |b| {
+        b.iter(|| consumer.found(consumer.last_offset));
+    });
+    group.bench_function("through the index", |b| {
+        b.iter(|| consumer.found(Offset(consumer.last_offset.0 / 2)));
+    });
+    group.finish();
+
     let mut group = criterion.benchmark_group(format!("tail fetch, {measured}"));
     let last_batch = consumer.fetch(consumer.last_offset, Way::SendFile);
     group.throughput(Throughput::Bytes(last_batch));
@@ -136,6 +145,14 @@ impl Consumer {
         self.fetch(offset, way)
     }
 
+    /// Finds where [`CATCH_UP_BYTES`] from `offset` on lie; answers how many there are.
+    fn found(&mut self, offset: Offset) -> u64 {
+        let ring = &self.ring;
+        let segment = &mut self.segment;
+        let finding = async move { find(segment, ring, offset).await.length };
+        run(&self.runtime, ring, finding)
+    }
+
     /// Sends what lies at `offset`; answers how many bytes that was.
     fn fetch(&mut self, offset: Offset, way: Way) -> u64 {
         let (ring, socket) = (&self.ring, &mut self.socket);
@@ -145,15 +162,19 @@ impl Consumer {
             send(socket, ring, &extent, way).await;
             extent.length
         };
-        // Actions of tasks go on while somebody waits for the ring, as the shard's loop does.
-        self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                length = sending => length,
-                () = ring.ready() => unreachable!("the loop itself submits nothing"),
-            }
-        })
+        run(&self.runtime, ring, sending)
     }
+}
+
+/// Actions of tasks go on while somebody waits for the ring, as the shard's loop does.
+fn run<T>(runtime: &Runtime, ring: &LocalRing, task: impl Future<Output = T>) -> T {
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            output = task => output,
+            () = ring.ready() => unreachable!("the loop itself submits nothing"),
+        }
+    })
 }
 
 async fn find(segment: &mut Segment, ring: &LocalRing, offset: Offset) -> Extent {

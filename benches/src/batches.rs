@@ -24,7 +24,9 @@ impl Shape {
     /// What producers tuned for throughput send: 1 MiB less what surrounds the values.
     pub const BULK: Self = Self::of(1000, 1024);
 
-    const fn of(record_count: usize, value_bytes: usize) -> Self {
+    /// So many records with values of so many bytes.
+    #[must_use]
+    pub const fn of(record_count: usize, value_bytes: usize) -> Self {
         Self {
             record_count,
             value_bytes,
@@ -40,11 +42,17 @@ impl Shape {
     /// A batch of this shape, as a producer sends it.
     #[must_use]
     pub fn batch(self, compression: Compression) -> Bytes {
+        self.batch_at(NOW, compression)
+    }
+
+    /// The same, of another time: a real broker deletes what is too old.
+    #[must_use]
+    pub fn batch_at(self, time: Timestamp, compression: Compression) -> Bytes {
         let mut random = Random::seeded(1);
         let mut builder = BatchBuilder::new().compression(compression);
         for _ in 0..self.record_count {
             let value = value(&mut random, self.value_bytes);
-            builder.push(NOW, None, Some(&value), &[]);
+            builder.push(time, None, Some(&value), &[]);
         }
         builder.build()
     }

@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use bytes::Bytes;
 use millrace_wire::frame::request_frame;
-use millrace_wire::message::create_topics::{CreateTopicsRequest, CreateTopicsRequestTopic};
+use millrace_wire::message::create_topics::{
+    CreateTopicsRequest, CreateTopicsRequestConfig, CreateTopicsRequestTopic,
+};
 use millrace_wire::message::fetch::{
     FetchRequest, FetchRequestPartition, FetchRequestTopic, Records,
 };
@@ -51,30 +53,64 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a frame as it is and waits for whatever answer.
+    ///
+    /// # Errors
+    /// The connection failed.
+    pub fn exchange(&mut self, frame: &[u8]) -> Outcome<()> {
+        self.stream.write_all(frame)?;
+        self.answer()?;
+        Ok(())
+    }
+
     /// Sends a request and reads its answer.
     ///
     /// # Errors
     /// As [`Client::send`], or the answer cannot be read.
     pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> Outcome<R::Response> {
         self.send(request, version)?;
-        let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix)?;
-        let mut frame = vec![0; usize::try_from(u32::from_be_bytes(prefix))?];
-        self.stream.read_exact(&mut frame)?;
-        let mut reader = Reader::new(Bytes::from(frame), usize::MAX);
+        let mut reader = Reader::new(self.answer()?, usize::MAX);
         ResponseHeader::decode(&mut reader, R::KEY, version)?;
         Ok(R::Response::decode(&mut reader, version)?)
     }
 
-    /// Makes a topic.
+    fn answer(&mut self) -> Outcome<Bytes> {
+        let mut prefix = [0; 4];
+        self.stream.read_exact(&mut prefix)?;
+        let mut frame = vec![0; usize::try_from(u32::from_be_bytes(prefix))?];
+        self.stream.read_exact(&mut frame)?;
+        Ok(Bytes::from(frame))
+    }
+
+    /// Makes a topic with no settings of its own.
     ///
     /// # Errors
     /// The broker refuses.
     pub fn create_topic(&mut self, name: &str, partitions: i32) -> Outcome<()> {
+        self.create_topic_with(name, partitions, &[])
+    }
+
+    /// Makes a topic with these settings.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn create_topic_with(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        configs: &[(&str, &str)],
+    ) -> Outcome<()> {
+        let configs = configs
+            .iter()
+            .map(|(name, value)| CreateTopicsRequestConfig {
+                name: (*name).into(),
+                value: Some((*value).into()),
+            });
         let topic = CreateTopicsRequestTopic {
             name: name.into(),
             num_partitions: partitions,
             replication_factor: 1,
+            configs: configs.collect(),
             ..Default::default()
         };
         let request = CreateTopicsRequest {

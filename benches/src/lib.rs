@@ -7,6 +7,7 @@
 
 mod batches;
 mod client;
+pub mod load;
 mod segment;
 
 pub use batches::Shape;

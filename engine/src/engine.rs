@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use crate::control::{Control, ControlHandle};
@@ -9,7 +10,7 @@ use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown, MetaProperties};
 
-use crate::maintenance::{Checkpoints, Pool, sweep};
+use crate::maintenance::{Checkpoints, Pool, any_partition, sweep};
 use crate::metadata::{
     self, Command, Endpoint, Metadata, MetadataImage, MetadataOptions, ProposeError,
     RegisterBroker, Reply,
@@ -54,15 +55,23 @@ pub struct EngineOptions {
     pub topic_defaults: TopicDefaultsSource,
     /// The group coordinators' settings.
     pub groups: GroupConfig,
-    /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    /// `producer.id.expiration.ms`; whoever starts the engine may change it while it runs.
+    pub producer_id_expiration_ms: Arc<AtomicI64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
     /// Where `log.cleaner.*` comes from.
     pub cleaner: CleanerSource,
+    /// How many group commits may be in flight in one log directory, over all shards: [`SYNCS_PER_DIRECTORY_MAX`] but
+    /// for measurements. Each shard has its share, and one at least.
+    pub syncs_per_directory_max: usize,
 }
+
+/// How many group commits run at a time in one log directory. Those behind wait in order and gather meanwhile: a
+/// device that is given a thousand flushes at once does them no faster, and each then covers less. Enough that a file
+/// system may merge some into one commit of its journal.
+pub const SYNCS_PER_DIRECTORY_MAX: usize = 16;
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +103,24 @@ pub enum StartError {
         first: PathBuf,
         /// The other.
         second: PathBuf,
+    },
+    /// The directory of the cluster metadata is among those log directories that cannot be used; why, was said in the
+    /// log. Without what the cluster knows, every partition would look like nobody's.
+    #[error("{} holds the cluster metadata and cannot be used", path.display())]
+    NoMetadata {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There are partitions, but no metadata that says what they are: begun anew, everything would look like nobody's.
+    #[error(
+        "{} is there, but {} has no metadata that Millrace wrote: this is a data directory of Apache Kafka, which cannot be opened yet, or the metadata was lost or moved (metadata.log.dir). Nothing was changed",
+        partition.display(), metadata.display()
+    )]
+    PartitionsWithoutMetadata {
+        /// One of the partitions' directories.
+        partition: PathBuf,
+        /// Where the metadata should be.
+        metadata: PathBuf,
     },
     /// None of the log directories can be used; each was said in the log.
     #[error("none of the log directories can be used")]
@@ -147,6 +174,8 @@ pub struct Engine {
 #[derive(Debug)]
 struct OpenDirectory {
     id: DirectoryId,
+    /// Its place in the configured list.
+    place: usize,
     path: PathBuf,
     clean: bool,
     _lock: DirLock,
@@ -164,8 +193,7 @@ impl Engine {
         let mut random = Random::system();
         let (cluster_id, directories) =
             open_directories(&disk, &options, &checkpoints, &mut random)?;
-        let metadata_home = options.metadata_directory.clone();
-        let metadata_home = metadata_home.unwrap_or_else(|| directories[0].path.clone());
+        let metadata_home = metadata_home(&options)?;
         let metadata = open_metadata(
             &disk,
             &metadata_home,
@@ -174,7 +202,7 @@ impl Engine {
             &directories,
             &mut random,
         )?;
-        sweep_directories(&disk, &directories, metadata.image())?;
+        sweep_directories(&disk, &directories, metadata.image());
         let topics = metadata.image().topic_count();
         let cores = available_cores();
         let count = options.shards.unwrap_or(cores.count).max(1);
@@ -229,6 +257,15 @@ impl Engine {
     #[must_use]
     pub const fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// The log directories in use, by path as they were given.
+    #[must_use]
+    pub fn directory_ids(&self) -> Vec<(PathBuf, DirectoryId)> {
+        let directories = self.directories.iter();
+        directories
+            .map(|directory| (directory.path.clone(), directory.id))
+            .collect()
     }
 
     /// A way to the metadata from outside the shards.
@@ -289,27 +326,26 @@ fn open_directories(
     random: &mut Random,
 ) -> Result<(String, Vec<OpenDirectory>), StartError> {
     let mut usable = Vec::new();
-    for path in &options.log_directories {
+    for (place, path) in options.log_directories.iter().enumerate() {
         match claim_directory(disk, path) {
-            Ok(lock) => usable.push((path.clone(), lock)),
+            Ok((lock, found)) => usable.push((place, path.clone(), lock, found)),
             Err(StartError::Io(error)) => {
                 tracing::error!(path = %path.display(), %error, "a log directory cannot be used");
             }
             Err(error) => return Err(error),
         }
     }
-    let mut properties = Vec::with_capacity(usable.len());
-    for (path, _) in &usable {
-        properties.push(MetaProperties::read(disk, path)?);
-    }
-    let known = properties
+    let paths: Vec<&Path> = usable
         .iter()
-        .flatten()
-        .map(|found| found.cluster_id.clone())
-        .next();
+        .map(|(_, path, _, _)| path.as_path())
+        .collect();
+    check_metadata(disk, options, &paths)?;
+    let known = usable
+        .iter()
+        .find_map(|(_, _, _, found)| Some(found.as_ref()?.cluster_id.clone()));
     let cluster_id = known.unwrap_or_else(|| Uuid::from_random(random.u128()).to_string());
     let mut open: Vec<OpenDirectory> = Vec::with_capacity(usable.len());
-    for ((path, lock), found) in usable.into_iter().zip(properties) {
+    for (place, path, lock, found) in usable {
         let id = own_directory(disk, &path, found, options.broker, &cluster_id, random)?;
         if let Some(twin) = open.iter().find(|directory| directory.id == id) {
             return Err(StartError::SameDirectory {
@@ -324,23 +360,65 @@ fn open_directories(
         CleanShutdown::remove(disk, &path)?;
         open.push(OpenDirectory {
             id,
+            place,
             path,
             clean,
             _lock: lock,
         });
     }
-    if open.is_empty() {
-        return Err(StartError::NoDirectory);
-    }
     Ok((cluster_id, open))
 }
 
-fn claim_directory(disk: &Disk, path: &Path) -> Result<DirLock, StartError> {
+/// Locks a log directory and reads whose it is.
+fn claim_directory(
+    disk: &Disk,
+    path: &Path,
+) -> Result<(DirLock, Option<MetaProperties>), StartError> {
     disk.create_dir_all(path)?;
-    match disk.lock_dir(path) {
-        Err(LockError::Io(error)) => Err(StartError::Io(error)),
-        locked => Ok(locked?),
+    let lock = match disk.lock_dir(path) {
+        Err(LockError::Io(error)) => return Err(StartError::Io(error)),
+        locked => locked?,
+    };
+    match MetaProperties::read(disk, path) {
+        Err(CheckpointError::Io(error)) => Err(StartError::Io(error)),
+        read => Ok((lock, read?)),
     }
+}
+
+/// The directory that has the directory of the cluster metadata.
+fn metadata_home(options: &EngineOptions) -> Result<PathBuf, StartError> {
+    let home = options.metadata_directory.as_ref();
+    let home = home.or(options.log_directories.first());
+    home.cloned().ok_or(StartError::NoDirectory)
+}
+
+/// Metadata that cannot be read, or that somebody else wrote, must not be taken for an empty cluster's: all partitions
+/// would be set aside. Looks before anything is written.
+fn check_metadata(
+    disk: &Disk,
+    options: &EngineOptions,
+    usable: &[&Path],
+) -> Result<(), StartError> {
+    let home = metadata_home(options)?;
+    if usable.is_empty() {
+        return Err(StartError::NoDirectory);
+    }
+    if options.log_directories.contains(&home) && !usable.contains(&home.as_path()) {
+        return Err(StartError::NoMetadata { path: home });
+    }
+    let metadata = home.join(METADATA_DIRECTORY);
+    if Metadata::is_in(disk, &metadata)? {
+        return Ok(());
+    }
+    for path in usable {
+        if let Some(partition) = any_partition(disk, path)? {
+            return Err(StartError::PartitionsWithoutMetadata {
+                partition,
+                metadata,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Checks that a log directory is ours, and makes it so when it is new. Says its id.
@@ -410,10 +488,10 @@ fn open_metadata(
         rack: options.rack.clone(),
         log_directories: directories.iter().map(|directory| directory.id).collect(),
     };
-    metadata.propose(&Command::RegisterBroker(register))?;
+    metadata.propose_at_start(&Command::RegisterBroker(register))?;
     if directories.iter().any(|directory| !directory.clean) {
         // What was appended last may be gone, and its offsets will be given again: that takes a new epoch.
-        let (_, reply) = metadata.propose(&Command::UncleanStart { broker })?;
+        let (_, reply) = metadata.propose_at_start(&Command::UncleanStart { broker })?;
         if let Reply::UncleanStart { partitions } = reply
             && partitions > 0
         {
@@ -423,11 +501,7 @@ fn open_metadata(
     Ok(metadata)
 }
 
-fn sweep_directories(
-    disk: &Disk,
-    directories: &[OpenDirectory],
-    image: &MetadataImage,
-) -> Result<(), StartError> {
+fn sweep_directories(disk: &Disk, directories: &[OpenDirectory], image: &MetadataImage) {
     for directory in directories {
         let known = |topic_id, partition| {
             image
@@ -437,11 +511,18 @@ fn sweep_directories(
                 })
                 .is_some()
         };
-        for aside in sweep(disk, &directory.path, known)? {
-            tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
+        match sweep(disk, &directory.path, known) {
+            Ok(set_aside) => {
+                for aside in set_aside {
+                    tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
+                }
+            }
+            // What lies there is in nobody's way; its own partitions will say what is wrong with it.
+            Err(error) => {
+                tracing::error!(path = %directory.path.display(), %error, "a log directory cannot be cleared of deleted topics");
+            }
         }
     }
-    Ok(())
 }
 
 fn shard_settings(
@@ -453,6 +534,7 @@ fn shard_settings(
 ) -> ShardSettings {
     let directory = |open: &OpenDirectory| LogDirectory {
         id: open.id,
+        place: open.place,
         path: open.path.clone(),
         clean: open.clean,
     };
@@ -463,10 +545,11 @@ fn shard_settings(
         log_directories: directories.iter().map(directory).collect(),
         topic_defaults: options.topic_defaults.clone(),
         groups: options.groups.clone(),
-        producer_id_expiration_ms: options.producer_id_expiration_ms,
+        producer_id_expiration_ms: Arc::clone(&options.producer_id_expiration_ms),
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
         cleaner: cleaner.clone(),
+        syncs_in_flight_max: options.syncs_per_directory_max.div_ceil(count.max(1)),
     }
 }
 

@@ -25,5 +25,6 @@ pub mod partition;
 pub mod record;
 pub mod shard;
 pub mod types;
+pub mod verify;
 
-pub use engine::{Engine, EngineOptions, Facts, IoChoice, StartError};
+pub use engine::{Engine, EngineOptions, Facts, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};

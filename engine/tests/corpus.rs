@@ -284,6 +284,10 @@ fn metadata_records() -> Vec<MetadataRecord> {
             level: 25,
         },
         MetadataRecord::BrokerRegistered(registered),
+        MetadataRecord::DirectoriesCordoned {
+            broker,
+            directories: vec![DirectoryId(Uuid(1))],
+        },
         MetadataRecord::BrokerRemoved { broker },
         MetadataRecord::TopicCreated {
             id,

@@ -17,13 +17,13 @@ use millrace_engine::metadata::{Command as Metadata, CreateTopics, NewTopic, Rep
 use millrace_engine::partition::{Acks, Isolation};
 use millrace_engine::record::BatchBuilder;
 use millrace_engine::shard::command::{
-    Command, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
+    Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
 };
 use millrace_engine::shard::{CleanerSettings, CleanerSource, Gateway, TopicDefaultsSource};
 use millrace_engine::types::{
     BrokerId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName,
 };
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::oneshot;
 
 fn options(directory: &Path, io: IoChoice) -> EngineOptions {
@@ -31,7 +31,7 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
     EngineOptions {
         broker: BrokerId(1),
         log_directories: vec![directory.join("one"), directory.join("two")],
-        metadata_directory: None,
+        metadata_directory: Some(directory.join("metadata")),
         shards: Some(2),
         pin: false,
         io,
@@ -39,10 +39,11 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
         rack: None,
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
-        producer_id_expiration_ms: 86_400_000,
+        producer_id_expiration_ms: Arc::new(86_400_000.into()),
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
         cleaner: CleanerSource::fixed(CleanerSettings::default()),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
     }
 }
 
@@ -240,4 +241,32 @@ fn a_second_process_is_kept_out_of_a_log_directory() {
         let refused = Engine::start(options(&second, IoChoice::Auto), Arc::new(task));
         assert!(refused.is_err_and(|error| error.to_string().contains("in use")));
     });
+}
+
+#[test]
+fn a_partition_is_described_in_its_directory_when_the_one_before_it_cannot_be_used() {
+    let directory = tempfile::tempdir().unwrap();
+    // A file where the first log directory should be.
+    std::fs::write(directory.path().join("one"), "in the way").unwrap();
+    let second = directory.path().join("two");
+    with_engine(
+        directory.path(),
+        IoChoice::Auto,
+        async move |gateway: Gateway| {
+            create(&gateway, "orders", 1).await;
+            let id = partition(&gateway, "orders", 0);
+            let (reply, answer) = oneshot::channel();
+            let describe = Command::DescribeLogs(DescribeLogs {
+                partitions: None,
+                reply,
+            });
+            gateway.send(gateway.owner(id), describe).await.unwrap();
+            let logs = answer.await.unwrap();
+            assert_eq!(logs[0].directory, second);
+            let spaces = gateway.measure_directories().await.unwrap();
+            assert_eq!(spaces.len(), 1);
+            assert_eq!(spaces[0].directory, second);
+            assert!(spaces[0].total_bytes >= spaces[0].usable_bytes && spaces[0].total_bytes > 0);
+        },
+    );
 }

@@ -2,17 +2,25 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use millrace_engine::config::Overrides;
+use millrace_engine::control::ControlHandle;
 use millrace_engine::group::GroupConfig;
-use millrace_engine::metadata::{Endpoint, SecurityProtocol};
+use millrace_engine::io::Clock;
+use millrace_engine::metadata::{Command, Endpoint, MetadataImage, SecurityProtocol};
 use millrace_engine::shard::{CleanerSettings, CleanerSource, TopicDefaultsSource};
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::types::{BrokerId, DirectoryId};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{BrokerConfig, CleanerConfig, ConfigView, IoBackendChoice, Loaded};
+use crate::config::{
+    BrokerConfig, CleanerConfig, ConfigView, IoBackendChoice, Loaded, StorageConfig,
+};
 use crate::net::{Acceptor, Admissions, BindError, Bound, Doors, Front, attend, bind};
 
 /// Starts brokers.
@@ -95,7 +103,8 @@ impl Server {
                 }
             })
         };
-        let options = engine_options(&config, &view, &bound);
+        let expiration = Arc::new(AtomicI64::new(config.producers.id_expiration_ms));
+        let options = engine_options(&config, &view, &bound, &expiration);
         let engine = Engine::start(options, Arc::new(task))
             .map_err(|error| StartError::Engine(Box::new(error)))?;
         original
@@ -103,8 +112,19 @@ impl Server {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let all_open = (0..engine.facts().shards).all(|_| opened.recv().is_ok());
-        let admissions = Admissions::new(&config.sockets);
-        let acceptor = match Acceptor::start(bound, doors, admissions, stopping) {
+        let images = engine.control().watch();
+        let dynamic = Dynamic::of(&engine.control().image(), config.node_id);
+        let config = dynamic.over(&view);
+        let admissions = Admissions::new(&config.sockets, &config.listeners, Clock::real());
+        expiration.store(config.producers.id_expiration_ms, Ordering::Relaxed);
+        let followers = Followers {
+            admissions: admissions.clone(),
+            expiration,
+            control: engine.control(),
+            directories: engine.directory_ids(),
+        };
+        let upkeep = follow_settings(followers, Arc::clone(&view), dynamic, images);
+        let acceptor = match Acceptor::start(bound, doors, admissions, upkeep, stopping) {
             Ok(acceptor) if all_open => acceptor,
             failed => {
                 stop.send_replace(true);
@@ -174,18 +194,101 @@ impl Running {
     }
 }
 
+/// The settings that were changed while brokers run, as far as they are one broker's.
+#[derive(PartialEq, Eq)]
+struct Dynamic {
+    node: BrokerId,
+    cluster: Overrides,
+    broker: Overrides,
+}
+
+impl Dynamic {
+    fn of(image: &MetadataImage, node: BrokerId) -> Self {
+        Self {
+            node,
+            cluster: image.cluster_overrides().clone(),
+            broker: image.broker_overrides(node).clone(),
+        }
+    }
+
+    fn over(&self, view: &ConfigView) -> BrokerConfig {
+        view.with_dynamic(self.cluster.clone(), self.broker.clone())
+            .broker_config()
+    }
+}
+
+/// What obeys settings that change while the broker runs, and is not asked by name: requests and topics look for
+/// themselves.
+struct Followers {
+    admissions: Admissions,
+    /// `producer.id.expiration.ms`.
+    expiration: Arc<AtomicI64>,
+    /// The controller, which hears of `cordoned.log.dirs`.
+    control: ControlHandle,
+    directories: Vec<(PathBuf, DirectoryId)>,
+}
+
+impl Followers {
+    /// Tells the controller which directories get no new replicas.
+    async fn cordon(&self, config: &BrokerConfig) {
+        let cordoned = self
+            .directories
+            .iter()
+            .filter(|(path, _)| config.cordoned_log_dirs.contains(path));
+        let command = Command::CordonDirectories {
+            broker: config.node_id,
+            directories: cordoned.map(|&(_, id)| id).collect(),
+        };
+        if let Err(error) = self.control.propose(command).await {
+            tracing::warn!(%error, "cordoned.log.dirs does not reach the controller");
+        }
+    }
+}
+
+/// Keeps the followers at what the settings say, until the engine ends.
+async fn follow_settings(
+    followers: Followers,
+    view: Arc<ConfigView>,
+    mut held: Dynamic,
+    mut images: watch::Receiver<Arc<MetadataImage>>,
+) {
+    // Before any connection can ask for a topic.
+    followers.cordon(&held.over(&view)).await;
+    loop {
+        let dynamic = Dynamic::of(&images.borrow_and_update(), held.node);
+        if dynamic != held {
+            let config = dynamic.over(&view);
+            let expiration_ms = config.producers.id_expiration_ms;
+            followers.expiration.store(expiration_ms, Ordering::Relaxed);
+            followers.cordon(&config).await;
+            let admissions = followers.admissions.clone();
+            // Host names are looked up.
+            let change =
+                tokio::task::spawn_blocking(move || admissions.set_limits(&config.sockets));
+            // Only a stop of the runtime cuts it off.
+            let _ = change.await;
+            held = dynamic;
+        }
+        if images.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 fn durability(view: &ConfigView) -> &'static str {
-    if view
-        .topic_config(&millrace_engine::config::Overrides::new())
-        .write_caching
-    {
+    if view.topic_config(&Overrides::new()).write_caching {
         "acks=all is answered from the page cache (write.caching=true)"
     } else {
         "acks=all is answered when flushed to the disk"
     }
 }
 
-fn engine_options(config: &BrokerConfig, view: &Arc<ConfigView>, bound: &[Bound]) -> EngineOptions {
+fn engine_options(
+    config: &BrokerConfig,
+    view: &Arc<ConfigView>,
+    bound: &[Bound],
+    expiration: &Arc<AtomicI64>,
+) -> EngineOptions {
     let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
     let defaults_view = Arc::clone(view);
     let cleaner_view = Arc::clone(view);
@@ -217,9 +320,10 @@ fn engine_options(config: &BrokerConfig, view: &Arc<ConfigView>, bound: &[Bound]
             offsets_retention_check_interval: milliseconds(config.offsets.check_interval_ms),
             ..GroupConfig::default()
         },
-        producer_id_expiration_ms: config.transactions.producer_id_expiration_ms,
+        producer_id_expiration_ms: Arc::clone(expiration),
         retention_check_interval: milliseconds(config.storage.retention_check_interval_ms),
-        checkpoint_interval: milliseconds(config.storage.recovery_point_interval_ms),
+        checkpoint_interval: milliseconds(checkpoint_interval_ms(&config.storage)),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
         cleaner: CleanerSource(Arc::new(move |cluster, broker| {
             let view = cleaner_view.with_dynamic(cluster.clone(), broker.clone());
             cleaner_settings(&CleanerConfig::resolve(&view))
@@ -239,6 +343,17 @@ fn cleaner_settings(config: &CleanerConfig) -> CleanerSettings {
     }
 }
 
+/// One job writes recovery points and log start offsets, at the pace of whichever is asked for more often. As in Kafka
+/// an interval of 0 is none: they are written when the broker stops.
+fn checkpoint_interval_ms(storage: &StorageConfig) -> i64 {
+    let intervals = [
+        storage.recovery_point_interval_ms,
+        storage.log_start_offset_interval_ms,
+    ];
+    let asked = intervals.into_iter().filter(|&interval| interval > 0);
+    asked.min().unwrap_or(NEVER_MS)
+}
+
 /// What the cluster is told of a listener. Without an advertised address the host stays open: each client is told the
 /// one it connected to.
 fn endpoint(bound: &Bound) -> Endpoint {
@@ -254,5 +369,27 @@ fn endpoint(bound: &Bound) -> Endpoint {
             .unwrap_or_default(),
         port: advertised.map_or(port, |advertised| advertised.port),
         security_protocol: SecurityProtocol::Plaintext,
+    }
+}
+
+/// Ten years.
+const NEVER_MS: i64 = 10 * 365 * 86_400_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_written_at_the_shorter_interval_and_never_at_none() {
+        let interval = |recovery_point_interval_ms, log_start_offset_interval_ms| {
+            checkpoint_interval_ms(&StorageConfig {
+                retention_check_interval_ms: 1,
+                recovery_point_interval_ms,
+                log_start_offset_interval_ms,
+            })
+        };
+        assert_eq!(interval(60_000, 5_000), 5_000);
+        assert_eq!(interval(0, 60_000), 60_000);
+        assert_eq!(interval(0, 0), NEVER_MS);
     }
 }

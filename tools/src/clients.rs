@@ -7,7 +7,7 @@ use std::thread;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaConfRes;
 
 use crate::command::Failure;
@@ -15,6 +15,14 @@ use crate::properties::Properties;
 
 /// A client with these properties. Those that librdkafka does not have are left out, with a warning.
 pub(crate) fn create<C: FromClientConfig>(properties: &Properties) -> Result<C, Failure> {
+    create_with(properties, ClientConfig::create)
+}
+
+/// The same, made by `make`; it is called again for every property that librdkafka does not have.
+pub(crate) fn create_with<C>(
+    properties: &Properties,
+    make: impl Fn(&ClientConfig) -> KafkaResult<C>,
+) -> Result<C, Failure> {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Critical);
     for (name, value) in properties {
@@ -23,7 +31,7 @@ pub(crate) fn create<C: FromClientConfig>(properties: &Properties) -> Result<C, 
         }
     }
     loop {
-        match config.create::<C>() {
+        match make(&config) {
             Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, _, name, _)) => {
                 eprintln!("WARN The configuration '{name}' was supplied but isn't a known config.");
                 config.remove(&name);
@@ -48,7 +56,12 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
         "max.poll.records" | "metric.reporters" | "interceptor.classes" | "client.dns.lookup" => {
             None
         }
-        "max.block.ms" => None,
+        "max.block.ms" | "default.api.timeout.ms" => None,
+        "partitioner.ignore.keys" | "partitioner.adaptive.partitioning.enable" => None,
+        "max.request.size" => Some(("message.max.bytes", value)),
+        "compression.gzip.level" | "compression.lz4.level" | "compression.zstd.level" => {
+            Some(("compression.level", value))
+        }
         "buffer.memory" => {
             let kilobytes = value.parse::<u64>().unwrap_or_default().div_ceil(1024);
             Some(("queue.buffering.max.kbytes", kilobytes.max(1).to_string()))
@@ -117,6 +130,15 @@ pub(crate) fn reason(error: &KafkaError) -> String {
         Some(code) => code.to_string(),
         None => error.to_string(),
     }
+}
+
+/// For the name of a group that nobody else has.
+pub(crate) fn random_number() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+        % 100_000
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod admin;
 mod clients;
 mod command;
 mod flags;
+mod measure;
 mod print;
 mod properties;
 

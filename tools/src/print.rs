@@ -90,7 +90,15 @@ pub(crate) fn or_missing<T: Display>(value: Option<T>) -> String {
 
 /// A progress bar on standard error, if that is a terminal and the output goes elsewhere.
 pub(crate) fn progress(length: u64, what: &'static str, unit: Unit) -> ProgressBar {
-    if !io::stderr().is_terminal() || io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    progress_always(length, what, unit)
+}
+
+/// The same wherever the output goes: for commands that print nothing before they are done.
+pub(crate) fn progress_always(length: u64, what: &'static str, unit: Unit) -> ProgressBar {
+    if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
     let template = match unit {

@@ -182,8 +182,8 @@ pub fn alter(
                 .unwrap_or_default()
         };
         let text = match wish.operation {
-            Operation::Append => appended(list_of(row, wish, held)?, given),
-            Operation::Subtract => subtracted(list_of(row, wish, held)?, given),
+            Operation::Append => appended(&list_of(row, wish, held)?, given),
+            Operation::Subtract => subtracted(&list_of(row, wish, held)?, given),
             Operation::Set | Operation::Delete => given.to_owned(),
         };
         row.parse(&text).map_err(|error| ValueError {
@@ -234,8 +234,10 @@ fn list_of(
     })
 }
 
-fn appended(held: String, given: &str) -> String {
-    let mut list: Vec<_> = elements(&held).collect();
+/// The list `held` with those elements of `given` that it does not have yet.
+#[must_use]
+pub fn appended(held: &str, given: &str) -> String {
+    let mut list: Vec<_> = elements(held).collect();
     for element in elements(given) {
         if !list.contains(&element) {
             list.push(element);
@@ -244,9 +246,11 @@ fn appended(held: String, given: &str) -> String {
     list.join(",")
 }
 
-fn subtracted(held: String, given: &str) -> String {
+/// The list `held` without the elements of `given`.
+#[must_use]
+pub fn subtracted(held: &str, given: &str) -> String {
     let removed: Vec<_> = elements(given).collect();
-    let kept: Vec<_> = elements(&held)
+    let kept: Vec<_> = elements(held)
         .filter(|element| !removed.contains(element))
         .collect();
     kept.join(",")

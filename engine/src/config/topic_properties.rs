@@ -3,7 +3,7 @@
 //! A twin is the broker property that gives the default; which brokers exist and what they set is unknown here.
 
 use super::property::Allowed::{Anything, EachOf, Form, OneOf, Reals};
-use super::property::Handling::{Accepted, Honoured, Mapped, Refused};
+use super::property::Handling::{Accepted, Honoured, Mapped, Pending, Refused};
 use super::property::{Allowed, elements};
 use super::table::Table;
 use crate::properties;
@@ -22,7 +22,7 @@ const NO_TIERING: &str = "there is no tiered storage yet";
 const ROWS: &[super::Property] = properties! {
     "cleanup.policy": List = "delete", EachOf(&["compact", "delete"]), ClusterWide, Honoured,
         twins [("log.cleanup.policy", 1)],
-        "What happens to old records: delete, compact, or both; an empty list keeps everything.";
+        "What happens to old records: delete, compact, or both; an empty list keeps everything, and so does compact until there is compaction.";
     "compression.gzip.level": Int = "-1", GZIP_LEVEL, ClusterWide, Mapped,
         twins [("compression.gzip.level", 1)],
         "Level used where the broker itself compresses with gzip; -1 is the codec's default.";
@@ -54,10 +54,10 @@ const ROWS: &[super::Property] = properties! {
         "Bytes of log between two entries of the offset index.";
     "leader.replication.throttled.replicas": List = "", THROTTLED_REPLICAS, ClusterWide, Accepted,
         "Replicas (partition:broker) whose replication is throttled on the leader.";
-    "local.retention.bytes": Long = "-2", Allowed::at_least(-2), ClusterWide, Mapped,
+    "local.retention.bytes": Long = "-2", Allowed::at_least(-2), ClusterWide, Accepted,
         twins [("log.local.retention.bytes", 1)],
         "Bytes of a tiered partition kept locally; -2 follows retention.bytes.";
-    "local.retention.ms": Long = "-2", Allowed::at_least(-2), ClusterWide, Mapped,
+    "local.retention.ms": Long = "-2", Allowed::at_least(-2), ClusterWide, Accepted,
         twins [("log.local.retention.ms", 1)],
         "How long records of a tiered partition are kept locally; -2 follows retention.ms.";
     "max.compaction.lag.ms": Long = "9223372036854775807", Allowed::at_least(1), ClusterWide, Honoured,
@@ -102,16 +102,16 @@ const ROWS: &[super::Property] = properties! {
     "segment.bytes": Int = "1073741824", Allowed::at_least(1_048_576), ClusterWide, Honoured,
         twins [("log.segment.bytes", 1)],
         "Size at which a new segment begins.";
-    "segment.index.bytes": Int = "10485760", Allowed::at_least(4), ClusterWide, Accepted,
+    "segment.index.bytes": Int = "10485760", Allowed::at_least(4), ClusterWide, Honoured,
         twins [("log.index.size.max.bytes", 1)],
-        "Size of an index file; ours grow as needed.";
-    "segment.jitter.ms": Long = "0", Allowed::at_least(0), ClusterWide, Accepted,
+        "Size of an offset index at which a new segment begins.";
+    "segment.jitter.ms": Long = "0", Allowed::at_least(0), ClusterWide, Honoured,
         twins [("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)],
         "Random shortening of segment.ms.";
     "segment.ms": Long = "604800000", Allowed::at_least(1), ClusterWide, Honoured,
         twins [("log.roll.ms", 1), ("log.roll.hours", 3_600_000)],
         "Age at which a new segment begins, so that quiet topics expire and compact too.";
-    "unclean.leader.election.enable": Boolean = "false", Anything, ClusterWide, Honoured,
+    "unclean.leader.election.enable": Boolean = "false", Anything, ClusterWide, Pending("several brokers"),
         twins [("unclean.leader.election.enable", 1)],
         "Whether a replica that is not in sync may lead, at the price of lost records.";
     "write.caching": Boolean = "false", Anything, ClusterWide, Honoured,

@@ -54,6 +54,13 @@ impl IoError {
         matches!(self.errno(), Some(errno) if DEVICE_FAULTS.contains(&errno))
     }
 
+    /// A file's bytes could not be made durable. The page cache may claim from then on what the device does not have,
+    /// whatever the reason was.
+    #[must_use]
+    pub fn is_failed_sync(&self) -> bool {
+        matches!(self.operation, "fdatasync" | "fsync")
+    }
+
     fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()
     }

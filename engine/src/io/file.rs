@@ -186,6 +186,14 @@ impl File {
         }
     }
 
+    /// [`File::reread`] of a simulated file; does nothing to a real one.
+    pub(super) fn reread_simulated(&self, from: u64, to: u64) -> Result<(), IoError> {
+        match &self.inner.body {
+            Body::Sim(file) => file.reread(from, to).map_err(self.refused("read")),
+            Body::Real(_) => Ok(()),
+        }
+    }
+
     /// The descriptor, open for as long as the borrow; `None` for a simulated file, which has none.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.inner.body {

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod clean;
 mod hostile;
 pub mod leader_epochs;
+mod mark;
 pub mod names;
 pub mod offset_index;
 mod open;
@@ -28,6 +29,7 @@ mod stable;
 mod sweep;
 pub mod time_index;
 mod time_lookup;
+pub mod verify;
 mod walk;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, S
 pub use clean::{CleanError, CleanLimits, CleanStats, Cleaning, Dirt, Swapped};
 pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
+pub use mark::MarkJob;
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
 pub use producer_state::{
     AppendedBatch, Producer, ProducerError, SequenceCheck, WINDOW_BATCHES, Window,

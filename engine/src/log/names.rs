@@ -30,6 +30,8 @@ pub const TEMPORARY: &str = ".tmp";
 pub const LEADER_EPOCH_CHECKPOINT: &str = "leader-epoch-checkpoint";
 /// The id of the topic a partition directory belongs to.
 pub const PARTITION_METADATA: &str = "partition.metadata";
+/// The mark of a partition whose record files may not be what the page cache shows: a sync of them failed.
+pub const FLUSH_FAILED: &str = "flush-failed";
 
 /// Digits of an offset in a file name.
 const DIGITS: usize = 20;
@@ -82,7 +84,7 @@ pub enum FileKind<'a> {
     },
     /// Waiting to be unlinked, or half written: of no use to anybody.
     Leftover,
-    /// A small file we know: the epoch checkpoint or the partition's metadata.
+    /// A small file we know: the epoch checkpoint, the partition's metadata, the mark of a failed flush.
     Known,
     /// Not ours; stays untouched.
     Foreign(&'a str),
@@ -92,7 +94,10 @@ impl<'a> FileKind<'a> {
     /// Tells what the file called `name` is.
     #[must_use]
     pub fn of(name: &'a str) -> Self {
-        if name == LEADER_EPOCH_CHECKPOINT || name == PARTITION_METADATA {
+        if matches!(
+            name,
+            LEADER_EPOCH_CHECKPOINT | PARTITION_METADATA | FLUSH_FAILED
+        ) {
             return Self::Known;
         }
         if let Some((base_offset, ending)) = segment_name(name) {

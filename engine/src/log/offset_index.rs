@@ -98,6 +98,12 @@ impl OffsetIndex {
         Some((self.offset_of(entry), u64::from(entry.position)))
     }
 
+    /// All entries in order: the last offset of a batch and the position it starts at.
+    pub fn entries(&self) -> impl Iterator<Item = (Offset, u64)> {
+        let entries = self.entries.iter();
+        entries.map(|entry| (self.offset_of(entry), u64::from(entry.position)))
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn count(&self) -> usize {

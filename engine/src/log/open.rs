@@ -2,21 +2,22 @@
 //!
 //! Blocking. What was found and done comes back as a report, for the caller to log once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::append::Unwritten;
 use super::checkpoint::{CheckpointError, read_if_there};
 use super::clean::CleanState;
 use super::leader_epochs::LeaderEpochs;
+use super::mark;
 use super::names;
 use super::recent::Recent;
-use super::recover::{self, Scan};
+use super::recover::{self, Scan, Trust};
 use super::roll::write_epochs;
 use super::segment::Segment;
 use super::segments::Segments;
 use super::sweep::{Inventory, remove_segment, sweep};
-use super::walk::{Fault, WalkError};
+use super::walk::{Fault, FaultReason, WalkError};
 use super::{Damage, Log};
 use crate::config::TopicConfig;
 use crate::io::{Disk, IoError};
@@ -67,6 +68,8 @@ pub struct RecoveryReport {
     pub replayed_from: Offset,
     /// Damage below the recovery point; nothing was cut there.
     pub damage: Option<Damage>,
+    /// What an operator has to look into: one sentence each.
+    pub warnings: Vec<String>,
     /// Leftovers removed, foreign files left alone, small files rebuilt: one sentence each.
     pub notes: Vec<String>,
 }
@@ -102,25 +105,51 @@ impl From<WalkError> for OpenError {
 /// # Errors
 /// [`OpenError`]; the directory is then as it was, but for leftovers of interrupted work.
 pub fn open(disk: &Disk, options: OpenOptions) -> Result<(Log, RecoveryReport), OpenError> {
-    let mut report = RecoveryReport::default();
+    let directory = options.directory.clone();
     make_directory(disk, &options)?;
+    let marked = mark::stands(disk, &directory)?;
+    let trust = match (marked, options.clean) {
+        (true, _) => Trust::Device,
+        (false, true) => Trust::Everything,
+        (false, false) => Trust::Cache,
+    };
+    let opened = open_trusting(disk, options, trust);
+    // Damage stays until the directory is replaced, and so does the mark.
+    if let Ok((log, _)) = &opened
+        && marked
+        && log.damage.is_none()
+    {
+        mark::take_away(disk, &directory)?;
+    }
+    opened
+}
+
+fn open_trusting(
+    disk: &Disk,
+    options: OpenOptions,
+    mut trust: Trust,
+) -> Result<(Log, RecoveryReport), OpenError> {
+    let mut report = RecoveryReport::default();
     let mut inventory = sweep(disk, &options.directory, &mut report.notes)?;
     if inventory.logs.is_empty() {
+        let start = options.log_start_offset.max(Offset::ZERO);
+        if start < options.recovery_point {
+            return Err(lost(&options.directory, 0, start, options.recovery_point).into());
+        }
         let log = make_empty(disk, options, &inventory)?;
         return Ok((log, report));
     }
     let read = read_epochs(disk, &options, &mut report)?;
     let mut epochs = read.clone().unwrap_or_default();
-    let mut clean = options.clean;
-    let mut scan = recover::scan(disk, &options, &inventory, clean, &mut epochs, &mut report)?;
-    if clean && scan.damage.is_some() {
+    let mut scan = recover::scan(disk, &options, &inventory, trust, &mut epochs, &mut report)?;
+    if trust == Trust::Everything && scan.damage.is_some() {
         // The stop was not as clean as its mark says.
         report
             .notes
             .push("the log is not as a clean stop leaves it".to_owned());
-        clean = false;
+        trust = Trust::Cache;
         epochs = read.clone().unwrap_or_default();
-        scan = recover::scan(disk, &options, &inventory, clean, &mut epochs, &mut report)?;
+        scan = recover::scan(disk, &options, &inventory, trust, &mut epochs, &mut report)?;
     }
     let directory = options.directory.clone();
     scan.cut(disk, &directory, &mut inventory, &mut report)?;
@@ -129,9 +158,29 @@ pub fn open(disk: &Disk, options: OpenOptions) -> Result<(Log, RecoveryReport), 
         return Ok((log, report));
     }
     if scan.end_offset < options.log_start_offset && scan.damage.is_none() {
+        // A log starts where readers have been; only a page cache that was lost ends before that.
+        if options.clean || !options.config.write_caching {
+            let last = scan.segments.last();
+            let (path, length) = last.map_or((directory.as_path(), 0), |last| {
+                (last.file.path(), last.length)
+            });
+            return Err(lost(path, length, scan.end_offset, options.log_start_offset).into());
+        }
         return start_anew(disk, options, &inventory, scan, report);
     }
-    finish(disk, options, &inventory, scan, epochs, read, clean, report)
+    finish(disk, options, &inventory, scan, epochs, read, trust, report)
+}
+
+/// The log ends before offsets that were on stable storage.
+fn lost(path: &Path, position: u64, end: Offset, stable: Offset) -> Fault {
+    Fault {
+        path: path.to_owned(),
+        position,
+        reason: FaultReason::Missing {
+            end,
+            recovery_point: stable,
+        },
+    }
 }
 
 fn make_directory(disk: &Disk, options: &OpenOptions) -> Result<(), IoError> {
@@ -216,7 +265,7 @@ fn finish(
     mut scan: Scan,
     mut epochs: LeaderEpochs,
     read: Option<LeaderEpochs>,
-    clean: bool,
+    trust: Trust,
     mut report: RecoveryReport,
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let end = scan.end_offset;
@@ -228,12 +277,16 @@ fn finish(
     epochs.truncate_from_start(options.log_start_offset.max(first).min(end));
     let producers =
         recover::restore_producers(disk, &options, inventory, &scan.segments, end, &mut report)?;
-    let durable = clean || !options.config.write_caching;
-    if scan.damage.is_none() && !clean && durable {
+    // What a topic bounds is answered as if it were synced when a producer repeats it, so it has to be.
+    let bounded = options.config.flush_messages.is_some();
+    let durable = trust != Trust::Cache || !options.config.write_caching || bounded;
+    if scan.damage.is_none() && trust != Trust::Everything && durable {
         scan.sync(disk, &options.directory)?;
     }
+    let mut epochs_delayed = false;
     if scan.damage.is_none() && read.as_ref() != Some(&epochs) {
-        write_epochs(disk, &options.directory, &epochs)?;
+        let written = write_epochs(disk, &options.directory, &epochs);
+        epochs_delayed = !recover::unless_full(written, &mut report)?;
     }
     let stable = match (&scan.damage, durable) {
         (None, true) => end,
@@ -250,6 +303,7 @@ fn finish(
     let point = options.recovery_point;
     let mut log = assemble(options, parts, epochs);
     log.producers = producers;
+    log.epochs_version = u64::from(epochs_delayed);
     if damaged {
         log.recovery_point = point;
     }

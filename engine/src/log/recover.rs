@@ -14,11 +14,22 @@ use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
 use super::producer_snapshot;
 use super::producer_state::ProducerStates;
 use super::replay;
-use super::segment::{IndexState, Segment, SegmentIndex};
+use super::segment::{IndexState, Segment, SegmentIndex, remove_index};
 use super::sweep::{Inventory, remove_segment, remove_snapshot};
 use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
-use crate::io::{Disk, File, IoError};
+use crate::io::{Disk, File, IoError, Reread};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+/// How far a log may be believed before it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It was left in order.
+    Everything,
+    /// What reads show behind the recovery point is there, in the page cache at least.
+    Cache,
+    /// Behind the recovery point only the device knows: a sync failed.
+    Device,
+}
 
 /// What a scan of the segments found.
 #[derive(Debug)]
@@ -48,6 +59,7 @@ struct Scanner<'a> {
     options: &'a OpenOptions,
     epochs: &'a mut LeaderEpochs,
     report: &'a mut RecoveryReport,
+    trust: Trust,
     /// Offsets below were on stable storage: what is wrong there is damage.
     stable_below: Offset,
     /// The offset that continues the log; unknown before the first batch.
@@ -60,13 +72,14 @@ pub(super) fn scan(
     disk: &Disk,
     options: &OpenOptions,
     inventory: &Inventory,
-    clean: bool,
+    trust: Trust,
     epochs: &mut LeaderEpochs,
     report: &mut RecoveryReport,
 ) -> Result<Scan, OpenError> {
     let bases: Vec<Offset> = inventory.logs.keys().copied().collect();
     let last = bases.len().saturating_sub(1);
     let point = options.recovery_point;
+    let clean = trust == Trust::Everything;
     let first_scanned = if clean {
         last
     } else {
@@ -79,6 +92,7 @@ pub(super) fn scan(
         options,
         epochs,
         report,
+        trust,
         stable_below: if clean { Offset(i64::MAX) } else { point },
         expected: None,
         last_epoch: LeaderEpoch::NONE,
@@ -114,7 +128,7 @@ pub(super) fn scan(
         }
         break;
     }
-    if !clean && found.damage.is_none() && found.end_offset < point {
+    if found.damage.is_none() && found.end_offset < point {
         found.damage = missing(&found, point);
         found.torn = None;
     }
@@ -216,6 +230,9 @@ impl Scanner<'_> {
         }
         let mut index = self.index_so_far(base_offset, &file, length)?;
         let from = index.resume_below(self.stable_below);
+        if self.trust == Trust::Device {
+            self.reread(&file, from, length)?;
+        }
         if from > 0 {
             self.expected = None;
         } else {
@@ -224,7 +241,8 @@ impl Scanner<'_> {
         let mut walker = Walker::new(&file, from, length);
         let interval = self.options.config.index_interval_bytes;
         let mut sound = from;
-        let mut synced = true;
+        // What was read from the device counts as written anew.
+        let mut synced = self.trust != Trust::Device;
         let fault = loop {
             match self.next_sound(&mut walker, is_last) {
                 Ok(None) => break None,
@@ -248,7 +266,8 @@ impl Scanner<'_> {
         }
         if !is_last && fault.is_none() {
             index.complete();
-            index.write(self.disk, &self.options.directory, base_offset)?;
+            let written = index.write(self.disk, &self.options.directory, base_offset);
+            unless_full(written, self.report)?;
         }
         segment.index = IndexState::Loaded {
             index: Arc::new(index),
@@ -256,6 +275,21 @@ impl Scanner<'_> {
         };
         found.segments.push(segment);
         Ok(fault)
+    }
+
+    /// Lets the rest of the file show what the device holds.
+    fn reread(&mut self, file: &File, from: u64, length: u64) -> Result<(), IoError> {
+        let path = file.path().display();
+        match file.reread(from, length)? {
+            Reread::FromDevice => self.report.notes.push(format!(
+                "{path} was read from the device from position {from} on, because a flush had failed"
+            )),
+            Reread::CacheDropped => self.report.warnings.push(format!(
+                "a flush of {path} had failed, and its file system cannot be read around the page cache: if it \
+                 was not mounted anew since, records may be shown that the device does not have"
+            )),
+        }
+        Ok(())
     }
 
     /// A segment begins where the one before ends; later where compaction removed what was between.
@@ -333,6 +367,20 @@ impl Scanner<'_> {
     }
 }
 
+/// On a full disk a small file is left for later: what is in memory serves as well. Says whether it was written.
+pub(super) fn unless_full(
+    written: Result<(), IoError>,
+    report: &mut RecoveryReport,
+) -> Result<bool, IoError> {
+    match written {
+        Err(error) if error.is_out_of_space() => {
+            report.notes.push(format!("left for later: {error}"));
+            Ok(false)
+        }
+        written => written.map(|()| true),
+    }
+}
+
 /// The last entry of a time index file, if it can be one.
 fn last_time_entry(
     disk: &Disk,
@@ -380,10 +428,7 @@ impl Scan {
             file.truncate(*length)?;
             file.sync_all()?;
             if let Some(segment) = self.segments.last() {
-                for ending in [names::OFFSET_INDEX, names::TIME_INDEX] {
-                    let path = names::segment_file(directory, segment.base_offset, ending);
-                    super::retention::remove_if_there(disk, &path)?;
-                }
+                remove_index(disk, directory, segment.base_offset)?;
             }
         }
         disk.sync_dir(directory)?;

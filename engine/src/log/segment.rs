@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::names;
 use super::offset_index::{IndexError, OffsetIndex};
+use super::retention::remove_if_there;
 use super::time_index::TimeIndex;
 use super::walk::{WalkError, Walker};
 use crate::io::{Disk, File, IoError};
@@ -200,10 +201,28 @@ impl SegmentIndex {
         ];
         for (ending, bytes) in files {
             let path = names::segment_file(directory, base_offset, ending);
-            replace(disk, &path, &bytes)?.sync_data()?;
+            let written = replace(disk, &path, &bytes).and_then(|file| file.sync_data());
+            if let Err(error) = written {
+                // Half an index may pass for a whole one, and none is built anew.
+                remove_index(disk, directory, base_offset)?;
+                return Err(error);
+            }
         }
         Ok(())
     }
+}
+
+/// Removes the index files of a segment.
+pub(super) fn remove_index(
+    disk: &Disk,
+    directory: &Path,
+    base_offset: Offset,
+) -> Result<(), IoError> {
+    for ending in [names::OFFSET_INDEX, names::TIME_INDEX] {
+        let path = names::segment_file(directory, base_offset, ending);
+        remove_if_there(disk, &path)?;
+    }
+    Ok(())
 }
 
 /// Gives the file at `path` new contents, neither atomically nor durably: for files that are checked when read.

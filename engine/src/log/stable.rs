@@ -23,10 +23,14 @@ pub struct SyncPlan {
     pub end_offset: Offset,
 }
 
-/// Blocking work: brings all that is written to stable storage, and the small files that recovery starts from.
+/// Blocking work: writes the small files that recovery starts from, so that it may start at what is durable.
+///
+/// It leaves syncing the record files to the group commits: of two syncs of one file at a time only one hears of a
+/// failure, and the other would answer for bytes that are lost.
 #[derive(Debug)]
 pub struct FlushJob {
     directory: PathBuf,
+    /// To be synced first: none while group commits may run.
     files: Vec<File>,
     base_offset: Offset,
     end_offset: Offset,
@@ -178,23 +182,32 @@ impl Log {
         }
     }
 
-    /// A flush of everything written, for `flush.ms`, `flush.messages` and the regular move of the recovery point.
+    /// The regular move of the recovery point, up to what is durable.
     #[must_use]
     pub fn flush_job(&self) -> FlushJob {
+        self.flush_to(self.durable_end_offset, Vec::new())
+    }
+
+    fn flush_to(&self, end_offset: Offset, files: Vec<File>) -> FlushJob {
         let active = self.segments.active();
         let index = match &active.index {
             IndexState::Loaded { index, .. } if active.length > 0 => {
                 let mut index = SegmentIndex::clone(index);
-                index.complete();
+                if end_offset < self.log_end_offset {
+                    // A power cut may take the batches that the last entries are about.
+                    index.resume_below(end_offset);
+                } else {
+                    index.complete();
+                }
                 Some(Arc::new(index))
             }
             _ => None,
         };
         FlushJob {
             directory: self.directory.clone(),
-            files: self.unsynced_files(),
+            files,
             base_offset: active.base_offset,
-            end_offset: self.log_end_offset,
+            end_offset,
             index,
             epochs: self.epochs.clone(),
             epochs_version: self.epochs_version,
@@ -249,7 +262,7 @@ impl Log {
                 log_start_offset: self.log_start_offset,
                 log_end_offset: self.log_end_offset,
             },
-            flush: self.flush_job(),
+            flush: self.flush_to(self.log_end_offset, self.unsynced_files()),
             producers: self.producers,
         }
     }

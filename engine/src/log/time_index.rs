@@ -77,6 +77,12 @@ impl TimeIndex {
         Some((entry.timestamp, self.offset_of(entry)))
     }
 
+    /// All entries in order: a timestamp and the last offset of the batch that reached it.
+    pub fn entries(&self) -> impl Iterator<Item = (Timestamp, Offset)> {
+        let entries = self.entries.iter();
+        entries.map(|entry| (entry.timestamp, self.offset_of(entry)))
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -120,6 +120,31 @@ pub(super) fn remove(
     disk.remove_dir_all(&doomed)
 }
 
+/// The first directory of a partition with records or an owner, by name.
+///
+/// # Errors
+/// The log directory cannot be read.
+pub fn any_partition(disk: &Disk, log_directory: &Path) -> Result<Option<PathBuf>, IoError> {
+    let mut found: Vec<PathBuf> = disk
+        .list(log_directory)?
+        .into_iter()
+        .filter(|entry| entry.is_dir && names::partition_of_directory(&entry.name).is_some())
+        .map(|entry| log_directory.join(entry.name))
+        .collect();
+    found.sort();
+    for directory in found {
+        let files = disk.list(&directory)?;
+        let telling = |name: &str| name == PARTITION_METADATA || name.ends_with(names::LOG);
+        if files.iter().any(|file| telling(&file.name)) {
+            return Ok(Some(directory));
+        }
+    }
+    Ok(None)
+}
+
+/// A file that only a partition's directory has.
+const PARTITION_METADATA: &str = "partition.metadata";
+
 /// Clears a log directory of what belongs to no partition: deleted directories are finished off, and directories of
 /// topics that the metadata does not know are set aside. Says what was set aside.
 ///

@@ -1,17 +1,17 @@
 //! The jobs themselves. Each owns all it needs; what it learns goes back to the shard that sent it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 use super::directory::{self, OpenPartition};
 use super::replay::{self, ReplayError};
 use crate::group::{GroupConfig, GroupRuntime};
-use crate::io::{Disk, IoError};
+use crate::io::{Disk, IoError, Space};
 use crate::log::clean::{CleanError, Failed};
 use crate::log::{
     BatchScan, Cleaning, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten,
-    FlushJob, Flushed, IndexJob, LoadedIndex, Log, OpenError, Preallocation, RecoveryReport,
-    RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError,
+    FlushJob, Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation,
+    RecoveryReport, RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
 };
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -43,6 +43,8 @@ pub enum Job {
     Epochs(EpochsJob),
     /// Bring the recovery point up.
     Flush(FlushJob),
+    /// Mark a partition that a fault took offline.
+    Mark(MarkJob),
     /// Rename segments that are let go.
     Delete(DeleteJob),
     /// Unlink renamed segments.
@@ -83,6 +85,8 @@ pub enum Job {
         /// It is clean up to here.
         offset: Offset,
     },
+    /// Ask how much room there is in these directories.
+    Measure(Vec<PathBuf>),
     /// Close a log in order, and note its checkpoint lines.
     Close {
         /// The log directory.
@@ -117,6 +121,8 @@ pub enum Done {
     EpochsWritten(Result<EpochsWritten, IoError>),
     /// Of [`Job::Flush`].
     Flushed(Result<Flushed, IoError>),
+    /// Of [`Job::Mark`].
+    Marked(Result<(), IoError>),
     /// Of [`Job::Delete`].
     Deleted(Result<Doomed, IoError>),
     /// Of [`Job::Unlink`].
@@ -131,6 +137,8 @@ pub enum Done {
     Cleaned(Result<Box<Cleaning>, Box<Failed>>),
     /// Of [`Job::Checkpoint`] and [`Job::NoteCleaned`].
     Checkpointed(Result<(), IoError>),
+    /// Of [`Job::Measure`]: those that could be asked.
+    Measured(Vec<(PathBuf, Space)>),
     /// Of [`Job::Close`].
     Closed(Result<Closed, IoError>),
 }
@@ -153,7 +161,11 @@ impl Job {
                 if !checkpoints.claim(&open.log_directory, &open.name, open.topic_id) {
                     return Done::NotYetOpened(open, NotYet::NameTaken);
                 }
-                match open.run(disk, checkpoints) {
+                let opened = open.run(disk, checkpoints);
+                if let Err(OpenError::Io(error)) = &opened {
+                    mark_failed_sync(disk, &open.log_directory, &open.name, error);
+                }
+                match opened {
                     Err(OpenError::Io(error)) if error.is_out_of_space() => {
                         Done::NotYetOpened(open, NotYet::NoSpace(error))
                     }
@@ -179,6 +191,7 @@ impl Job {
             }
             Self::Epochs(job) => Done::EpochsWritten(job.run(disk)),
             Self::Flush(job) => Done::Flushed(job.run(disk)),
+            Self::Mark(job) => Done::Marked(job.run(disk)),
             Self::Delete(job) => Done::Deleted(job.run(disk)),
             Self::Unlink(doomed) => Done::Unlinked(doomed.run(disk)),
             Self::LoadIndex(job) => Done::IndexLoaded(job.run(disk)),
@@ -212,6 +225,14 @@ impl Job {
                 topic_id,
                 offset,
             )),
+            Self::Measure(directories) => Done::Measured(
+                directories
+                    .into_iter()
+                    .filter_map(|directory| {
+                        disk.space(&directory).ok().map(|space| (directory, space))
+                    })
+                    .collect(),
+            ),
             Self::Close {
                 log_directory,
                 name,
@@ -220,6 +241,9 @@ impl Job {
                 job,
             } => {
                 let closed = job.run(disk);
+                if let Err(error) = &closed {
+                    mark_failed_sync(disk, &log_directory, &name, error);
+                }
                 if let Ok(closed) = &closed {
                     let line = CheckpointLine {
                         recovery_point: closed.recovery_point,
@@ -238,3 +262,18 @@ impl Job {
         }
     }
 }
+
+/// Marks a partition when `error` says that its files could not be synced: the page cache is not to be believed then.
+fn mark_failed_sync(disk: &Disk, log_directory: &Path, name: &TopicPartition, error: &IoError) {
+    if !error.is_failed_sync() {
+        return;
+    }
+    let directory = log_directory.join(names::partition_directory(name));
+    if let Err(error) = MarkJob::new(&directory, &error.to_string()).run(disk) {
+        tracing::error!(partition = %name, %error, "{UNMARKED}");
+    }
+}
+
+/// What to do about a partition whose fault could not be marked.
+pub(crate) const UNMARKED: &str =
+    "its fault cannot be marked: start the machine or mount anew before the broker's next start";

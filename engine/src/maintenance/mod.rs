@@ -10,7 +10,8 @@ mod pool;
 mod replay;
 
 pub use checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
-pub use directory::{OpenPartition, sweep};
+pub use directory::{OpenPartition, any_partition, sweep};
+pub(crate) use job::UNMARKED;
 pub use job::{Done, Job, JobId, NotYet};
 pub use pool::{Pool, PoolHandle};
 pub use replay::ReplayError;

@@ -145,7 +145,23 @@ impl MetadataImage {
                 Arc::make_mut(&mut self.brokers).insert(broker.id, broker.clone());
                 Ok(())
             }
+            MetadataRecord::DirectoriesCordoned {
+                broker,
+                directories,
+            } => {
+                if !self.brokers.contains_key(broker) {
+                    return Err(ApplyError::UnknownBroker { broker: *broker });
+                }
+                let cordoned = Arc::make_mut(&mut self.cordoned);
+                if directories.is_empty() {
+                    cordoned.remove(broker);
+                } else {
+                    cordoned.insert(*broker, directories.clone());
+                }
+                Ok(())
+            }
             MetadataRecord::BrokerRemoved { broker } => {
+                Arc::make_mut(&mut self.cordoned).remove(broker);
                 Arc::make_mut(&mut self.overrides).remove(&ConfigResource::Broker(*broker));
                 Arc::make_mut(&mut self.brokers)
                     .remove(broker)

@@ -8,13 +8,14 @@
 //! batch on the control thread; if that ever hurts, a persistent map can take the place of `Arc<BTreeMap>` behind the
 //! same methods.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::record::{Broker, ConfigResource, MetadataRecord, Partition};
 use crate::config::Overrides;
-use crate::types::{BrokerId, ProducerId, TopicId, TopicIdPartition, TopicName};
+use crate::types::{BrokerId, DirectoryId, ProducerId, TopicId, TopicIdPartition, TopicName};
 
 /// The cluster's metadata after one certain record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct MetadataImage {
     pub(super) topics: Arc<Topics>,
     pub(super) overrides: Arc<BTreeMap<ConfigResource, Overrides>>,
     pub(super) brokers: Arc<BTreeMap<BrokerId, Broker>>,
+    /// Log directories that get no new replicas; no entry is empty, and every broker is registered.
+    pub(super) cordoned: Arc<BTreeMap<BrokerId, Vec<DirectoryId>>>,
     pub(super) features: Arc<BTreeMap<String, i16>>,
     pub(super) producer_id_next: ProducerId,
 }
@@ -116,6 +119,7 @@ impl MetadataImage {
             topics: Arc::default(),
             overrides: Arc::default(),
             brokers: Arc::default(),
+            cordoned: Arc::default(),
             features: Arc::default(),
             producer_id_next: ProducerId(0),
         }
@@ -146,9 +150,13 @@ impl MetadataImage {
         &self.cluster_id
     }
 
-    /// A topic by its name.
+    /// A topic by its name, or by a text that may be one.
     #[must_use]
-    pub fn topic(&self, name: &TopicName) -> Option<&Arc<Topic>> {
+    pub fn topic<Name>(&self, name: &Name) -> Option<&Arc<Topic>>
+    where
+        TopicName: Borrow<Name>,
+        Name: Ord + ?Sized,
+    {
         self.topics.by_name.get(name)
     }
 
@@ -254,6 +262,12 @@ impl MetadataImage {
         self.brokers.get(&id)
     }
 
+    /// The log directories of a broker that get no new replicas.
+    #[must_use]
+    pub fn cordoned_directories(&self, broker: BrokerId) -> &[DirectoryId] {
+        self.cordoned.get(&broker).map_or(&[], Vec::as_slice)
+    }
+
     /// The level at which a feature is finalised; `None` when it is not.
     #[must_use]
     pub fn feature_level(&self, name: &str) -> Option<i16> {
@@ -297,6 +311,12 @@ impl MetadataImage {
                 .cloned()
                 .map(MetadataRecord::BrokerRegistered),
         );
+        for (&broker, directories) in self.cordoned.iter() {
+            records.push(MetadataRecord::DirectoriesCordoned {
+                broker,
+                directories: directories.clone(),
+            });
+        }
         for topic in self.topics() {
             topic.to_records(&mut records);
         }

@@ -12,12 +12,15 @@ mod record;
 pub use apply::ApplyError;
 pub use controller::{
     AlterConfigs, AlterResource, BLOCK_LENGTH, Command, ControllerError, CreatePartitions,
-    CreateTopics, CreatedTopic, Decision, DeleteTopics, DeletedTopic, GrowTopic, NAME_LENGTH_MAX,
-    NewTopic, ProducerIdBlock, RegisterBroker, Reply, Results, TopicReference, VALUE_LENGTH_MAX,
-    decide,
+    CreateTopics, CreatedTopic, Decision, DeleteTopics, DeletedTopic, Edit, GrowTopic,
+    NAME_LENGTH_MAX, NewTopic, ProducerIdBlock, RegisterBroker, Reply, Results, TopicReference,
+    VALUE_LENGTH_MAX, decide,
 };
 pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, is_internal};
-pub use raft::{LogStatus, Metadata, MetadataOptions, OpenError, ProposeError, StorageError};
+pub use raft::{
+    LogStatus, Metadata, MetadataCheck, MetadataFile, MetadataOptions, OpenError, ProposeError,
+    StorageError,
+};
 pub use record::{
     Broker, ConfigResource, Endpoint, LENGTH_MAX, MetadataRecord, Partition, PartitionEpoch,
     RecordDecodeError, SecurityProtocol, decode_hostile,

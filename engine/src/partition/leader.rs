@@ -68,8 +68,6 @@ pub enum Work {
         /// Headers and payloads in turn.
         buffers: Vec<Bytes>,
     },
-    /// Make each of these durable; then [`Leader::synced`], once for each.
-    Sync(Vec<File>),
     /// Close the active segment and begin another; then [`Leader::rolled`].
     Roll(RollJob),
     /// Cut a failed write off the file; then [`Leader::cut_back`].
@@ -136,6 +134,8 @@ pub struct Leader {
     epochs_delayed: bool,
     /// A flush job is out; another would do the same.
     flush_busy: bool,
+    /// What is written is to be synced so that the recovery point can move, also where writes are cached.
+    sync_wanted: bool,
     waiting: WaitingRoom,
     /// First offset not yet committed (exclusive bound of reads). Never goes back. INV-HW-1.
     high_watermark: Offset,
@@ -176,6 +176,7 @@ impl Leader {
             chore_busy: false,
             epochs_delayed: false,
             flush_busy: false,
+            sync_wanted: false,
             waiting: WaitingRoom::default(),
             unflushed_since: None,
             flush_timer: None,
@@ -422,7 +423,7 @@ impl Leader {
         let end = Offset(last_offset.0 + 1);
         let reached = match acks {
             Acks::None => true,
-            Acks::Leader => end <= self.log.log_end_offset(),
+            Acks::Leader => end <= self.unflushed_bound(),
             Acks::All => end <= self.high_watermark,
         };
         if reached {
@@ -432,7 +433,8 @@ impl Leader {
         }
     }
 
-    /// What the disk has to do next, if anything. Ask until it says nothing.
+    /// What the disk has to do next, if anything. Ask until it says nothing; a group commit is asked for with
+    /// [`Leader::sync_due`], because it may have to wait for its turn.
     pub fn next_work(&mut self, now: Now) -> Option<Work> {
         if let Some(cut) = self
             .cut_due
@@ -442,7 +444,7 @@ impl Leader {
             return Some(Work::CutBack(cut));
         }
         if !self.segment_busy && self.cut_due.is_none() {
-            let work = self.next_write(now).or_else(|| self.next_sync(now));
+            let work = self.next_write(now);
             if work.is_some() {
                 return work;
             }
@@ -471,22 +473,30 @@ impl Leader {
         Some(Work::Roll(job))
     }
 
-    fn next_sync(&mut self, now: Now) -> Option<Work> {
-        if self.syncing.is_some() || !self.sync_due(now) {
+    /// Begins the next group commit, of all that is written: each of the files is to be made durable; then
+    /// [`Leader::synced`], once for each. `None` when none is due.
+    pub fn begin_sync(&mut self, now: Now) -> Option<Vec<File>> {
+        if !self.sync_due(now) {
             return None;
         }
         let plan = self.log.plan_sync()?;
         self.unflushed_since = None;
+        self.sync_wanted = false;
         let files = plan.files.clone();
         self.syncing = Some(Syncing {
             files_left: files.len(),
             plan,
         });
-        Some(Work::Sync(files))
+        Some(files)
     }
 
-    /// Durable topics sync whatever is written; the others when `flush.messages` or `flush.ms` say so.
-    fn sync_due(&self, now: Now) -> bool {
+    /// Whether a group commit is to begin as soon as it may. Durable topics sync whatever is written; the others when
+    /// `flush.messages` or `flush.ms` say so.
+    #[must_use]
+    pub fn sync_due(&self, now: Now) -> bool {
+        if self.syncing.is_some() || self.segment_busy || self.cut_due.is_some() {
+            return false;
+        }
         let unsynced = self.log.log_end_offset().0 - self.log.durable_end_offset().0;
         if unsynced <= 0 {
             return false;
@@ -497,6 +507,7 @@ impl Leader {
             .is_some_and(|messages| unsynced.unsigned_abs() >= messages);
         !self.config.write_caching
             || many
+            || self.sync_wanted
             || self
                 .flush_deadline()
                 .is_some_and(|deadline| deadline <= now.monotonic)
@@ -551,7 +562,6 @@ impl Leader {
             Ok(()) => {
                 self.log.appended(&plan);
                 self.unflushed_since.get_or_insert(now.monotonic);
-                self.waiting.written(self.log.log_end_offset(), told);
                 self.advance(told);
                 Ok(())
             }
@@ -696,10 +706,26 @@ impl Leader {
         }
     }
 
-    /// Moves the high watermark to what the topic's promise covers.
+    /// How far batches that are only written may be acknowledged (exclusive): as in Kafka, the append that brings the
+    /// records no sync has covered to `flush.messages` is not answered before the sync that covers it.
+    fn unflushed_bound(&self) -> Offset {
+        let end = self.log.log_end_offset();
+        let Some(messages) = self.config.flush_messages else {
+            return end;
+        };
+        let allowed = i64::try_from(messages.saturating_sub(1)).unwrap_or(i64::MAX);
+        end.min(Offset(
+            self.log.durable_end_offset().0.saturating_add(allowed),
+        ))
+    }
+
+    /// Tells those whose batches are as far as they wait for, and moves the high watermark to what the topic's promise
+    /// covers.
     fn advance(&mut self, told: &mut Told) {
+        let written = self.unflushed_bound();
+        self.waiting.written(written, told);
         let covered = if self.config.write_caching {
-            self.log.log_end_offset()
+            written
         } else {
             self.log.durable_end_offset()
         };
@@ -731,6 +757,11 @@ impl Leader {
             Isolation::ReadUncommitted => self.high_watermark,
             Isolation::ReadCommitted => self.last_stable_offset(),
         };
+        // Before all else: an offset that was there must look neither like one still to come nor like one never given.
+        let damaged = self.log.damage();
+        if damaged.is_some_and(|damage| offset >= damage.offset) {
+            return Err(ReadError::Storage);
+        }
         if offset < self.log.log_start_offset() || offset > self.log.log_end_offset() {
             return Err(self.out_of_range(offset));
         }
@@ -868,10 +899,13 @@ impl Leader {
         Some(RetentionWork::Delete(job))
     }
 
-    /// Brings the recovery point up to what is written, if it is behind.
+    /// Brings the recovery point up to what is durable, if it is behind, and asks for a sync of what is not: the next
+    /// call gets to that.
     #[must_use]
     pub fn flush_work(&mut self) -> Option<FlushJob> {
-        let behind = self.log.recovery_point() < self.log.log_end_offset();
+        let durable = self.log.durable_end_offset();
+        self.sync_wanted = durable < self.log.log_end_offset();
+        let behind = self.log.recovery_point() < durable;
         if !behind || self.flush_busy || self.segment_busy || self.cut_due.is_some() {
             return None;
         }
@@ -890,6 +924,7 @@ impl Leader {
     pub fn is_quiet(&self) -> bool {
         self.writing.is_none()
             && self.log.next_offset() == self.log.log_end_offset()
+            && self.waiting.is_empty()
             && self.syncing.is_none()
             && !self.segment_busy
             && !self.chore_busy
@@ -920,9 +955,8 @@ pub enum RetentionWork {
 /// Whether an error says no more than that the disk is full. A sync of records that fails is never only that: the page
 /// cache may claim from then on what the device does not have.
 fn only_full(error: &IoError) -> bool {
-    let sync = matches!(error.operation, "fdatasync" | "fsync");
     let records = error.path.extension().is_some_and(|ending| ending == "log");
-    error.is_out_of_space() && !(sync && records)
+    error.is_out_of_space() && !(error.is_failed_sync() && records)
 }
 
 #[cfg(test)]

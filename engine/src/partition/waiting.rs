@@ -10,7 +10,7 @@ use crate::types::{Offset, Timestamp};
 pub enum Acks {
     /// 0: nobody waits.
     None,
-    /// 1: the leader has written the batch to its page cache.
+    /// 1: the leader has written the batch to its page cache, and synced it where `flush.messages` asks for that.
     Leader,
     /// -1: the batch is durable, as the topic promises, on every in-sync replica.
     All,
@@ -79,7 +79,12 @@ impl WaitingRoom {
         });
     }
 
-    /// The log is written up to `end`.
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.for_write.is_empty() && self.for_commit.is_empty()
+    }
+
+    /// The log is written up to `end`, and what `flush.messages` asks to be synced is.
     pub(super) fn written(&mut self, end: Offset, told: &mut Told) {
         release(&mut self.for_write, end, told);
     }

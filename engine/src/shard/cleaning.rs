@@ -334,7 +334,7 @@ impl Shard {
         let stats: &CleanStats = cleaning.stats();
         let elapsed = began.until(now.monotonic);
         tracing::info!(partition = %name, %offset, ?elapsed, %stats, "compacted");
-        if let Some((_, directory)) = self.log_directory_of(id) {
+        if let Some(directory) = self.log_directory_of(id) {
             let job = Job::NoteCleaned {
                 log_directory: directory.path.clone(),
                 name,

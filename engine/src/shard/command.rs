@@ -2,6 +2,7 @@
 //!
 //! Every command carries the slot its answer goes into. Nothing here knows how a request looked on the wire.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub enum Command {
     DeleteRecords(DeleteRecords),
     /// Tell the sizes and bounds of partitions.
     DescribeLogs(DescribeLogs),
+    /// Tell how much room the log directories have.
+    MeasureDirectories(MeasureDirectories),
     /// Tell what is known of idempotent producers.
     DescribeProducers(DescribeProducers),
     /// Something for a group coordinator of this shard.
@@ -174,8 +177,8 @@ pub struct DescribeLogs {
 pub struct LogDescription {
     /// Which partition.
     pub partition: TopicIdPartition,
-    /// Which of `log.dirs` holds it, as its place in the configured list.
-    pub directory: usize,
+    /// Which of `log.dirs` holds it.
+    pub directory: PathBuf,
     /// Bytes of its segments.
     pub size_bytes: u64,
     /// First offset still there.
@@ -186,6 +189,24 @@ pub struct LogDescription {
     pub log_end_offset: Offset,
     /// Whether a fault has taken it offline.
     pub offline: bool,
+}
+
+/// Room to be measured. Any shard can be asked.
+#[derive(Debug)]
+pub struct MeasureDirectories {
+    /// The log directories in use whose file systems answered.
+    pub reply: ReplySlot<Vec<DirectorySpace>>,
+}
+
+/// How much the file system of a log directory holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorySpace {
+    /// Which of `log.dirs`.
+    pub directory: PathBuf,
+    /// Capacity in bytes.
+    pub total_bytes: u64,
+    /// What the broker may still write, in bytes.
+    pub usable_bytes: u64,
 }
 
 /// The producers a partition remembers, by id.

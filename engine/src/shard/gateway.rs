@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::command::{Command, FetchId, LookupEpochEnds};
+use super::command::{Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories};
 use super::router::{ShardIndex, shard_of};
 use crate::control::{ControlError, ControlHandle};
 use crate::io::{Clock, LocalRing, Random};
@@ -114,8 +114,9 @@ impl Gateway {
             }
             metadata::Reply::CreatePartitions(results) => {
                 let grown = results.iter().filter(|(_, result)| result.is_ok());
-                let names = grown.filter_map(|(name, _)| name.parse().ok());
-                names.filter_map(|name| image.topic(&name)).collect()
+                grown
+                    .filter_map(|(name, _)| image.topic(name.as_str()))
+                    .collect()
             }
             _ => Vec::new(),
         };
@@ -153,6 +154,17 @@ impl Gateway {
             // A shard that stops answers nobody any more, and the change stands.
             let _ = answer.await;
         }
+    }
+
+    /// The room in the log directories in use, as far as their file systems answer. Asked on a maintenance thread.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub async fn measure_directories(&self) -> Result<Vec<DirectorySpace>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::MeasureDirectories(MeasureDirectories { reply });
+        self.send(self.shard(), command).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// The newest metadata.

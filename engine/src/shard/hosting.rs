@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::admission::DirectoryPlace;
 use super::jobs::Errand;
 use super::step::{Effects, LogDirectory, Pending, Shard, Timer};
 use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
-use crate::log::{Log, OpenError, RecoveryReport};
+use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
 use crate::maintenance::{Job, NotYet, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
 use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
@@ -33,6 +34,8 @@ pub(super) struct Opening {
     name: TopicPartition,
     epoch: LeaderEpoch,
     config: Arc<TopicConfig>,
+    /// There was no room for it: it is tried again, and questions about it are not kept waiting.
+    wants_room: bool,
     /// Batches that wait for the log. Their memory is the requests', which is within their connections' budgets.
     appends: Vec<Offered>,
 }
@@ -131,6 +134,7 @@ impl Shard {
             name,
             epoch,
             config,
+            wants_room: false,
             appends: Vec::new(),
         };
         self.slots.insert(id, Slot::Opening(opening));
@@ -165,6 +169,7 @@ impl Shard {
                     epoch,
                     config,
                     appends,
+                    wants_room: _,
                 } = opening;
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
@@ -206,12 +211,16 @@ impl Shard {
         let delay = match why {
             NotYet::NameTaken => NAME_TAKEN_DELAY,
             NotYet::NoSpace(error) => {
-                tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
+                if !opening.wants_room {
+                    tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
+                }
+                opening.wants_room = true;
                 let lost = std::mem::take(&mut opening.appends).into_iter();
                 let told = lost
                     .map(|offered| (offered.waiter, Err(AppendError::Storage)))
                     .collect();
                 self.tell(id, told, effects);
+                self.retry_deferred(now, effects);
                 NO_SPACE_DELAY
             }
         };
@@ -267,6 +276,11 @@ impl Shard {
         }
     }
 
+    /// Whether a partition's log is about to be open, so that questions about it wait.
+    pub(super) fn is_awaited(&self, id: TopicIdPartition) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Opening(opening)) if !opening.wants_room)
+    }
+
     /// Whether a partition's log is still being opened.
     pub(super) fn is_opening(&self, id: TopicIdPartition) -> bool {
         matches!(self.slots.get(&id), Some(Slot::Opening(_)))
@@ -291,11 +305,6 @@ impl Shard {
                     };
                     self.act(Pending::Write(id), action, effects);
                 }
-                Work::Sync(files) => {
-                    for file in files {
-                        self.act(Pending::Sync(id), Action::Sync { file }, effects);
-                    }
-                }
                 Work::Roll(job) => self.order(Errand::Roll(id), Job::Roll(job), effects),
                 Work::CutBack(job) => self.order(Errand::CutBack(id), Job::CutBack(job), effects),
                 Work::Preallocate(job) => {
@@ -304,7 +313,52 @@ impl Shard {
                 Work::Epochs(job) => self.order(Errand::Epochs(id), Job::Epochs(job), effects),
             }
         }
+        if let Some(Slot::Leading(leader)) = self.slots.get(&id)
+            && leader.sync_due(now)
+        {
+            let place = self.directory_place(id);
+            if self.admission.ask(id, place) {
+                self.begin_sync(id, place, now, effects);
+            }
+        }
         self.set_flush_timer(id);
+    }
+
+    /// Begins a partition's group commit, of what there is by now, if it still needs one.
+    fn begin_sync(
+        &mut self,
+        id: TopicIdPartition,
+        place: DirectoryPlace,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let Some(files) = leader.begin_sync(now) else {
+            return;
+        };
+        self.admission.began(id, place, files.len());
+        for file in files {
+            self.act(Pending::Sync(id), Action::Sync { file }, effects);
+        }
+    }
+
+    /// Lets those begin who waited for a group commit of another partition to end.
+    fn begin_waiting_syncs(&mut self, place: DirectoryPlace, now: Now, effects: &mut Effects) {
+        while let Some(id) = self.admission.next(place) {
+            self.begin_sync(id, place, now, effects);
+        }
+    }
+
+    /// Where a partition's group commits queue.
+    fn directory_place(&self, id: TopicIdPartition) -> DirectoryPlace {
+        match self.settings.log_directories.as_slice() {
+            [_] => 0,
+            _ => self
+                .log_directory_of(id)
+                .map_or(0, |directory| directory.place),
+        }
     }
 
     fn set_flush_timer(&mut self, id: TopicIdPartition) {
@@ -328,7 +382,11 @@ impl Shard {
             }
             Some(Pending::Sync(id)) => {
                 let result = result.map(|_| ());
+                let room = self.admission.ended(id);
                 self.advance(id, now, effects, |leader, told| leader.synced(result, told));
+                if let Some(place) = room {
+                    self.begin_waiting_syncs(place, now, effects);
+                }
             }
             Some(Pending::Scan(scan)) => {
                 let bytes = result.map(|outcome| match outcome {
@@ -386,7 +444,9 @@ impl Shard {
         self.closed_in_order = false;
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
         let mut told = Told::new();
-        drop(leader.into_log(&mut told));
+        let log = leader.into_log(&mut told);
+        let mark = MarkJob::new(log.directory(), &fault.to_string());
+        self.order(Errand::Mark(id), Job::Mark(mark), effects);
         self.tell(id, told, effects);
         self.unload_coordinator(id);
         self.wake_readers(id, now, effects);
@@ -446,13 +506,8 @@ impl Shard {
     }
 
     /// Where the log directory of a partition is.
-    pub(super) fn log_directory_of(&self, id: TopicIdPartition) -> Option<(usize, &LogDirectory)> {
-        let wanted = self
-            .image
-            .partition(id)?
-            .directory_of(self.settings.broker)?;
-        let mut directories = self.settings.log_directories.iter().enumerate();
-        directories.find(|(_, directory)| directory.id == wanted)
+    pub(super) fn log_directory_of(&self, id: TopicIdPartition) -> Option<&LogDirectory> {
+        self.directory_of(self.image.partition(id)?)
     }
 
     /// Begins a ring action.
@@ -470,6 +525,9 @@ fn report_recovery(partition: &TopicPartition, report: &RecoveryReport) {
             %partition, offset = %cut.offset, bytes = cut.bytes_cut, found = %cut.fault,
             "cut an unfinished tail off the log"
         );
+    }
+    for warning in &report.warnings {
+        tracing::warn!(%partition, %warning, "while opening the log");
     }
     for note in &report.notes {
         tracing::info!(%partition, %note, "while opening the log");

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use super::hosting::Slot;
 use super::jobs::Errand;
@@ -16,7 +17,10 @@ use crate::types::{Now, TopicIdPartition};
 impl Shard {
     /// Lets go of what retention lets go of, and forgets producers that have been silent for too long.
     pub(super) fn retain(&mut self, now: Now, effects: &mut Effects) {
-        let expiration_ms = self.settings.producer_id_expiration_ms;
+        let expiration_ms = self
+            .settings
+            .producer_id_expiration_ms
+            .load(Ordering::Relaxed);
         for id in self.led() {
             let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
                 continue;
@@ -52,6 +56,7 @@ impl Shard {
             if let Some(job) = leader.flush_work() {
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
+            self.touched.insert(id);
         }
         for (log_directory, lines) in lines {
             let job = Job::Checkpoint {
@@ -69,7 +74,7 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
             return None;
         };
-        let (_, directory) = self.log_directory_of(id)?;
+        let directory = self.log_directory_of(id)?;
         let line = CheckpointLine {
             recovery_point: leader.log().recovery_point(),
             log_start_offset: leader.log().log_start_offset(),
@@ -106,7 +111,7 @@ impl Shard {
             let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
                 continue;
             };
-            let Some((_, directory)) = self.log_directory_of(id) else {
+            let Some(directory) = self.log_directory_of(id) else {
                 continue;
             };
             if !leader.is_quiet() || leader.log().is_cleaning() || self.has_scan_of(id) {

@@ -9,7 +9,7 @@ use super::hosting::fault;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, TimestampedOffset, WalkError};
-use crate::maintenance::{Done, Job, JobId};
+use crate::maintenance::{Done, Job, JobId, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{Now, TopicIdPartition};
 
@@ -30,6 +30,8 @@ pub(super) enum Errand {
     Epochs(TopicIdPartition),
     /// A log's recovery point.
     Flush(TopicIdPartition),
+    /// The mark of a partition that was taken offline.
+    Mark(TopicIdPartition),
     /// Segments that are let go.
     Delete(TopicIdPartition),
     /// Segments that are unlinked: nobody waits.
@@ -46,6 +48,8 @@ pub(super) enum Errand {
     CleanFiles(TopicIdPartition),
     /// Checkpoints nobody waits for.
     Checkpoint,
+    /// Room that somebody asked for.
+    Measure { work: u64 },
     /// Checkpoints that a DeleteRecords waits for.
     DeleteRecords { work: u64 },
     /// A log that is being closed.
@@ -64,6 +68,7 @@ impl Errand {
             | Self::Preallocate(id)
             | Self::Epochs(id)
             | Self::Flush(id)
+            | Self::Mark(id)
             | Self::Delete(id)
             | Self::CleanFiles(id)
             | Self::Close(id) => Some(id),
@@ -73,6 +78,7 @@ impl Errand {
             | Self::Replay(_)
             | Self::Clean(_)
             | Self::Checkpoint
+            | Self::Measure { .. }
             | Self::DeleteRecords { .. } => None,
         }
     }
@@ -178,6 +184,11 @@ impl Shard {
                     leader.flushed(result, told)
                 });
             }
+            (Errand::Mark(id), Done::Marked(result)) => {
+                if let Err(error) = result {
+                    tracing::error!(partition = %id, %error, "{UNMARKED}");
+                }
+            }
             (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
             (Errand::LoadIndex(place), Done::IndexLoaded(result)) => {
                 self.index_loaded(place, result, now, effects);
@@ -188,6 +199,7 @@ impl Shard {
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);
             }
+            (Errand::Measure { work }, Done::Measured(spaces)) => self.measured(work, spaces),
             (Errand::DeleteRecords { work }, Done::Checkpointed(result)) => {
                 self.records_deleted(work, &result);
             }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::command::{
-    DeleteRecords, DescribeLogs, DescribeProducers, LogDescription, LookupEpochEnds, LookupOffsets,
-    OffsetLookup, ReplySlot,
+    DeleteRecords, DescribeLogs, DescribeProducers, DirectorySpace, LogDescription,
+    LookupEpochEnds, LookupOffsets, MeasureDirectories, OffsetLookup, ReplySlot,
 };
 use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard};
-use crate::io::IoError;
+use crate::io::{IoError, Space};
 use crate::log::TimestampedOffset;
 use crate::maintenance::{Job, OwnedLine};
 use crate::partition::{DeleteRecordsError, Leader, OffsetAnswer, OffsetLookupError};
@@ -22,6 +22,7 @@ use crate::types::{Offset, TopicIdPartition};
 pub(super) struct Lookups {
     works: BTreeMap<u64, LookupWork>,
     deletions: BTreeMap<u64, DeleteWork>,
+    measures: BTreeMap<u64, ReplySlot<Vec<DirectorySpace>>>,
 }
 
 type Looked = Result<Option<TimestampedOffset>, OffsetLookupError>;
@@ -145,10 +146,10 @@ impl Shard {
     }
 
     fn describe_log(&self, id: TopicIdPartition) -> Option<LogDescription> {
-        let (directory, _) = self.log_directory_of(id)?;
+        let directory = self.log_directory_of(id)?;
         let mut description = LogDescription {
             partition: id,
-            directory,
+            directory: directory.path.clone(),
             size_bytes: 0,
             log_start_offset: Offset::ZERO,
             high_watermark: Offset::ZERO,
@@ -166,6 +167,35 @@ impl Shard {
             Slot::Offline => description.offline = true,
         }
         Some(description)
+    }
+
+    /// Asks the file systems, away from the shard: one that hangs would hold up all of it.
+    pub(super) fn measure_directories(
+        &mut self,
+        measure: MeasureDirectories,
+        effects: &mut Effects,
+    ) {
+        let work = self.next_serial();
+        self.lookups.measures.insert(work, measure.reply);
+        let directories = self.settings.log_directories.iter();
+        let paths = directories
+            .map(|directory| directory.path.clone())
+            .collect();
+        self.order(Errand::Measure { work }, Job::Measure(paths), effects);
+    }
+
+    /// The file systems have answered.
+    pub(super) fn measured(&mut self, number: u64, spaces: Vec<(PathBuf, Space)>) {
+        let Some(reply) = self.lookups.measures.remove(&number) else {
+            return;
+        };
+        let spaces = spaces.into_iter().map(|(directory, space)| DirectorySpace {
+            directory,
+            total_bytes: space.total_bytes,
+            usable_bytes: space.usable_bytes,
+        });
+        // Whoever asked may have gone.
+        let _ = reply.send(spaces.collect());
     }
 
     pub(super) fn delete_records(&mut self, delete: DeleteRecords, effects: &mut Effects) {

@@ -1,6 +1,7 @@
 //! One core and what it owns. The shard itself is a plain state machine (`step`); a thin loop (`run`) is its shell on a
 //! real thread. Only this room knows all the others.
 
+mod admission;
 mod cleaning;
 pub mod command;
 mod coordinators;

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use super::admission::Admission;
 use super::cleaning::{CleanerShare, Compactions};
 use super::command::Command;
 use super::coordinators::Coordinators;
@@ -56,6 +58,8 @@ pub struct Effects {
 pub struct LogDirectory {
     /// Its id in the metadata.
     pub id: DirectoryId,
+    /// Its place in the configured list, which has those too that cannot be used.
+    pub place: usize,
     /// Where it is.
     pub path: PathBuf,
     /// Whether it was left in order: then no log in it needs recovery.
@@ -76,7 +80,7 @@ impl fmt::Debug for TopicDefaultsSource {
     }
 }
 
-/// What does not change while a shard lives.
+/// What does not change while a shard lives, but for one time that others may change.
 #[derive(Clone, Debug)]
 pub struct ShardSettings {
     /// This broker.
@@ -92,13 +96,15 @@ pub struct ShardSettings {
     /// The group coordinators' settings.
     pub groups: GroupConfig,
     /// `producer.id.expiration.ms`.
-    pub producer_id_expiration_ms: i64,
+    pub producer_id_expiration_ms: Arc<AtomicI64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
     /// `log.cleaner.*`, and what the shards have in common of it.
     pub cleaner: CleanerShare,
+    /// How many group commits this shard may have in flight in each log directory.
+    pub syncs_in_flight_max: usize,
 }
 
 /// What a ring action was for.
@@ -160,6 +166,7 @@ pub struct Shard {
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
     pub(super) jobs: Jobs,
+    pub(super) admission: Admission,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`].
@@ -191,6 +198,7 @@ impl Shard {
         timers.set(now.monotonic.after(cleaner.backoff), Timer::Clean);
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
+            admission: Admission::new(settings.syncs_in_flight_max),
             settings,
             image,
             slots: BTreeMap::new(),
@@ -286,6 +294,7 @@ impl Shard {
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
             Command::DescribeLogs(describe) => self.describe_logs(describe),
+            Command::MeasureDirectories(measure) => self.measure_directories(measure, effects),
             Command::DescribeProducers(describe) => self.describe_producers(describe),
             Command::Group(request) => self.group(request, now, effects),
         }
@@ -297,21 +306,22 @@ impl Shard {
             Command::LookupOffsets(lookup) => lookup
                 .lookups
                 .iter()
-                .any(|entry| self.is_opening(entry.partition)),
+                .any(|entry| self.is_awaited(entry.partition)),
             Command::LookupEpochEnds(lookup) => {
-                lookup.lookups.iter().any(|(id, ..)| self.is_opening(*id))
+                lookup.lookups.iter().any(|(id, ..)| self.is_awaited(*id))
             }
             Command::DeleteRecords(delete) => {
-                delete.partitions.iter().any(|(id, _)| self.is_opening(*id))
+                delete.partitions.iter().any(|(id, _)| self.is_awaited(*id))
             }
             Command::DescribeProducers(describe) => {
-                describe.partitions.iter().any(|id| self.is_opening(*id))
+                describe.partitions.iter().any(|id| self.is_awaited(*id))
             }
             Command::Group(request) => self.is_loading(request.partition),
             Command::Produce(_)
             | Command::Fetch(_)
             | Command::WakeFetch(_)
-            | Command::DescribeLogs(_) => false,
+            | Command::DescribeLogs(_)
+            | Command::MeasureDirectories(_) => false,
         }
     }
 
@@ -343,3 +353,6 @@ impl Shard {
         self.serial
     }
 }
+
+#[cfg(test)]
+mod tests;

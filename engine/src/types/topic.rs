@@ -1,5 +1,6 @@
 //! Topics and their partitions, by name (what people say) and by id (what the engine keys on).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -36,6 +37,13 @@ pub enum TopicNameError {
         /// The name as asked for.
         name: String,
     },
+}
+
+/// Names compare as their texts do, so a map by name can be asked with a text.
+impl Borrow<str> for TopicName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl TopicName {

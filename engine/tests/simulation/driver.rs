@@ -11,6 +11,7 @@ use millrace_engine::config::{Alteration, TopicDefaults};
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
 use millrace_engine::log::checkpoint::CleanShutdown;
+use millrace_engine::log::names::FLUSH_FAILED;
 use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
 use millrace_engine::metadata::{
     self, CreateTopics, DeleteTopics, MetadataImage, NewTopic, RegisterBroker, Reply,
@@ -198,6 +199,7 @@ impl Machine {
     fn settings(&self, index: usize, clean: bool) -> ShardSettings {
         let defaults = Arc::new(TopicDefaults::default());
         let log_directory = LogDirectory {
+            place: 0,
             id: DIRECTORY,
             path: directory(),
             clean,
@@ -209,10 +211,12 @@ impl Machine {
             log_directories: vec![log_directory],
             topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
             groups: GroupConfig::default(),
-            producer_id_expiration_ms: 86_400_000,
+            producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
             cleaner: self.cleaner.clone(),
+            // Fewer than there are partitions, so that some wait for their turn.
+            syncs_in_flight_max: 2,
         }
     }
 
@@ -304,6 +308,23 @@ impl Machine {
                 running.jobs.extend(jobs.map(|(id, job)| (index, id, job)));
             }
         }
+    }
+
+    /// Whether no job waits and no result is to be delivered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| {
+            running.jobs.is_empty() && running.seats.iter().all(|seat| seat.results.is_empty())
+        })
+    }
+
+    /// How many partitions are marked as having had a fault.
+    pub(crate) fn marks(&self) -> u64 {
+        let entries = self.disk.list(&directory()).unwrap();
+        let marked = entries.iter().filter(|entry| {
+            let mark = directory().join(&entry.name).join(FLUSH_FAILED);
+            entry.is_dir && self.disk.exists(&mark).unwrap()
+        });
+        marked.count() as u64
     }
 
     /// One round of everything that goes on by itself.

@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
     pub(crate) stops_in_order: u64,
+    /// Partitions that a fault took offline.
+    pub(crate) offline: u64,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     groups: Vec<Group>,
@@ -97,6 +99,7 @@ impl World {
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
+            offline: 0,
             producers,
             readers,
             groups: groups.collect(),
@@ -245,6 +248,7 @@ impl World {
             let grade = match producer.acks {
                 Acks::None => continue,
                 Acks::All if producer.topic != CACHED => Grade::Power,
+                Acks::Leader if producer.topic == COUNTED => Grade::Power,
                 Acks::Leader | Acks::All => Grade::Process,
             };
             self.acknowledged += 1;
@@ -614,7 +618,7 @@ impl World {
         self.machine.sim.set_capacity_bytes(size);
     }
 
-    fn is_cached(&self, partition: TopicIdPartition) -> bool {
+    pub(crate) fn is_cached(&self, partition: TopicIdPartition) -> bool {
         self.machine.partition(CACHED, 0) == Some(partition)
     }
 
@@ -623,7 +627,7 @@ impl World {
         (0..2).any(|number| distilled(number) == Some(partition))
     }
 
-    fn power_failed(&mut self) {
+    pub(crate) fn power_failed(&mut self) {
         let cached: Vec<TopicIdPartition> = self.machine.partition(CACHED, 0).into_iter().collect();
         self.checkers.power_failed(&cached);
         for reader in &mut self.readers {
@@ -635,12 +639,20 @@ impl World {
         }
     }
 
+    /// Lets the machine do all that it was given.
+    pub(crate) fn come_to_rest(&mut self) {
+        for _ in 0..ANSWER_ROUNDS_MAX {
+            if self.machine.is_idle() {
+                return;
+            }
+            self.machine.pump(&mut self.random);
+        }
+    }
+
     /// Ends the broker's life one way or another.
     pub(crate) fn strike(&mut self, blow: Blow) -> Verdict {
         format!("{blow:?}").hash(&mut self.trace);
         self.blows += 1;
-        // A full disk may refuse what a start must write; that is another test's subject.
-        self.machine.sim.set_capacity_bytes(1 << 40);
         match blow {
             Blow::PowerCut => self.machine.cut_power(),
             Blow::PowerCutInJob(operation, path_end) => {
@@ -684,6 +696,8 @@ impl World {
 
     /// Reads everything there is, from outside.
     pub(crate) fn read_all(&mut self) -> Result<Readings, Violation> {
+        // A partition that was never opened finds no room on a full disk; the others do.
+        self.machine.sim.set_capacity_bytes(1 << 40);
         let mut readings = Readings::new();
         for topic in &TOPICS {
             for number in 0..topic.partitions {
@@ -812,6 +826,8 @@ struct Topic {
 
 const STEADY: &str = "steady";
 const CACHED: &str = "cached";
+/// Cached, and no record is acknowledged before it is synced.
+const COUNTED: &str = "counted";
 const BRIEF: &str = "brief";
 const OFFSETS: &str = "__consumer_offsets";
 
@@ -828,6 +844,15 @@ const TOPICS: [Topic; 5] = [
             ("write.caching", "true"),
             ("segment.ms", "900"),
             ("flush.ms", "400"),
+        ],
+    },
+    Topic {
+        name: COUNTED,
+        partitions: 1,
+        settings: &[
+            ("write.caching", "true"),
+            ("segment.ms", "800"),
+            ("flush.messages", "1"),
         ],
     },
     Topic {

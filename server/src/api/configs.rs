@@ -3,12 +3,12 @@
 //! Topics are checked by the controller, which owns their state; brokers and groups here, against the tables of
 //! properties. Sentences and codes are Kafka's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use millrace_engine::config::{AlterError, Alteration, Operation, Overrides};
 use millrace_engine::metadata::{
-    AlterConfigs, AlterResource, Command, ConfigResource, MetadataImage, Reply,
+    AlterConfigs, AlterResource, Command, ConfigResource, Edit, MetadataImage, Reply,
 };
 use millrace_engine::shard::Stopped;
 use millrace_engine::types::{BrokerId, TopicName};
@@ -165,7 +165,14 @@ impl Surroundings<'_> {
         let from = if change.replace { &none } else { current };
         let next = self.view.alter_broker(sort, from, alterations);
         let next = next.map_err(|error| broker_denied(&error))?;
-        Ok(checked(resource, current, next, change.replace))
+        let default = |name: &str| self.view.broker_list_default(name);
+        Ok(checked(
+            resource,
+            alterations,
+            next,
+            change.replace,
+            default,
+        ))
     }
 
     fn group(&self, change: &Change, alterations: &[Alteration]) -> Result<AlterResource, Denied> {
@@ -179,7 +186,14 @@ impl Surroundings<'_> {
         let from = if change.replace { &none } else { current };
         let next = self.view.alter_group(from, alterations);
         let next = next.map_err(|error| Denied::of(&error))?;
-        Ok(checked(resource, current, next, change.replace))
+        let default = |name: &str| self.view.group_list_default(name);
+        Ok(checked(
+            resource,
+            alterations,
+            next,
+            change.replace,
+            default,
+        ))
     }
 
     fn logger(&self, change: &Change, alterations: &[Alteration]) -> Result<(), Denied> {
@@ -203,20 +217,38 @@ fn node_number(name: &str) -> Result<BrokerId, Denied> {
     })
 }
 
-/// What leads from `current` to `next`. Without `replace` only what differs, so that changes of other keys made
-/// meanwhile stay.
+/// What becomes of each override of `resource`: with `replace` exactly `next`, else what `alterations` say. Additions to
+/// lists are left to the controller, so that one made meanwhile by somebody else stays; `default` is the list that holds
+/// where none is set.
 fn checked(
     resource: ConfigResource,
-    current: &Overrides,
+    alterations: &[Alteration],
     next: Overrides,
     replace: bool,
+    default: impl Fn(&str) -> String,
 ) -> AlterResource {
-    let removed = current.keys().filter(|name| !next.contains_key(*name));
-    let mut changes: BTreeMap<String, Option<String>> =
-        removed.map(|name| (name.clone(), None)).collect();
-    let differs = |(name, value): &(String, String)| replace || current.get(name) != Some(value);
-    let set = next.into_iter().filter(differs);
-    changes.extend(set.map(|(name, value)| (name, Some(value))));
+    let edit = |wish: &Alteration| {
+        let given = wish.value.as_deref().unwrap_or_default().trim().to_owned();
+        let edit = match wish.operation {
+            Operation::Set => Edit::Set(given),
+            Operation::Delete => Edit::Reset,
+            Operation::Append => Edit::Append {
+                elements: given,
+                default: default(&wish.name),
+            },
+            Operation::Subtract => Edit::Subtract {
+                elements: given,
+                default: default(&wish.name),
+            },
+        };
+        (wish.name.clone(), edit)
+    };
+    let changes = if replace {
+        let all = next.into_iter();
+        all.map(|(name, value)| (name, Edit::Set(value))).collect()
+    } else {
+        alterations.iter().map(edit).collect()
+    };
     AlterResource::Checked {
         resource,
         changes,
@@ -451,25 +483,43 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_proposed() {
-        let overrides = |pairs: &[(&str, &str)]| -> Overrides {
-            pairs
-                .iter()
-                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-                .collect()
+    fn only_what_was_asked_for_is_proposed_and_lists_are_added_to_where_they_are() {
+        let wish = |operation, name: &str, value: &str| Alteration {
+            operation,
+            ..Alteration::set(name, value)
         };
-        let current = overrides(&[("a", "1"), ("b", "1"), ("c", "1")]);
-        let next = overrides(&[("b", "2"), ("c", "1"), ("d", "1")]);
-        let changes_of = |replace| {
-            let resource = ConfigResource::ClusterDefault;
-            match checked(resource, &current, next.clone(), replace) {
-                AlterResource::Checked { changes, .. } => changes.into_iter().collect::<Vec<_>>(),
-                AlterResource::Topic { .. } => Vec::new(),
-            }
+        let alterations = [
+            wish(Operation::Set, "max.connections", " 7 "),
+            wish(Operation::Append, "log.cleanup.policy", "compact"),
+            wish(Operation::Delete, "log.retention.ms", ""),
+        ];
+        let proposed = check_all(&[change(4, "", &alterations)]).remove(0);
+        let Ok(Some(AlterResource::Checked {
+            changes, replace, ..
+        })) = proposed
+        else {
+            panic!("{proposed:?}")
         };
-        let pair = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
-        let expected = [pair("a", None), pair("b", Some("2")), pair("d", Some("1"))];
-        assert_eq!(changes_of(false), expected);
-        assert!(changes_of(true).contains(&pair("c", Some("1"))));
+        assert!(!replace);
+        let append = Edit::Append {
+            elements: "compact".to_owned(),
+            default: "delete".to_owned(),
+        };
+        let expected = [
+            ("log.cleanup.policy".to_owned(), append),
+            ("log.retention.ms".to_owned(), Edit::Reset),
+            ("max.connections".to_owned(), Edit::Set("7".to_owned())),
+        ];
+        assert_eq!(changes.into_iter().collect::<Vec<_>>(), expected);
+
+        let all = Change {
+            replace: true,
+            ..change(4, "", &set("max.connections", "7"))
+        };
+        let proposed = check_all(&[all]).remove(0);
+        assert!(
+            matches!(&proposed, Ok(Some(AlterResource::Checked { replace: true, changes, .. })) if changes.len() == 1),
+            "{proposed:?}"
+        );
     }
 }

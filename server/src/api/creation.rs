@@ -60,10 +60,12 @@ fn new_topic(context: &RequestContext, name: &str) -> NewTopic {
         let offsets = context.settings();
         let offsets = &offsets.config.offsets;
         (partitions, replication_factor) = (offsets.partitions, offsets.replication_factor);
+        // Small, because a coordinator reads all of a partition when it starts; topics take no less than the bound.
+        let segment_bytes = offsets.segment_bytes.max(SEGMENT_BYTES_MIN);
         settings = vec![
             Alteration::set("cleanup.policy", "compact"),
             Alteration::set("compression.type", "producer"),
-            Alteration::set("segment.bytes", OFFSETS_SEGMENT_BYTES),
+            Alteration::set("segment.bytes", segment_bytes.to_string()),
         ];
     }
     NewTopic {
@@ -78,5 +80,5 @@ fn new_topic(context: &RequestContext, name: &str) -> NewTopic {
 
 /// The most partitions that one request may make or add, as in Kafka.
 pub(super) const PARTITIONS_MAX: usize = 10_000;
-/// Small, because a coordinator reads all of a partition when it starts.
-const OFFSETS_SEGMENT_BYTES: &str = "104857600";
+/// The least that segment.bytes of a topic may be.
+const SEGMENT_BYTES_MIN: u32 = 1 << 20;

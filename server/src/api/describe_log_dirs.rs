@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use millrace_engine::io::{Disk, Space};
 use millrace_engine::metadata::MetadataImage;
-use millrace_engine::shard::command::{Command, DescribeLogs, LogDescription};
+use millrace_engine::shard::command::{Command, DescribeLogs, DirectorySpace, LogDescription};
 use millrace_engine::shard::{ShardIndex, Stopped};
 use millrace_engine::types::{TopicIdPartition, TopicName};
 use millrace_wire::message::describe_log_dirs::{
@@ -24,17 +23,25 @@ pub(super) async fn handle(
 ) -> Result<DescribeLogDirsResponse, Stopped> {
     let image = context.image();
     let wanted = request.topics.map(|topics| wanted(&topics, &image));
-    let logs = describe_logs(context, wanted.as_ref()).await?;
+    let logs = describe_logs(context).await?;
     let settings = context.settings();
-    let spaces = spaces(settings.config.log_dirs.clone()).await;
-    let mut by_directory: BTreeMap<usize, Vec<LogDescription>> = BTreeMap::new();
+    let spaces = context.gateway().measure_directories().await?;
+    let mut by_directory: BTreeMap<PathBuf, Vec<LogDescription>> = BTreeMap::new();
     for log in logs {
-        by_directory.entry(log.directory).or_default().push(log);
+        let directory = log.directory.clone();
+        by_directory.entry(directory).or_default().push(log);
     }
-    let directories = settings.config.log_dirs.iter().zip(spaces).enumerate();
-    let results = directories.map(|(place, (path, space))| {
-        let logs = by_directory.remove(&place).unwrap_or_default();
+    let directories = settings.config.log_dirs.iter();
+    let results = directories.map(|path| {
+        let mut logs = by_directory.remove(path).unwrap_or_default();
+        let space = spaces.iter().find(|space| space.directory == *path);
         let cordoned = settings.config.cordoned_log_dirs.contains(path);
+        let space = space.filter(|_| !has_failed(&logs));
+        logs.retain(|log| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.contains(&log.partition))
+        });
         directory(path, space, cordoned, &logs, &image)
     });
     Ok(DescribeLogDirsResponse {
@@ -57,25 +64,16 @@ fn wanted(
     topics.iter().flat_map(in_topic).collect()
 }
 
-/// The logs of all shards: those wanted, or all of them.
-async fn describe_logs(
-    context: &RequestContext,
-    wanted: Option<&BTreeSet<TopicIdPartition>>,
-) -> Result<Vec<LogDescription>, Stopped> {
+/// The logs of all shards. Those not asked about count too when it comes to what is wrong with a directory.
+async fn describe_logs(context: &RequestContext) -> Result<Vec<LogDescription>, Stopped> {
     let gateway = context.gateway();
     let mut asked = Vec::new();
     for shard in (0..gateway.shard_count()).map(ShardIndex) {
-        let partitions = wanted.map(|wanted| {
-            let own = wanted
-                .iter()
-                .filter(|&&partition| gateway.owner(partition) == shard);
-            own.copied().collect::<Vec<_>>()
-        });
-        if partitions.as_ref().is_some_and(Vec::is_empty) {
-            continue;
-        }
         let (reply, answer) = oneshot::channel();
-        let command = Command::DescribeLogs(DescribeLogs { partitions, reply });
+        let command = Command::DescribeLogs(DescribeLogs {
+            partitions: None,
+            reply,
+        });
         gateway.send(shard, command).await?;
         asked.push(answer);
     }
@@ -86,24 +84,14 @@ async fn describe_logs(
     Ok(logs)
 }
 
-/// The room on the volume of each directory, `None` where it cannot be told. Asked on a thread of its own: a volume
-/// that hangs must not hold up the shard.
-async fn spaces(directories: Vec<PathBuf>) -> Vec<Option<Space>> {
-    let count = directories.len();
-    let ask = move || {
-        let disk = Disk::real();
-        let spaces = directories
-            .iter()
-            .map(|directory| disk.space(directory).ok());
-        spaces.collect::<Vec<_>>()
-    };
-    let asked = tokio::task::spawn_blocking(ask).await;
-    asked.unwrap_or_else(|_| (0..count).map(|_| None).collect())
+/// Whether a fault took every log of a directory offline: then it is not the logs that are at fault.
+fn has_failed(logs: &[LogDescription]) -> bool {
+    !logs.is_empty() && logs.iter().all(|log| log.offline)
 }
 
 fn directory(
     path: &Path,
-    space: Option<Space>,
+    space: Option<&DirectorySpace>,
     cordoned: bool,
     logs: &[LogDescription],
     image: &MetadataImage,
@@ -175,7 +163,7 @@ mod tests {
     fn log(image: &MetadataImage, topic: &str, number: i32, size_bytes: u64) -> LogDescription {
         LogDescription {
             partition: partition_by_name(image, topic, number).unwrap(),
-            directory: 0,
+            directory: PathBuf::from("/data"),
             size_bytes,
             log_start_offset: Offset(0),
             high_watermark: Offset(3),
@@ -192,11 +180,12 @@ mod tests {
             log(&image, "a", 1, 8),
             log(&image, "a", 0, 9),
         ];
-        let space = Some(Space {
+        let space = DirectorySpace {
+            directory: PathBuf::from("/data"),
             total_bytes: 100,
             usable_bytes: 40,
-        });
-        let shown = directory(Path::new("/data"), space, true, &logs, &image);
+        };
+        let shown = directory(Path::new("/data"), Some(&space), true, &logs, &image);
         let names: Vec<_> = shown.topics.iter().map(|topic| &*topic.name).collect();
         assert_eq!(names, ["a", "b"]);
         let sizes = shown.topics[0].partitions.iter();

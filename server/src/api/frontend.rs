@@ -101,7 +101,7 @@ impl Effective {
 }
 
 /// Thread number `index` of `count`'s share of what all of them may have: the shares add up to `total`.
-const fn share(total: usize, index: usize, count: usize) -> usize {
+pub(crate) const fn share(total: usize, index: usize, count: usize) -> usize {
     let rest = if index < total % count { 1 } else { 0 };
     total / count + rest
 }

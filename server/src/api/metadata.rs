@@ -148,7 +148,7 @@ async fn by_name(
     let missing = parsed
         .iter()
         .flatten()
-        .filter(|name| image.topic(name).is_none());
+        .filter(|name| image.topic(*name).is_none());
     let missing: Vec<_> = missing.map(|name| name.as_str().to_owned()).collect();
     let mut failures = Vec::new();
     if may_create && !missing.is_empty() {

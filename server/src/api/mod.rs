@@ -63,7 +63,7 @@ use millrace_wire::{ApiKey, Reader, RequestHeader};
 use crate::net::{Closing, Refusal};
 
 pub(crate) use context::{Client, RequestContext};
-pub(crate) use frontend::Frontend;
+pub(crate) use frontend::{Frontend, share};
 
 /// What a client gets for one request, in the order of sending; nothing at all for a Produce with acks=0.
 pub(crate) type Parts = Vec<Part>;
@@ -79,6 +79,23 @@ pub(crate) enum Part {
 
 /// An answer that is being made. Nothing but a Produce has begun before it is first polled.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Parts, Closing>>>>;
+
+/// A request that was taken.
+pub(crate) struct Dispatched {
+    /// What comes of it.
+    pub(crate) answer: Answer,
+    /// Whether the work has begun; else it does when the answer is first polled.
+    pub(crate) has_begun: bool,
+}
+
+impl Dispatched {
+    fn in_turn(answer: Answer) -> Self {
+        Self {
+            answer,
+            has_begun: false,
+        }
+    }
+}
 
 /// Work that is being handed over; then its answer is what to wait for.
 pub(crate) type Submission = Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>;
@@ -167,7 +184,7 @@ fn served() -> impl Iterator<Item = ApiKey> {
 ///
 /// # Errors
 /// The connection cannot go on.
-pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Answer, Closing> {
+pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispatched, Closing> {
     let budget_bytes = frame
         .len()
         .saturating_mul(DECODED_PER_BYTE)
@@ -183,22 +200,19 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Answer
     let versions = api.key.versions();
     if !versions.contains(&context.version()) {
         if api.key == ApiKey::ApiVersions {
-            return Ok(Box::pin(async move {
-                context.encode_as(&api_versions::from_the_future(), 0)
-            }));
-        }
-        if api.key == ApiKey::ApiVersions {
-            return Ok(Box::pin(async move {
-                context.encode_as(&api_versions::from_the_future(), 0)
-            }));
+            let answer = async move { context.encode_as(&api_versions::from_the_future(), 0) };
+            return Ok(Dispatched::in_turn(Box::pin(answer)));
         }
         let (first, last) = (versions.start(), versions.end());
         return Err(context.refuse(format!("versions {first} to {last} are served")));
     }
     let call = Call { context, body };
     match api.serve {
-        Serve::InTurn(serve) => Ok(serve(call)),
-        Serve::OnArrival(serve) => serve(call).await,
+        Serve::InTurn(serve) => Ok(Dispatched::in_turn(serve(call))),
+        Serve::OnArrival(serve) => Ok(Dispatched {
+            answer: serve(call).await?,
+            has_begun: true,
+        }),
     }
 }
 

@@ -17,8 +17,9 @@ use millrace_wire::message::offset_commit::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 
+use super::admin::in_time;
 use super::context::RequestContext;
-use super::coordination::{Answer, ask};
+use super::coordination::ask;
 use super::error::ToErrorCode;
 use super::topics::{partition_by_id, partition_by_name};
 
@@ -37,7 +38,12 @@ pub(super) async fn handle(
             _ => None,
         };
         let commit = GroupCommand::CommitOffsets(commit(&request, offsets));
-        ask(context, commit, pick).await?
+        let timeout_ms = context.settings().config.offsets.commit_timeout_ms;
+        match in_time(timeout_ms, ask(context, commit, pick)).await {
+            Some(answer) => answer?.map_err(|error| code(&error, version)),
+            // As in Kafka. It may become durable all the same, and the client commits again.
+            None => Err(ErrorCode::CoordinatorNotAvailable),
+        }
     };
     Ok(response(request, &checked, committed, version))
 }
@@ -92,12 +98,12 @@ fn commit(request: &OffsetCommitRequest, offsets: Vec<OffsetToCommit>) -> Commit
 fn response(
     request: OffsetCommitRequest,
     checked: &[Result<OffsetToCommit, ErrorCode>],
-    committed: Answer<Vec<Result<(), GroupError>>>,
+    committed: Result<Vec<Result<(), GroupError>>, ErrorCode>,
     version: i16,
 ) -> OffsetCommitResponse {
     let (mut committed, refused) = match committed {
         Ok(results) => (results.into_iter(), None),
-        Err(error) => (Vec::new().into_iter(), Some(code(&error, version))),
+        Err(error) => (Vec::new().into_iter(), Some(error)),
     };
     let mut codes = checked.iter().map(|checked| match (checked, refused) {
         (Err(error), _) => *error,
@@ -196,15 +202,16 @@ mod tests {
         let image = image_with(&[("t", 1)]);
         let request = by_name("t", vec![partition(0, 1), partition(9, 1)]);
         let checked = check(&request, 9, &image);
-        let gone = || {
-            Err(GroupError::GroupIdNotFound {
+        let gone = |version| {
+            let error = GroupError::GroupIdNotFound {
                 group: GroupId::from("g"),
-            })
+            };
+            Err(code(&error, version))
         };
         let unknown = ErrorCode::UnknownTopicOrPartition;
-        let old = response(request.clone(), &checked, gone(), 8);
+        let old = response(request.clone(), &checked, gone(8), 8);
         assert_eq!(codes(&old), [ErrorCode::IllegalGeneration, unknown]);
-        let new = response(request, &checked, gone(), 9);
+        let new = response(request, &checked, gone(9), 9);
         assert_eq!(codes(&new), [ErrorCode::GroupIdNotFound, unknown]);
     }
 

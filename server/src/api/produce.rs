@@ -15,9 +15,8 @@ use millrace_engine::shard::command::{Command, Produce, ProducePartition};
 use millrace_engine::types::TopicIdPartition;
 use millrace_wire::ErrorCode;
 use millrace_wire::message::produce::{
-    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest,
-    ProduceRequestPartition, ProduceRequestTopic, ProduceResponse, ProduceResponsePartition,
-    ProduceResponseTopic,
+    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest, ProduceResponse,
+    ProduceResponsePartition, ProduceResponseTopic,
 };
 
 use super::brokers::LeaderHints;
@@ -37,14 +36,14 @@ async fn submit(call: Call) -> Result<Answer, Closing> {
     let (mut request, context) = call.decode::<ProduceRequest>()?;
     let rules = Rules::of(&request, context.version());
     let image = context.image();
-    let mut submitted = Vec::new();
+    let mut admitted = Vec::new();
     let mut batches = Vec::new();
     for topic in &mut request.topic_data {
         // The records leave the request, so that it can be kept for its names while they are written.
-        for asked in std::mem::take(&mut topic.partition_data) {
-            let records = asked.records.unwrap_or_default();
-            let admitted = rules.admit(&image, topic, asked.index, &records);
-            if let Ok(partition) = admitted {
+        for asked in &mut topic.partition_data {
+            let (index, records) = (asked.index, asked.records.take().unwrap_or_default());
+            let verdict = rules.admit(&image, &topic.name, topic.topic_id, index, &records);
+            if let Ok(partition) = verdict {
                 let zstd_allowed = context.version() >= ZSTD_FIRST;
                 batches.push(ProducePartition {
                     partition,
@@ -52,14 +51,7 @@ async fn submit(call: Call) -> Result<Answer, Closing> {
                     zstd_allowed,
                 });
             }
-            submitted.push(Submitted {
-                index: asked.index,
-                admitted,
-            });
-            topic.partition_data.push(ProduceRequestPartition {
-                index: asked.index,
-                records: None,
-            });
+            admitted.push(verdict);
         }
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -73,25 +65,25 @@ async fn submit(call: Call) -> Result<Answer, Closing> {
         })
     };
     let results = scatter(context.gateway(), batches, |batch| batch.partition, command).await?;
-    Ok(Box::pin(answer(request, context, submitted, results)))
+    Ok(Box::pin(answer(request, context, admitted, results)))
 }
 
 /// Waits for the shards and tells the client.
 async fn answer(
     request: ProduceRequest,
     context: RequestContext,
-    submitted: Vec<Submitted>,
+    admitted: Vec<Result<TopicIdPartition, Failure>>,
     results: Scattered<Result<Appended, AppendError>>,
 ) -> Result<Parts, Closing> {
     let mut results = results.gather().await?.into_iter();
     let image = context.image();
     let mut hints = LeaderHints::default();
-    let mut submitted = submitted.into_iter();
+    let mut admitted = admitted.into_iter();
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
-        let count = topic.partition_data.len();
-        let mut partitions = Vec::with_capacity(count);
-        for Submitted { index, admitted } in submitted.by_ref().take(count) {
+        let mut partitions = Vec::with_capacity(topic.partition_data.len());
+        for (asked, admitted) in topic.partition_data.iter().zip(admitted.by_ref()) {
+            let index = asked.index;
             let appended = match admitted {
                 // As many results as batches were admitted; were one missing, its fate would be unknown.
                 Ok(_) => results
@@ -142,14 +134,6 @@ async fn answer(
     })
 }
 
-/// One entry of the request when all are handed over.
-struct Submitted {
-    /// The partition's number.
-    index: i32,
-    /// Where its batch went.
-    admitted: Result<TopicIdPartition, Failure>,
-}
-
 /// What of a request concerns all its batches.
 struct Rules {
     by_id: bool,
@@ -175,14 +159,15 @@ impl Rules {
     fn admit(
         &self,
         image: &MetadataImage,
-        topic: &ProduceRequestTopic,
+        name: &str,
+        topic_id: millrace_wire::Uuid,
         index: i32,
         records: &Bytes,
     ) -> Result<TopicIdPartition, Failure> {
         let partition = if self.by_id {
-            partition_by_id(image, topic.topic_id, index)?
+            partition_by_id(image, topic_id, index)?
         } else {
-            partition_by_name(image, &topic.name, index)?
+            partition_by_name(image, name, index)?
         };
         let known = image.topic_by_id(partition.topic_id);
         if known.is_some_and(|topic| is_internal(topic.name.as_str())) {

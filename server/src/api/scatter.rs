@@ -13,10 +13,18 @@ use super::error::ToErrorCode;
 /// Questions on their way.
 pub(crate) struct Scattered<T> {
     count: usize,
-    parts: Vec<Part<T>>,
+    asked: Asked<T>,
 }
 
-/// What one shard was asked.
+/// Who was asked.
+enum Asked<T> {
+    /// One shard, everything: nothing has to be put back into order.
+    One(oneshot::Receiver<Vec<T>>),
+    /// Several, or nobody.
+    Many(Vec<Part<T>>),
+}
+
+/// What one shard of several was asked.
 struct Part<T> {
     /// Place in the request, question by question.
     places: Vec<usize>,
@@ -30,19 +38,36 @@ struct Part<T> {
 /// The broker is stopping; some of it may have been asked.
 pub(crate) async fn scatter<Q, T>(
     gateway: &Gateway,
-    questions: impl IntoIterator<Item = Q>,
+    questions: Vec<Q>,
     partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<Vec<T>>) -> Command,
 ) -> Result<Scattered<T>, Stopped> {
     let owner = |question: &Q| gateway.owner(partition(question));
-    let (count, groups) = group(questions, owner, gateway.shard_count());
+    let count = questions.len();
+    if let Some(shard) = only_owner(&questions, owner) {
+        let (slot, answer) = oneshot::channel();
+        gateway.send(shard, command(questions, slot)).await?;
+        let asked = Asked::One(answer);
+        return Ok(Scattered { count, asked });
+    }
     let mut parts = Vec::new();
-    for (shard, Group { places, questions }) in groups {
+    for (shard, Group { places, questions }) in group(questions, owner, gateway.shard_count()) {
         let (slot, answer) = oneshot::channel();
         gateway.send(shard, command(questions, slot)).await?;
         parts.push(Part { places, answer });
     }
-    Ok(Scattered { count, parts })
+    let asked = Asked::Many(parts);
+    Ok(Scattered { count, asked })
+}
+
+/// The shard that all questions are for, if it is one: the common case, which needs no sorting.
+fn only_owner<Q>(questions: &[Q], owner: impl Fn(&Q) -> ShardIndex) -> Option<ShardIndex> {
+    let (first, others) = questions.split_first()?;
+    let shard = owner(first);
+    others
+        .iter()
+        .all(|question| owner(question) == shard)
+        .then_some(shard)
 }
 
 /// Asks the questions that are some, and leaves the others as the errors they are: as many results as `questions`, in their
@@ -86,9 +111,18 @@ impl<T> Scattered<T> {
     /// # Errors
     /// The broker is stopping.
     pub(crate) async fn gather(self) -> Result<Vec<T>, Stopped> {
+        let parts = match self.asked {
+            Asked::One(answer) => {
+                let answers = answer.await.map_err(|_| Stopped)?;
+                return Some(answers)
+                    .filter(|answers| answers.len() == self.count)
+                    .ok_or(Stopped);
+            }
+            Asked::Many(parts) => parts,
+        };
         let mut results: Vec<Option<T>> = Vec::new();
         results.resize_with(self.count, || None);
-        for Part { places, answer } in self.parts {
+        for Part { places, answer } in parts {
             let answers = answer.await.map_err(|_| Stopped)?;
             for (place, answer) in places.into_iter().zip(answers) {
                 if let Some(result) = results.get_mut(place) {
@@ -107,33 +141,28 @@ struct Group<Q> {
     questions: Vec<Q>,
 }
 
-/// How many questions there are, and those of each shard that has any.
+/// The questions of each shard that has any.
 fn group<Q>(
-    questions: impl IntoIterator<Item = Q>,
+    questions: Vec<Q>,
     owner: impl Fn(&Q) -> ShardIndex,
     shard_count: usize,
-) -> (usize, Vec<(ShardIndex, Group<Q>)>) {
-    let mut count = 0;
+) -> Vec<(ShardIndex, Group<Q>)> {
     let mut groups: Vec<Option<Group<Q>>> = Vec::new();
     groups.resize_with(shard_count, || None);
-    for question in questions {
+    for (place, question) in questions.into_iter().enumerate() {
         if let Some(group) = groups.get_mut(owner(&question).0) {
             let group = group.get_or_insert_with(|| Group {
                 places: Vec::new(),
                 questions: Vec::new(),
             });
-            group.places.push(count);
+            group.places.push(place);
             group.questions.push(question);
         }
-        count += 1;
     }
     let groups = (0..).map(ShardIndex).zip(groups);
-    (
-        count,
-        groups
-            .filter_map(|(shard, group)| Some((shard, group?)))
-            .collect(),
-    )
+    groups
+        .filter_map(|(shard, group)| Some((shard, group?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -142,8 +171,7 @@ mod tests {
 
     #[test]
     fn questions_go_to_their_owners_with_their_places() {
-        let (count, groups) = group([4, 1, 3, 6], |number| ShardIndex(number % 2), 3);
-        assert_eq!(count, 4);
+        let groups = group(vec![4, 1, 3, 6], |number| ShardIndex(number % 2), 3);
         let groups: Vec<_> = groups
             .into_iter()
             .map(|(shard, group)| (shard.0, group.places, group.questions))
@@ -165,9 +193,24 @@ mod tests {
             }
         };
         let parts = vec![part(&[0, 3], &["a", "d"]), part(&[1, 2], &["b", "c"])];
-        let results = Scattered { count: 4, parts }.gather().await;
+        let asked = Asked::Many(parts);
+        let results = Scattered { count: 4, asked }.gather().await;
         assert_eq!(results, Ok(vec!["a", "b", "c", "d"]));
-        let parts = vec![part(&[0, 1], &["only one"])];
-        assert_eq!(Scattered { count: 2, parts }.gather().await, Err(Stopped));
+        let asked = Asked::Many(vec![part(&[0, 1], &["only one"])]);
+        assert_eq!(Scattered { count: 2, asked }.gather().await, Err(Stopped));
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_owns_everything_is_asked_once_and_held_to_the_count() {
+        let owner = |number: &usize| ShardIndex(number % 2);
+        assert_eq!(only_owner(&[1, 3, 5], owner), Some(ShardIndex(1)));
+        assert_eq!(only_owner(&[1, 2], owner), None);
+        assert_eq!(only_owner(&[], owner), None);
+        for (count, expected) in [(2, Ok(vec!["a", "b"])), (3, Err(Stopped))] {
+            let (slot, answer) = oneshot::channel();
+            slot.send(vec!["a", "b"]).unwrap();
+            let asked = Asked::One(answer);
+            assert_eq!(Scattered { count, asked }.gather().await, expected);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Finds what requests name: topics and partitions, by name or by id.
 
 use millrace_engine::metadata::MetadataImage;
-use millrace_engine::types::{TopicId, TopicIdPartition, TopicName, Uuid};
+use millrace_engine::types::{TopicId, TopicIdPartition, Uuid};
 use millrace_wire::ErrorCode;
 
 /// The partition with that number of the topic with that name.
@@ -13,11 +13,8 @@ pub(super) fn partition_by_name(
     name: &str,
     partition: i32,
 ) -> Result<TopicIdPartition, ErrorCode> {
-    let name = name
-        .parse::<TopicName>()
-        .map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
     let topic = image
-        .topic(&name)
+        .topic(name)
         .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     topic
         .partition(partition)

@@ -2,12 +2,13 @@
 //!
 //! It does not know where values come from or how they change; a new dynamic setting makes a new [`BrokerConfig`].
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use millrace_engine::config::{TopicDefaults, Value};
+use millrace_engine::config::TopicDefaults;
 use millrace_engine::types::BrokerId;
 
-use super::listeners::Listeners;
+use super::listeners::{Listener, Listeners};
 use super::view::ConfigView;
 
 /// The effective settings of one broker. Times are milliseconds and not negative, sizes are bytes; `None` is "never" or
@@ -18,8 +19,6 @@ pub struct BrokerConfig {
     pub node_id: BrokerId,
     /// `broker.rack`; `None` when unknown.
     pub rack: Option<String>,
-    /// `replica.selector.class`: consumers may be sent to a replica in their rack.
-    pub rack_aware_reads: bool,
     /// `listeners` and their kin.
     pub listeners: Listeners,
     /// `log.dirs`, or `log.dir`; one at least, none twice.
@@ -42,14 +41,12 @@ pub struct BrokerConfig {
     pub new_topics: NewTopicConfig,
     /// Upkeep of logs.
     pub storage: StorageConfig,
-    /// Compaction.
-    pub cleaner: CleanerConfig,
     /// Classic groups.
     pub groups: GroupConfig,
     /// Committed offsets.
     pub offsets: OffsetConfig,
-    /// Transactions and idempotent producers.
-    pub transactions: TransactionConfig,
+    /// Idempotent producers.
+    pub producers: ProducerConfig,
     /// What holds for topics that do not say otherwise.
     pub topic_defaults: TopicDefaults,
 }
@@ -93,7 +90,13 @@ pub struct SocketConfig {
     pub connections_per_address_max: u32,
     /// `max.connections.per.ip.overrides`: host and its own bound.
     pub connections_per_address_overrides: Vec<(String, u32)>,
-    /// `queued.max.requests`: requests in work at once.
+    /// `max.connection.creation.rate`: new connections per second.
+    pub connection_rate_max: u32,
+    /// `quota.window.num` less one, times `quota.window.size.seconds`: for how long an unused rate is saved up; 1 or more.
+    pub rate_window_s: u64,
+    /// `listener.name.<listener>.<key>` of the two above that listeners may have, by the listener's name.
+    pub of_listeners: BTreeMap<String, ListenerLimits>,
+    /// `queued.max.requests`: requests that were read before their turn.
     pub queued_requests_max: u32,
     /// `queued.max.request.bytes`; `None` leaves it to `request_memory_bytes`.
     pub queued_request_bytes_max: Option<u64>,
@@ -103,6 +106,15 @@ pub struct SocketConfig {
     pub fetch_bytes_max: u32,
     /// `max.request.partition.size.limit`: partitions in one answer to `DescribeTopicPartitions`.
     pub partitions_per_page_max: u32,
+}
+
+/// What one listener has of its own; `None` follows the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// `max.connections`.
+    pub connections_max: Option<u32>,
+    /// `max.connection.creation.rate`.
+    pub connection_rate_max: Option<u32>,
 }
 
 /// How topics come and go.
@@ -127,8 +139,6 @@ pub struct StorageConfig {
     pub recovery_point_interval_ms: i64,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
     pub log_start_offset_interval_ms: i64,
-    /// `replica.high.watermark.checkpoint.interval.ms`.
-    pub high_watermark_interval_ms: i64,
 }
 
 /// Compaction.
@@ -174,25 +184,17 @@ pub struct OffsetConfig {
     pub partitions: i32,
     /// `offsets.topic.replication.factor`, lowered to the number of brokers.
     pub replication_factor: i16,
+    /// `offsets.topic.segment.bytes`.
+    pub segment_bytes: u32,
     /// `offsets.commit.timeout.ms`.
-    pub commit_timeout_ms: i64,
+    pub commit_timeout_ms: i32,
 }
 
-/// Transactions and idempotent producers.
+/// Idempotent producers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransactionConfig {
-    /// `producer.id.expiration.ms`: how long the state of an idle producer is kept.
-    pub producer_id_expiration_ms: i64,
-    /// `transaction.max.timeout.ms`, inclusive.
-    pub timeout_ms_max: i32,
-    /// `transactional.id.expiration.ms`.
+pub struct ProducerConfig {
+    /// `producer.id.expiration.ms`: how long the state of an idle one is kept.
     pub id_expiration_ms: i64,
-    /// `transaction.state.log.num.partitions`.
-    pub partitions: i32,
-    /// `transaction.state.log.replication.factor`, lowered to the number of brokers.
-    pub replication_factor: i16,
-    /// `transaction.state.log.min.isr`, lowered to the number of brokers.
-    pub min_insync_replicas: usize,
 }
 
 /// Properties that are lowered to the number of brokers instead of failing whatever needs them.
@@ -216,16 +218,8 @@ impl BrokerConfig {
         Self {
             node_id: BrokerId(view.integer("node.id", 1)),
             rack: view.text("broker.rack"),
-            rack_aware_reads: view
-                .text("replica.selector.class")
-                .is_some_and(|class| class.ends_with("RackAwareReplicaSelector")),
-            listeners,
             metadata_dir: view.text("metadata.log.dir").map_or(first, PathBuf::from),
-            cordoned_log_dirs: view
-                .list("cordoned.log.dirs")
-                .iter()
-                .map(PathBuf::from)
-                .collect(),
+            cordoned_log_dirs: cordoned_log_dirs(view, &log_dirs),
             log_dirs,
             shards: view
                 .optional_integer("num.shards")
@@ -240,7 +234,8 @@ impl BrokerConfig {
                 _ => LogFormat::Text,
             },
             request_memory_bytes: view.integer("request.memory.bytes", 1 << 25),
-            sockets: SocketConfig::resolve(view),
+            sockets: SocketConfig::resolve(view, &listeners.clients),
+            listeners,
             new_topics: NewTopicConfig {
                 auto_create: view.boolean("auto.create.topics.enable"),
                 delete_enabled: view.boolean("delete.topic.enable"),
@@ -254,10 +249,7 @@ impl BrokerConfig {
                     .integer("log.flush.offset.checkpoint.interval.ms", 60_000),
                 log_start_offset_interval_ms: view
                     .integer("log.flush.start.offset.checkpoint.interval.ms", 60_000),
-                high_watermark_interval_ms: view
-                    .integer("replica.high.watermark.checkpoint.interval.ms", 5_000),
             },
-            cleaner: CleanerConfig::resolve(view),
             groups: GroupConfig {
                 initial_rebalance_delay_ms: view.integer("group.initial.rebalance.delay.ms", 3_000),
                 session_timeout_ms_min: view.integer("group.min.session.timeout.ms", 6_000),
@@ -272,15 +264,11 @@ impl BrokerConfig {
                 metadata_bytes_max: view.integer("offset.metadata.max.bytes", 4_096),
                 partitions: view.integer("offsets.topic.num.partitions", 50),
                 replication_factor: lowered(view, "offsets.topic.replication.factor"),
+                segment_bytes: view.integer("offsets.topic.segment.bytes", 104_857_600),
                 commit_timeout_ms: view.integer("offsets.commit.timeout.ms", 5_000),
             },
-            transactions: TransactionConfig {
-                producer_id_expiration_ms: view.integer("producer.id.expiration.ms", 86_400_000),
-                timeout_ms_max: view.integer("transaction.max.timeout.ms", 900_000),
-                id_expiration_ms: view.integer("transactional.id.expiration.ms", 604_800_000),
-                partitions: view.integer("transaction.state.log.num.partitions", 50),
-                replication_factor: lowered(view, "transaction.state.log.replication.factor"),
-                min_insync_replicas: lowered(view, "transaction.state.log.min.isr"),
+            producers: ProducerConfig {
+                id_expiration_ms: view.integer("producer.id.expiration.ms", 86_400_000),
             },
             topic_defaults: view.topic_defaults(),
         }
@@ -288,10 +276,21 @@ impl BrokerConfig {
 }
 
 impl SocketConfig {
-    fn resolve(view: &ConfigView) -> Self {
+    fn resolve(view: &ConfigView, listeners: &[Listener]) -> Self {
         let overrides = view
             .text("max.connections.per.ip.overrides")
             .unwrap_or_default();
+        // The current window does not count, as in Kafka.
+        let windows = view.integer("quota.window.num", 11_u64);
+        let windows = windows.saturating_sub(1).max(1);
+        let of_listener = |listener: &Listener| {
+            let own = ListenerLimits {
+                connections_max: view.integer_of_listener(&listener.name, "max.connections"),
+                connection_rate_max: view
+                    .integer_of_listener(&listener.name, "max.connection.creation.rate"),
+            };
+            (listener.name.clone(), own)
+        };
         Self {
             send_buffer_bytes: not_negative(view, "socket.send.buffer.bytes"),
             receive_buffer_bytes: not_negative(view, "socket.receive.buffer.bytes"),
@@ -303,6 +302,9 @@ impl SocketConfig {
             connections_max: view.integer("max.connections", u32::MAX),
             connections_per_address_max: view.integer("max.connections.per.ip", u32::MAX),
             connections_per_address_overrides: connection_overrides(&overrides).unwrap_or_default(),
+            connection_rate_max: view.integer("max.connection.creation.rate", u32::MAX),
+            rate_window_s: windows.saturating_mul(view.integer("quota.window.size.seconds", 1)),
+            of_listeners: listeners.iter().map(of_listener).collect(),
             queued_requests_max: view.integer("queued.max.requests", 500),
             queued_request_bytes_max: not_negative(view, "queued.max.request.bytes"),
             fetch_sessions_max: view.integer("max.incremental.fetch.session.cache.slots", 1_000),
@@ -344,7 +346,7 @@ fn lowered<T: TryFrom<i64> + From<u8>>(view: &ConfigView, name: &str) -> T {
     T::try_from(wanted.clamp(1, BROKERS)).unwrap_or_else(|_| T::from(1))
 }
 
-fn log_dirs(view: &ConfigView) -> Vec<PathBuf> {
+pub(super) fn log_dirs(view: &ConfigView) -> Vec<PathBuf> {
     let many = view.list("log.dirs");
     let named = if many.is_empty() {
         view.list("log.dir")
@@ -359,6 +361,17 @@ fn log_dirs(view: &ConfigView) -> Vec<PathBuf> {
     }
     directories
 }
+
+fn cordoned_log_dirs(view: &ConfigView, log_dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let named = view.list("cordoned.log.dirs");
+    if named.iter().any(|name| name == ALL_DIRECTORIES) {
+        return log_dirs.to_vec();
+    }
+    named.into_iter().map(PathBuf::from).collect()
+}
+
+/// In `cordoned.log.dirs`: every one of `log.dirs`.
+pub(super) const ALL_DIRECTORIES: &str = "*";
 
 /// `host:count` pairs between commas, or `None` when the text has another form.
 pub(super) fn connection_overrides(text: &str) -> Option<Vec<(String, u32)>> {

@@ -84,6 +84,9 @@ pub struct Listeners {
     pub controllers: Vec<String>,
     /// The name of the one that other brokers would use, if one is named.
     pub inter_broker: Option<String>,
+    /// The name of the one whose connections need not wait for those of others: what brokers would use, where there are
+    /// others beside it.
+    pub protected: Option<String>,
 }
 
 /// A property about listeners that does not fit the others.
@@ -153,6 +156,12 @@ impl Listeners {
             .into_iter()
             .map(|address| (address.name.clone(), address))
             .collect();
+        // Without a name it is the listener that is called as the protocol between brokers.
+        let between = inter_broker
+            .clone()
+            .or_else(|| Some(text(INTER_BROKER_PROTOCOL)?.to_uppercase()));
+        let protected =
+            between.filter(|name| shown.len() > 1 && shown.iter().any(|bound| bound.name == *name));
         let clients = shown.into_iter().map(|bound| Listener {
             advertised: told.remove(&bound.name).and_then(|address| {
                 Some(Endpoint {
@@ -168,6 +177,7 @@ impl Listeners {
             clients: clients.collect(),
             controllers,
             inter_broker,
+            protected,
         })
     }
 }

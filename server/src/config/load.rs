@@ -19,7 +19,7 @@ use super::providers::{Provider, Providers};
 use super::report::{Fault, LoadError, Note, NoteKind};
 use super::settings::{Origin, Setting, Settings};
 use super::table::{self, RETIRED_BROKER_KEYS, RETIRED_PREFIXES};
-use super::view::ConfigView;
+use super::view::{CORDONED, ConfigView};
 
 /// Where settings may come from; later ones beat earlier ones.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +67,7 @@ fn load_with(
     load.complete(sources.file.is_some());
     load.check_directories();
     load.check_roles();
+    load.check_authorizer();
     load.note_lowered();
     load.finish()
 }
@@ -359,6 +360,16 @@ impl Load {
         match listeners.filter(|_| self.faults.is_empty()) {
             Some(listeners) => {
                 let view = ConfigView::new(Arc::new(self.settings), listeners);
+                let cordoned = view.settings().find(CORDONED);
+                if let Some(setting) = cordoned
+                    && let Err(error) = view.check_cordoned(&setting.text)
+                {
+                    let origin = Some(setting.origin.clone());
+                    let text = error.to_string();
+                    return Err(LoadError {
+                        faults: vec![Fault { origin, text }],
+                    });
+                }
                 let config = view.broker_config();
                 self.notes.sort_by_key(|note| note.kind);
                 Ok(Loaded {

@@ -9,6 +9,8 @@ mod entry;
 mod environment;
 mod listeners;
 mod load;
+#[cfg(test)]
+mod obeyed;
 mod properties_file;
 mod providers;
 mod report;
@@ -17,8 +19,8 @@ pub mod table;
 mod view;
 
 pub use broker::{
-    BrokerConfig, CleanerConfig, GroupConfig, IoBackendChoice, LogFormat, NewTopicConfig,
-    OffsetConfig, SocketConfig, StorageConfig, TransactionConfig,
+    BrokerConfig, CleanerConfig, GroupConfig, IoBackendChoice, ListenerLimits, LogFormat,
+    NewTopicConfig, OffsetConfig, ProducerConfig, SocketConfig, StorageConfig,
 };
 pub use document::configuration_document;
 pub use entry::{Entry, Source, Synonym};

@@ -7,19 +7,22 @@ mod groups;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use millrace_engine::config::{
     AlterError, Alteration, Dynamic, Operation, Overrides, Property, TOPIC_PROPERTIES, TopicConfig,
-    TopicDefaults, Value, alter, alter_topic,
+    TopicDefaults, Value, ValueError, alter, alter_topic,
 };
 
 pub use self::groups::GroupAlterError;
-use super::broker::BrokerConfig;
+use super::broker::{ALL_DIRECTORIES, BrokerConfig, log_dirs};
 use super::entry::{Entry, Source, Synonym};
 use super::listeners::Listeners;
 use super::settings::{Origin, Settings};
 use super::table::{self, BROKER_PROPERTIES};
+
+pub(super) const CORDONED: &str = "cordoned.log.dirs";
 
 /// What a change of broker settings is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,7 +142,37 @@ impl ConfigView {
             return Err(AlterError::PerBrokerOnly { names });
         }
         let default = |row: &Property| self.held(row.name).map(|(_, text)| text.to_owned());
-        alter("broker", table::find, default, current, alterations)
+        let altered = alter("broker", table::find, default, current, alterations)?;
+        if let Some(text) = altered.get(CORDONED) {
+            self.check_cordoned(text)?;
+        }
+        Ok(altered)
+    }
+
+    /// Whether `text` names log directories only, as `cordoned.log.dirs` has to.
+    pub(super) fn check_cordoned(&self, text: &str) -> Result<(), ValueError> {
+        let known = log_dirs(self);
+        let mut named = text.split(',').map(str::trim);
+        let is_known = |name: &str| {
+            name.is_empty()
+                || name == ALL_DIRECTORIES
+                || known.iter().any(|one| one == Path::new(name))
+        };
+        if named.all(is_known) {
+            return Ok(());
+        }
+        Err(ValueError {
+            key: CORDONED.to_owned(),
+            value: text.to_owned(),
+            problem: "allowed: directories of log.dirs, or * for all of them".to_owned(),
+        })
+    }
+
+    /// The list that a broker's list is added to while it has no override.
+    #[must_use]
+    pub fn broker_list_default(&self, name: &str) -> String {
+        self.held(name)
+            .map_or_else(String::new, |(_, text)| text.to_owned())
     }
 
     /// This broker's properties as `DescribeConfigs` lists them; `names` empty is all of them.
@@ -361,6 +394,21 @@ impl ConfigView {
         number
             .and_then(|number| T::try_from(number).ok())
             .unwrap_or(fallback)
+    }
+
+    /// What somebody set for one listener, as `listener.name.<listener>.<name>`.
+    pub(super) fn integer_of_listener<T: TryFrom<i64>>(
+        &self,
+        listener: &str,
+        name: &str,
+    ) -> Option<T> {
+        let row = table::find(name)?;
+        let name = format!("listener.name.{}.{name}", listener.to_lowercase());
+        let (source, text) = self.readable(&name, |text| row.parse(text).is_ok())?;
+        match row.parse(text) {
+            Ok(Value::Integer(number)) if source != Source::Default => T::try_from(number).ok(),
+            _ => None,
+        }
     }
 
     pub(super) fn boolean(&self, name: &str) -> bool {

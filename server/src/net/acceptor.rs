@@ -67,7 +67,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Starts accepting; ends when `stopping` turns true.
+    /// Starts accepting; ends when `stopping` turns true. `listeners` are in the order that `admissions` knows, and
+    /// `upkeep` runs meanwhile: it keeps the limits up to date.
     ///
     /// # Errors
     /// The system gives no thread or no event queue.
@@ -75,6 +76,7 @@ impl Acceptor {
         listeners: Vec<Bound>,
         doors: Doors,
         admissions: Admissions,
+        upkeep: impl Future<Output = ()> + Send + 'static,
         stopping: watch::Receiver<bool>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -83,7 +85,11 @@ impl Acceptor {
         let thread = std::thread::Builder::new()
             .name("acceptor".to_owned())
             .spawn(move || {
-                runtime.block_on(accept_all(listeners, doors, Arc::new(admissions), stopping));
+                runtime.block_on(async {
+                    let upkeep = tokio::spawn(upkeep);
+                    accept_all(listeners, doors, admissions, stopping).await;
+                    upkeep.abort();
+                });
             })?;
         Ok(Self { thread })
     }
@@ -98,21 +104,17 @@ impl Acceptor {
 async fn accept_all(
     listeners: Vec<Bound>,
     doors: Doors,
-    admissions: Arc<Admissions>,
+    admissions: Admissions,
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut loops = JoinSet::new();
-    for bound in listeners {
+    for (place, bound) in listeners.into_iter().enumerate() {
         for socket in bound.sockets {
             match TcpListener::from_std(socket) {
                 Ok(socket) => {
                     let listener = Arc::clone(&bound.listener);
-                    loops.spawn(accept(
-                        socket,
-                        listener,
-                        doors.clone(),
-                        Arc::clone(&admissions),
-                    ));
+                    let (doors, admissions) = (doors.clone(), admissions.clone());
+                    loops.spawn(accept(socket, place, listener, doors, admissions));
                 }
                 Err(error) => {
                     tracing::error!(listener = bound.listener.name, %error, "a listener is lost");
@@ -126,9 +128,10 @@ async fn accept_all(
 
 async fn accept(
     socket: TcpListener,
+    place: usize,
     listener: Arc<Listener>,
     doors: Doors,
-    admissions: Arc<Admissions>,
+    admissions: Admissions,
 ) {
     let mut is_failing = false;
     loop {
@@ -145,14 +148,12 @@ async fn accept(
             }
         };
         is_failing = false;
-        // At max.connections it waits here until another ends, and those behind it in the backlog.
-        let Some(seat) = admissions.seat().await else {
-            return;
-        };
+        // At max.connections, and above the rate, it waits here, and those behind it in the backlog.
+        let seat = admissions.seat(place).await;
         let Some(door) = doors.least_loaded() else {
             return;
         };
-        let admission = match admissions.admit(seat, peer.ip(), door.load) {
+        let admission = match seat.admit(peer.ip(), door.load) {
             Ok(admission) => admission,
             Err(max) => {
                 tracing::debug!(%peer, max, "more connections than max.connections.per.ip");

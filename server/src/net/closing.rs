@@ -12,6 +12,9 @@ pub(crate) enum Closing {
     /// Nothing was sent for `connections.max.idle.ms`.
     #[error("nothing was sent for connections.max.idle.ms")]
     Idle,
+    /// There were too many connections, and this one was used least lately.
+    #[error("there are more than max.connections, and this one was used least lately")]
+    Excess,
     /// The client left in the middle of a frame.
     #[error("the connection ended inside a request, after {arrived} of its bytes")]
     Truncated {
@@ -63,7 +66,7 @@ impl Closing {
             | Self::NoRequest(_)
             | Self::Refused(_)
             | Self::File(_) => true,
-            Self::Idle | Self::Socket(_) | Self::Stopping(_) => false,
+            Self::Idle | Self::Excess | Self::Socket(_) | Self::Stopping(_) => false,
         }
     }
 }

@@ -4,8 +4,10 @@
 //! too many requests wait, the socket is not read.
 
 use std::collections::VecDeque;
+use std::future;
 use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -16,27 +18,47 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::backpressure::{RequestBudget, Reservation};
+use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
 
-/// A request in work, and its share of the request memory.
+/// What the connections of one thread may take.
+pub(super) struct Limits {
+    /// Memory for requests.
+    pub(super) budget: RequestBudget,
+    /// Requests that wait behind others.
+    pub(super) waiting: WaitingRequests,
+    /// How requests have to come.
+    pub(super) frames: FrameLimits,
+}
+
+/// A request in work, its share of the request memory, and its place among those that wait.
 struct Queued {
     answer: Answer,
     reservation: Reservation,
+    place: Place,
 }
 
 /// Serves a client until it leaves, breaks a rule, or the broker stops. What was taken before is answered in every case but
 /// a broken socket.
 pub(super) async fn serve(
-    stream: &TcpStream,
+    stream: &mut TcpStream,
     client: Rc<Client>,
-    budget: &RequestBudget,
-    limits: FrameLimits,
+    limits: &Limits,
+    activity: &Activity,
 ) -> Result<(), Closing> {
+    let used = || activity.touch(client.frontend().gateway().now().monotonic);
+    used();
     let (queue, answers) = mpsc::channel(REQUESTS_MAX);
-    let reading = read(stream, &client, budget, limits, queue);
-    let mut writing = std::pin::pin!(write(stream, &client, answers, limits.idle));
+    let turns = Turns::new(&limits.waiting);
+    let (from_client, to_client) = stream.split();
+    let frames = FrameReader::new(from_client, &limits.budget, limits.frames);
+    let reading = read(frames, &client, &turns, &used, queue);
+    let idle = limits.frames.idle;
+    let to_client = to_client.as_ref();
+    let mut writing = std::pin::pin!(write(to_client, &client, answers, &turns, &used, idle));
     tokio::select! {
         read = reading => {
             writing.await?;
@@ -46,26 +68,29 @@ pub(super) async fn serve(
     }
 }
 
+/// Ends when the client has no more to say, or the broker stops.
 async fn read(
-    stream: &TcpStream,
+    mut frames: FrameReader<'_>,
     client: &Rc<Client>,
-    budget: &RequestBudget,
-    limits: FrameLimits,
+    turns: &Turns,
+    used: &impl Fn(),
     queue: mpsc::Sender<Queued>,
 ) -> Result<(), Closing> {
-    let mut frames = FrameReader::new(stream, budget, limits);
     let mut stopping = client.stopping();
+    let mut stopped = std::pin::pin!(stopping.wait_for(|&stopping| stopping));
     loop {
         let frame = tokio::select! {
             biased;
-            _ = stopping.wait_for(|&stopping| stopping) => return Ok(()),
+            _ = &mut stopped => return Ok(()),
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
-        let answer = dispatch(client, frame.body).await?;
+        used();
+        let request = dispatch(client, frame.body).await?;
         let queued = Queued {
-            answer,
+            answer: request.answer,
             reservation: frame.reservation,
+            place: turns.queue(request.has_begun).await,
         };
         if queue.send(queued).await.is_err() {
             // The writing half has ended and says why.
@@ -78,30 +103,70 @@ async fn write(
     stream: &TcpStream,
     client: &Rc<Client>,
     mut answers: mpsc::Receiver<Queued>,
+    turns: &Turns,
+    used: &impl Fn(),
     idle: Duration,
 ) -> Result<(), Closing> {
-    while let Some(Queued {
-        answer,
-        reservation,
-    }) = answers.recv().await
-    {
-        let parts = answer.await?;
-        drop(reservation);
+    let mut parts = Parts::new();
+    let mut begun = None;
+    loop {
+        let Some(mut next) = (match begun.take() {
+            Some(begun) => Some(begun),
+            None => answers.recv().await,
+        }) else {
+            return Ok(());
+        };
+        next.place.release();
+        parts.extend(next.answer.await?);
+        drop(next.reservation);
+        // Clients that keep several requests in flight get their answers together: one system call for all.
+        let mut failed = None;
+        let mut answered = 1;
+        while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
+            let Ok(mut next) = answers.try_recv() else {
+                break;
+            };
+            next.place.release();
+            match poll_once(&mut next.answer).await {
+                Poll::Ready(Ok(more)) => {
+                    parts.extend(more);
+                    answered += 1;
+                }
+                Poll::Ready(Err(closing)) => failed = Some(closing),
+                Poll::Pending => begun = Some(next),
+            }
+            if failed.is_some() || begun.is_some() {
+                break;
+            }
+        }
         // Who has sent more than it reads keeps memory from others; who is only busy elsewhere may take its time.
-        let patience = if answers.is_empty() {
+        let patience = if begun.is_none() && answers.is_empty() {
             idle
         } else {
             idle.min(PATIENCE)
         };
-        send(stream, client, parts, patience).await?;
+        send(stream, client, parts.drain(..), patience).await?;
+        used();
+        turns.answered(answered);
+        if let Some(closing) = failed {
+            return Err(closing);
+        }
     }
-    Ok(())
+}
+
+/// Whether nothing of an answer has to come from a file: sending that may take long, and nobody should wait behind it.
+fn is_in_memory(parts: &Parts) -> bool {
+    matches!(parts.last(), None | Some(Part::Bytes(_)))
+}
+
+async fn poll_once(answer: &mut Answer) -> Poll<Result<Parts, Closing>> {
+    future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await
 }
 
 async fn send(
     stream: &TcpStream,
     client: &Client,
-    parts: Parts,
+    parts: impl Iterator<Item = Part>,
     patience: Duration,
 ) -> Result<(), Closing> {
     let mut run = VecDeque::new();
@@ -183,6 +248,8 @@ const REQUESTS_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How much has to be read within the patience.
 const STEP_BYTES: u64 = 1 << 20;
+/// Past this many parts no further answer joins those that are about to be sent. Answers are small, or end in an extent.
+const PARTS_TOGETHER_MAX: usize = 16;
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
 

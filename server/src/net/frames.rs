@@ -1,10 +1,10 @@
 //! Takes whole frames off a socket: length checked, memory charged, progress demanded. It does not look inside.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::ReadHalf;
 use tokio::time::{Instant, timeout};
 
 use super::backpressure::{RequestBudget, Reservation};
@@ -31,7 +31,7 @@ pub(crate) struct Frame {
 /// Reads one connection.
 #[derive(Debug)]
 pub(crate) struct FrameReader<'a> {
-    stream: &'a TcpStream,
+    stream: ReadHalf<'a>,
     budget: &'a RequestBudget,
     limits: FrameLimits,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
@@ -40,7 +40,7 @@ pub(crate) struct FrameReader<'a> {
 
 impl<'a> FrameReader<'a> {
     pub(crate) fn new(
-        stream: &'a TcpStream,
+        stream: ReadHalf<'a>,
         budget: &'a RequestBudget,
         limits: FrameLimits,
     ) -> Self {
@@ -133,41 +133,27 @@ impl<'a> FrameReader<'a> {
         body.extend_from_slice(&self.arrived.split_to(already));
         while body.len() < length {
             reservation.cover(body.len()).await;
-            patience.wait(self.readable()).await?;
             let missing = length - body.len();
             if body.capacity() == body.len() {
                 body.reserve(missing.min(body.len()));
             }
-            let most = missing.min(LARGE_READ_BYTES);
-            match self.stream.try_read_buf(&mut (&mut body).limit(most)) {
-                Ok(0) => {
-                    return Err(Closing::Truncated {
-                        arrived: body.len(),
-                    });
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
+            let mut room = (&mut body).limit(missing.min(LARGE_READ_BYTES));
+            let read = async { Ok(self.stream.read_buf(&mut room).await?) };
+            if patience.wait(read).await? == 0 {
+                return Err(Closing::Truncated {
+                    arrived: body.len(),
+                });
             }
         }
         reservation.cover(length).await;
         Ok(body.freeze())
     }
 
-    async fn readable(&self) -> Result<(), Closing> {
-        Ok(self.stream.readable().await?)
-    }
-
+    /// A read that fills less than the room it is given tells the runtime that the socket is empty, which spares the
+    /// read that would find nothing.
     async fn read_some(&mut self) -> Result<usize, Closing> {
-        loop {
-            self.stream.readable().await?;
-            self.arrived.reserve(READ_BYTES);
-            match self.stream.try_read_buf(&mut self.arrived) {
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.arrived.reserve(READ_BYTES);
+        Ok(self.stream.read_buf(&mut self.arrived).await?)
     }
 }
 
@@ -211,7 +197,7 @@ fn u32_of(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -236,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_whole_however_the_bytes_were_split() {
-        let (mut client, server) = pair().await;
+        let (mut client, mut server) = pair().await;
         let bodies = [
             vec![1; 3],
             vec![],
@@ -252,7 +238,7 @@ mod tests {
             }
         });
         let budget = RequestBudget::new(1 << 20);
-        let mut reader = FrameReader::new(&server, &budget, LIMITS);
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS);
         for body in bodies {
             assert_eq!(reader.next().await.unwrap().unwrap().body, body);
         }
@@ -263,10 +249,12 @@ mod tests {
     #[tokio::test]
     async fn a_claimed_length_beyond_the_limit_closes_before_anything_is_read() {
         for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
-            let (mut client, server) = pair().await;
+            let (mut client, mut server) = pair().await;
             client.write_all(&claimed.to_be_bytes()).await.unwrap();
             let budget = RequestBudget::new(1 << 20);
-            let refused = FrameReader::new(&server, &budget, LIMITS).next().await;
+            let refused = FrameReader::new(server.split().0, &budget, LIMITS)
+                .next()
+                .await;
             assert!(
                 matches!(refused, Err(Closing::FrameLength { claimed: c, .. }) if c == claimed)
             );
@@ -275,28 +263,30 @@ mod tests {
 
     #[tokio::test]
     async fn a_claim_takes_no_memory_until_some_of_it_has_arrived() {
-        let (mut claimer, claimed) = pair().await;
+        let (mut claimer, mut claimed) = pair().await;
         claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
         claimer.write_all(&[0; 100]).await.unwrap();
         let budget = RequestBudget::new(100_000);
-        let mut reader = FrameReader::new(&claimed, &budget, LIMITS);
+        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS);
         let mut claim = std::pin::pin!(reader.next());
         let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
         assert!(waiting.is_err(), "the frame is far from whole");
-        let (mut other, server) = pair().await;
+        let (mut other, mut server) = pair().await;
         other.write_all(&framed(&[7; 90_000])).await.unwrap();
-        let mut reader = FrameReader::new(&server, &budget, LIMITS);
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
 
     #[tokio::test]
     async fn a_client_that_leaves_in_the_middle_of_a_frame_is_told_apart_from_one_that_is_done() {
-        let (mut client, server) = pair().await;
+        let (mut client, mut server) = pair().await;
         client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
         drop(client);
         let budget = RequestBudget::new(1 << 20);
-        let refused = FrameReader::new(&server, &budget, LIMITS).next().await;
+        let refused = FrameReader::new(server.split().0, &budget, LIMITS)
+            .next()
+            .await;
         assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));
     }
 }

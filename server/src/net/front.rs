@@ -13,10 +13,11 @@ use tokio::task::JoinSet;
 use super::acceptor::{Arrival, Doors};
 use super::backpressure::RequestBudget;
 use super::closing::Closing;
-use super::connection::serve;
+use super::connection::{Limits, serve};
 use super::frames::FrameLimits;
 use super::refusals::RefusalLog;
-use crate::api::{Client, Frontend};
+use super::turns::WaitingRequests;
+use crate::api::{Client, Frontend, share};
 use crate::config::ConfigView;
 
 /// What every shard's front needs from the server.
@@ -70,8 +71,7 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
 
 /// What the connections of one thread share.
 struct Shared {
-    budget: RequestBudget,
-    limits: FrameLimits,
+    limits: Limits,
     refusals: RefCell<RefusalLog>,
 }
 
@@ -84,11 +84,24 @@ impl Shared {
         let idle = sockets
             .idle_ms_max
             .and_then(|idle| u64::try_from(idle).ok());
+        let (shard, shards) = (
+            frontend.gateway().shard().0,
+            frontend.gateway().shard_count(),
+        );
+        let memory = bytes(config.request_memory_bytes);
+        let of_all = sockets.queued_request_bytes_max.map(bytes);
+        let queued = usize::try_from(sockets.queued_requests_max).unwrap_or(usize::MAX);
         Self {
-            budget: RequestBudget::new(bytes(config.request_memory_bytes)),
-            limits: FrameLimits {
-                frame_bytes_max: bytes(sockets.request_bytes_max.into()),
-                idle: idle.map_or(NEVER, Duration::from_millis),
+            limits: Limits {
+                // The bound of all shards is divided among them; their own holds in any case.
+                budget: RequestBudget::new(
+                    of_all.map_or(memory, |all| memory.min(share(all, shard, shards))),
+                ),
+                waiting: WaitingRequests::new(share(queued, shard, shards)),
+                frames: FrameLimits {
+                    frame_bytes_max: bytes(sockets.request_bytes_max.into()),
+                    idle: idle.map_or(NEVER, Duration::from_millis),
+                },
             },
             refusals: RefCell::default(),
         }
@@ -109,14 +122,19 @@ async fn converse(
         admission,
     } = arrival;
     // A socket that fails here is one whose client has gone.
-    let Ok(stream) = TcpStream::from_std(stream) else {
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
         return;
     };
     let Ok(local) = stream.local_addr() else {
         return;
     };
     let client = Rc::new(Client::new(frontend, listener, peer, local, stopping));
-    let served = serve(&stream, Rc::clone(&client), &shared.budget, shared.limits).await;
+    let activity = admission.activity();
+    let served = tokio::select! {
+        biased;
+        () = activity.sent_away() => Err(Closing::Excess),
+        served = serve(&mut stream, Rc::clone(&client), &shared.limits, activity) => served,
+    };
     if let Err(closing) = served {
         report(&closing, &client, &shared);
     }

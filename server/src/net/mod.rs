@@ -5,12 +5,15 @@
 mod acceptor;
 mod admission;
 mod backpressure;
+mod census;
 mod closing;
 mod connection;
 mod frames;
 mod front;
 mod listening;
 mod refusals;
+mod token_bucket;
+mod turns;
 
 pub(crate) use acceptor::{Acceptor, Doors};
 pub(crate) use admission::Admissions;

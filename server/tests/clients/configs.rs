@@ -45,7 +45,7 @@ fn describe(
     wire.ask(&request, 4).results.remove(0)
 }
 
-fn value_of(wire: &mut Wire, topic: &str, key: &str) -> Option<String> {
+pub(crate) fn value_of(wire: &mut Wire, topic: &str, key: &str) -> Option<String> {
     let described = describe(wire, TOPIC, topic, Some(vec![key.into()]));
     assert_eq!(described.configs.len(), 1, "{key}");
     described.configs[0].value.as_deref().map(str::to_owned)

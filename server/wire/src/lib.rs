@@ -51,5 +51,5 @@ pub use header::{RequestHeader, ResponseHeader};
 pub use message::{Message, Request, Response};
 pub use reader::Reader;
 pub use text::Str;
-pub use uuid::Uuid;
+pub use uuid::{Uuid, UuidParseError};
 pub use writer::{LengthWriter, Piece, PieceWriter, Writer};

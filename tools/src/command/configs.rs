@@ -18,7 +18,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target};
-use crate::flags::{Connect, missing};
+use crate::flags::Connect;
 use crate::print::joined;
 use crate::properties;
 
@@ -57,11 +57,29 @@ pub(crate) struct Flags {
     /// Short for --entity-type groups --entity-name NAME
     #[arg(long, value_name = "NAME")]
     group: Option<String>,
+    /// Quotas and credentials of a user: not served yet
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Quotas of all users: not served yet
+    #[arg(long)]
+    user_defaults: bool,
+    /// Quotas of a client id: not served yet
+    #[arg(long, value_name = "ID")]
+    client: Option<String>,
+    /// Quotas of all client ids: not served yet
+    #[arg(long)]
+    client_defaults: bool,
+    /// Quotas of an address: not served yet
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// Quotas of all addresses: not served yet
+    #[arg(long)]
+    ip_defaults: bool,
     // No doc comment: rustdoc takes the brackets for a link.
     #[arg(long, value_name = "LIST", help = "Values to set: k1=v1,k2=[v1,v2]")]
     add_config: Option<String>,
     /// A properties file with values to set
-    #[arg(long, value_name = "FILE", conflicts_with = "add_config")]
+    #[arg(long, value_name = "FILE")]
     add_config_file: Option<PathBuf>,
     /// Values to take back: k1,k2
     #[arg(long, value_name = "LIST")]
@@ -127,7 +145,10 @@ impl Flags {
             return usage("Command must include exactly one action: --describe, --alter");
         }
         if self.connect.bootstrap_server.is_none() {
-            return Err(missing("bootstrap-server"));
+            return usage("Either --bootstrap-server or --bootstrap-controller must be specified.");
+        }
+        if self.is_quota() {
+            return Err(not_served(QUOTAS));
         }
         let short = [
             (Kind::Topic, self.topic.clone()),
@@ -159,13 +180,13 @@ impl Flags {
             }
         };
         if named.next().is_some() || (self.entity_name.is_some() && self.entity_default) {
-            return usage("Only one entity can be given");
+            return usage("Only 'users' and 'clients' entity types may be specified together");
         }
         if entity.kind == Kind::Broker {
             let name = entity.name.as_deref().unwrap_or_default();
             if !name.is_empty() && name.parse::<i32>().is_err() {
                 let text = format!(
-                    "The entity name for broker must be a valid integer broker id, found: {name}"
+                    "The entity name for brokers must be a valid integer broker id, but it is: {name}"
                 );
                 return Err(Failure::Usage(text));
             }
@@ -174,7 +195,19 @@ impl Flags {
         }
         if self.alter {
             if entity.name.is_none() {
-                return usage("an entity-name or default entity must be specified with --alter");
+                if entity.kind == Kind::Broker {
+                    return usage(
+                        "An entity-name or default entity must be specified with --alter of users, clients, brokers or ips",
+                    );
+                }
+                let text = format!(
+                    "An entity-name must be specified with --alter of {}s",
+                    entity.kind.name()
+                );
+                return Err(Failure::Usage(text));
+            }
+            if self.add_config.is_some() && self.add_config_file.is_some() {
+                return usage("Only one of --add-config or --add-config-file must be specified");
             }
             let added = self.add_config.is_some() || self.add_config_file.is_some();
             if !added && self.delete_config.is_none() {
@@ -185,6 +218,24 @@ impl Flags {
         }
         Ok(entity)
     }
+
+    /// Whether a flag names a user, a client id or an address.
+    fn is_quota(&self) -> bool {
+        let named = [&self.user, &self.client, &self.ip];
+        named.iter().any(|name| name.is_some())
+            || self.user_defaults
+            || self.client_defaults
+            || self.ip_defaults
+    }
+}
+
+/// What the entities without an API here are for.
+const QUOTAS: &str = "Quotas and credentials of users, clients and ips";
+
+fn not_served(what: &str) -> Failure {
+    Failure::Usage(format!(
+        "{what} are not served by Millrace yet: nothing was read or changed."
+    ))
 }
 
 async fn describe(
@@ -193,18 +244,15 @@ async fn describe(
     admin: &mut Admin,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    if let (Some(name), Kind::Topic) = (&entity.name, entity.kind) {
-        let known = admin.topics(Some(std::slice::from_ref(name))).await?;
-        if known
-            .first()
-            .is_none_or(|topic| topic.error_code.is_error())
-        {
-            writeln!(
-                out,
-                "The topic '{name}' doesn't exist and doesn't have dynamic config."
-            )?;
-            return Ok(());
-        }
+    if let Some(name) = entity.name.as_deref().filter(|name| !name.is_empty())
+        && !exists(entity.kind, name, admin).await?
+    {
+        writeln!(
+            out,
+            "The {} '{name}' doesn't exist and doesn't have dynamic config.",
+            entity.kind.name()
+        )?;
+        return Ok(());
     }
     let names = match (&entity.name, entity.kind) {
         (Some(name), _) => vec![name.clone()],
@@ -243,6 +291,31 @@ async fn describe(
         }
     }
     Ok(())
+}
+
+/// Whether there is such a topic, broker or group, or a configuration for such a group.
+async fn exists(kind: Kind, name: &str, admin: &mut Admin) -> Result<bool, AdminError> {
+    match kind {
+        Kind::Topic => {
+            let known = admin.topics(Some(&[name.to_owned()])).await?;
+            Ok(known
+                .first()
+                .is_some_and(|topic| !topic.error_code.is_error()))
+        }
+        Kind::Broker => {
+            let nodes = admin.nodes().await?;
+            Ok(nodes.iter().any(|node| node.id.to_string() == name))
+        }
+        Kind::Group => {
+            let groups = admin.groups(&[], &[]).await?;
+            if groups.iter().any(|group| group.group_id == name) {
+                return Ok(true);
+            }
+            let dynamic = dynamic_source(kind, name);
+            let entries = read(admin, kind, name).await?;
+            Ok(entries.iter().any(|entry| entry.config_source == dynamic))
+        }
+    }
 }
 
 async fn read(
@@ -377,8 +450,11 @@ fn parse_kind(text: &str) -> Result<Kind, Failure> {
         "topics" => Ok(Kind::Topic),
         "brokers" => Ok(Kind::Broker),
         "groups" => Ok(Kind::Group),
+        "users" | "clients" | "ips" => Err(not_served(QUOTAS)),
+        "broker-loggers" => Err(not_served("Log levels of brokers")),
+        "client-metrics" => Err(not_served("Subscriptions to metrics of clients")),
         _ => Err(Failure::Usage(format!(
-            "Invalid entity type {text}, the entity type must be one of topics, brokers, groups"
+            "Invalid entity type {text}, the entity type must be one of topics, clients, users, brokers, ips, broker-loggers, client-metrics, groups with a --bootstrap-server or --bootstrap-controller argument"
         ))),
     }
 }
@@ -401,7 +477,7 @@ fn parse_added(list: &str) -> Result<Vec<(String, String)>, Failure> {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         }
         None => Err(Failure::Usage(
-            "requirement failed: Invalid entity config: all configs to be added must be in the format \"key=val\".".to_owned(),
+            "requirement failed: Invalid entity config: all configs to be added must be in the format \"key=val\" or  \"key=[val1,val2]\" to group values which contain commas.".to_owned(),
         )),
     }
     };

@@ -75,7 +75,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "MS", default_value_t = 5000)]
     timeout: u64,
     /// With --reset-offsets: only show what would be done (this is the default)
-    #[arg(long, conflicts_with = "execute")]
+    #[arg(long)]
     dry_run: bool,
     /// With --reset-offsets: do it
     #[arg(long)]
@@ -234,6 +234,9 @@ impl Flags {
             return usage(
                 "Option [reset-offsets] takes one of these options: [all-groups], [group]",
             );
+        }
+        if self.dry_run && self.execute {
+            return usage("Option [reset-offsets] only accepts one of [execute] and [dry-run]");
         }
         if !self.dry_run && !self.execute {
             eprintln!(

@@ -1,8 +1,12 @@
 //! `kafka-dump-log`: shows what lies in the files of a partition, Millrace's or Kafka's (they are the same).
 //!
-//! Segments are read batch by batch and never trusted; index files and snapshots are in `index`.
+//! Segments are read batch by batch and never trusted; index files and snapshots are in `index`, records of internal
+//! topics in `decoder`.
 
+mod decoder;
 mod index;
+mod schema;
+mod schemas;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -20,11 +24,12 @@ use millrace_engine::types::Sequence;
 
 use super::Failure;
 use crate::print::{self, joined};
+use decoder::Decoder;
 
 /// Shows what lies in the files of a partition
 #[derive(Args, Debug, Default)]
 pub(crate) struct Flags {
-    /// The files, with commas between: .log, .index, .timeindex, .txnindex, .snapshot, leader-epoch-checkpoint
+    /// The files, with commas between: .log, .checkpoint, .index, .timeindex, .txnindex, .snapshot, leader-epoch-checkpoint
     #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
     files: Vec<PathBuf>,
     /// Show keys and values of records
@@ -33,6 +38,15 @@ pub(crate) struct Flags {
     /// Show the records in the batches
     #[arg(long)]
     deep_iteration: bool,
+    /// Show records of __consumer_offsets
+    #[arg(long)]
+    offsets_decoder: bool,
+    /// Show records of __transaction_state
+    #[arg(long)]
+    transaction_log_decoder: bool,
+    /// Show records of Kafka's __cluster_metadata
+    #[arg(long)]
+    cluster_metadata_decoder: bool,
     /// With --print-data-log: keys and values only
     #[arg(long)]
     skip_record_metadata: bool,
@@ -45,6 +59,28 @@ pub(crate) struct Flags {
     /// Read only so many bytes of a .log file
     #[arg(long, value_name = "BYTES", default_value_t = i32::MAX as u64, hide_default_value = true)]
     max_bytes: u64,
+}
+
+impl Flags {
+    /// How to show keys and values; without one as text.
+    fn decoder(&self) -> Option<Decoder> {
+        // Kafka's order, if several are given.
+        match (
+            self.offsets_decoder,
+            self.transaction_log_decoder,
+            self.cluster_metadata_decoder,
+        ) {
+            (true, _, _) => Some(Decoder::Offsets),
+            (_, true, _) => Some(Decoder::Transactions),
+            (_, _, true) => Some(Decoder::Metadata),
+            (false, false, false) => None,
+        }
+    }
+
+    /// A decoder is for contents.
+    fn prints_data(&self) -> bool {
+        self.print_data_log || self.decoder().is_some()
+    }
 }
 
 /// By file: offsets that do not follow each other.
@@ -68,7 +104,15 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
             .rsplit_once('.')
             .map_or(name.as_str(), |(_, suffix)| suffix);
         match suffix {
-            "log" => log(flags, path, &mut gaps, out)?,
+            "log" => {
+                writeln!(out, "Log starting offset: {}", index::base_offset(path)?)?;
+                log(flags, path, &mut gaps, out)?;
+            }
+            // Kafka's snapshots of the cluster's metadata are made of batches too.
+            "checkpoint" => {
+                writeln!(out, "{}", snapshot_title(&name))?;
+                log(flags, path, &mut gaps, out)?;
+            }
             "index" => index::offset_index(flags, path, &mut faults, out)?,
             "timeindex" => index::time_index(flags, path, &mut faults, out)?,
             "txnindex" => index::transaction_index(path, out)?,
@@ -155,7 +199,6 @@ impl Segment {
 }
 
 fn log(flags: &Flags, path: &Path, gaps: &mut Gaps, out: &mut dyn Write) -> Result<(), Failure> {
-    writeln!(out, "Log starting offset: {}", index::base_offset(path)?)?;
     let failed = |error: std::io::Error| Failure::file(path, &error);
     let mut segment = Segment::open(path, flags.max_bytes)?;
     let bar = print::progress(segment.length, "dumping", print::Unit::Bytes);
@@ -167,7 +210,7 @@ fn log(flags: &Flags, path: &Path, gaps: &mut Gaps, out: &mut dyn Write) -> Resu
             None => break,
             Some(Ok(batch)) => {
                 writeln!(out, "{}", batch_line(&batch, position))?;
-                if flags.deep_iteration || flags.print_data_log {
+                if flags.deep_iteration || flags.prints_data() {
                     let found = gaps.entry(path.to_owned()).or_default();
                     batch_records(flags, &batch, &mut last_offset, found, out)?;
                 }
@@ -188,6 +231,19 @@ fn log(flags: &Flags, path: &Path, gaps: &mut Gaps, out: &mut dyn Write) -> Resu
     gaps.retain(|_, gaps| !gaps.is_empty());
     bar.finish_and_clear();
     Ok(())
+}
+
+/// What Kafka's tool says of a snapshot named `OFFSET-EPOCH.checkpoint`.
+fn snapshot_title(name: &str) -> String {
+    let stem = name.strip_suffix(".checkpoint").unwrap_or(name);
+    let numbers = stem.split_once('-').and_then(|(offset, epoch)| {
+        let numbers = (offset.parse::<i64>().ok()?, epoch.parse::<i32>().ok()?);
+        Some(numbers)
+    });
+    match numbers {
+        Some((offset, epoch)) => format!("Snapshot end offset: {offset}, epoch: {epoch}"),
+        None => "KRaft bootstrap snapshot".to_owned(),
+    }
 }
 
 fn batch_line(batch: &Batch, position: u64) -> String {
@@ -293,11 +349,22 @@ fn write_record(
         }
         prefix = b" ";
     }
-    if flags.print_data_log && !is_control {
-        let fields = [(&b"key: "[..], &record.key), (b"payload: ", &record.value)];
-        for (name, bytes) in fields {
-            if let Some(bytes) = bytes {
-                let text = String::from_utf8_lossy(bytes);
+    if flags.prints_data() && !is_control {
+        let text = |bytes: &Option<Bytes>| {
+            let bytes = bytes.as_ref()?;
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        };
+        let (key, value) = match flags.decoder() {
+            None => (text(&record.key), text(&record.value)),
+            Some(decoder) => decoder.show(record).ok_or_else(|| {
+                Failure::Text(format!(
+                    "Failed to decode message at offset {} using the specified decoder (message had a missing key)",
+                    record.offset
+                ))
+            })?,
+        };
+        for (name, text) in [(&b"key: "[..], key), (b"payload: ", value)] {
+            if let Some(text) = text {
                 out.write_all(&[prefix, name, text.as_bytes()].concat())?;
                 prefix = b" ";
             }
@@ -347,20 +414,15 @@ fn control_text(record: &Record) -> String {
             )
         }
         Ok(ControlRecord::Other { kind }) => {
-            let names = [
-                "LEADER_CHANGE",
-                "SNAPSHOT_HEADER",
-                "SNAPSHOT_FOOTER",
-                "KRAFT_VERSION",
-                "KRAFT_VOTERS",
-            ];
-            let known = usize::try_from(kind)
-                .ok()
-                .and_then(|kind| names.get(kind.checked_sub(2)?));
-            format!(
-                " controlType: {}({kind})",
-                known.copied().unwrap_or("UNKNOWN")
-            )
+            let number = u16::try_from(kind).unwrap_or(u16::MAX);
+            let value = record.value.clone().unwrap_or_default();
+            match decoder::control(number, &value) {
+                // Kafka writes a colon behind this one alone.
+                Some(Ok((name @ "LeaderChange", json))) => format!(" {name}: {json}"),
+                Some(Ok((name, json))) => format!(" {name} {json}"),
+                Some(Err(error)) => format!(" controlType: {kind} ({error})"),
+                None => format!(" controlType: UNKNOWN({kind})"),
+            }
         }
         Err(error) => format!(" controlType: UNKNOWN ({error})"),
     }

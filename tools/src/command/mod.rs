@@ -9,12 +9,16 @@ mod configs;
 mod console_consumer;
 mod console_producer;
 mod consumer_groups;
+mod consumer_perf_test;
 mod delete_records;
 mod dump_log;
+mod end_to_end_latency;
 mod get_offsets;
 mod links;
 mod log_dirs;
+mod producer_perf_test;
 mod topics;
+mod verify_log;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
@@ -55,12 +59,17 @@ enum Command {
     Cluster(cluster::Flags),
     BrokerApiVersions(broker_api_versions::Flags),
     DumpLog(dump_log::Flags),
+    ProducerPerfTest(producer_perf_test::Flags),
+    ConsumerPerfTest(consumer_perf_test::Flags),
+    #[command(visible_alias = "e2e-latency")]
+    EndToEndLatency(end_to_end_latency::Flags),
+    VerifyLog(verify_log::Flags),
     Links(links::Flags),
     Completion(completion::Flags),
 }
 
 /// The commands that Kafka has as `kafka-NAME.sh`.
-pub(crate) const KAFKA_NAMES: [&str; 11] = [
+pub(crate) const KAFKA_NAMES: [&str; 15] = [
     "topics",
     "console-producer",
     "console-consumer",
@@ -72,6 +81,10 @@ pub(crate) const KAFKA_NAMES: [&str; 11] = [
     "cluster",
     "broker-api-versions",
     "dump-log",
+    "producer-perf-test",
+    "consumer-perf-test",
+    "e2e-latency",
+    "end-to-end-latency",
 ];
 
 /// Why a command ends with exit code 1.
@@ -143,6 +156,10 @@ fn execute(command: Command, arguments: &[OsString], out: &mut dyn Write) -> Res
         Command::Cluster(flags) => block_on(cluster::run(flags, out)),
         Command::BrokerApiVersions(flags) => block_on(broker_api_versions::run(flags, out)),
         Command::DumpLog(flags) => dump_log::run(&flags, out),
+        Command::ProducerPerfTest(flags) => producer_perf_test::run(&flags, out),
+        Command::ConsumerPerfTest(flags) => consumer_perf_test::run(&flags, out),
+        Command::EndToEndLatency(flags) => end_to_end_latency::run(flags, out),
+        Command::VerifyLog(flags) => verify_log::run(&flags, out),
         Command::Links(flags) => links::run(&flags, out),
         Command::Completion(flags) => completion::run(&flags, Arguments::command(), out),
     }

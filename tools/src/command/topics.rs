@@ -151,6 +151,10 @@ impl Flags {
         if !self.list && !self.describe && self.topic.is_none() {
             return Err(missing("topic"));
         }
+        if self.alter && !self.config.is_empty() {
+            let text = "Option combination \"[[bootstrap-server], [config]]\" can't be used with option \"[alter]\" (To alter topic configurations, the kafka-configs tool can be used.)";
+            return Err(Failure::Usage(text.to_owned()));
+        }
         if self.alter && self.partitions.is_none() {
             return Err(missing("partitions"));
         }
@@ -166,10 +170,6 @@ impl Flags {
         let assigned = self.replica_assignment.is_some();
         let no_create = [list, alter, describe, delete];
         let no_describe = [create, list, alter, delete];
-        if self.alter && !self.config.is_empty() {
-            let text = "Option combination \"[bootstrap-server],[config]\" can't be used with option \"[alter]\" (To alter topic configurations, the kafka-configs tool can be used.)";
-            return Err(Failure::Usage(text.to_owned()));
-        }
         refuse_together(("config", !self.config.is_empty()), &no_create)?;
         refuse_together(
             ("partitions", self.partitions.is_some()),
@@ -227,11 +227,11 @@ async fn create(flags: &Flags, admin: &mut Admin, out: &mut dyn Write) -> Result
         Some(Ok(factor)) if factor >= 1 => factor,
         Some(_) => {
             let text = "The replication factor must be between 1 and 32767 inclusive";
-            return Err(Failure::Usage(text.to_owned()));
+            return Err(Failure::Text(text.to_owned()));
         }
     };
     if flags.partitions.is_some_and(|count| count < 1) {
-        return Err(Failure::Usage(
+        return Err(Failure::Text(
             "The partitions must be greater than 0".to_owned(),
         ));
     }
@@ -360,7 +360,7 @@ fn parse_configs(given: &[String]) -> Result<Vec<CreateTopicsRequestConfig>, Fai
                 name: (*name).into(),
                 value: Some((*value).into()),
             }),
-            _ => Err(Failure::Usage(
+            _ => Err(Failure::Text(
                 "requirement failed: Invalid topic config: all configs to be added must be in the format \"key=val\".".to_owned(),
             )),
         }
@@ -377,7 +377,7 @@ fn parse_assignment(list: Option<&str>) -> Result<Vec<Vec<i32>>, Failure> {
         for text in entry.split(':') {
             let id = text.trim().parse::<i32>();
             let id =
-                id.map_err(|_| Failure::Usage(format!("For input string: \"{}\"", text.trim())))?;
+                id.map_err(|_| Failure::Text(format!("For input string: \"{}\"", text.trim())))?;
             if brokers.contains(&id) {
                 let text =
                     format!("Partition replica lists may not contain duplicate entries: {id}");

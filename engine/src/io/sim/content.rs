@@ -17,6 +17,8 @@ pub(super) struct Content {
     unsynced: Vec<Change>,
     /// End of the reserved blocks, in bytes; may lie past the length.
     reserved: usize,
+    /// The same as the device holds it.
+    reserved_durably: usize,
     /// Handles on the file.
     pub(super) opened: u64,
 }
@@ -72,6 +74,17 @@ impl Content {
         Ok(())
     }
 
+    /// The cache is dropped: what the device holds is seen, in the length that the file has. From `from` to `to` it
+    /// counts as written anew. Nothing may be unsynced.
+    pub(super) fn reread(&mut self, from: u64, to: u64) -> Result<(), Errno> {
+        let length = self.cached.len();
+        self.cached.clone_from(&self.durable);
+        self.cached.resize(length, 0);
+        let count = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+        let bytes = self.read(from, count).to_vec();
+        self.write(from, &bytes)
+    }
+
     fn change(&mut self, change: Change) {
         change.apply(&mut self.cached, |_| true);
         self.unsynced.push(change);
@@ -81,12 +94,22 @@ impl Content {
         for change in self.unsynced.drain(..) {
             change.apply(&mut self.durable, |_| true);
         }
+        self.reserved_durably = self.reserved;
     }
 
-    /// A sync that failed: some of the changes arrived, and the cache forgets that the others did not.
+    /// A sync that failed: some of the writes arrived, and the cache forgets that the others did not. Lengths are the
+    /// file system's own bookkeeping: it keeps them, or takes the whole disk away.
     pub(super) fn sync_in_part(&mut self, random: &mut Random) {
+        self.arrive_in_part(random, true);
+    }
+
+    fn arrive_in_part(&mut self, random: &mut Random, lengths_arrive: bool) {
         let cached_length = self.cached.len();
         for change in self.unsynced.drain(..) {
+            if lengths_arrive && matches!(change, Change::Length(_)) {
+                change.apply(&mut self.durable, |_| true);
+                continue;
+            }
             match random.below(4) {
                 0 => {}
                 1 => change.apply(&mut self.durable, |_| true),
@@ -102,9 +125,9 @@ impl Content {
 
     /// The machine stops, and starts again with what the device holds.
     pub(super) fn crash(&mut self, random: &mut Random) {
-        self.sync_in_part(random);
+        self.arrive_in_part(random, false);
         self.cached = self.durable.clone();
-        self.reserved = 0;
+        self.reserved = self.reserved_durably;
         self.opened = 0;
     }
 }

@@ -108,6 +108,14 @@ impl SimFile {
         })
     }
 
+    /// Lets the cache show what the device holds; from `from` to `to` that counts as written anew.
+    pub(in crate::io) fn reread(&self, from: u64, to: u64) -> Result<(), Errno> {
+        self.with(|world, content| {
+            world.note(("reread", from, to));
+            content.reread(from, to)
+        })
+    }
+
     pub(in crate::io) fn truncate(&self, length: u64) -> Result<(), Errno> {
         self.with(|world, content| {
             if !self.writable {

@@ -145,6 +145,11 @@ impl Sim {
         });
     }
 
+    /// Forgets what [`Sim::fail_next`] planned and has not come about.
+    pub fn forget_plans(&self) {
+        self.lock().planned.clear();
+    }
+
     /// Power fails. Of what was in flight on the rings some is still done. Then every unsynced write may be lost,
     /// whole or in sectors of 512 bytes, in any order, and unsynced names go back to what they were; open files,
     /// locks, plans and rings of before are void.

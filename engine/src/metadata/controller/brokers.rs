@@ -99,6 +99,29 @@ pub(super) fn assign_directories(
     })
 }
 
+pub(super) fn cordon_directories(
+    image: &MetadataImage,
+    broker: BrokerId,
+    directories: &[DirectoryId],
+) -> Result<Decision, ControllerError> {
+    let own = &known(image, broker)?.log_directories;
+    if let Some(&directory) = directories.iter().find(|&one| !own.contains(one)) {
+        return Err(ControllerError::UnknownDirectory { broker, directory });
+    }
+    let records = if image.cordoned_directories(broker) == directories {
+        Vec::new()
+    } else {
+        vec![MetadataRecord::DirectoriesCordoned {
+            broker,
+            directories: directories.to_vec(),
+        }]
+    };
+    Ok(Decision {
+        records,
+        reply: Reply::CordonDirectories,
+    })
+}
+
 fn known(image: &MetadataImage, broker: BrokerId) -> Result<&Broker, ControllerError> {
     image
         .broker(broker)

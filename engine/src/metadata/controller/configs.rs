@@ -1,10 +1,9 @@
 //! Changing configuration overrides: topics' are checked here, all others were checked by the owner of their table.
 
-use super::{AlterConfigs, AlterResource, ControllerError, Decision, Reply, repeated};
-use crate::config::{Alteration, Overrides, alter_topic};
+use super::{AlterConfigs, AlterResource, ControllerError, Decision, Edit, Reply, repeated};
+use crate::config::{Alteration, Overrides, alter_topic, appended, subtracted};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::{ConfigResource, MetadataRecord};
-use crate::types::TopicName;
 
 /// The longest name of a property or group, in bytes.
 pub const NAME_LENGTH_MAX: usize = 32 * 1024;
@@ -53,10 +52,8 @@ fn alter_one(
             replace,
         } => {
             check_lengths(alterations)?;
-            let topic = name
-                .parse::<TopicName>()
-                .ok()
-                .and_then(|name| image.topic(&name))
+            let topic = image
+                .topic(name.as_str())
                 .ok_or_else(|| ControllerError::UnknownTopic { name: name.clone() })?;
             let none = Overrides::new();
             let current = if *replace { &none } else { &*topic.overrides };
@@ -90,19 +87,31 @@ fn alter_one(
             } else {
                 current.clone()
             };
-            for (name, value) in changes {
+            for (name, edit) in changes {
                 check_length("name", name, NAME_LENGTH_MAX)?;
-                check_length(
-                    "value",
-                    value.as_deref().unwrap_or_default(),
-                    VALUE_LENGTH_MAX,
-                )?;
-                match value {
-                    Some(value) => next.insert(name.clone(), value.clone()),
-                    None => next.remove(name),
-                };
+                match edited(next.get(name), edit) {
+                    Some(value) => {
+                        check_length("value", &value, VALUE_LENGTH_MAX)?;
+                        next.insert(name.clone(), value);
+                    }
+                    None => {
+                        next.remove(name);
+                    }
+                }
             }
             Ok(difference(resource, current, &next))
+        }
+    }
+}
+
+/// The value after `edit`; `None`: the default holds.
+fn edited(current: Option<&String>, edit: &Edit) -> Option<String> {
+    match edit {
+        Edit::Set(value) => Some(value.clone()),
+        Edit::Reset => None,
+        Edit::Append { elements, default } => Some(appended(current.unwrap_or(default), elements)),
+        Edit::Subtract { elements, default } => {
+            Some(subtracted(current.unwrap_or(default), elements))
         }
     }
 }

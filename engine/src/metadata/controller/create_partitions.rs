@@ -4,7 +4,7 @@ use super::placement::{Placement, check_assignment};
 use super::{ControllerError, CreatePartitions, Decision, GrowTopic, Reply, answer_each_name};
 use crate::metadata::image::{MetadataImage, Topic};
 use crate::metadata::record::MetadataRecord;
-use crate::types::{BrokerId, TopicName};
+use crate::types::BrokerId;
 
 pub(super) fn decide(image: &MetadataImage, command: &CreatePartitions) -> Decision {
     let mut growing = Growing {
@@ -42,12 +42,12 @@ struct Growing<'a> {
 impl Growing<'_> {
     fn grow(&mut self, wish: &GrowTopic) -> Result<i32, ControllerError> {
         let image = self.image;
-        let name = wish.name.parse::<TopicName>().ok();
-        let topic = name.and_then(|name| image.topic(&name)).ok_or_else(|| {
-            ControllerError::UnknownTopic {
-                name: wish.name.clone(),
-            }
-        })?;
+        let topic =
+            image
+                .topic(wish.name.as_str())
+                .ok_or_else(|| ControllerError::UnknownTopic {
+                    name: wish.name.clone(),
+                })?;
         let added = added_to(topic, wish.count)?;
         let requested = self.added.saturating_add(added);
         if requested > self.command.partitions_max {

@@ -67,10 +67,8 @@ fn find<'a>(
     reference: &TopicReference,
 ) -> Result<&'a Arc<Topic>, ControllerError> {
     match reference {
-        TopicReference::Name(name) => name
-            .parse()
-            .ok()
-            .and_then(|name| image.topic(&name))
+        TopicReference::Name(name) => image
+            .topic(name.as_str())
             .ok_or_else(|| ControllerError::UnknownTopic { name: name.clone() }),
         TopicReference::Id(id) => image
             .topic_by_id(*id)

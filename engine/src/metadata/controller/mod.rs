@@ -55,6 +55,13 @@ pub enum Command {
         /// Partition by partition, the directory; must be one of the broker's.
         directories: Vec<(TopicIdPartition, DirectoryId)>,
     },
+    /// Keep new replicas out of some of a broker's log directories, and of no others (KIP-1066).
+    CordonDirectories {
+        /// Which broker; must be registered.
+        broker: BrokerId,
+        /// The directories, each one of the broker's.
+        directories: Vec<DirectoryId>,
+    },
 }
 
 /// Topics to be made, independent of each other.
@@ -180,10 +187,34 @@ pub enum AlterResource {
     Checked {
         /// Whose; a topic's overrides never come this way.
         resource: ConfigResource,
-        /// Name to new value, or to `None`: the default holds again.
-        changes: BTreeMap<String, Option<String>>,
+        /// Name to what becomes of its value.
+        changes: BTreeMap<String, Edit>,
         /// `true`: whatever `changes` does not name goes back to its default (AlterConfigs).
         replace: bool,
+    },
+}
+
+/// What becomes of one override. Lists are edited where changes come one after the other, so that none is lost when
+/// two clients add to the same list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// It is this.
+    Set(String),
+    /// The default holds again.
+    Reset,
+    /// It gets the elements it does not have yet.
+    Append {
+        /// The elements, with commas between.
+        elements: String,
+        /// The list that holds while there is no override.
+        default: String,
+    },
+    /// It loses the elements.
+    Subtract {
+        /// The elements, with commas between.
+        elements: String,
+        /// The list that holds while there is no override.
+        default: String,
     },
 }
 
@@ -242,6 +273,8 @@ pub enum Reply {
         /// The count.
         partitions: usize,
     },
+    /// They are kept out.
+    CordonDirectories,
 }
 
 /// What follows from a command: true once the records are durable and applied, all together or not at all.
@@ -270,6 +303,10 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<Decision, Cont
             broker,
             directories,
         } => brokers::assign_directories(image, *broker, directories),
+        Command::CordonDirectories {
+            broker,
+            directories,
+        } => brokers::cordon_directories(image, *broker, directories),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Where new partitions go: which brokers, and which log directory of each.
 //!
 //! Brokers take turns in the order of their ids, so that leaders and replicas spread evenly; racks are not considered.
-//! Within a broker the log directory with the fewest replicas wins, the earlier configured one on a tie: the same
+//! Within a broker the log directory with the fewest replicas wins, of those that are not cordoned, the earlier configured one on a tie: the same
 //! image and command always give the same placement.
 
 use std::collections::BTreeMap;
 
 use super::ControllerError;
 use crate::metadata::image::MetadataImage;
-use crate::metadata::record::{Partition, PartitionEpoch};
+use crate::metadata::record::{Broker, Partition, PartitionEpoch};
 use crate::types::{BrokerId, DirectoryId, LeaderEpoch};
 
 /// The brokers and how full their log directories are, counted in replicas.
@@ -19,15 +19,17 @@ pub(super) struct Placement {
 impl Placement {
     /// Counts what is there. Walks all partitions, unless every broker has one directory: then there is no choice.
     pub(super) fn new(image: &MetadataImage) -> Self {
-        let empty = |directories: &[DirectoryId]| {
+        let open = |broker: &Broker| {
+            let cordoned = image.cordoned_directories(broker.id);
+            let directories = broker.log_directories.iter();
             directories
-                .iter()
+                .filter(|directory| !cordoned.contains(directory))
                 .map(|&directory| (directory, 0))
                 .collect::<Vec<_>>()
         };
         let mut brokers: BTreeMap<_, _> = image
             .brokers()
-            .map(|broker| (broker.id, empty(&broker.log_directories)))
+            .map(|broker| (broker.id, open(broker)))
             .collect();
         if brokers.values().any(|directories| directories.len() > 1) {
             for partition in image.topics().flat_map(|topic| &topic.partitions) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     AlterConfigs, AlterResource, Command, ControllerError, CreatePartitions, CreateTopics,
-    CreatedTopic, Decision, DeleteTopics, GrowTopic, NewTopic, ProducerIdBlock, RegisterBroker,
-    Reply, TopicReference, decide,
+    CreatedTopic, Decision, DeleteTopics, Edit, GrowTopic, NewTopic, ProducerIdBlock,
+    RegisterBroker, Reply, TopicReference, decide,
 };
 use crate::config::{Alteration, Operation};
 use crate::metadata::image::{MetadataImage, Topic};
@@ -96,7 +96,7 @@ fn refusal(image: &mut MetadataImage, topic: NewTopic) -> String {
 }
 
 fn topic<'a>(image: &'a MetadataImage, name: &str) -> &'a Arc<Topic> {
-    image.topic(&name.parse().unwrap()).unwrap()
+    image.topic(name).unwrap()
 }
 
 fn assigned(name: &str, assignments: &[(i32, &[i32])]) -> NewTopic {
@@ -234,7 +234,7 @@ fn refusals_of_a_topic_say_what_kafka_says() {
     for (topic, text) in cases {
         assert_eq!(refusal(&mut image, topic), text);
     }
-    assert!(image.topic(&"y".parse().unwrap()).is_none());
+    assert!(image.topic("y").is_none());
 }
 
 #[test]
@@ -584,7 +584,10 @@ fn brokers_and_the_cluster_have_overrides_of_their_own() {
         Command::AlterConfigs(AlterConfigs {
             resources: vec![AlterResource::Checked {
                 resource,
-                changes: BTreeMap::from([("a.key".to_owned(), value.map(str::to_owned))]),
+                changes: BTreeMap::from([(
+                    "a.key".to_owned(),
+                    value.map_or(Edit::Reset, |value| Edit::Set(value.to_owned())),
+                )]),
                 replace: false,
             }],
             topic_defaults: Arc::default(),
@@ -612,6 +615,53 @@ fn brokers_and_the_cluster_have_overrides_of_their_own() {
         &checked(ConfigResource::Group("g".to_owned()), None),
     );
     assert_eq!(image.groups_with_overrides().count(), 0);
+}
+
+#[test]
+fn two_clients_that_add_to_one_list_both_find_their_element_there() {
+    let mut image = cluster(1);
+    let edit = |edit: Edit| {
+        Command::AlterConfigs(AlterConfigs {
+            resources: vec![AlterResource::Checked {
+                resource: ConfigResource::ClusterDefault,
+                changes: BTreeMap::from([("a.list".to_owned(), edit)]),
+                replace: false,
+            }],
+            topic_defaults: Arc::default(),
+            validate_only: false,
+        })
+    };
+    let default = || "d".to_owned();
+    let append = |elements: &str| Edit::Append {
+        elements: elements.to_owned(),
+        default: default(),
+    };
+    // Both were made before either was decided.
+    let (one, other) = (edit(append("x")), edit(append("y,d")));
+    run(&mut image, &one);
+    run(&mut image, &other);
+    assert_eq!(image.cluster_overrides()["a.list"], "d,x,y");
+    let subtract = edit(Edit::Subtract {
+        elements: "d,x".to_owned(),
+        default: default(),
+    });
+    run(&mut image, &subtract);
+    assert_eq!(image.cluster_overrides()["a.list"], "y");
+    run(&mut image, &edit(Edit::Reset));
+    run(&mut image, &subtract);
+    assert_eq!(image.cluster_overrides()["a.list"], "");
+    let much = append(&"x".repeat(super::VALUE_LENGTH_MAX));
+    let Reply::AlterConfigs(results) = run(&mut image, &edit(much)) else {
+        panic!()
+    };
+    assert!(results[0].is_ok());
+    let Reply::AlterConfigs(results) = run(&mut image, &edit(append("z"))) else {
+        panic!()
+    };
+    assert!(matches!(
+        results[0],
+        Err(ControllerError::SettingTooLong { what: "value", .. })
+    ));
 }
 
 #[test]
@@ -674,6 +724,55 @@ fn an_unclean_start_begins_a_leader_epoch_wherever_the_broker_leads() {
         .map(|state| state.leader_epoch.0)
         .collect();
     assert_eq!(epochs, [1, 0, 1]);
+}
+
+#[test]
+fn a_cordoned_directory_gets_no_new_replicas() {
+    let mut image = MetadataImage::empty();
+    run(&mut image, &in_directories(1, &[10, 20]));
+    let directory = |id| DirectoryId(Uuid(id));
+    let cordon = |directories: &[u128]| Command::CordonDirectories {
+        broker: BrokerId(1),
+        directories: directories.iter().map(|&id| directory(id)).collect(),
+    };
+    let places = |image: &MetadataImage, name: &str| -> Vec<_> {
+        let partitions = topic(image, name).partitions.clone();
+        partitions
+            .iter()
+            .map(|state| state.directories[0])
+            .collect()
+    };
+    run(&mut image, &cordon(&[10]));
+    created(&mut image, new_topic("a", 3, 1)).unwrap();
+    assert_eq!(places(&image, "a"), [directory(20); 3]);
+    // A snapshot knows it, too, and a start of the broker does not change it.
+    let again = MetadataImage::empty().apply(&image.to_records()).unwrap();
+    assert_eq!(again.cordoned_directories(BrokerId(1)), [directory(10)]);
+    run(&mut image, &in_directories(1, &[10, 20]));
+    let version = image.version();
+    run(&mut image, &cordon(&[10]));
+    assert_eq!(
+        image.version(),
+        version,
+        "what is so already needs no record"
+    );
+
+    run(&mut image, &cordon(&[10, 20]));
+    let refused = created(&mut image, new_topic("b", 1, 1));
+    assert!(
+        matches!(
+            refused,
+            Err(ControllerError::TooFewBrokers { brokers: 0, .. })
+        ),
+        "{refused:?}"
+    );
+    run(&mut image, &cordon(&[]));
+    created(&mut image, new_topic("b", 2, 1)).unwrap();
+    assert_eq!(places(&image, "b"), [directory(10); 2], "it has the fewest");
+    assert!(matches!(
+        decide(&image, &cordon(&[30])),
+        Err(ControllerError::UnknownDirectory { .. })
+    ));
 }
 
 #[test]

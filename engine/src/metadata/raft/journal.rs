@@ -11,14 +11,19 @@ mod contents;
 
 use std::path::{Path, PathBuf};
 
+pub(super) use contents::Checked;
 use contents::{Contents, decode_header, encode_header, parse};
 
 use super::entry::{self, BODY_LENGTH_MAX, Entry, LogPosition};
 use super::error::StorageError;
-use crate::io::{Disk, File};
+use crate::io::{Disk, File, IoError};
 
 const FILE_NAME: &str = "millrace-metadata.journal";
 const HEADER_LENGTH: usize = 38;
+/// What a start may need: a term, the broker's registration, and a new leader epoch for each of ten thousand partitions.
+const RESERVE_BYTES: u64 = 1 << 20;
+/// The reserve is moved on in steps of this many bytes.
+const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// The longest journal that is read, in bytes: far above what is kept between snapshots.
 const LENGTH_MAX: u64 = u32::MAX as u64;
 
@@ -39,6 +44,16 @@ impl Purged {
     };
 }
 
+/// Reads the journal in `dir` from end to end and says everything that is wrong with it; nothing is changed.
+///
+/// # Errors
+/// The file cannot be read, or does not begin as a journal does.
+pub(super) fn check(disk: &Disk, dir: &Path, durable_index: u64) -> Result<Checked, StorageError> {
+    let path = Journal::path(dir);
+    let bytes = disk.read(&path, LENGTH_MAX)?;
+    contents::check(&path, &bytes, durable_index)
+}
+
 /// The open journal.
 pub struct Journal {
     disk: Disk,
@@ -49,8 +64,20 @@ pub struct Journal {
     places: Vec<Place>,
     /// Where the next entry goes. Everything below is durable.
     end: u64,
+    /// Up to where the file is known to have its blocks. At least [`RESERVE_BYTES`] behind the end stay free of what
+    /// clients ask for, so that a start finds room on a disk that is full.
+    reserved_to: u64,
     /// A failure that could not be undone: no more writes.
     offline: bool,
+}
+
+/// Whether an entry may take the space that is reserved for a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserve {
+    /// It is refused before the reserve would shrink.
+    Keep,
+    /// A start writes it: without it nothing can be served.
+    Use,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +112,7 @@ impl Journal {
             purged,
             places: Vec::new(),
             end,
+            reserved_to: end,
             offline: false,
         })
     }
@@ -116,6 +144,7 @@ impl Journal {
             purged,
             places,
             end: end as u64,
+            reserved_to: end as u64,
             offline,
         };
         journal.make_durable(&bytes, end, durable_index)?;
@@ -142,7 +171,9 @@ impl Journal {
         }
         self.file
             .write_all_at(known as u64, bytes.get(known..end).unwrap_or_default())?;
-        self.file.truncate(self.end)?;
+        if end < bytes.len() {
+            self.file.truncate(self.end)?;
+        }
         Ok(self.file.sync_all()?)
     }
 
@@ -212,12 +243,13 @@ impl Journal {
         Ok(Some(entry))
     }
 
-    /// Appends an entry; durable on return. Its index, term and offset must follow the last.
+    /// Appends an entry; durable on return. Its index, term and offset must follow the last. `reserve` says whether it
+    /// may take what is kept for a start when the disk is full.
     ///
     /// # Errors
     /// Nothing was appended. When the device is full a later attempt may succeed; after any other failure of the disk
     /// the journal is offline until it is opened again, because what it holds is unknown.
-    pub fn append(&mut self, entry: &Entry) -> Result<(), StorageError> {
+    pub fn append(&mut self, entry: &Entry, reserve: Reserve) -> Result<(), StorageError> {
         self.check_online()?;
         let last = self.last();
         let (next, offset) = (last.index + 1, self.next_offset());
@@ -243,6 +275,13 @@ impl Journal {
                 length,
                 max: BODY_LENGTH_MAX,
             })?;
+        match self.keep_reserve(bytes.len() as u64) {
+            Err(error) if error.is_out_of_space() && reserve == Reserve::Keep => {
+                return Err(error.into());
+            }
+            // Whatever else stands in the way, the write meets it too.
+            _ => {}
+        }
         let written = self
             .file
             .write_all_at(self.end, &bytes)
@@ -255,6 +294,7 @@ impl Journal {
                     .and_then(|()| self.file.sync_data())
             };
             self.offline = !error.is_out_of_space() || cut().is_err();
+            self.reserved_to = self.end;
             return Err(error.into());
         }
         self.end += bytes.len() as u64;
@@ -263,6 +303,21 @@ impl Journal {
             next_offset: entry.next_offset(),
             end: self.end,
         });
+        Ok(())
+    }
+
+    /// Sees to it that the reserve stands behind an entry of `length` bytes.
+    fn keep_reserve(&mut self, length: u64) -> Result<(), IoError> {
+        let needed = self
+            .end
+            .saturating_add(length)
+            .saturating_add(RESERVE_BYTES);
+        if needed > self.reserved_to {
+            let to = needed.saturating_add(RESERVE_STEP_BYTES);
+            self.file
+                .preallocate(self.end, to.saturating_sub(self.end))?;
+            self.reserved_to = to;
+        }
         Ok(())
     }
 
@@ -286,6 +341,7 @@ impl Journal {
         cut?;
         self.places.truncate(kept);
         self.end = end;
+        self.reserved_to = end;
         Ok(())
     }
 
@@ -332,6 +388,7 @@ impl Journal {
         let mut header = [0; HEADER_LENGTH];
         file.read_exact_at(0, &mut header)?;
         self.file = file;
+        self.reserved_to = 0;
         if decode_header(&self.path, &header)? == purged {
             let moved = cut - HEADER_LENGTH as u64;
             self.places.drain(..count);

@@ -11,6 +11,7 @@
 //!
 //! Everything here blocks; it runs on the control thread.
 
+mod check;
 pub mod entry;
 mod error;
 pub mod journal;
@@ -18,9 +19,10 @@ mod node;
 pub mod snapshot;
 pub mod vote;
 
+pub use check::{MetadataCheck, MetadataFile, check};
 pub use entry::{Entry, LogPosition};
 pub use error::{OpenError, ProposeError, StorageError};
-pub use journal::Journal;
+pub use journal::{Journal, Reserve};
 pub use node::{LogStatus, Metadata, MetadataOptions};
 
 #[cfg(test)]

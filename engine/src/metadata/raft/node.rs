@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::entry::{Entry, LogPosition};
 use super::error::{CommitError, FEATURE, FEATURE_LEVEL, OpenError, ProposeError, StorageError};
-use super::journal::{Journal, Purged};
+use super::journal::{Journal, Purged, Reserve};
 use super::snapshot::{self, Snapshot};
 use super::vote::Vote;
-use crate::io::Disk;
+use crate::io::{Disk, IoError};
 use crate::metadata::controller::{Command, Decision, Reply, decide};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::MetadataRecord;
@@ -60,6 +60,14 @@ pub struct Metadata {
 }
 
 impl Metadata {
+    /// Whether there is metadata in `dir`, or what is left of it.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn is_in(disk: &Disk, dir: &Path) -> Result<bool, IoError> {
+        Ok(disk.exists(&Journal::path(dir))? || disk.exists(&Vote::path(dir))?)
+    }
+
     /// Opens the metadata in `dir` and makes `node` the controller of a new term. What is missing is created: an empty
     /// directory becomes the metadata of cluster `cluster_id`. Only one process may work in `dir`; the lock is the
     /// caller's.
@@ -93,7 +101,7 @@ impl Metadata {
             candidate: node,
             durable_index: last.index,
         };
-        vote.save(disk, dir)?;
+        save_vote(disk, dir, vote, stored.is_some())?;
         let (disk, dir, image) = (disk.clone(), dir.to_path_buf(), Arc::new(image));
         let mut metadata = Self {
             disk,
@@ -124,14 +132,15 @@ impl Metadata {
                 level: FEATURE_LEVEL,
             });
         }
-        self.commit(records).map_err(|error| match error {
-            CommitError::Storage(error) => OpenError::Storage(error),
-            CommitError::Inconsistent(error) => OpenError::Replay {
-                path: Journal::path(&self.dir),
-                position: self.journal.last(),
-                error,
-            },
-        })
+        self.commit(records, Reserve::Use)
+            .map_err(|error| match error {
+                CommitError::Storage(error) => OpenError::Storage(error),
+                CommitError::Inconsistent(error) => OpenError::Replay {
+                    path: Journal::path(&self.dir),
+                    position: self.journal.last(),
+                    error,
+                },
+            })
     }
 
     /// The metadata as of the last committed change.
@@ -149,9 +158,28 @@ impl Metadata {
         &mut self,
         command: &Command,
     ) -> Result<(Arc<MetadataImage>, Reply), ProposeError> {
+        self.propose_with(command, Reserve::Keep)
+    }
+
+    /// The same for what a start must write: it may use the space that is kept for that on a full disk.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    pub fn propose_at_start(
+        &mut self,
+        command: &Command,
+    ) -> Result<(Arc<MetadataImage>, Reply), ProposeError> {
+        self.propose_with(command, Reserve::Use)
+    }
+
+    fn propose_with(
+        &mut self,
+        command: &Command,
+        reserve: Reserve,
+    ) -> Result<(Arc<MetadataImage>, Reply), ProposeError> {
         let Decision { records, reply } = decide(&self.image, command)?;
         if !records.is_empty() {
-            self.commit(records).map_err(|error| match error {
+            self.commit(records, reserve).map_err(|error| match error {
                 CommitError::Storage(error) => ProposeError::Storage(error),
                 CommitError::Inconsistent(error) => ProposeError::Inconsistent(error),
             })?;
@@ -204,7 +232,11 @@ impl Metadata {
         Ok(())
     }
 
-    fn commit(&mut self, records: Vec<MetadataRecord>) -> Result<(), CommitError> {
+    fn commit(
+        &mut self,
+        records: Vec<MetadataRecord>,
+        reserve: Reserve,
+    ) -> Result<(), CommitError> {
         // Applied first: what does not fit the image must never reach the file.
         let next = self.image.apply(&records)?;
         let index = self.journal.last().index + 1;
@@ -213,11 +245,12 @@ impl Metadata {
             index,
         };
         let base_offset = self.image.version() + 1;
-        self.journal.append(&Entry {
+        let entry = Entry {
             position,
             base_offset,
             records,
-        })?;
+        };
+        self.journal.append(&entry, reserve)?;
         self.image = Arc::new(next);
         self.snapshot_when_due();
         Ok(())
@@ -241,6 +274,19 @@ impl Metadata {
                 since.saturating_add(step / 4)
             }
         };
+    }
+}
+
+/// Writes the vote of a new term. On a full disk the one before may stay: there is one voter, and the entry that begins
+/// the term, for which the journal has space, tells of it as well.
+fn save_vote(disk: &Disk, dir: &Path, vote: Vote, stored: bool) -> Result<(), StorageError> {
+    match vote.save(disk, dir) {
+        Err(error) if error.is_out_of_space() && stored => {
+            tracing::warn!(%error, "no vote is written for this start");
+            // What it left behind takes the space that is missing.
+            snapshot::clear_unfinished(disk, dir)
+        }
+        saved => saved,
     }
 }
 
@@ -304,7 +350,7 @@ fn open_journal(
 }
 
 /// The image after the snapshot and the entries behind it.
-fn replay(
+pub(super) fn replay(
     dir: &Path,
     snapshot: Option<Snapshot>,
     entries: &[Entry],

@@ -52,7 +52,8 @@ pub fn list(disk: &Disk, dir: &Path) -> Result<Vec<LogPosition>, StorageError> {
     Ok(positions)
 }
 
-fn parse_name(name: &str) -> Option<LogPosition> {
+/// The place in a snapshot's name.
+pub(super) fn parse_name(name: &str) -> Option<LogPosition> {
     let numbers = name.strip_prefix(NAME_PREFIX)?.strip_suffix(NAME_SUFFIX)?;
     let (index, term) = numbers.split_once('-')?;
     Some(LogPosition {
@@ -106,11 +107,29 @@ pub fn save(
 /// The disk said no.
 pub fn clear_unfinished(disk: &Disk, dir: &Path) -> Result<(), StorageError> {
     for entry in disk.list(dir)? {
-        if entry.name.starts_with(NAME_PREFIX_ALL) && entry.name.ends_with(".tmp") {
+        if is_unfinished(&entry.name) {
             disk.remove_file(&dir.join(entry.name))?;
         }
     }
     Ok(())
+}
+
+/// Whether a file of this name is what an unfinished atomic write left.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.starts_with(NAME_PREFIX_ALL) && name.ends_with(".tmp")
+}
+
+/// The snapshot at `position`.
+///
+/// # Errors
+/// It is damaged, newer, or cannot be read.
+pub(super) fn load(
+    disk: &Disk,
+    dir: &Path,
+    position: LogPosition,
+) -> Result<Snapshot, StorageError> {
+    let path = path_of(dir, position);
+    decode(&path, &disk.read(&path, LENGTH_MAX)?)
 }
 
 fn encode(snapshot: &Snapshot) -> Vec<u8> {

@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use super::snapshot;
 use super::vote::Vote;
 use super::{
-    Entry, Journal, LogPosition, Metadata, MetadataOptions, OpenError, ProposeError, StorageError,
+    Entry, Journal, LogPosition, Metadata, MetadataOptions, OpenError, ProposeError, Reserve,
+    StorageError,
 };
 use crate::config::Alteration;
-use crate::io::Disk;
+use crate::io::{Disk, Sim};
 use crate::metadata::controller::tests::{create, new_topic, registration};
 use crate::metadata::controller::{
     AlterConfigs, AlterResource, Command, CreatePartitions, DeleteTopics, GrowTopic, TopicReference,
@@ -392,9 +393,62 @@ fn a_failed_write_that_cannot_be_cut_takes_the_journal_offline() {
     let disk = Disk::real();
     let mut journal = Journal::create(&disk, dir.path(), super::journal::Purged::NOTHING).unwrap();
     journal.write_to(disk.open(Path::new("/dev/full")).unwrap());
-    assert!(journal.append(&entry(1, 1)).unwrap_err().is_out_of_space());
-    let refused = journal.append(&entry(1, 1)).unwrap_err();
+    assert!(
+        journal
+            .append(&entry(1, 1), Reserve::Use)
+            .unwrap_err()
+            .is_out_of_space()
+    );
+    let refused = journal.append(&entry(1, 1), Reserve::Use).unwrap_err();
     assert!(matches!(refused, StorageError::Offline { .. }), "{refused}");
+}
+
+#[test]
+fn a_start_finds_room_on_a_full_disk_and_clients_are_refused_until_there_is_some_again() {
+    let sim = Sim::new(1);
+    let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+    let open = || Metadata::open(&disk, dir, NODE, CLUSTER, MetadataOptions::default());
+    let mut metadata = open().unwrap();
+    metadata.propose(&registration(1)).unwrap();
+    metadata
+        .propose(&create(vec![new_topic("t", 50, 1)]))
+        .unwrap();
+    drop(metadata);
+    sim.set_capacity_bytes(0);
+    let topic = create(vec![new_topic("later", 1, 1)]);
+    let mut term = 0;
+    for start in 0..100 {
+        if start % 3 == 0 {
+            sim.crash();
+        }
+        let mut metadata = open().unwrap();
+        assert!(metadata.status().term > term, "a term is never begun twice");
+        term = metadata.status().term;
+        metadata.propose_at_start(&registration(1)).unwrap();
+        metadata
+            .propose_at_start(&Command::UncleanStart { broker: NODE })
+            .unwrap();
+        let before = metadata.status().next_offset;
+        let mut refused = false;
+        for number in 0..500 {
+            let topic = create(vec![new_topic(&format!("t{start}-{number}"), 40, 1)]);
+            match metadata.propose(&topic) {
+                Ok(_) => {}
+                Err(ProposeError::Storage(error)) => {
+                    assert!(error.is_out_of_space(), "{error}");
+                    refused = true;
+                    break;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(refused, "clients do not eat the reserve");
+        assert!(start == 0 || metadata.status().next_offset == before);
+    }
+    sim.set_capacity_bytes(1 << 40);
+    let mut metadata = open().unwrap();
+    metadata.propose(&topic).unwrap();
+    assert!(names(&metadata).contains(&"later".to_owned()));
 }
 
 #[test]
@@ -428,11 +482,11 @@ fn a_journal_can_lose_its_suffix_and_its_prefix_as_raft_wants_it() {
     let disk = Disk::real();
     let mut journal = Journal::create(&disk, dir.path(), super::journal::Purged::NOTHING).unwrap();
     for index in 1..=6 {
-        journal.append(&entry(1, index)).unwrap();
+        journal.append(&entry(1, index), Reserve::Use).unwrap();
     }
     journal.truncate_suffix(5).unwrap();
     assert_eq!(journal.last(), LogPosition { term: 1, index: 4 });
-    journal.append(&entry(2, 5)).unwrap();
+    journal.append(&entry(2, 5), Reserve::Use).unwrap();
     journal.purge_prefix(3).unwrap();
     assert_eq!(journal.purged().position, LogPosition { term: 1, index: 3 });
     assert_eq!(
@@ -441,7 +495,7 @@ fn a_journal_can_lose_its_suffix_and_its_prefix_as_raft_wants_it() {
     );
     assert_eq!(journal.read(4).unwrap(), Some(entry(1, 4)));
     assert_eq!(journal.read(5).unwrap(), Some(entry(2, 5)));
-    journal.append(&entry(2, 6)).unwrap();
+    journal.append(&entry(2, 6), Reserve::Use).unwrap();
     let live = (
         journal.last(),
         journal.length_bytes(),

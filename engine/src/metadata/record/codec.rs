@@ -29,6 +29,7 @@ const TOPIC_REMOVED: u8 = 9;
 const CONFIG_SET: u8 = 10;
 const CONFIG_REMOVED: u8 = 11;
 const PRODUCER_IDS_ALLOCATED: u8 = 12;
+const DIRECTORIES_CORDONED: u8 = 13;
 
 const RESOURCE_TOPIC: u8 = 0;
 const RESOURCE_BROKER: u8 = 1;
@@ -138,6 +139,17 @@ impl MetadataRecord {
             Self::BrokerRegistered(broker) => {
                 out.push(BROKER_REGISTERED);
                 put_broker(out, broker);
+            }
+            Self::DirectoriesCordoned {
+                broker,
+                directories,
+            } => {
+                out.push(DIRECTORIES_CORDONED);
+                put_broker_id(out, *broker);
+                put_count(out, directories.len());
+                directories
+                    .iter()
+                    .for_each(|directory| put_uuid(out, directory.0));
             }
             Self::BrokerRemoved { broker } => {
                 out.push(BROKER_REMOVED);
@@ -274,6 +286,10 @@ impl MetadataRecord {
             PRODUCER_IDS_ALLOCATED => Self::ProducerIdsAllocated {
                 broker: BrokerId(reader.i32()?),
                 next: ProducerId(reader.i64()?),
+            },
+            DIRECTORIES_CORDONED => Self::DirectoriesCordoned {
+                broker: BrokerId(reader.i32()?),
+                directories: reader.list(16, |reader| reader.u128().map(Uuid).map(DirectoryId))?,
             },
             found => return Err(RecordDecodeError::UnknownKind { found }),
         })

@@ -41,6 +41,13 @@ pub enum MetadataRecord {
     },
     /// A broker started, or started anew: replaces what was known of it.
     BrokerRegistered(Broker),
+    /// Which of a broker's log directories get no new replicas; replaces what was known of that.
+    DirectoriesCordoned {
+        /// Which broker; registered.
+        broker: BrokerId,
+        /// The directories; empty: all of them get replicas again.
+        directories: Vec<DirectoryId>,
+    },
     /// A broker left for good.
     BrokerRemoved {
         /// Which.

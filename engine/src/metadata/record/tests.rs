@@ -86,6 +86,14 @@ pub(in crate::metadata) fn any_record() -> impl Strategy<Value = MetadataRecord>
         (".*", any::<i16>())
             .prop_map(|(name, level)| MetadataRecord::FeatureLevelSet { name, level }),
         any_broker().prop_map(MetadataRecord::BrokerRegistered),
+        (
+            any::<i32>(),
+            prop::collection::vec(any::<u128>().prop_map(|bits| DirectoryId(Uuid(bits))), 0..4),
+        )
+            .prop_map(|(id, directories)| MetadataRecord::DirectoriesCordoned {
+                broker: BrokerId(id),
+                directories,
+            }),
         any::<i32>().prop_map(|id| MetadataRecord::BrokerRemoved {
             broker: BrokerId(id)
         }),

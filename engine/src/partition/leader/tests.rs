@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::{Overrides, TopicDefaults};
-use crate::io::{Disk, Sim};
+use crate::io::{Disk, Sim, SimOperation};
 use crate::log::{OpenOptions, open};
 use crate::record::BatchBuilder;
 use crate::types::{ProducerEpoch, ProducerId, Sequence, TopicId, Uuid};
@@ -88,7 +88,7 @@ impl Bench {
         self.offer(acks, BatchBuilder::new())
     }
 
-    /// The next write, sync, roll or cut; chores are done on the way.
+    /// The next write, roll or cut; chores are done on the way.
     fn work(&mut self) -> Option<Work> {
         loop {
             match self.leader.next_work(self.now)? {
@@ -121,10 +121,7 @@ impl Bench {
     }
 
     fn begin_sync(&mut self) -> Vec<File> {
-        match self.work() {
-            Some(Work::Sync(files)) => files,
-            other => panic!("a sync is due, not {other:?}"),
-        }
+        self.leader.begin_sync(self.now).expect("a sync is due")
     }
 
     fn end_sync(&mut self, files: Vec<File>) {
@@ -159,7 +156,10 @@ fn what_arrives_during_a_sync_is_written_at_once_and_joins_the_next_sync() {
         [(third, Some(2))],
         "acks=1 waits for the write only"
     );
-    assert!(bench.work().is_none(), "one sync at a time");
+    assert!(
+        bench.work().is_none() && !bench.leader.sync_due(bench.now),
+        "one sync at a time"
+    );
     bench.end_sync(files);
     assert_eq!(bench.heard(), [(first, Some(0))]);
     assert_eq!(bench.leader.high_watermark(), Offset(1));
@@ -230,13 +230,72 @@ fn a_cached_topic_shows_what_is_written_and_syncs_when_its_time_has_come() {
     bench.do_write();
     assert_eq!(bench.heard(), [(first, Some(0))]);
     assert_eq!(bench.leader.high_watermark(), Offset(1));
-    assert!(bench.work().is_none(), "flush.ms has not passed");
+    assert!(!bench.leader.sync_due(bench.now), "flush.ms has not passed");
     let due = bench.leader.flush_timer_to_set().unwrap();
     assert_eq!(due, Monotonic(50_000));
     bench.now.monotonic = due;
     let files = bench.begin_sync();
     bench.end_sync(files);
     assert_eq!(bench.leader.log().durable_end_offset(), Offset(1));
+}
+
+#[test]
+fn the_append_that_reaches_flush_messages_is_answered_after_the_sync_that_covers_it() {
+    for caching in ["true", "false"] {
+        let mut bench = bench(&[("write.caching", caching), ("flush.messages", "3")]);
+        let first = bench.plain(Acks::Leader);
+        let second = bench.plain(Acks::Leader);
+        let third = bench.plain(Acks::Leader);
+        bench.do_write();
+        assert_eq!(
+            bench.heard(),
+            [(first, Some(0)), (second, Some(1))],
+            "write.caching={caching}"
+        );
+        let files = bench.begin_sync();
+        // What comes meanwhile would be a fourth that no sync has covered.
+        let fourth = bench.plain(Acks::Leader);
+        bench.do_write();
+        assert_eq!(bench.heard(), []);
+        bench.end_sync(files);
+        assert_eq!(bench.heard(), [(third, Some(2)), (fourth, Some(3))]);
+    }
+}
+
+#[test]
+fn a_cached_topic_that_counts_to_one_shows_and_acknowledges_only_what_is_synced() {
+    let mut bench = bench(&[("write.caching", "true"), ("flush.messages", "1")]);
+    let batch = || BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
+    let all = bench.offer(Acks::All, batch());
+    let one = bench.plain(Acks::Leader);
+    let again = bench.offer(Acks::All, batch());
+    bench.do_write();
+    assert_eq!(bench.heard(), []);
+    assert_eq!(bench.leader.high_watermark(), Offset::ZERO);
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(
+        bench.heard(),
+        [(one, Some(1)), (all, Some(0)), (again, Some(0))]
+    );
+    assert_eq!(bench.leader.high_watermark(), Offset(2));
+}
+
+#[test]
+fn a_flush_leaves_syncing_to_the_group_commit_so_that_a_failure_reaches_those_who_wait() {
+    let mut bench = bench(&[("write.caching", "true")]);
+    bench.plain(Acks::All);
+    bench.do_write();
+    assert!(!bench.leader.sync_due(bench.now), "nobody asks for a sync");
+    assert!(bench.leader.flush_work().is_none(), "nothing is durable");
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    let flush = bench.leader.flush_work().expect("the recovery point moves");
+    // The only sync of records that may fail is the group commit's own.
+    bench.sim.fail_next(SimOperation::Sync, ".log", 5);
+    let flushed = flush.run(&bench.disk);
+    bench.leader.flushed(flushed, &mut bench.told).unwrap();
+    assert_eq!(bench.leader.log().recovery_point(), Offset(1));
 }
 
 #[test]

@@ -7,10 +7,14 @@ use millrace_engine::group::{
     OffsetToCommit,
 };
 use millrace_engine::io::{Random, SimOperation};
-use millrace_engine::partition::{Acks, AppendError, Appended, Isolation, ReadError};
+use millrace_engine::log::EpochEnd;
+use millrace_engine::partition::{
+    Acks, AppendError, Appended, Isolation, OffsetLookupError, ReadError,
+};
 use millrace_engine::record::BatchBuilder;
 use millrace_engine::shard::command::{
-    Command, Fetch, FetchPartition, Fetched, GroupRequest, Produce, ProducePartition,
+    Command, Fetch, FetchPartition, Fetched, GroupRequest, LookupEpochEnds, Produce,
+    ProducePartition,
 };
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::oneshot;
@@ -101,6 +105,17 @@ impl Stage {
             reply,
         };
         self.machine.send(wanted[0].0, Command::Fetch(fetch));
+        answer
+    }
+
+    fn epoch_end(
+        &mut self,
+        id: TopicIdPartition,
+    ) -> Answer<Vec<Result<Option<EpochEnd>, OffsetLookupError>>> {
+        let (reply, answer) = oneshot::channel();
+        let lookups = vec![(id, LeaderEpoch::NONE, LeaderEpoch::NONE)];
+        let question = Command::LookupEpochEnds(LookupEpochEnds { lookups, reply });
+        self.machine.send(id, question);
         answer
     }
 
@@ -207,13 +222,50 @@ fn a_partition_without_room_to_open_is_opened_when_there_is_some() {
     stage.machine.create_topic("t", 1, &[], 1);
     let id = stage.id("t");
     let mut refused = stage.produce(id, 10, Duration::from_secs(60));
+    let mut asked = stage.epoch_end(id);
     stage.settle();
+    let result = asked.try_recv().unwrap().remove(0);
+    assert!(result.is_err(), "nobody is kept waiting: {result:?}");
     let result = refused.try_recv().unwrap().remove(0);
     assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
     stage.machine.sim.set_capacity_bytes(1 << 40);
     stage.machine.pass(Duration::from_secs(2));
     stage.settle();
     assert_eq!(stage.store(id, 10), Offset(0));
+}
+
+#[test]
+fn a_start_on_a_full_disk_serves_reads_and_takes_appends_again_when_there_is_room() {
+    let mut stage = Stage::new(&[("t", &[("segment.ms", "10")])]);
+    let id = stage.id("t");
+    for _ in 0..4 {
+        stage.store(id, 3_000);
+        stage.machine.pass(Duration::from_millis(100));
+    }
+    stage.machine.sim.set_capacity_bytes(0);
+    for cut in [true, false] {
+        if cut {
+            stage.machine.cut_power();
+        } else {
+            stage.machine.kill(&mut stage.random);
+        }
+        stage.machine.start();
+        stage.settle();
+        for offset in 0..4 {
+            let mut answer = stage.fetch(&[(id, offset)], 1 << 20, 1);
+            stage.settle();
+            assert!(
+                lengths(&answer.try_recv().unwrap())[0] > 3_000,
+                "offset {offset}"
+            );
+        }
+        let mut refused = stage.produce(id, 100_000, Duration::from_secs(60));
+        stage.settle();
+        let result = refused.try_recv().unwrap().remove(0);
+        assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+    }
+    stage.machine.sim.set_capacity_bytes(1 << 40);
+    assert_eq!(stage.store(id, 100_000), Offset(4));
 }
 
 #[test]

@@ -127,4 +127,36 @@ impl Load {
             self.note(NoteKind::Advice, "process.roles", &origin, advice);
         }
     }
+
+    /// Without logins everybody is User:ANONYMOUS, and without ACLs two other settings decide about everybody at once:
+    /// where they let everybody in, an authorizer changes nothing; where they do not, nobody could do anything.
+    pub(super) fn check_authorizer(&mut self) {
+        const KEY: &str = "authorizer.class.name";
+        let Some(Setting { text, origin }) = self.settings.find(KEY).cloned() else {
+            return;
+        };
+        let is_known = super::table::find(KEY).is_some_and(|row| row.parse(&text).is_ok());
+        if text.is_empty() || !is_known {
+            return;
+        }
+        let users = self.settings.text("super.users").unwrap_or_default();
+        let everybody_is_super = users.split(';').any(|user| user.trim() == "User:ANONYMOUS");
+        let open = self.settings.text("allow.everyone.if.no.acl.found");
+        let is_open = open.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let reason = match (everybody_is_super, is_open) {
+            (true, _) => "super.users has User:ANONYMOUS",
+            (false, true) => "allow.everyone.if.no.acl.found is true",
+            (false, false) => {
+                let problem = "there are neither ACLs nor logins yet, so nobody could do anything; allowed: with \
+                               User:ANONYMOUS in super.users, or with allow.everyone.if.no.acl.found=true, or no \
+                               authorizer: each of them lets everybody do everything";
+                self.fault_of_value(KEY, problem);
+                return;
+            }
+        };
+        let advice = format!(
+            "everybody may do everything: there are neither ACLs nor logins yet, and {reason}"
+        );
+        self.note(NoteKind::Advice, KEY, &origin, advice);
+    }
 }

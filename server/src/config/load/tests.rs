@@ -173,6 +173,10 @@ server.properties:6: Invalid value maybe for configuration ssl.client.auth: allo
 fn what_would_not_be_safe_to_ignore_is_refused() {
     for line in [
         "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "authorizer.class.name=com.example.Authorizer\nallow.everyone.if.no.acl.found=true",
+        "group.coordinator.rebalance.protocols=consumer",
+        "log.dirs=/a,/b\ncordoned.log.dirs=/c",
+        "group.coordinator.rebalance.protocols=classic,raft",
         "create.topic.policy.class.name=com.example.Policy",
         "remote.log.storage.system.enable=true",
         "principal.builder.class=com.example.Builder",
@@ -189,6 +193,51 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
         let text = refusal(line);
         assert!(text.contains("allowed: "), "{line}: {text}");
     }
+}
+
+#[test]
+fn an_authorizer_is_taken_where_without_acls_it_would_let_everybody_in() {
+    let authorizers = [
+        "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "kafka.security.authorizer.AclAuthorizer",
+    ];
+    for authorizer in authorizers {
+        let file = |more: &str| format!("authorizer.class.name={authorizer}\n{more}");
+        let open = [
+            "super.users=User:admin; User:ANONYMOUS",
+            "allow.everyone.if.no.acl.found=TRUE",
+            "super.users=User:a\nallow.everyone.if.no.acl.found=true",
+        ];
+        for more in open {
+            let loaded = load_text(&file(more), &[], &[]).unwrap();
+            let said = |note: &&Note| note.key == "authorizer.class.name";
+            let said: Vec<_> = loaded.notes.iter().filter(said).collect();
+            assert_eq!(said.len(), 1, "{more}");
+            assert!(said[0].text.starts_with("everybody may do everything"));
+        }
+        let closed = [
+            "",
+            "super.users=User:admin;Group:ANONYMOUS",
+            "allow.everyone.if.no.acl.found=false",
+        ];
+        for more in closed {
+            let text = refusal(&file(more));
+            let start = format!(
+                "server.properties:1: Invalid value {authorizer} for configuration authorizer.class.name: "
+            );
+            assert!(text.starts_with(&start), "{text}");
+            assert!(
+                text.contains("allowed: with User:ANONYMOUS in super.users"),
+                "{text}"
+            );
+        }
+    }
+    let none = load_text(
+        "authorizer.class.name=\nsuper.users=User:a\nlog.dirs=/a",
+        &[],
+        &[],
+    );
+    assert_eq!(none.unwrap().notes, []);
 }
 
 #[test]

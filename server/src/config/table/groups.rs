@@ -2,12 +2,12 @@
 //!
 //! Facts only: names, types, defaults and bounds as Kafka 4.3 defines them.
 
-use millrace_engine::config::Allowed::{Anything, EachOf};
+use millrace_engine::config::Allowed::Anything;
 use millrace_engine::config::Handling::{Accepted, Honoured, Mapped, Pending};
 use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
-use super::words::{KIP_848, MIGRATION_POLICY};
+use super::words::{GROUP_PROTOCOLS, KIP_848, MIGRATION_POLICY};
 
 pub(super) const ROWS: &[Property] = properties! {
     "group.initial.rebalance.delay.ms": Int = "3000", Allowed::at_least(0), ReadOnly, Honoured,
@@ -18,8 +18,8 @@ pub(super) const ROWS: &[Property] = properties! {
         "The longest session a classic member may ask for.";
     "group.max.size": Int = "2147483647", Allowed::at_least(1), ReadOnly, Honoured,
         "Members of a classic group.";
-    "group.coordinator.rebalance.protocols": List = "classic,consumer,streams", EachOf(&["consumer", "classic", "share", "streams"]), ReadOnly, Honoured,
-        "Group protocols that are served; consumer and streams are not there yet.";
+    "group.coordinator.rebalance.protocols": List = "classic,consumer,streams", GROUP_PROTOCOLS, ReadOnly, Pending(KIP_848),
+        "Group protocols that are served; until then classic, which Kafka does not let anybody switch off.";
     "group.coordinator.append.linger.ms": Int = "-1", Allowed::at_least(-1), ReadOnly, Accepted,
         "How long group records are gathered before they are written.";
     "group.coordinator.background.threads": Int = "2", Allowed::at_least(1), ReadOnly, Accepted,
@@ -62,12 +62,12 @@ pub(super) const ROWS: &[Property] = properties! {
         "Partitions of __consumer_offsets, fixed when it is made.";
     "offsets.topic.replication.factor": Short = "3", Allowed::at_least(1), ReadOnly, Honoured,
         "Replicas of __consumer_offsets; lowered to the number of brokers.";
-    "offsets.topic.segment.bytes": Int = "104857600", Allowed::at_least(1), ReadOnly, Accepted,
-        "Segment size of __consumer_offsets; the broker's default size is used.";
+    "offsets.topic.segment.bytes": Int = "104857600", Allowed::at_least(1), ReadOnly, Honoured,
+        "Segment size of __consumer_offsets, fixed when it is made; 1 MiB at least.";
     "offsets.topic.compression.codec": Int = "0", Anything, ReadOnly, Accepted,
         "Codec of __consumer_offsets; it is not compressed.";
     "offsets.load.buffer.size": Int = "5242880", Allowed::at_least(1), ReadOnly, Accepted,
         "Read size when offsets are loaded; the engine decides.";
     "offsets.commit.timeout.ms": Int = "5000", Allowed::at_least(1), ReadOnly, Mapped,
-        "How long an offset commit may wait for its replicas.";
+        "How long an offset commit may wait until it is durable.";
 };

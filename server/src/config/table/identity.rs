@@ -3,11 +3,11 @@
 //! Facts only: names, types, defaults and bounds as Kafka 4.3 defines them, but that listeners are bound once, at start.
 
 use millrace_engine::config::Allowed::{Anything, EachOf, OneOf};
-use millrace_engine::config::Handling::{Accepted, Honoured, Mapped};
+use millrace_engine::config::Handling::{Accepted, Honoured, Mapped, Pending};
 use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
-use super::words::REPLICA_SELECTOR;
+use super::words::{CLUSTER, REPLICA_SELECTOR};
 
 pub(super) const ROWS: &[Property] = properties! {
     "node.id": Int, Allowed::at_least(0), ReadOnly, Honoured,
@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Property] = properties! {
         "Listeners open before the broker has started; ours all open when it serves.";
     "broker.rack": String, Anything, ReadOnly, Honoured,
         "Where the broker stands; clients use it to read close by.";
-    "replica.selector.class": String, REPLICA_SELECTOR, ReadOnly, Mapped,
+    "replica.selector.class": String, REPLICA_SELECTOR, ReadOnly, Pending(CLUSTER),
         "Which replica a consumer reads from; only Kafka's own selectors are known.";
     "zookeeper.connect": String, Anything, ReadOnly, Accepted,
         [unlisted],

@@ -15,7 +15,7 @@ pub(super) const ROWS: &[Property] = properties! {
     "log.dir": List = "/tmp/kafka-logs", Anything, ReadOnly, Honoured,
         "Data directories when log.dirs is unset; ./data without a properties file.";
     "cordoned.log.dirs": List = "", Anything, PerBroker, Mapped,
-        "Data directories that get no new replicas.";
+        "Data directories that get no new replicas; * is all of them.";
     "num.recovery.threads.per.data.dir": Int = "2", Allowed::at_least(1), ClusterWide, Accepted,
         "Threads that recover logs; the broker decides.";
     "log.segment.bytes": Int = "1073741824", Allowed::at_least(1_048_576), ClusterWide, Honoured,
@@ -25,10 +25,10 @@ pub(super) const ROWS: &[Property] = properties! {
         "Age at which a new segment begins.";
     "log.roll.hours": Int = "168", Allowed::at_least(1), ReadOnly, Honoured,
         "As log.roll.ms, which beats it.";
-    "log.roll.jitter.ms": Long, Allowed::at_least(0), ClusterWide, Accepted,
+    "log.roll.jitter.ms": Long, Allowed::at_least(0), ClusterWide, Honoured,
         twins [("log.roll.jitter.hours", 3_600_000)],
         "Random shortening of log.roll.ms.";
-    "log.roll.jitter.hours": Int = "0", Allowed::at_least(0), ReadOnly, Accepted,
+    "log.roll.jitter.hours": Int = "0", Allowed::at_least(0), ReadOnly, Honoured,
         "As log.roll.jitter.ms, which beats it.";
     "log.retention.ms": Long, NOT_ZERO, ClusterWide, Honoured,
         twins [("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)],
@@ -49,11 +49,11 @@ pub(super) const ROWS: &[Property] = properties! {
     "log.segment.delete.delay.ms": Long = "60000", Allowed::at_least(0), ClusterWide, Mapped,
         "How long the files of a deleted segment stay on disk.";
     "log.cleanup.policy": List = "delete", EachOf(&["compact", "delete"]), ClusterWide, Honoured,
-        "What happens to old records: delete, compact, or both.";
+        "What happens to old records: delete, compact, or both; compaction is not there yet, what only it would take stays.";
     "log.index.interval.bytes": Int = "4096", Allowed::at_least(0), ClusterWide, Mapped,
         "Bytes of log between two entries of the offset index.";
-    "log.index.size.max.bytes": Int = "10485760", Allowed::at_least(4), ClusterWide, Accepted,
-        "Size of an index file; ours grow as needed.";
+    "log.index.size.max.bytes": Int = "10485760", Allowed::at_least(4), ClusterWide, Honoured,
+        "Size of an offset index at which a new segment begins.";
     "log.preallocate": Boolean = "false", Anything, ClusterWide, Accepted,
         "Allocate a segment's file when it is made; the engine decides by itself.";
     "log.flush.interval.messages": Long = "9223372036854775807", Allowed::at_least(1), ClusterWide, Honoured,
@@ -64,7 +64,7 @@ pub(super) const ROWS: &[Property] = properties! {
     "log.flush.scheduler.interval.ms": Long = "9223372036854775807", Allowed::at_least(0), ReadOnly, Honoured,
         "As log.flush.interval.ms, which beats it.";
     "log.flush.offset.checkpoint.interval.ms": Int = "60000", Allowed::at_least(0), ReadOnly, Mapped,
-        "How often recovery points are written; bounds the work after a crash.";
+        "How often recovery points are written; bounds the work after a crash. The shorter of this and the next holds for both.";
     "log.flush.start.offset.checkpoint.interval.ms": Int = "60000", Allowed::at_least(0), ReadOnly, Mapped,
         "How often log start offsets are written.";
     "log.dir.failure.timeout.ms": Long = "30000", Allowed::at_least(1), ReadOnly, Pending(CLUSTER),

@@ -100,17 +100,15 @@ pub fn find(name: &str) -> Option<&'static Property> {
     let (_, key) = name.strip_prefix("listener.name.")?.split_once('.')?;
     let of_mechanism = || BROKER_PROPERTIES.find(key.split_once('.')?.1);
     let row = BROKER_PROPERTIES.find(key).or_else(of_mechanism)?;
-    let per_listener = [
-        "ssl.",
-        "sasl.",
-        "principal.",
-        "connections.max.reauth",
-        "max.connection",
+    let families = ["ssl.", "sasl.", "principal."];
+    let single = [
+        "connections.max.reauth.ms",
+        "max.connections",
+        "max.connection.creation.rate",
     ];
-    per_listener
-        .iter()
-        .any(|prefix| row.name.starts_with(prefix))
-        .then_some(row)
+    let per_listener =
+        families.iter().any(|prefix| row.name.starts_with(prefix)) || single.contains(&row.name);
+    per_listener.then_some(row)
 }
 
 #[cfg(test)]
@@ -200,6 +198,8 @@ mod tests {
             of_listener.map(|row| row.name),
             Some("ssl.keystore.location")
         );
+        assert!(find("listener.name.internal.max.connections").is_some());
+        assert!(find("listener.name.internal.max.connections.per.ip").is_none());
         assert!(find("listener.name.internal.log.dirs").is_none());
         assert!(find("listener.name.").is_none());
     }

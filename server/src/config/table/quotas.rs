@@ -10,10 +10,10 @@ use millrace_engine::properties;
 use super::words::{JVM, QUOTAS, TIERING};
 
 pub(super) const ROWS: &[Property] = properties! {
-    "quota.window.num": Int = "11", Allowed::at_least(1), ReadOnly, Pending(QUOTAS),
-        "Samples kept to measure clients.";
-    "quota.window.size.seconds": Int = "1", Allowed::at_least(1), ReadOnly, Pending(QUOTAS),
-        "Length of such a sample.";
+    "quota.window.num": Int = "11", Allowed::at_least(1), ReadOnly, Mapped,
+        "Less one, times quota.window.size.seconds: for how long an unused max.connection.creation.rate is saved up.";
+    "quota.window.size.seconds": Int = "1", Allowed::at_least(1), ReadOnly, Mapped,
+        "As quota.window.num.";
     "controller.quota.window.num": Int = "11", Allowed::at_least(1), ReadOnly, Pending(QUOTAS),
         "Samples kept to measure changes of topics.";
     "controller.quota.window.size.seconds": Int = "1", Allowed::at_least(1), ReadOnly, Pending(QUOTAS),
@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Property] = properties! {
         "How often such classes are asked to report.";
     "telemetry.max.bytes": Int = "1048576", Allowed::at_least(1), ReadOnly, Pending("client telemetry (KIP-714)"),
         "The largest metrics push of a client.";
-    "config.providers": List = "", Anything, ClusterWide, Mapped,
+    "config.providers": List = "", Anything, ReadOnly, Mapped,
         "Where ${provider:path:key} in the file may look: file, directory and env are known.";
     "remote.log.storage.system.enable": Boolean = "false", Anything, ReadOnly, Refused(TIERING),
         "Whether topics may be tiered to remote storage.";

@@ -3,14 +3,14 @@
 //! Facts only: names, types, defaults and bounds as Kafka 4.3 defines them.
 
 use millrace_engine::config::Allowed::Anything;
-use millrace_engine::config::Handling::{Accepted, Honoured, Mapped, Pending};
+use millrace_engine::config::Handling::{Accepted, Mapped, Pending};
 use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
 use super::words::CLUSTER;
 
 pub(super) const ROWS: &[Property] = properties! {
-    "unclean.leader.election.enable": Boolean = "false", Anything, ClusterWide, Honoured,
+    "unclean.leader.election.enable": Boolean = "false", Anything, ClusterWide, Pending(CLUSTER),
         "Whether a replica that is not in sync may lead, at the price of lost records.";
     "replica.lag.time.max.ms": Long = "30000", Anything, ReadOnly, Pending(CLUSTER),
         "How long a follower may lag before it leaves the in-sync replicas.";
@@ -35,8 +35,8 @@ pub(super) const ROWS: &[Property] = properties! {
         "Time-out of a follower's requests.";
     "replica.socket.receive.buffer.bytes": Int = "65536", Anything, ReadOnly, Accepted,
         "SO_RCVBUF of a follower's connection.";
-    "replica.high.watermark.checkpoint.interval.ms": Long = "5000", Anything, ReadOnly, Mapped,
-        "How often high watermarks are written.";
+    "replica.high.watermark.checkpoint.interval.ms": Long = "5000", Anything, ReadOnly, Pending(CLUSTER),
+        "How often high watermarks are written; until then they are written with the recovery points.";
     "follower.fetch.last.tiered.offset.enable": Boolean = "false", Anything, ClusterWide, Accepted,
         "Whether an empty follower starts at the last tiered offset.";
     "auto.leader.rebalance.enable": Boolean = "true", Anything, ReadOnly, Pending(CLUSTER),

@@ -7,14 +7,14 @@ use millrace_engine::config::Handling::{Accepted, Mapped, Pending, Refused};
 use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
-use super::words::{JVM, SASL, TLS, TOKENS};
+use super::words::{AUTHORIZER, JVM, SASL, TLS, TOKENS};
 
 pub(super) const ROWS: &[Property] = properties! {
-    "authorizer.class.name": String = "", Anything, ReadOnly, Refused("there are no ACLs yet, and starting without them would let everybody in"),
-        "What decides who may do what; empty is no authorization.";
+    "authorizer.class.name": String = "", AUTHORIZER, ReadOnly, Mapped,
+        "What decides who may do what. There are no ACLs yet: Kafka's own are taken where super.users or allow.everyone.if.no.acl.found let everybody in.";
     "super.users": String, Anything, ReadOnly, Mapped,
         [unlisted],
-        "Principals that every ACL lets pass; means nothing without an authorizer.";
+        "Principals that every ACL lets pass, with ; between; without logins everybody is User:ANONYMOUS.";
     "allow.everyone.if.no.acl.found": Boolean = "false", Anything, ReadOnly, Mapped,
         [unlisted],
         "What holds where no ACL says anything; means nothing without an authorizer.";

@@ -7,7 +7,7 @@ use millrace_engine::config::Handling::{Accepted, Honoured, Mapped, Pending};
 use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
-use super::words::{BUFFER, BYTES_OR_OFF, CLUSTER, IP_OVERRIDES, QUOTAS, SASL};
+use super::words::{BUFFER, BYTES_OR_OFF, CLUSTER, IP_OVERRIDES, SASL};
 
 pub(super) const ROWS: &[Property] = properties! {
     "num.network.threads": Int = "3", Allowed::at_least(1), ClusterWide, Accepted,
@@ -17,9 +17,9 @@ pub(super) const ROWS: &[Property] = properties! {
     "background.threads": Int = "10", Allowed::at_least(1), ClusterWide, Accepted,
         "Threads for background work; the broker decides.";
     "queued.max.requests": Int = "500", Allowed::at_least(1), ReadOnly, Mapped,
-        "Requests in work at once before sockets are no longer read.";
+        "Requests that are read before those before them on their connection are answered.";
     "queued.max.request.bytes": Long = "-1", BYTES_OR_OFF, ReadOnly, Mapped,
-        "Bytes of requests in work before sockets are no longer read; -1 leaves it to request.memory.bytes.";
+        "Bytes of requests in work, divided among the shards, before sockets are no longer read; -1 leaves it to request.memory.bytes.";
     "socket.send.buffer.bytes": Int = "102400", BUFFER, ReadOnly, Honoured,
         "SO_SNDBUF of client connections; -1 leaves it to the system.";
     "socket.receive.buffer.bytes": Int = "102400", BUFFER, ReadOnly, Honoured,
@@ -39,13 +39,13 @@ pub(super) const ROWS: &[Property] = properties! {
     "connection.failed.authentication.delay.ms": Int = "100", Allowed::at_least(0), ReadOnly, Pending(SASL),
         "How long a refused client waits for its connection to close.";
     "max.connections": Int = "2147483647", Allowed::at_least(0), ClusterWide, Honoured,
-        "Connections at once.";
+        "Connections at once; the next waits to be accepted, but for the listener between brokers, where the least used of another goes. A listener may have its own.";
     "max.connections.per.ip": Int = "2147483647", Allowed::at_least(0), ClusterWide, Honoured,
         "Connections at once from one address.";
     "max.connections.per.ip.overrides": String = "", IP_OVERRIDES, ClusterWide, Honoured,
         "Exceptions from max.connections.per.ip, host:count each.";
-    "max.connection.creation.rate": Int = "2147483647", Allowed::at_least(0), ClusterWide, Pending(QUOTAS),
-        "New connections per second.";
+    "max.connection.creation.rate": Int = "2147483647", Allowed::at_least(0), ClusterWide, Mapped,
+        "New connections per second; those above it wait to be accepted. A listener may have its own.";
     "request.timeout.ms": Int = "30000", Anything, ReadOnly, Pending(CLUSTER),
         "How long the broker waits for another's answer.";
     "max.incremental.fetch.session.cache.slots": Int = "1000", Allowed::at_least(0), ReadOnly, Mapped,

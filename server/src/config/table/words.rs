@@ -63,6 +63,31 @@ pub(super) const REPLICA_SELECTOR: Allowed = Allowed::Form {
     },
 };
 
+/// Kafka's own authorizers, of today and of before 3.3.
+pub(super) const AUTHORIZER: Allowed = Allowed::Form {
+    description: "org.apache.kafka.metadata.authorizer.StandardAuthorizer, kafka.security.authorizer.AclAuthorizer, or \
+                  nothing for no authorization; Java classes cannot run here",
+    check: |text| {
+        let known = [
+            "",
+            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "kafka.security.authorizer.AclAuthorizer",
+        ];
+        known.contains(&text)
+    },
+};
+
+/// Kafka starts with no list that lacks classic.
+pub(super) const GROUP_PROTOCOLS: Allowed = Allowed::Form {
+    description: "a list of classic, consumer, share, streams; classic cannot be left out",
+    check: |text| {
+        let known = ["classic", "consumer", "share", "streams"];
+        let mut listed = text.split(',').map(str::trim);
+        listed.clone().any(|name| name == "classic")
+            && listed.all(|name| name.is_empty() || known.contains(&name))
+    },
+};
+
 pub(super) const IP_OVERRIDES: Allowed = Allowed::Form {
     description: "a list of host:count, such as 127.0.0.1:200",
     check: |text| super::super::broker::connection_overrides(text).is_some(),

@@ -59,6 +59,13 @@ impl ConfigView {
         Ok(altered)
     }
 
+    /// The list that a group's list is added to while it has no override.
+    #[must_use]
+    pub fn group_list_default(&self, name: &str) -> String {
+        let row = GROUP_PROPERTIES.find(name);
+        row.and_then(|row| self.inherited(row)).unwrap_or_default()
+    }
+
     fn group_entry(&self, row: &'static Property, overrides: &Overrides) -> Entry {
         let own = overrides.get(row.name);
         let mut synonyms = Vec::new();

@@ -219,12 +219,12 @@ fn appending_to_a_broker_list_starts_from_what_holds() {
 #[test]
 fn dynamic_settings_reach_the_typed_configuration_and_nonsense_does_not() {
     let view = view(&["log.dirs=/a,/b,/a", "write.caching=true"]).with_dynamic(
-        overrides(&[("max.connections", "7"), ("log.cleaner.threads", "many")]),
+        overrides(&[("max.connections", "7"), ("max.connections.per.ip", "many")]),
         overrides(&[("log.flush.interval.messages", "9")]),
     );
     let config = view.broker_config();
     assert_eq!(config.sockets.connections_max, 7);
-    assert_eq!(config.cleaner.threads, 1);
+    assert_eq!(config.sockets.connections_per_address_max, 2_147_483_647);
     assert_eq!(config.log_dirs, [PathBuf::from("/a"), PathBuf::from("/b")]);
     let topic = view.topic_config(&Overrides::new());
     assert_eq!(topic.flush_messages, Some(9));

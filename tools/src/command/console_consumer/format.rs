@@ -14,6 +14,8 @@ pub(super) struct Formatter {
     timestamp: bool,
     partition: bool,
     offset: bool,
+    delivery: bool,
+    epoch: bool,
     headers: bool,
     key: bool,
     value: bool,
@@ -51,16 +53,13 @@ impl Formatter {
             Some(value) => value.trim().eq_ignore_ascii_case("true"),
             None => default,
         };
-        if truth("print.epoch", false) || truth("print.delivery", false) {
-            let text =
-                "print.epoch and print.delivery are not supported: librdkafka does not tell them";
-            return Err(Failure::Usage(text.to_owned()));
-        }
         let kind = |name: &str| Type::of(properties.get(name).map(String::as_str));
         Ok(Self {
             timestamp: truth("print.timestamp", false),
             partition: truth("print.partition", false),
             offset: truth("print.offset", false),
+            delivery: truth("print.delivery", false),
+            epoch: truth("print.epoch", false),
             headers: truth("print.headers", false),
             key: truth("print.key", false),
             value: truth("print.value", true),
@@ -113,6 +112,12 @@ impl Formatter {
         }
         if self.offset {
             parts.push(format!("Offset:{}", record.offset).into_bytes());
+        }
+        // Kafka's tool knows neither: what it gives its formatter has been copied without them.
+        for (wanted, name) in [(self.delivery, "Delivery"), (self.epoch, "Epoch")] {
+            if wanted {
+                parts.push(format!("{name}:NOT_PRESENT").into_bytes());
+            }
         }
         if self.headers {
             parts.push(self.headers(&record.headers)?);
@@ -211,9 +216,17 @@ impl Type {
             },
         };
         text.map(String::into_bytes).ok_or_else(|| {
+            let (name, size) = match self {
+                Self::Bytes => ("", 0),
+                Self::Short => ("Short", 2),
+                Self::Integer => ("Integer", 4),
+                Self::Long => ("Long", 8),
+                Self::Float => ("", 4),
+                Self::Double => ("", 8),
+                Self::Boolean => ("Boolean", 1),
+            };
             Failure::Text(format!(
-                "Size of data received by {self:?}Deserializer is wrong: {}",
-                bytes.len()
+                "Size of data received by {name}Deserializer is not {size}"
             ))
         })
     }

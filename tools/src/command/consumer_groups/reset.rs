@@ -117,9 +117,13 @@ async fn prepare(
     }
     if let Some(text) = &flags.to_datetime {
         let time = parse_datetime(text).ok_or_else(|| {
-            Failure::Text(format!(
-                "java.text.ParseException: Unparseable date: \"{text}\""
-            ))
+            let reason = if text.contains('T') {
+                format!("Unparseable date: \"{text}\"")
+            } else {
+                "Error parsing timestamp. It does not contain a 'T' according to ISO8601 format"
+                    .to_owned()
+            };
+            Failure::Text(format!("java.text.ParseException: {reason}"))
         })?;
         return at_time(admin, &scope, time, out).await;
     }

@@ -51,8 +51,10 @@ pub(super) async fn run(
 }
 
 async fn with_id(flags: &Flags, id: &str, admin: &mut Admin) -> Result<Vec<String>, Failure> {
+    let wanted = id.parse::<Uuid>();
+    let wanted = wanted.map_err(|error| Failure::Text(error.to_string()))?;
     let topics = admin.topics(None).await?;
-    let found = topics.iter().find(|topic| topic.topic_id.to_string() == id);
+    let found = topics.iter().find(|topic| topic.topic_id == wanted);
     let name = found.and_then(|topic| topic.name.as_ref().map(ToString::to_string));
     if name.is_none() && !flags.if_exists {
         return Err(Failure::Text(format!(

@@ -83,6 +83,89 @@ pub(super) fn parse(
     Ok(found)
 }
 
+/// What reading a journal from end to end brought.
+#[derive(Debug)]
+pub(in crate::metadata::raft) struct Checked {
+    pub(in crate::metadata::raft) purged: Purged,
+    /// All whole entries, also those behind a fault.
+    pub(in crate::metadata::raft) entries: Vec<Entry>,
+    pub(in crate::metadata::raft) faults: Vec<StorageError>,
+    /// Where a spoiled end begins that a start would cut.
+    pub(in crate::metadata::raft) torn: Option<u64>,
+    /// Where the last whole entry ends.
+    pub(in crate::metadata::raft) end: u64,
+}
+
+/// Reads a whole journal like [`parse`], but goes on behind each fault with the next whole entry.
+pub(super) fn check(
+    path: &Path,
+    bytes: &[u8],
+    durable_index: u64,
+) -> Result<Checked, StorageError> {
+    let header = bytes.get(..HEADER_LENGTH).unwrap_or(bytes);
+    let purged = decode_header(path, header)?;
+    let mut checked = Checked {
+        purged,
+        entries: Vec::new(),
+        faults: Vec::new(),
+        torn: None,
+        end: HEADER_LENGTH as u64,
+    };
+    // Unknown behind a fault: whatever comes then may follow.
+    let mut last = Some((purged.position, purged.offset.saturating_add(1)));
+    let mut index = purged.position.index;
+    let mut at = HEADER_LENGTH;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let position = at as u64;
+        let body = match entry::unframe(rest) {
+            Ok(body) => body,
+            Err(error) => {
+                let next = rest.get(1..).and_then(entry::find);
+                if next.is_none() && index >= durable_index {
+                    checked.torn = Some(position);
+                    return Ok(checked);
+                }
+                let (expected, found) = (error.expected, error.found);
+                let damaged = StorageError::damaged(path, position, expected, found);
+                checked.faults.push(damaged);
+                let Some(next) = next else {
+                    return Ok(checked);
+                };
+                at = at.saturating_add(1).saturating_add(next);
+                last = None;
+                continue;
+            }
+        };
+        at += entry::PREFIX_LENGTH + body.len();
+        match decode_entry(path, position, body) {
+            Ok(entry) => {
+                let follows = last.map_or(Ok(()), |(last, offset)| {
+                    check_follows(path, position, last, offset, &entry)
+                });
+                checked.faults.extend(follows.err());
+                last = Some((entry.position, entry.next_offset()));
+                index = index.max(entry.position.index);
+                checked.entries.push(entry);
+                checked.end = at as u64;
+            }
+            Err(error) => {
+                checked.faults.push(error);
+                last = None;
+            }
+        }
+    }
+    if index < durable_index && checked.faults.is_empty() {
+        let expected = format!(
+            "entry {}, known to be durable up to {durable_index}",
+            index + 1
+        );
+        let end = checked.end;
+        let damaged = StorageError::damaged(path, end, expected, "the end of the file");
+        checked.faults.push(damaged);
+    }
+    Ok(checked)
+}
+
 fn decode_entry(path: &Path, position: u64, body: &[u8]) -> Result<Entry, StorageError> {
     entry::decode_body(body).map_err(|error| {
         if error.is_newer_version() {

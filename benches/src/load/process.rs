@@ -1,0 +1,142 @@
+//! What a process costs, as the system counts it: processor time of all its threads, and memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::Outcome;
+
+/// A process that is looked at from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(pub u32);
+
+/// Processor time up to one moment.
+#[derive(Clone, Debug)]
+pub struct Usage {
+    /// Nanoseconds of each thread, kernel workers of its rings included.
+    threads: BTreeMap<u32, u64>,
+    /// Ticks of the whole process, threads that ended included.
+    ticks: u64,
+}
+
+/// Lets this process, and those it starts, have as many open files as the system allows: a connection is one.
+///
+/// # Errors
+/// The system refuses.
+pub fn allow_open_files() -> Outcome<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(())
+}
+
+impl Process {
+    /// Processor time so far.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn usage(self) -> Outcome<Usage> {
+        let mut threads = BTreeMap::new();
+        for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
+            let task = task?;
+            let id = task.file_name().to_string_lossy().parse()?;
+            // A thread may end between the listing and the look at it.
+            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
+                continue;
+            };
+            let ran = text.split(' ').next().ok_or("no figure in schedstat")?;
+            threads.insert(id, ran.parse()?);
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
+        // The name, in brackets, may hold anything; user and system time are the 12th and 13th field after it.
+        let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
+        let times = fields.split_whitespace().skip(11).take(2);
+        let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+        Ok(Usage { threads, ticks })
+    }
+
+    /// CPU-seconds since its start.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn cpu_seconds(self) -> Outcome<f64> {
+        Ok(self.usage()?.ticks as f64 / TICKS_PER_SECOND)
+    }
+
+    /// Resident memory in bytes, now.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn resident_bytes(self) -> Outcome<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn resident_bytes_max(self) -> Outcome<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(self, field: &str) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
+        let line = status.lines().find(|line| line.starts_with(field));
+        let line = line.ok_or_else(|| format!("no {field} of process {}", self.0))?;
+        let kibibytes: u64 = line.split_whitespace().nth(1).ok_or("no figure")?.parse()?;
+        Ok(kibibytes * 1024)
+    }
+}
+
+impl Usage {
+    /// CPU-seconds, user and system, since `before`.
+    ///
+    /// To the nanosecond while the threads stay the same; to ticks of 10 ms when one of them ended meanwhile.
+    #[must_use]
+    pub fn seconds_since(&self, before: &Self) -> f64 {
+        let known = before.threads.keys();
+        if known
+            .clone()
+            .all(|thread| self.threads.contains_key(thread))
+        {
+            let sum = |usage: &Self| usage.threads.values().sum::<u64>();
+            sum(self).saturating_sub(sum(before)) as f64 / 1e9
+        } else {
+            self.ticks.saturating_sub(before.ticks) as f64 / TICKS_PER_SECOND
+        }
+    }
+}
+
+/// USER_HZ, which is 100 on every Linux that counts.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(threads: &[(u32, u64)], ticks: u64) -> Usage {
+        Usage {
+            threads: threads.iter().copied().collect(),
+            ticks,
+        }
+    }
+
+    #[test]
+    fn time_is_exact_while_threads_stay_and_in_ticks_when_one_ended() {
+        let before = usage(&[(1, 1_000_000), (2, 5_000_000)], 100);
+        let same = usage(&[(1, 3_000_000), (2, 5_500_000), (3, 500_000)], 101);
+        assert!((same.seconds_since(&before) - 0.003).abs() < 1e-9);
+        let fewer = usage(&[(1, 3_000_000)], 103);
+        assert!((fewer.seconds_since(&before) - 0.03).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_figures_of_a_process_can_be_read() {
+        let this = Process(std::process::id());
+        let before = this.usage().unwrap();
+        let resident = this.resident_bytes().unwrap();
+        assert!(resident > 100_000, "{resident} bytes resident");
+        assert!(this.resident_bytes_max().unwrap() >= resident);
+        assert!(this.usage().unwrap().seconds_since(&before) >= 0.0);
+    }
+}

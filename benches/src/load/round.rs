@@ -1,0 +1,409 @@
+//! A round of a scenario, from an empty topic to figures.
+
+use std::net::TcpStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use millrace_engine::record::Compression;
+use millrace_engine::types::Timestamp;
+use millrace_wire::frame::response_frame;
+use millrace_wire::message::FetchResponse;
+use millrace_wire::message::api_versions::ApiVersionsRequest;
+use millrace_wire::message::fetch::{FetchResponsePartition, FetchResponseTopic, Records};
+
+use super::clock::{nanos, rest, unix_millis};
+use super::consumer::Consumer;
+use super::figures::Figures;
+use super::floor::{FloorLayout, FloorSlot};
+use super::frames::{FETCH_VERSION, FetchFrame, ProduceAnswer, ProduceFrames};
+use super::process::Process;
+use super::producer::{Producer, ProducerPlan};
+use super::read_back::read_back;
+use super::run::{Load, Measured};
+use super::scenario::{Durability, Scenario, Work};
+use super::target::{Kind, Target, Topic};
+use crate::{Client, Outcome};
+
+/// How long a round takes.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundTimes {
+    /// Before anything is counted.
+    pub warm_up: Duration,
+    /// What is counted.
+    pub measured: Duration,
+    /// Whether everything is read again afterwards.
+    pub read_back: bool,
+}
+
+impl Scenario {
+    /// One round on a topic of its own, which is deleted afterwards.
+    ///
+    /// # Errors
+    /// The broker refuses something, loses something, or goes away.
+    pub fn round(&self, target: &Target, times: RoundTimes) -> Outcome<Figures> {
+        if let Work::Idle(count) = self.work {
+            return idle(target, count);
+        }
+        let name = format!("{}-{}", self.name, nanos());
+        let round = Round::begin(self, target, &name)?;
+        let figures = match self.work {
+            Work::Produce => round.produce(times),
+            Work::FirstWrites => round.first_writes(times),
+            Work::CatchUp(consumers) => round.catch_up(consumers, times),
+            Work::Tail(consumers) => round.tail(consumers, times),
+            Work::Idle(_) | Work::Start => Err("this scenario has no rounds of requests".into()),
+        };
+        let figures = figures?;
+        target.delete_topic(&round.topic)?;
+        Ok(figures)
+    }
+}
+
+/// A round with its topic and its frames.
+struct Round<'a> {
+    scenario: &'a Scenario,
+    target: &'a Target,
+    topic: Topic,
+    batch: bytes::Bytes,
+    frames: ProduceFrames,
+    answer: Rc<ProduceAnswer>,
+}
+
+impl<'a> Round<'a> {
+    fn begin(scenario: &'a Scenario, target: &'a Target, name: &str) -> Outcome<Self> {
+        let topic = target.create_topic(name, scenario.partitions, scenario.durability)?;
+        let time = Timestamp(unix_millis());
+        let batch = scenario.shape.batch_at(time, Compression::None);
+        let per_request = scenario.partitions_per_request;
+        // Small requests leave together, as the client libraries do it; large ones one by one.
+        let copies = (COPIES_BYTES / (batch.len() * usize::try_from(per_request)?))
+            .clamp(1, scenario.window);
+        let frames = ProduceFrames::new(&topic, &batch, per_request, scenario.acks, copies)?;
+        let answer = Rc::new(ProduceAnswer::new(&topic, per_request)?);
+        // What the round before left behind is not to be counted here.
+        settle(target.process)?;
+        let round = Self {
+            scenario,
+            target,
+            topic,
+            batch,
+            frames,
+            answer,
+        };
+        if target.kind == Kind::Floor {
+            round.tell_floor()?;
+        }
+        Ok(round)
+    }
+
+    fn produce(&self, times: RoundTimes) -> Outcome<Figures> {
+        let mut load = self.load(self.scenario.connections)?;
+        let measured = load.run(self.target.process, times.warm_up, times.measured)?;
+        let mut figures = self.costs(&measured)?;
+        latencies(&mut figures, ACKNOWLEDGED, &measured.latency);
+        self.memory(&mut figures)?;
+        self.check(&[&load], times)?;
+        Ok(figures)
+    }
+
+    fn first_writes(&self, times: RoundTimes) -> Outcome<Figures> {
+        settle(self.target.process)?;
+        let mut first = self.load(1)?;
+        let requests = self.scenario.partitions / self.scenario.partitions_per_request;
+        first.limit = u64::try_from(requests)?;
+        let process = self.target.process;
+        let before = process.usage()?;
+        let begun = nanos();
+        first.run(process, Duration::ZERO, FIRST_WRITES_MAX)?;
+        let seconds = (nanos() - begun) as f64 / 1e9;
+        settle(process)?;
+        let first_cpu = process.usage()?.seconds_since(&before);
+
+        let mut load = self.load(self.scenario.connections)?;
+        let measured = load.run(process, times.warm_up, times.measured)?;
+        let mut figures = self.costs(&measured)?;
+        figures.push("first writes CPU-s", first_cpu);
+        figures.push("first writes s", seconds);
+        latencies(&mut figures, ACKNOWLEDGED, &measured.latency);
+        self.memory(&mut figures)?;
+        self.check(&[&first, &load], times)?;
+        Ok(figures)
+    }
+
+    fn catch_up(&self, consumers: usize, times: RoundTimes) -> Outcome<Figures> {
+        let process = self.target.process;
+        let batches = CATCH_UP_BYTES / self.batch.len();
+        let filling = self.fill(batches)?;
+        settle(process)?;
+        let mut load = self.load(0)?;
+        let end = i64::try_from(batches * self.scenario.shape.record_count)?;
+        for index in 0..consumers {
+            let mut consumer = self.consumer()?;
+            consumer.rewind_at = Some(end);
+            // Not all at the same place.
+            let place = batches * index / consumers * self.scenario.shape.record_count;
+            consumer.offset = i64::try_from(place)?;
+            load.consumers.push(consumer);
+        }
+        let measured = load.run(process, times.warm_up, times.measured)?;
+        let gigabytes = self.value_gigabytes(measured.batches_fetched);
+        let mut figures = Figures::default();
+        figures.push("CPU-s/GB", measured.cpu_seconds / gigabytes);
+        figures.push("MB/s", gigabytes * 1e3 / measured.seconds);
+        figures.push("fetches/s", measured.fetches as f64 / measured.seconds);
+        self.processor(&mut figures, &measured);
+        self.memory(&mut figures)?;
+        self.check(&[&filling], times)?;
+        Ok(figures)
+    }
+
+    fn tail(&self, consumers: usize, times: RoundTimes) -> Outcome<Figures> {
+        let mut load = self.load(self.scenario.connections)?;
+        for _ in 0..consumers {
+            load.consumers.push(self.consumer()?);
+        }
+        load.tail = true;
+        let measured = load.run(self.target.process, times.warm_up, times.measured)?;
+        let batches = measured.requests + measured.batches_fetched;
+        let gigabytes = self.value_gigabytes(batches);
+        let mut figures = Figures::default();
+        figures.push("CPU-s/GB", measured.cpu_seconds / gigabytes);
+        let requests = measured.requests as f64;
+        figures.push("CPU-us/request", measured.cpu_seconds * 1e6 / requests);
+        figures.push("requests/s", requests / measured.seconds);
+        figures.push("fetches/s", measured.fetches as f64 / measured.seconds);
+        figures.push("MB/s", gigabytes * 1e3 / measured.seconds);
+        self.processor(&mut figures, &measured);
+        latencies(&mut figures, ACKNOWLEDGED, &measured.latency);
+        latencies(&mut figures, END_TO_END, &measured.end_to_end);
+        self.memory(&mut figures)?;
+        self.check(&[&load], times)?;
+        Ok(figures)
+    }
+
+    /// Appends so many batches as fast as it goes.
+    fn fill(&self, batches: usize) -> Outcome<Load> {
+        let mut load = self.load(1)?;
+        load.rate = None;
+        load.limit = u64::try_from(batches)?;
+        load.run(self.target.process, Duration::ZERO, FILL_MAX)?;
+        Ok(load)
+    }
+
+    fn load(&self, connections: usize) -> Outcome<Load> {
+        let mut producers = Vec::new();
+        for number in 0..connections {
+            let identity = self
+                .scenario
+                .idempotent
+                .then(|| self.target.producer_identity());
+            let first_partition = i32::try_from(number)? * self.scenario.partitions_per_request;
+            let plan = ProducerPlan {
+                frames: self.frames.clone(),
+                answer: Rc::clone(&self.answer),
+                window: self.scenario.window,
+                records_per_batch: i32::try_from(self.scenario.shape.record_count)?,
+                identity: identity.transpose()?,
+                first_partition: first_partition % self.scenario.partitions,
+                partitions: self.scenario.partitions,
+            };
+            let stream = TcpStream::connect(self.target.address)?;
+            producers.push(Producer::new(stream, plan)?);
+        }
+        Ok(Load {
+            producers,
+            consumers: Vec::new(),
+            rate: self.scenario.rate,
+            limit: u64::MAX,
+            tail: false,
+        })
+    }
+
+    fn consumer(&self) -> Outcome<Consumer> {
+        Consumer::new(
+            TcpStream::connect(self.target.address)?,
+            FetchFrame::new(&self.topic, 0, FETCH_BYTES)?,
+            self.batch.len(),
+            i64::try_from(self.scenario.shape.record_count)?,
+        )
+    }
+
+    fn costs(&self, measured: &Measured) -> Outcome<Figures> {
+        let batches = measured.requests * u64::try_from(self.scenario.partitions_per_request)?;
+        let gigabytes = self.value_gigabytes(batches);
+        let requests = measured.requests as f64;
+        let records = batches * u64::try_from(self.scenario.shape.record_count)?;
+        let mut figures = Figures::default();
+        figures.push("CPU-s/GB", measured.cpu_seconds / gigabytes);
+        figures.push("CPU-us/request", measured.cpu_seconds * 1e6 / requests);
+        figures.push("requests/s", requests / measured.seconds);
+        figures.push("MB/s", gigabytes * 1e3 / measured.seconds);
+        figures.push("records/s", records as f64 / measured.seconds);
+        self.processor(&mut figures, measured);
+        Ok(figures)
+    }
+
+    fn processor(&self, figures: &mut Figures, measured: &Measured) {
+        figures.push("broker cores", measured.cpu_seconds / measured.seconds);
+        figures.push(
+            "generator cores",
+            measured.own_cpu_seconds / measured.seconds,
+        );
+    }
+
+    fn memory(&self, figures: &mut Figures) -> Outcome<()> {
+        let process = self.target.process;
+        figures.push("resident MB", process.resident_bytes()? as f64 / 1e6);
+        figures.push(
+            "most resident MB",
+            process.resident_bytes_max()? as f64 / 1e6,
+        );
+        Ok(())
+    }
+
+    /// Gigabytes of record values in so many batches.
+    fn value_gigabytes(&self, batches: u64) -> f64 {
+        let shape = self.scenario.shape;
+        batches as f64 * (shape.record_count * shape.value_bytes) as f64 / 1e9
+    }
+
+    fn check(&self, loads: &[&Load], times: RoundTimes) -> Outcome<()> {
+        if self.target.kind == Kind::Floor || !times.read_back {
+            return Ok(());
+        }
+        let per_batch = u64::try_from(self.scenario.shape.record_count)?;
+        let mut acknowledged = vec![0; usize::try_from(self.topic.partitions)?];
+        for producer in loads.iter().flat_map(|load| &load.producers) {
+            for (sum, batches) in acknowledged.iter_mut().zip(&producer.acknowledged) {
+                *sum += batches * per_batch;
+            }
+        }
+        read_back(self.target, &self.topic, &acknowledged)
+    }
+
+    fn tell_floor(&self) -> Outcome<()> {
+        let fetch = FetchFrame::new(&self.topic, 0, FETCH_BYTES)?;
+        let per_fetch = usize::try_from(FETCH_BYTES)? / self.batch.len() * self.batch.len();
+        let (fetch_head, fetch_tail) = fetch_answer(&self.topic, per_fetch)?;
+        let slots = self.frames.slots().iter().map(|slot| FloorSlot {
+            index: slot.index,
+            batch: slot.batch,
+        });
+        let layout = FloorLayout {
+            round: nanos(),
+            durable: self.topic.durability == Durability::Device,
+            produce_length: self.frames.length(),
+            produce_answer: self.answer.frame.to_vec(),
+            slots: slots.collect(),
+            batch_length: self.batch.len(),
+            records_per_batch: i64::try_from(self.scenario.shape.record_count)?,
+            fetch_head,
+            fetch_tail,
+            fetch_bytes: per_fetch,
+            fetch_offset: fetch.offset,
+        };
+        Client::connect(self.target.address)?.exchange(&layout.encode())
+    }
+}
+
+/// Makes a topic and fills it with so many bytes.
+pub(super) fn fill(scenario: &Scenario, target: &Target, topic: &str, bytes: usize) -> Outcome<()> {
+    let round = Round::begin(scenario, target, topic)?;
+    round.fill(bytes / round.batch.len())?;
+    settle(target.process)
+}
+
+/// The bytes before and behind the records of an answer to a Fetch.
+fn fetch_answer(topic: &Topic, records_bytes: usize) -> Outcome<(Vec<u8>, Vec<u8>)> {
+    let response = FetchResponse {
+        responses: vec![FetchResponseTopic {
+            topic: topic.name.as_str().into(),
+            topic_id: topic.id,
+            partitions: vec![FetchResponsePartition {
+                records: Some(Records::Bytes(vec![0xff; records_bytes].into())),
+                ..Default::default()
+            }],
+        }],
+        ..Default::default()
+    };
+    let frame = response_frame(0, &response, FETCH_VERSION)?;
+    // Behind the records stand the tags: of the partition, of the topic, and of the response, all empty.
+    let tail = frame.len() - TAGS_BEHIND_RECORDS;
+    let head = tail - records_bytes;
+    if frame[head..tail].iter().any(|&byte| byte != 0xff) {
+        return Err("the records are not where they were expected".into());
+    }
+    Ok((frame[..head].to_vec(), frame[tail..].to_vec()))
+}
+
+/// Opens connections, each with one request behind it, and looks at what they cost while they are silent.
+fn idle(target: &Target, count: usize) -> Outcome<Figures> {
+    let process = target.process;
+    settle(process)?;
+    let resident = process.resident_bytes()?;
+    let mut clients = Vec::with_capacity(count);
+    let request = ApiVersionsRequest {
+        client_software_name: "load".into(),
+        client_software_version: "1".into(),
+    };
+    for _ in 0..count {
+        let mut client = target.client()?;
+        client.ask(&request, 3)?;
+        clients.push(client);
+    }
+    settle(process)?;
+    let each = process.resident_bytes()?.saturating_sub(resident) as f64 / count as f64;
+    let before = process.usage()?;
+    let begun = nanos();
+    rest(IDLE_TIME);
+    let spent = process.usage()?.seconds_since(&before);
+    let seconds = (nanos() - begun) as f64 / 1e9;
+    let mut figures = Figures::default();
+    figures.push("kB/connection", each / 1e3);
+    figures.push("idle CPU ms/s", spent * 1e3 / seconds);
+    figures.push("resident MB", process.resident_bytes()? as f64 / 1e6);
+    Ok(figures)
+}
+
+/// Waits until the broker has done what it does behind its answers.
+pub(super) fn settle(process: Process) -> Outcome<()> {
+    let begun = nanos();
+    let mut before = process.usage()?;
+    loop {
+        rest(SETTLE_TURN);
+        let now = process.usage()?;
+        let share = now.seconds_since(&before) / SETTLE_TURN.as_secs_f64();
+        if share < SETTLED_CORES || nanos() - begun > SETTLE_NANOS_MAX {
+            return Ok(());
+        }
+        before = now;
+    }
+}
+
+fn latencies(figures: &mut Figures, names: [&'static str; 5], histogram: &Histogram<u64>) {
+    let quantiles = [0.5, 0.99, 0.999, 0.9999, 1.0];
+    for (name, quantile) in names.into_iter().zip(quantiles) {
+        figures.push(name, histogram.value_at_quantile(quantile) as f64 / 1e6);
+    }
+}
+
+const ACKNOWLEDGED: [&str; 5] = ["ack p50 ms", "p99 ms", "p99.9 ms", "p99.99 ms", "max ms"];
+const END_TO_END: [&str; 5] = [
+    "end-to-end p50 ms",
+    "end-to-end p99 ms",
+    "end-to-end p99.9 ms",
+    "end-to-end p99.99 ms",
+    "end-to-end max ms",
+];
+const COPIES_BYTES: usize = 128 << 10;
+const FETCH_BYTES: i32 = 1 << 20;
+const CATCH_UP_BYTES: usize = 512 << 20;
+const TAGS_BEHIND_RECORDS: usize = 3;
+const IDLE_TIME: Duration = Duration::from_secs(5);
+const FIRST_WRITES_MAX: Duration = Duration::from_secs(60);
+const FILL_MAX: Duration = Duration::from_secs(120);
+const SETTLE_TURN: Duration = Duration::from_millis(200);
+/// A JVM at rest may need a hundredth of a core.
+const SETTLED_CORES: f64 = 0.03;
+const SETTLE_NANOS_MAX: u64 = 3_000_000_000;

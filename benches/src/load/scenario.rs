@@ -1,0 +1,234 @@
+//! The scenarios by name, as numbers.
+
+use crate::Shape;
+
+/// One kind of load.
+#[derive(Clone, Copy, Debug)]
+pub struct Scenario {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// What it is, for people.
+    pub about: &'static str,
+    /// What happens.
+    pub work: Work,
+    /// The batches.
+    pub shape: Shape,
+    /// Partitions of the topic.
+    pub partitions: i32,
+    /// Batches, each for another partition, in one request.
+    pub partitions_per_request: i32,
+    /// Producing connections.
+    pub connections: usize,
+    /// Requests in flight on each.
+    pub window: usize,
+    /// Requests per second of all connections; none: as many as get answers.
+    pub rate: Option<f64>,
+    /// Whether producers number their batches.
+    pub idempotent: bool,
+    /// What an acknowledgement waits for: 1 or -1.
+    pub acks: i16,
+    /// Where acknowledged records are with acks=-1.
+    pub durability: Durability,
+    /// The figure that the scenario is about.
+    pub figure: &'static str,
+    /// Whether the floor can do it.
+    pub has_floor: bool,
+}
+
+/// What happens in a scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Producing, nobody reads.
+    Produce,
+    /// So many consumers read again and again what is in the page cache.
+    CatchUp(usize),
+    /// So many consumers read at the end what is produced at a fixed rate.
+    Tail(usize),
+    /// Producing, the first write to each partition apart.
+    FirstWrites,
+    /// So many connections that say nothing.
+    Idle(usize),
+    /// A start with a gigabyte of data, after an orderly stop and after SIGKILL.
+    Start,
+}
+
+/// Where acknowledged records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// In the page cache: Kafka's own promise.
+    PageCache,
+    /// On the device, before the acknowledgement.
+    Device,
+    /// What the broker does when it is not told anything.
+    Default,
+}
+
+/// The scenario of this name.
+#[must_use]
+pub fn scenario_named(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+const CPU_PER_GB: &str = "CPU-s/GB";
+const CPU_PER_REQUEST: &str = "CPU-us/request";
+const RECORDS: &str = "records/s";
+
+/// Producers of default-sized batches as fast as answers come.
+const TYPICAL: Scenario = Scenario {
+    name: "typical",
+    about: "16 x 1 KiB per batch, 8 partitions, 8 connections x 5 in flight",
+    work: Work::Produce,
+    shape: Shape::TYPICAL,
+    partitions: 8,
+    partitions_per_request: 1,
+    connections: 8,
+    window: 5,
+    rate: None,
+    idempotent: false,
+    acks: -1,
+    durability: Durability::PageCache,
+    figure: CPU_PER_GB,
+    has_floor: true,
+};
+
+/// Records of LinkedIn's benchmark: 16 KiB of them in a batch.
+const HEADLINE: Scenario = Scenario {
+    name: "headline-1",
+    about: "100-byte records in 16 KiB batches, 6 partitions, 1 connection x 5 in flight",
+    shape: Shape::of(150, 100),
+    partitions: 6,
+    connections: 1,
+    acks: 1,
+    durability: Durability::Default,
+    figure: RECORDS,
+    ..TYPICAL
+};
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "tiny",
+        about: "one 100-byte record per request, 16 connections x 5 in flight",
+        shape: Shape::of(1, 100),
+        connections: 16,
+        figure: CPU_PER_REQUEST,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "tiny-rate",
+        about: "one 100-byte record per request, 16 connections, 2,000 requests/s",
+        shape: Shape::of(1, 100),
+        connections: 16,
+        rate: Some(2_000.0),
+        figure: CPU_PER_REQUEST,
+        ..TYPICAL
+    },
+    TYPICAL,
+    Scenario {
+        name: "typical-idempotent",
+        about: "typical, with idempotent producers",
+        idempotent: true,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "typical-durable",
+        about: "typical, every acknowledgement after the flush",
+        durability: Durability::Device,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "bulk",
+        about: "1 MiB batches, 8 partitions, 4 connections x 2 in flight",
+        shape: Shape::BULK,
+        connections: 4,
+        window: 2,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "catch-up-1",
+        about: "1 consumer of 512 MB in the page cache, 1 MiB per fetch",
+        work: Work::CatchUp(1),
+        partitions: 1,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "catch-up-4",
+        about: "4 consumers of 512 MB in the page cache, 1 MiB per fetch",
+        work: Work::CatchUp(4),
+        partitions: 1,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "fan-out",
+        about: "1 producer of 500 batches of 16 KiB per second, 8 tail consumers",
+        work: Work::Tail(8),
+        partitions: 1,
+        connections: 1,
+        window: 100,
+        rate: Some(500.0),
+        has_floor: false,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "end-to-end",
+        about: "5,000 records of 100 bytes per second, one per request, 1 tail consumer",
+        work: Work::Tail(1),
+        shape: Shape::of(1, 100),
+        partitions: 1,
+        connections: 1,
+        window: 1_000,
+        rate: Some(5_000.0),
+        figure: CPU_PER_REQUEST,
+        has_floor: false,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "partitions",
+        about: "1,000 partitions, requests of 20 partitions x 4 x 256 B, 4 connections x 5 in flight",
+        work: Work::FirstWrites,
+        shape: Shape::of(4, 256),
+        partitions: 1_000,
+        partitions_per_request: 20,
+        connections: 4,
+        figure: CPU_PER_REQUEST,
+        ..TYPICAL
+    },
+    Scenario {
+        name: "connections",
+        about: "5,000 idle connections",
+        work: Work::Idle(5_000),
+        figure: "kB/connection",
+        has_floor: false,
+        ..TYPICAL
+    },
+    HEADLINE,
+    Scenario {
+        name: "headline-3",
+        about: "100-byte records in 16 KiB batches, 6 partitions, 3 connections x 5 in flight",
+        connections: 3,
+        ..HEADLINE
+    },
+    Scenario {
+        name: "headline-1-durable",
+        about: "headline-1 with acks=all after the flush",
+        acks: -1,
+        durability: Durability::Device,
+        ..HEADLINE
+    },
+    Scenario {
+        name: "headline-3-durable",
+        about: "headline-3 with acks=all after the flush",
+        connections: 3,
+        acks: -1,
+        durability: Durability::Device,
+        ..HEADLINE
+    },
+    Scenario {
+        name: "start",
+        about: "ready after a start with 1 GB of data",
+        work: Work::Start,
+        figure: "clean start ms",
+        has_floor: false,
+        ..TYPICAL
+    },
+];

@@ -1,0 +1,76 @@
+//! Short rounds against a broker in this process: the generator counts what it sends, and all of it is read back.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use millrace_benches::load::{Figures, Kind, Process, RoundTimes, Target, scenario_named};
+use millrace_server::config::{Sources, load};
+use millrace_server::{Running, Server};
+
+const TIMES: RoundTimes = RoundTimes {
+    warm_up: Duration::from_millis(20),
+    measured: Duration::from_millis(200),
+    read_back: true,
+};
+
+fn start(directory: &Path) -> (Running, Target) {
+    let overrides = vec![
+        "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
+        format!("log.dirs={}", directory.join("data").display()),
+    ];
+    let sources = Sources {
+        file: None,
+        environment: Vec::new(),
+        overrides,
+    };
+    let broker = Server::start(load(&sources).unwrap()).unwrap();
+    let target = Target {
+        address: broker.addresses.first().unwrap().1,
+        process: Process(std::process::id()),
+        kind: Kind::Millrace,
+    };
+    (broker, target)
+}
+
+fn round(target: &Target, name: &str) -> Figures {
+    scenario_named(name).unwrap().round(target, TIMES).unwrap()
+}
+
+#[test]
+fn what_rounds_send_is_acknowledged_and_read_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (broker, target) = start(directory.path());
+    for name in [
+        "tiny",
+        "typical-idempotent",
+        "typical-durable",
+        "headline-1",
+    ] {
+        let figures = round(&target, name);
+        let rate = figures.value("requests/s").unwrap();
+        assert!(rate > 0.0, "{name}: {rate} requests/s");
+        let (half, all) = (figures.value("ack p50 ms"), figures.value("max ms"));
+        assert!(
+            half <= all,
+            "{name}: {half:?} is the median, {all:?} the most"
+        );
+    }
+    assert!(broker.stop());
+}
+
+#[test]
+fn a_paced_round_keeps_its_pace_and_its_consumers_get_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (broker, target) = start(directory.path());
+    let figures = round(&target, "fan-out");
+    let rate = figures.value("requests/s").unwrap();
+    // Answers of the warm-up fall into the measured time and the other way round.
+    assert!(
+        (100.0..1_000.0).contains(&rate),
+        "{rate} requests/s instead of 500"
+    );
+    assert!(figures.value("end-to-end p50 ms").unwrap() > 0.0);
+    assert!(broker.stop());
+}

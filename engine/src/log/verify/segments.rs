@@ -1,0 +1,383 @@
+//! The walk through all segments of a partition: every batch with its checksum, its place in the log and its records,
+//! and the indexes, epochs and producer snapshots held against them on the way.
+
+use std::collections::BTreeMap;
+
+use super::finding::{Cure, Finding, Place, Sort};
+use super::index::IndexWalk;
+use super::{Files, PartitionCheck, Verified};
+use crate::io::{Disk, File};
+use crate::log::leader_epochs::LeaderEpochs;
+use crate::log::names;
+use crate::log::producer_state::ProducerStates;
+use crate::log::replay;
+use crate::log::walk::{Fault, FaultReason, WalkError, Walked, Walker};
+use crate::record::{
+    BATCH_HEADER_LENGTH, BODY_BYTES_MAX_DEFAULT, BatchHeader, RecordError, check_crc, records,
+};
+use crate::types::{LeaderEpoch, Offset};
+
+/// The state of the walk.
+pub(super) struct SegmentsWalk<'a> {
+    check: &'a PartitionCheck,
+    disk: &'a Disk,
+    files: &'a Files,
+    epochs: Option<&'a LeaderEpochs>,
+    snapshots: &'a BTreeMap<Offset, ProducerStates>,
+    /// The offset that continues the log; unknown before the first segment and behind a fault.
+    expected: Option<Offset>,
+    last_epoch: LeaderEpoch,
+    /// The producers as the log tells them, from its first segment on.
+    producers: ProducerStates,
+    /// Snapshots below were compared.
+    compared: Offset,
+    epochs_differ: bool,
+    /// Behind a fault in the records the log is no measure for anything else.
+    broken: bool,
+}
+
+impl<'a> SegmentsWalk<'a> {
+    pub(super) fn new(
+        check: &'a PartitionCheck,
+        disk: &'a Disk,
+        files: &'a Files,
+        epochs: Option<&'a LeaderEpochs>,
+        snapshots: &'a BTreeMap<Offset, ProducerStates>,
+    ) -> Self {
+        let first = files.logs.keys().next().copied();
+        // What was deleted with older segments is known from the snapshot at the first one.
+        let producers = first.and_then(|first| snapshots.get(&first)).cloned();
+        Self {
+            check,
+            disk,
+            files,
+            epochs,
+            snapshots,
+            expected: None,
+            last_epoch: LeaderEpoch::NONE,
+            producers: producers.unwrap_or_default(),
+            compared: first.unwrap_or_default(),
+            epochs_differ: false,
+            broken: false,
+        }
+    }
+
+    pub(super) fn run(&mut self, verified: &mut Verified, progress: &mut dyn FnMut(u64)) {
+        let count = self.files.logs.len();
+        for (place, (&base_offset, &length)) in self.files.logs.iter().enumerate() {
+            verified.segments += 1;
+            let is_last = place + 1 == count;
+            if place == 0 {
+                self.check_begin(base_offset, verified);
+            }
+            self.check_base(base_offset, verified);
+            let path = names::segment_file(&self.check.directory, base_offset, names::LOG);
+            match self.disk.open_read_only(&path) {
+                Ok(file) => self.segment(base_offset, &file, length, is_last, verified, progress),
+                Err(error) => {
+                    self.expected = None;
+                    self.broken = true;
+                    verified.findings.push(Finding::unreadable(
+                        Sort::Records,
+                        &error,
+                        Cure::Restore,
+                    ));
+                }
+            }
+        }
+        self.compare_snapshots(verified.end_offset, verified);
+    }
+
+    /// A clean stop leaves the log's start in the checkpoint: the segment that has it must be there.
+    fn check_begin(&self, base_offset: Offset, verified: &mut Verified) {
+        let start = self.check.log_start_offset.filter(|_| self.check.clean);
+        if let Some(start) = start.filter(|start| *start < base_offset) {
+            verified.findings.push(Finding {
+                path: self.check.directory.clone(),
+                sort: Sort::Records,
+                place: Place::File,
+                expected: format!("records from offset {start}, where the log starts"),
+                found: format!("the first segment at offset {base_offset}"),
+                cure: Cure::Restore,
+            });
+        }
+    }
+
+    fn check_base(&mut self, base_offset: Offset, verified: &mut Verified) {
+        let Some(expected) = self.expected else {
+            self.expected = Some(base_offset);
+            return;
+        };
+        let follows = base_offset == expected || (base_offset > expected && self.check.compacted);
+        if !follows {
+            let path = names::segment_file(&self.check.directory, base_offset, names::LOG);
+            let reason = FaultReason::Offset {
+                expected,
+                found: base_offset,
+            };
+            let position = 0;
+            let fault = Fault {
+                path,
+                position,
+                reason,
+            };
+            self.fault(&fault, expected, true, verified);
+        }
+        self.expected = Some(base_offset);
+    }
+
+    fn segment(
+        &mut self,
+        base_offset: Offset,
+        file: &File,
+        length: u64,
+        is_last: bool,
+        verified: &mut Verified,
+        progress: &mut dyn FnMut(u64),
+    ) {
+        // The files of the active segment are written when it is closed; until then they may end anywhere.
+        let complete = !is_last || self.check.clean;
+        let mut index = IndexWalk::open(
+            self.disk,
+            &self.check.directory,
+            base_offset,
+            length,
+            complete,
+            &mut verified.findings,
+        );
+        let before = verified.findings.len();
+        let mut walker = Walker::new(file, 0, length);
+        let mut reported = 0;
+        loop {
+            let position = walker.position();
+            progress(position.saturating_sub(reported));
+            reported = position;
+            let stepped = walker.next_batch().and_then(|batch| {
+                if let Some(batch) = &batch {
+                    walker.check_crc(batch)?;
+                }
+                Ok(batch)
+            });
+            match stepped {
+                Ok(None) => break,
+                Ok(Some(batch)) => {
+                    self.batch(&batch, &mut walker, is_last, verified);
+                    index.note(&batch, &mut verified.findings);
+                    verified.batches += 1;
+                    if is_last {
+                        verified.end_offset = batch.header.next_offset();
+                    }
+                }
+                Err(WalkError::Io(error)) => {
+                    self.broken = true;
+                    self.expected = None;
+                    verified.findings.push(Finding::unreadable(
+                        Sort::Records,
+                        &error,
+                        Cure::Restore,
+                    ));
+                    break;
+                }
+                Err(WalkError::Fault(mut fault)) => {
+                    fault.position = position;
+                    let from = self.expected.unwrap_or(base_offset);
+                    let next = next_batch(file, position + 1, length, from);
+                    // A torn tail has nothing sound behind it.
+                    self.fault(&fault, from, !is_last || next.is_some(), verified);
+                    // What lies behind may continue anywhere.
+                    self.expected = None;
+                    let Some(next) = next else {
+                        break;
+                    };
+                    walker = Walker::new(file, next, length);
+                }
+            }
+        }
+        progress(length.saturating_sub(reported));
+        verified.bytes += length;
+        if is_last {
+            verified.end_offset = verified
+                .end_offset
+                .max(self.expected.unwrap_or(base_offset));
+        }
+        let sound = verified.findings[before..]
+            .iter()
+            .all(|finding| finding.sort != Sort::Records);
+        index.finish(sound, &mut verified.findings);
+    }
+
+    /// What a batch says of itself, held against what came before.
+    fn batch(
+        &mut self,
+        batch: &Walked,
+        walker: &mut Walker<'_>,
+        is_last: bool,
+        verified: &mut Verified,
+    ) {
+        let header = &batch.header;
+        let mut wrong = |this: &mut Self, reason: FaultReason| {
+            let fault = Fault {
+                path: walker.fault(FaultReason::Short { missing_bytes: 0 }).path,
+                position: batch.position,
+                reason,
+            };
+            this.fault(&fault, header.base_offset(), !is_last, verified);
+        };
+        if let Some(expected) = self.expected {
+            let found = header.base_offset();
+            if found < expected || (found > expected && !self.check.compacted) {
+                wrong(self, FaultReason::Offset { expected, found });
+            }
+        }
+        let found = header.leader_epoch();
+        if found != LeaderEpoch::NONE && found < self.last_epoch {
+            let previous = self.last_epoch;
+            wrong(self, FaultReason::Epoch { previous, found });
+        }
+        if let Ok(bytes) = walker.whole(batch) {
+            let read = records(&bytes, BODY_BYTES_MAX_DEFAULT)
+                .and_then(|mut all| all.try_for_each(|record| record.map(|_| ())));
+            if let Err(error) = read {
+                // Its checksum is right: so it was sent, and every reader meets it.
+                verified.findings.push(Finding {
+                    path: walker.fault(FaultReason::Short { missing_bytes: 0 }).path,
+                    sort: Sort::Records,
+                    place: Place::Byte(batch.position),
+                    expected: format!("the records of batch {}", header.base_offset()),
+                    found: error.to_string(),
+                    cure: Cure::Restore,
+                });
+            }
+        }
+        self.last_epoch = self.last_epoch.max(found);
+        self.compare_snapshots(header.base_offset(), verified);
+        self.compare_epoch(header, verified);
+        // A walk that is over says so itself.
+        let _ = replay::apply(&mut self.producers, batch, walker, self.check.now);
+        self.expected = Some(header.next_offset());
+    }
+
+    /// Puts a fault into the report. Behind the recovery point of a log that was not closed, a fault that nothing sound
+    /// follows is a torn tail.
+    fn fault(
+        &mut self,
+        fault: &Fault,
+        offset: Offset,
+        sound_follows: bool,
+        verified: &mut Verified,
+    ) {
+        let torn = !self.check.clean && !sound_follows && offset >= self.check.recovery_point;
+        let cure = if torn { Cure::AtStart } else { Cure::Restore };
+        self.broken = true;
+        verified.findings.push(Finding::of_walk(fault, cure));
+    }
+
+    fn compare_epoch(&mut self, header: &BatchHeader, verified: &mut Verified) {
+        let Some(epochs) = self.epochs.filter(|_| !self.epochs_differ && !self.broken) else {
+            return;
+        };
+        let written = self.check.clean || header.last_offset() < self.check.recovery_point;
+        let (said, found) = (epochs.epoch_of(header.base_offset()), header.leader_epoch());
+        if !written || found == LeaderEpoch::NONE || said == Some(found) {
+            return;
+        }
+        self.epochs_differ = true;
+        let said = said.map_or("none".to_owned(), |epoch| epoch.to_string());
+        verified.findings.push(Finding {
+            path: self.check.directory.join(names::LEADER_EPOCH_CHECKPOINT),
+            sort: Sort::LeaderEpochs,
+            place: Place::File,
+            expected: format!(
+                "epoch {found} at offset {}, as in the log",
+                header.base_offset()
+            ),
+            found: format!("epoch {said}"),
+            cure: Cure::Rebuild,
+        });
+    }
+
+    /// Holds the snapshots up to `offset` against the producers as the log has them there.
+    fn compare_snapshots(&mut self, offset: Offset, verified: &mut Verified) {
+        if offset <= self.compared || self.broken || self.check.compacted {
+            return;
+        }
+        let first = self.files.logs.keys().next().copied().unwrap_or_default();
+        let range = Offset(self.compared.0.saturating_add(1))..=offset;
+        self.compared = offset;
+        for (&at, snapshot) in self.snapshots.range(range) {
+            for (id, producer) in snapshot.iter() {
+                let Some(last) = producer
+                    .window
+                    .last()
+                    .filter(|last| last.last_offset >= first)
+                else {
+                    continue;
+                };
+                let walked = self
+                    .producers
+                    .find(id)
+                    .and_then(|found| found.window.last());
+                if walked == Some(last) {
+                    continue;
+                }
+                let place = |batch: Option<&crate::log::AppendedBatch>| {
+                    batch.map_or("nothing".to_owned(), |batch| {
+                        let (offset, sequence) = (batch.last_offset, batch.last_sequence);
+                        format!("its last batch ending at offset {offset}, sequence {sequence}")
+                    })
+                };
+                verified.findings.push(Finding {
+                    path: names::segment_file(&self.check.directory, at, names::SNAPSHOT),
+                    sort: Sort::Snapshot,
+                    place: Place::File,
+                    expected: format!("of producer {id} {}, as in the log", place(walked)),
+                    found: place(Some(last)),
+                    cure: Cure::Rebuild,
+                });
+                break;
+            }
+        }
+    }
+}
+
+/// Where the next sound batch with an offset not below `from` begins, at or behind `position`.
+fn next_batch(file: &File, mut position: u64, length: u64, from: Offset) -> Option<u64> {
+    let header = u64::try_from(BATCH_HEADER_LENGTH).ok()?;
+    let mut buffer = vec![0; SEARCH_BYTES];
+    while position + header <= length {
+        let read = file.read_full_at(position, &mut buffer).ok()?;
+        let bytes = buffer.get(..read)?;
+        for (place, window) in (0_u64..).zip(bytes.windows(BATCH_HEADER_LENGTH)) {
+            // The magic byte first: it is cheap.
+            if window.get(MAGIC_AT) == Some(&2)
+                && is_batch(file, window, position + place, length, from)
+            {
+                return Some(position + place);
+            }
+        }
+        let step = read
+            .checked_sub(BATCH_HEADER_LENGTH - 1)
+            .filter(|step| *step > 0)?;
+        position += u64::try_from(step).ok()?;
+    }
+    None
+}
+
+fn is_batch(file: &File, window: &[u8], position: u64, length: u64, from: Offset) -> bool {
+    let header = BatchHeader::parse(window);
+    let Ok(header) = header.map_err(|_: RecordError| ()) else {
+        return false;
+    };
+    let bytes = u64::try_from(header.length_bytes()).unwrap_or(u64::MAX);
+    if header.base_offset() < from || position.saturating_add(bytes) > length {
+        return false;
+    }
+    let mut batch = vec![0; header.length_bytes()];
+    file.read_exact_at(position, &mut batch).is_ok() && check_crc(&batch).is_ok()
+}
+
+/// How much is searched for a batch at a time, in bytes.
+const SEARCH_BYTES: usize = 256 * 1024;
+
+/// Where a batch has its format version.
+const MAGIC_AT: usize = 16;

@@ -1,0 +1,227 @@
+//! A shard on a simulated disk whose ring is worked by hand: what is handed out, and when.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::io::{Disk, Outcome, Sim};
+use crate::maintenance::Checkpoints;
+use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
+use crate::partition::{Acks, AppendError, Appended};
+use crate::record::BatchBuilder;
+use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
+use crate::shard::command::{Produce, ProducePartition};
+use crate::types::{Timestamp, TopicName, Uuid};
+
+type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
+
+struct Bench {
+    disk: Disk,
+    checkpoints: Checkpoints,
+    shard: Shard,
+    partitions: Vec<TopicIdPartition>,
+    /// Syncs that were handed out and have not ended, oldest first.
+    syncs: VecDeque<(Ticket, Action)>,
+}
+
+const NOW: Now = Now {
+    wall: Timestamp(1_000_000),
+    monotonic: Monotonic(0),
+};
+const BROKER: BrokerId = BrokerId(1);
+const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
+
+fn image(partitions: i32) -> MetadataImage {
+    let topic = NewTopic {
+        name: "t".to_owned(),
+        partitions,
+        replication_factor: 1,
+        assignments: Vec::new(),
+        settings: Vec::new(),
+        random: 5,
+    };
+    let register = RegisterBroker {
+        id: BROKER,
+        incarnation: Uuid(1),
+        endpoints: Vec::new(),
+        rack: None,
+        log_directories: vec![DIRECTORY],
+    };
+    let create = CreateTopics {
+        topics: vec![topic],
+        partitions_default: 1,
+        replication_factor_default: 1,
+        partitions_max: 100,
+        topic_defaults: Arc::new(TopicDefaults::default()),
+        validate_only: false,
+    };
+    let commands = [
+        metadata::Command::RegisterBroker(register),
+        metadata::Command::CreateTopics(create),
+    ];
+    commands
+        .iter()
+        .fold(MetadataImage::empty(), |image, command| {
+            let decision = metadata::decide(&image, command).unwrap();
+            image.apply(&decision.records).unwrap()
+        })
+}
+
+fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
+    let disk = Sim::new(1).disk();
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let defaults = Arc::new(TopicDefaults::default());
+    let settings = ShardSettings {
+        broker: BROKER,
+        shard: ShardIndex(0),
+        shards: 1,
+        log_directories: vec![LogDirectory {
+            id: DIRECTORY,
+            place: 0,
+            path: PathBuf::from("/data"),
+            clean: false,
+        }],
+        topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
+        groups: GroupConfig::default(),
+        producer_id_expiration_ms: Arc::new(1_000.into()),
+        retention_check_interval: Duration::from_secs(60),
+        checkpoint_interval: Duration::from_secs(60),
+        syncs_in_flight_max,
+        cleaner: CleanerShare {
+            settings: CleanerSource::fixed(CleanerSettings::default()),
+            seats: CleanerSeats::default(),
+            seed: 1,
+        },
+    };
+    let image = image(partitions);
+    let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;
+    let of_topic = |partition| TopicIdPartition {
+        topic_id: topic,
+        partition,
+    };
+    let mut bench = Bench {
+        disk,
+        checkpoints: Checkpoints::default(),
+        shard: Shard::new(settings, NOW),
+        partitions: (0..partitions).map(of_topic).collect(),
+        syncs: VecDeque::new(),
+    };
+    bench.take_in(Input::Image(Arc::new(image)));
+    bench
+}
+
+impl Bench {
+    /// Takes something in and does all that follows, but for syncs: those are kept.
+    fn take_in(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        let mut effects = Effects::default();
+        while let Some(input) = inputs.pop_front() {
+            self.shard.step(NOW, input, &mut effects);
+            if inputs.is_empty() {
+                self.shard.flush(NOW, &mut effects);
+            }
+            for (id, job) in effects.jobs.drain(..) {
+                let done = job.run(&self.disk, &self.checkpoints);
+                inputs.push_back(Input::Done(id, done));
+            }
+            for (ticket, action) in effects.actions.drain(..) {
+                let Action::Write {
+                    file,
+                    position,
+                    buffers,
+                } = &action
+                else {
+                    self.syncs.push_back((ticket, action));
+                    continue;
+                };
+                let written = file.write_buffers_at(*position, buffers);
+                let result = written.map(|length| Outcome::Written { length });
+                inputs.push_back(Input::Completed(Completion { ticket, result }));
+            }
+        }
+    }
+
+    fn produce(&mut self, place: usize) -> Answer {
+        let mut builder = BatchBuilder::new();
+        builder.push(NOW.wall, None, Some(b"value"), &[]);
+        let (reply, answer) = oneshot::channel();
+        let entry = ProducePartition {
+            partition: self.partitions[place],
+            records: builder.build(),
+            zstd_allowed: true,
+        };
+        self.take_in(Input::Command(Command::Produce(Produce {
+            partitions: vec![entry],
+            acks: Acks::All,
+            timeout: Duration::from_secs(60),
+            reply,
+        })));
+        answer
+    }
+
+    /// Ends the oldest sync; says of which partition it was.
+    fn end_sync(&mut self) -> usize {
+        let (ticket, action) = self.syncs.pop_front().unwrap();
+        let Action::Sync { file } = action else {
+            panic!("{action:?} is no sync");
+        };
+        let result = file.sync_data().map(|()| Outcome::Synced);
+        let directory = file.path().parent().unwrap().to_str().unwrap();
+        let (_, number) = directory.rsplit_once('-').unwrap();
+        let number = number.parse().unwrap();
+        self.take_in(Input::Completed(Completion { ticket, result }));
+        number
+    }
+}
+
+#[test]
+fn no_more_group_commits_run_than_are_allowed_and_those_that_wait_go_on_gathering() {
+    let mut bench = bench(12, 3);
+    let mut answers: Vec<Answer> = (0..12).map(|place| bench.produce(place)).collect();
+    assert_eq!(bench.syncs.len(), 3);
+    // The seventh gathers a second batch while it waits, and keeps its place.
+    let mut second = bench.produce(7);
+    let mut order = Vec::new();
+    while !bench.syncs.is_empty() {
+        assert!(bench.syncs.len() <= 3);
+        let place = bench.end_sync();
+        assert!(answers[place].try_recv().unwrap()[0].is_ok());
+        if place == 7 {
+            assert!(second.try_recv().unwrap()[0].is_ok(), "one sync for both");
+        }
+        order.push(place);
+    }
+    assert_eq!(
+        order,
+        (0..12).collect::<Vec<_>>(),
+        "first come, first served"
+    );
+}
+
+#[test]
+fn a_partition_that_was_deleted_while_it_waited_gives_its_turn_to_the_next() {
+    let mut bench = bench(3, 1);
+    let mut answers: Vec<Answer> = (0..3).map(|place| bench.produce(place)).collect();
+    let taken = bench.shard.slots.remove(&bench.partitions[1]);
+    assert!(taken.is_some());
+    assert_eq!((bench.end_sync(), bench.end_sync()), (0, 2));
+    assert!(answers[2].try_recv().unwrap()[0].is_ok());
+    assert!(bench.syncs.is_empty());
+}
+
+#[test]
+fn a_stopping_shard_closes_no_log_whose_group_commit_waits_for_its_turn() {
+    let mut bench = bench(2, 1);
+    let mut answers: Vec<Answer> = (0..2).map(|place| bench.produce(place)).collect();
+    bench.take_in(Input::Stop);
+    assert_eq!((bench.end_sync(), bench.end_sync()), (0, 1));
+    assert!(
+        answers
+            .iter_mut()
+            .all(|answer| answer.try_recv().unwrap()[0].is_ok())
+    );
+    assert_eq!(bench.shard.stopped(), Some(true));
+}

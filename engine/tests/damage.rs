@@ -1,0 +1,676 @@
+//! Every kind of file of a log directory, damaged in every way: `verify` says so, and a start recovers from the log or
+//! refuses; it never serves less than was acknowledged as if that were all.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use millrace_engine::config::TopicDefaults;
+use millrace_engine::group::GroupConfig;
+use millrace_engine::io::Disk;
+use millrace_engine::log::verify::{Cure, Finding, Sort};
+use millrace_engine::metadata::{
+    Command as Change, CreateTopics, Metadata, MetadataOptions, NewTopic, Reply,
+};
+use millrace_engine::partition::{Acks, Isolation};
+use millrace_engine::record::{BatchBuilder, BatchHeader, check_crc};
+use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
+use millrace_engine::shard::{CleanerSettings, CleanerSource, Gateway, TopicDefaultsSource};
+use millrace_engine::types::{
+    BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    TopicIdPartition, TopicName,
+};
+use millrace_engine::verify::{Report, VerifyError, VerifyOptions, verify};
+use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};
+use tokio::sync::oneshot;
+
+/// Records of the one partition there is; each is a batch.
+const RECORDS: i64 = 40;
+
+const METADATA: &str = "__cluster_metadata-0";
+
+fn options(directory: &Path) -> EngineOptions {
+    let texts = [
+        ("segment.bytes", "1048576"),
+        ("index.interval.bytes", "200"),
+    ];
+    let texts: BTreeMap<_, _> = texts.map(|(name, text)| (name, text.to_owned())).into();
+    let defaults = Arc::new(TopicDefaults::new(texts));
+    EngineOptions {
+        broker: BrokerId(1),
+        log_directories: vec![directory.to_owned()],
+        metadata_directory: None,
+        shards: Some(1),
+        pin: false,
+        io: IoChoice::Threads,
+        endpoints: Vec::new(),
+        rack: None,
+        topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
+        groups: GroupConfig::default(),
+        producer_id_expiration_ms: Arc::new(86_400_000.into()),
+        retention_check_interval: Duration::from_secs(300),
+        checkpoint_interval: Duration::from_secs(60),
+        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
+        cleaner: CleanerSource::fixed(CleanerSettings::default()),
+    }
+}
+
+fn with_engine<Work, Output>(directory: &Path, work: Work) -> Result<Output, Box<StartError>>
+where
+    Work: AsyncFn(Gateway) -> Output + Send + Sync + Clone + 'static,
+    Output: Send + 'static,
+{
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let task = move |gateway: Gateway| {
+        let (work, sender) = (work.clone(), sender.clone());
+        let future = async move { sender.send(work(gateway).await).unwrap() };
+        Box::pin(future) as std::pin::Pin<Box<dyn Future<Output = ()>>>
+    };
+    let engine = Engine::start(options(directory), Arc::new(task)).map_err(Box::new)?;
+    let output = receiver.recv_timeout(Duration::from_secs(30)).unwrap();
+    engine.stop();
+    Ok(output)
+}
+
+fn partition(gateway: &Gateway) -> Option<TopicIdPartition> {
+    let name: TopicName = "t".parse().unwrap();
+    let topic_id = gateway.image().topic(&name)?.id;
+    let partition = 0;
+    Some(TopicIdPartition {
+        topic_id,
+        partition,
+    })
+}
+
+fn batch(number: i64) -> Bytes {
+    let sequence = Sequence(i32::try_from(number).unwrap());
+    let builder = BatchBuilder::new();
+    let mut builder = builder.producer(ProducerId(7), ProducerEpoch(0), sequence);
+    let value = format!("{number:0100}").repeat(1000);
+    let timestamp = Timestamp(1_700_000_000_000 + number);
+    builder.push(timestamp, None, Some(value.as_bytes()), &[]);
+    builder.build()
+}
+
+/// A directory with a topic of several segments, left by a clean stop, with two snapshots of the metadata.
+fn intact(directory: &Path) {
+    let wrote = with_engine(directory, async |gateway: Gateway| {
+        let topic = NewTopic {
+            name: "t".to_owned(),
+            partitions: 1,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            settings: Vec::new(),
+            random: gateway.random(),
+        };
+        let create = CreateTopics {
+            topics: vec![topic],
+            partitions_default: 1,
+            replication_factor_default: 1,
+            partitions_max: 10,
+            topic_defaults: Arc::new(TopicDefaults::default()),
+            validate_only: false,
+        };
+        let created = gateway.propose(Change::CreateTopics(create)).await;
+        assert!(matches!(created, Ok(Reply::CreateTopics(_))));
+        let partition = partition(&gateway).unwrap();
+        for number in 0..RECORDS {
+            let (reply, answer) = oneshot::channel();
+            let records = batch(number);
+            let produce = Produce {
+                partitions: vec![ProducePartition {
+                    partition,
+                    records,
+                    zstd_allowed: true,
+                }],
+                acks: Acks::All,
+                timeout: Duration::from_secs(10),
+                reply,
+            };
+            let owner = gateway.owner(partition);
+            gateway
+                .send(owner, Command::Produce(produce))
+                .await
+                .unwrap();
+            let offset = answer.await.unwrap().remove(0).unwrap().base_offset;
+            assert_eq!(offset, Offset(number));
+        }
+    });
+    wrote.unwrap();
+    for _ in 0..2 {
+        let home = directory.join(METADATA);
+        let cluster = fs::read_to_string(directory.join("meta.properties")).unwrap();
+        let cluster = cluster
+            .lines()
+            .find_map(|line| line.strip_prefix("cluster.id="));
+        let options = MetadataOptions::default();
+        let disk = Disk::real();
+        let mut metadata =
+            Metadata::open(&disk, &home, BrokerId(1), cluster.unwrap(), options).unwrap();
+        metadata.write_snapshot().unwrap();
+        metadata.close().unwrap();
+    }
+}
+
+/// What a reader gets who begins at offset 0.
+#[derive(Debug, PartialEq, Eq)]
+enum Served {
+    /// Every record.
+    All,
+    /// Some, then an error or a batch with a wrong checksum; or an error at once.
+    Refused { after: i64 },
+    /// Fewer than were acknowledged, as if that were all.
+    Less { end: i64, why: String },
+}
+
+async fn read(gateway: Gateway) -> Served {
+    let Some(partition) = partition(&gateway) else {
+        let why = "the topic is unknown".to_owned();
+        return Served::Less { end: 0, why };
+    };
+    let mut next = 0;
+    while next < RECORDS {
+        let (reply, answer) = oneshot::channel();
+        let wanted = FetchPartition {
+            partition,
+            offset: Offset(next),
+            bytes_max: 1 << 20,
+            current_leader_epoch: LeaderEpoch::NONE,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let fetch = Fetch {
+            id: gateway.next_fetch_id(),
+            partitions: vec![wanted],
+            bytes_max: 1 << 20,
+            bytes_min: 1,
+            deadline: gateway.now().monotonic.after(Duration::from_millis(300)),
+            reply,
+        };
+        let owner = gateway.owner(partition);
+        gateway.send(owner, Command::Fetch(fetch)).await.unwrap();
+        let Ok(fetched) = answer.await.unwrap().remove(0) else {
+            return Served::Refused { after: next };
+        };
+        let Some(extent) = fetched.extent else {
+            let why = format!("high watermark {}", fetched.high_watermark);
+            return Served::Less { end: next, why };
+        };
+        let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
+        if extent
+            .file
+            .read_exact_at(extent.position, &mut bytes)
+            .is_err()
+        {
+            return Served::Refused { after: next };
+        }
+        let mut rest = &bytes[..];
+        while let Ok(header) = BatchHeader::parse(rest) {
+            let Some(whole) = rest.get(..header.length_bytes()) else {
+                break;
+            };
+            if check_crc(whole).is_err() {
+                return Served::Refused { after: next };
+            }
+            if header.base_offset() != Offset(next) {
+                let why = format!("offset {} follows", header.base_offset());
+                return Served::Less { end: next, why };
+            }
+            let sent = batch(next);
+            assert_eq!(
+                whole[21..],
+                sent[21..],
+                "record {next} is not what was sent"
+            );
+            next += 1;
+            rest = &rest[header.length_bytes()..];
+        }
+    }
+    Served::All
+}
+
+/// A way to damage a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Harm {
+    FlipBit,
+    Truncate,
+    ZeroFill,
+    AppendGarbage,
+    Delete,
+    Replace,
+}
+
+const HARMS: [Harm; 6] = [
+    Harm::FlipBit,
+    Harm::Truncate,
+    Harm::ZeroFill,
+    Harm::AppendGarbage,
+    Harm::Delete,
+    Harm::Replace,
+];
+
+fn harm(path: &Path, harm: Harm) {
+    let mut bytes = fs::read(path).unwrap();
+    let third = bytes.len().div_ceil(3);
+    match harm {
+        // Of a digit it makes a letter, so that a number does not become another one.
+        Harm::FlipBit => bytes[third] ^= 0x40,
+        Harm::Truncate => bytes.truncate(third * 2 - 1),
+        Harm::ZeroFill => bytes[third..]
+            .iter_mut()
+            .take(third)
+            .for_each(|byte| *byte = 0),
+        Harm::AppendGarbage => bytes.extend_from_slice(&[0xa5; 17]),
+        Harm::Delete => return fs::remove_file(path).unwrap(),
+        Harm::Replace => bytes = b"not what should be here".to_vec(),
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn verified(directory: &Path, repair: bool) -> Report {
+    let options = VerifyOptions {
+        directory: directory.to_owned(),
+        metadata_directory: None,
+        repair,
+        now: Timestamp(1_700_000_100_000),
+    };
+    verify(&Disk::real(), &options, &mut |_| {}).unwrap()
+}
+
+/// Files of a directory with this ending, by name.
+fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths
+        .filter(|path| path.to_string_lossy().ends_with(ending))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Every kind of file there is, one of each, by its place below the directory.
+fn kinds(directory: &Path) -> Vec<(PathBuf, Sort)> {
+    let t = directory.join("t-0");
+    let logs = files(&t, ".log");
+    assert!(logs.len() >= 4, "{logs:?}");
+    let metadata = directory.join(METADATA);
+    let newest = files(&metadata, ".snapshot").pop().unwrap();
+    let closed = |ending: &str| logs[1].with_extension(ending);
+    let snapshot = files(&t, ".snapshot").pop().unwrap();
+    let all = [
+        (logs[0].clone(), Sort::Records),
+        (logs[1].clone(), Sort::Records),
+        (logs[logs.len() - 1].clone(), Sort::Records),
+        (closed("index"), Sort::OffsetIndex),
+        (closed("timeindex"), Sort::TimeIndex),
+        (snapshot.with_extension("windows"), Sort::Windows),
+        (snapshot, Sort::Snapshot),
+        (t.join("leader-epoch-checkpoint"), Sort::LeaderEpochs),
+        (t.join("partition.metadata"), Sort::PartitionMetadata),
+        (
+            directory.join("recovery-point-offset-checkpoint"),
+            Sort::Checkpoint,
+        ),
+        (
+            directory.join("log-start-offset-checkpoint"),
+            Sort::Checkpoint,
+        ),
+        (
+            directory.join("replication-offset-checkpoint"),
+            Sort::Checkpoint,
+        ),
+        (directory.join("meta.properties"), Sort::MetaProperties),
+        (metadata.join("millrace-metadata.journal"), Sort::Journal),
+        (metadata.join("millrace-metadata.vote"), Sort::Vote),
+        (newest, Sort::MetadataSnapshot),
+    ];
+    all.map(|(path, sort)| (path.strip_prefix(directory).unwrap().to_owned(), sort))
+        .to_vec()
+}
+
+/// What nobody can see, and nobody needs to: the files say nothing that others do not say too.
+fn is_no_loss(sort: Sort, harm: Harm) -> bool {
+    // Kafka writes no windows; of the metadata the journal reaches back to the snapshot before.
+    harm == Harm::Delete && matches!(sort, Sort::Windows | Sort::MetadataSnapshot)
+}
+
+/// A start does not read closed segments, nor count them: that one in the middle is gone is for `verify` to find, as it
+/// does.
+fn is_known_gap(original: &Path, file: &Path, harm: Harm) -> bool {
+    let logs = files(&original.join("t-0"), ".log");
+    harm == Harm::Delete && original.join(file) == logs[1]
+}
+
+#[test]
+fn an_intact_directory_has_no_findings() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let report = verified(home.path(), false);
+    assert_eq!(report.findings, []);
+    assert!(report.clean);
+    assert_eq!((report.partitions, report.batches), (1, 40));
+    assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
+    let report = verified(home.path(), false);
+    assert_eq!(report.findings, [], "after another start and stop");
+}
+
+#[test]
+fn every_damage_to_every_kind_of_file_is_reported_and_never_served_as_whole() {
+    let home = tempfile::tempdir().unwrap();
+    let original = home.path().join("original");
+    intact(&original);
+    let mut wrong = Vec::new();
+    for (file, sort) in kinds(&original) {
+        for kind in HARMS {
+            let directory = home.path().join("copy");
+            copy(&original, &directory);
+            let path = directory.join(&file);
+            harm(&path, kind);
+            let case = format!("{kind:?} {}", file.display());
+            let report = verified(&directory, false);
+            let reported = |finding: &Finding| {
+                let same = finding.path == path
+                    || (kind == Harm::Delete && finding.path.starts_with(path.parent().unwrap()));
+                // A companion without its snapshot is what is seen of a snapshot that is gone.
+                let alike = sort == Sort::Snapshot && finding.sort == Sort::Windows;
+                same && (finding.sort == sort || alike)
+            };
+            if !report.findings.iter().any(reported) && !is_no_loss(sort, kind) {
+                wrong.push(format!("{case}: not reported, but {:?}", report.findings));
+            }
+            match with_engine(&directory, read) {
+                Ok(Served::All | Served::Refused { .. }) => {}
+                Ok(Served::Less { .. }) if is_known_gap(&original, &file, kind) => {}
+                Ok(less) => wrong.push(format!("{case}: {less:?}")),
+                Err(error) => {
+                    let text = error.to_string();
+                    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                    if !text.contains(&name) && sort != Sort::MetaProperties {
+                        wrong.push(format!("{case}: refused with {text:?}"));
+                    }
+                }
+            }
+            fs::remove_dir_all(&directory).unwrap();
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} cases:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn what_can_be_made_anew_is_whole_after_a_repair() {
+    let home = tempfile::tempdir().unwrap();
+    let original = home.path().join("original");
+    intact(&original);
+    let derived = [
+        Sort::OffsetIndex,
+        Sort::TimeIndex,
+        Sort::Snapshot,
+        Sort::Windows,
+        Sort::LeaderEpochs,
+        Sort::PartitionMetadata,
+    ];
+    for (file, sort) in kinds(&original) {
+        if !derived.contains(&sort) {
+            continue;
+        }
+        for kind in HARMS {
+            let directory = home.path().join("copy");
+            copy(&original, &directory);
+            harm(&directory.join(&file), kind);
+            let repaired = verified(&directory, true);
+            let again = verified(&directory, false);
+            assert_eq!(
+                again.findings,
+                [],
+                "{kind:?} {}: did {:?}",
+                file.display(),
+                repaired.done
+            );
+            assert_eq!(
+                repaired.done.is_empty(),
+                is_no_loss(sort, kind),
+                "{:?}",
+                repaired.done
+            );
+            assert_eq!(with_engine(&directory, read).unwrap(), Served::All);
+            fs::remove_dir_all(&directory).unwrap();
+        }
+    }
+}
+
+#[test]
+fn records_are_never_changed_by_a_repair() {
+    let home = tempfile::tempdir().unwrap();
+    let original = home.path().join("original");
+    intact(&original);
+    for (file, _) in kinds(&original)
+        .into_iter()
+        .filter(|(_, sort)| *sort == Sort::Records)
+    {
+        for kind in HARMS.into_iter().filter(|kind| *kind != Harm::Delete) {
+            let directory = home.path().join("copy");
+            copy(&original, &directory);
+            harm(&directory.join(&file), kind);
+            let logs = || -> Vec<_> {
+                files(&directory.join("t-0"), ".log")
+                    .iter()
+                    .map(|path| fs::read(path).unwrap())
+                    .collect()
+            };
+            let before = logs();
+            let report = verified(&directory, true);
+            assert!(report.has_faults(), "{kind:?} {}", file.display());
+            assert_eq!(logs(), before, "{kind:?} {}", file.display());
+            fs::remove_dir_all(&directory).unwrap();
+        }
+    }
+}
+
+#[test]
+fn all_faults_of_a_log_are_reported_and_not_the_first_only() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let logs = files(&home.path().join("t-0"), ".log");
+    for path in &logs[..2] {
+        let mut bytes = fs::read(path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[100] ^= 1;
+        bytes[last] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+    let report = verified(home.path(), false);
+    let records = report
+        .findings
+        .iter()
+        .filter(|finding| finding.sort == Sort::Records);
+    let paths: Vec<_> = records.map(|finding| &finding.path).collect();
+    assert_eq!(
+        paths,
+        [&logs[0], &logs[0], &logs[1], &logs[1]],
+        "{:?}",
+        report.findings
+    );
+    assert_eq!(report.batches, 36);
+}
+
+#[test]
+fn a_torn_tail_behind_the_recovery_point_is_no_fault_and_is_cut_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    fs::remove_file(home.path().join(".kafka_cleanshutdown")).unwrap();
+    let last = files(&home.path().join("t-0"), ".log").pop().unwrap();
+    harm(&last, Harm::AppendGarbage);
+    let report = verified(home.path(), false);
+    assert!(!report.has_faults(), "{:?}", report.findings);
+    let torn = &report.findings[0];
+    assert_eq!(
+        (&torn.path, torn.sort, torn.cure),
+        (&last, Sort::Records, Cure::AtStart)
+    );
+    assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
+    assert_eq!(verified(home.path(), false).findings, []);
+}
+
+#[test]
+fn leftovers_are_removed_and_files_of_others_are_kept() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let leftovers = [
+        "t-0/00000000000000000000.index.deleted",
+        "t-0/00000000000000000000.log.cleaned",
+        "t-0/leader-epoch-checkpoint.tmp",
+        "recovery-point-offset-checkpoint.tmp",
+        "__cluster_metadata-0/millrace-metadata.vote.tmp",
+    ];
+    let foreign = ["t-0/notes.txt", "lost+found", "__cluster_metadata-0/x"];
+    for name in leftovers.iter().chain(&foreign) {
+        fs::write(home.path().join(name), "x").unwrap();
+    }
+    let report = verified(home.path(), false);
+    assert!(!report.has_faults(), "{:?}", report.findings);
+    let of = |sort: Sort| {
+        report
+            .findings
+            .iter()
+            .filter(|finding| finding.sort == sort)
+            .count()
+    };
+    assert_eq!(
+        (of(Sort::Leftover), of(Sort::Foreign)),
+        (leftovers.len(), foreign.len())
+    );
+    let repaired = verified(home.path(), true);
+    assert_eq!(repaired.done.len(), leftovers.len(), "{:?}", repaired.done);
+    for name in leftovers {
+        assert!(!home.path().join(name).exists(), "{name}");
+    }
+    for name in foreign {
+        assert!(home.path().join(name).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_directory_in_use_and_one_that_is_none_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let options = VerifyOptions {
+        directory: home.path().to_owned(),
+        metadata_directory: None,
+        repair: true,
+        now: Timestamp(0),
+    };
+    let refused = verify(&Disk::real(), &options, &mut |_| {}).unwrap_err();
+    assert!(
+        matches!(refused, VerifyError::NoLogDirectory { .. }),
+        "{refused}"
+    );
+    assert_eq!(
+        fs::read_dir(home.path()).unwrap().count(),
+        0,
+        "nothing is left there"
+    );
+    intact(home.path());
+    let used = with_engine(home.path(), async move |_| {
+        verify(&Disk::real(), &options, &mut |_| {})
+            .unwrap_err()
+            .to_string()
+    });
+    let text = used.unwrap();
+    assert!(
+        text.contains("in use") && text.contains("stop the broker first"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_log_start_behind_the_end_of_a_log_deletes_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let checkpoint = home.path().join("log-start-offset-checkpoint");
+    fs::write(&checkpoint, "0\n1\nt 0 90\n").unwrap();
+    let before = files(&home.path().join("t-0"), ".log");
+    let report = verified(home.path(), false);
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|finding| finding.path == checkpoint && finding.is_fault())
+    );
+    let served = with_engine(home.path(), read).unwrap();
+    assert_eq!(served, Served::Refused { after: 0 });
+    assert_eq!(files(&home.path().join("t-0"), ".log"), before);
+}
+
+#[test]
+fn a_partition_that_lost_all_its_segments_is_not_begun_anew() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    for path in files(&home.path().join("t-0"), ".log") {
+        fs::remove_file(path).unwrap();
+    }
+    let report = verified(home.path(), false);
+    let lost = |finding: &Finding| finding.sort == Sort::Records && finding.is_fault();
+    assert!(report.findings.iter().any(lost), "{:?}", report.findings);
+    let served = with_engine(home.path(), read).unwrap();
+    assert_eq!(served, Served::Refused { after: 0 });
+}
+
+#[test]
+fn a_partition_whose_directory_is_gone_is_missed() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    fs::remove_dir_all(home.path().join("t-0")).unwrap();
+    let report = verified(home.path(), false);
+    let [missed] = &report.findings[..] else {
+        panic!("{:?}", report.findings);
+    };
+    assert_eq!(
+        (missed.sort, &missed.path),
+        (Sort::PartitionDirectory, &home.path().join("t-0"))
+    );
+}
+
+#[test]
+fn checkpoints_that_only_save_time_are_removed_by_a_repair_and_others_are_kept() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let path = |name: &str| home.path().join(format!("{name}-offset-checkpoint"));
+    for name in ["recovery-point", "replication", "log-start"] {
+        harm(&path(name), Harm::ZeroFill);
+    }
+    let repaired = verified(home.path(), true);
+    assert_eq!(repaired.done.len(), 2, "{:?}", repaired.done);
+    assert!(!path("recovery-point").exists() && !path("replication").exists());
+    let left = verified(home.path(), false);
+    let faults: Vec<_> = left
+        .findings
+        .iter()
+        .filter(|finding| finding.is_fault())
+        .collect();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].path, path("log-start"));
+    fs::remove_file(path("log-start")).unwrap();
+    assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
+}

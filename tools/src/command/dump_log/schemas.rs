@@ -1,0 +1,533 @@
+//! What Kafka's internal records are made of: those of `__consumer_offsets`, `__transaction_state`, `__cluster_metadata`,
+//! control records, and what consumers keep in a group's metadata. The names are Kafka's.
+//!
+//! Fields stand in order, `name type`, with a semicolon between; see [`super::schema`] for what may follow the type.
+
+use super::schema::Row;
+
+const fn row(
+    number: u16,
+    name: &'static str,
+    version_max: u16,
+    flexible_from: Option<u16>,
+    fields: &'static str,
+) -> Row {
+    Row {
+        number,
+        name,
+        version_max,
+        flexible_from,
+        fields,
+    }
+}
+
+/// Keys of `__consumer_offsets`, by record type.
+pub(super) const GROUP_KEYS: &[Row] = &[
+    row(
+        0,
+        "LegacyOffsetCommit",
+        0,
+        None,
+        "group string v0; topic string v0; partition int32 v0",
+    ),
+    row(
+        1,
+        "OffsetCommit",
+        0,
+        None,
+        "group string v0; topic string v0; partition int32 v0",
+    ),
+    row(2, "GroupMetadata", 0, None, "group string v0"),
+    row(3, "ConsumerGroupMetadata", 0, None, "groupId string v0"),
+    row(
+        4,
+        "ConsumerGroupPartitionMetadata",
+        0,
+        None,
+        "groupId string v0",
+    ),
+    row(
+        5,
+        "ConsumerGroupMemberMetadata",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        6,
+        "ConsumerGroupTargetAssignmentMetadata",
+        0,
+        None,
+        "groupId string v0",
+    ),
+    row(
+        7,
+        "ConsumerGroupTargetAssignmentMember",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        8,
+        "ConsumerGroupCurrentMemberAssignment",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        10,
+        "ShareGroupMemberMetadata",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(11, "ShareGroupMetadata", 0, None, "groupId string v0"),
+    row(
+        12,
+        "ShareGroupTargetAssignmentMetadata",
+        0,
+        None,
+        "groupId string v0",
+    ),
+    row(
+        13,
+        "ShareGroupTargetAssignmentMember",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        14,
+        "ShareGroupCurrentMemberAssignment",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        15,
+        "ShareGroupStatePartitionMetadata",
+        0,
+        None,
+        "groupId string v0",
+    ),
+    row(
+        16,
+        "ConsumerGroupRegularExpression",
+        0,
+        None,
+        "groupId string v0; regularExpression string v0",
+    ),
+    row(17, "StreamsGroupMetadata", 0, None, "groupId string v0"),
+    row(
+        19,
+        "StreamsGroupMemberMetadata",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        20,
+        "StreamsGroupTargetAssignmentMetadata",
+        0,
+        None,
+        "groupId string v0",
+    ),
+    row(
+        21,
+        "StreamsGroupTargetAssignmentMember",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(
+        22,
+        "StreamsGroupCurrentMemberAssignment",
+        0,
+        None,
+        "groupId string v0; memberId string v0",
+    ),
+    row(23, "StreamsGroupTopology", 0, None, "groupId string v0"),
+];
+
+/// Values of `__consumer_offsets`, by the type in their key.
+pub(super) const GROUP_VALUES: &[Row] = &[
+    row(
+        0,
+        "LegacyOffsetCommit",
+        0,
+        None,
+        "offset int64 v0; metadata string v0; commitTimestamp int64 v0",
+    ),
+    row(
+        1,
+        "OffsetCommit",
+        4,
+        Some(4),
+        "offset int64; leaderEpoch int32 v3+; metadata string; commitTimestamp int64; expireTimestamp int64 v1; topicId uuid t0 v4+",
+    ),
+    row(
+        2,
+        "GroupMetadata",
+        4,
+        Some(4),
+        "protocolType string; generation int32; protocol string n0+; leader string n0+; currentStateTimestamp int64 v2+; members []{memberId string; groupInstanceId string v3+ n3+; clientId string; clientHost string; rebalanceTimeout int32 v1+; sessionTimeout int32; subscription bytes; assignment bytes}",
+    ),
+    row(
+        3,
+        "ConsumerGroupMetadata",
+        0,
+        Some(0),
+        "epoch int32; metadataHash int64 t0 d0",
+    ),
+    row(
+        4,
+        "ConsumerGroupPartitionMetadata",
+        0,
+        Some(0),
+        "topics []{topicId uuid; topicName string; numPartitions int32; partitionMetadata []{partition int32; racks []string}}",
+    ),
+    row(
+        5,
+        "ConsumerGroupMemberMetadata",
+        0,
+        Some(0),
+        "instanceId string n0+; rackId string n0+; clientId string; clientHost string; subscribedTopicNames []string; subscribedTopicRegex string n0+; rebalanceTimeoutMs int32; serverAssignor string n0+; classicMemberMetadata {sessionTimeoutMs int32; supportedProtocols []{name string; metadata bytes}} t0 n0+ dnull",
+    ),
+    row(
+        6,
+        "ConsumerGroupTargetAssignmentMetadata",
+        0,
+        Some(0),
+        "assignmentEpoch int32; assignmentTimestamp int64 t0 d0",
+    ),
+    row(
+        7,
+        "ConsumerGroupTargetAssignmentMember",
+        0,
+        Some(0),
+        "topicPartitions []{topicId uuid; partitions []int32}",
+    ),
+    row(
+        8,
+        "ConsumerGroupCurrentMemberAssignment",
+        0,
+        Some(0),
+        "memberEpoch int32; previousMemberEpoch int32; state int8; assignedPartitions []{topicId uuid; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}; partitionsPendingRevocation []{topicId uuid; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}",
+    ),
+    row(
+        10,
+        "ShareGroupMemberMetadata",
+        0,
+        Some(0),
+        "rackId string n0+; clientId string; clientHost string; subscribedTopicNames []string",
+    ),
+    row(
+        11,
+        "ShareGroupMetadata",
+        0,
+        Some(0),
+        "epoch int32; metadataHash int64",
+    ),
+    row(
+        12,
+        "ShareGroupTargetAssignmentMetadata",
+        0,
+        Some(0),
+        "assignmentEpoch int32; assignmentTimestamp int64 t0 d0",
+    ),
+    row(
+        13,
+        "ShareGroupTargetAssignmentMember",
+        0,
+        Some(0),
+        "topicPartitions []{topicId uuid; partitions []int32}",
+    ),
+    row(
+        14,
+        "ShareGroupCurrentMemberAssignment",
+        0,
+        Some(0),
+        "memberEpoch int32; previousMemberEpoch int32; state int8; assignedPartitions []{topicId uuid; partitions []int32}",
+    ),
+    row(
+        15,
+        "ShareGroupStatePartitionMetadata",
+        0,
+        Some(0),
+        "initializingTopics []{topicId uuid; topicName string; partitions []int32}; initializedTopics []{topicId uuid; topicName string; partitions []int32}; deletingTopics []{topicId uuid; topicName string}",
+    ),
+    row(
+        16,
+        "ConsumerGroupRegularExpression",
+        0,
+        Some(0),
+        "topics []string; version int64; timestamp int64",
+    ),
+    row(
+        17,
+        "StreamsGroupMetadata",
+        0,
+        Some(0),
+        "epoch int32; metadataHash int64; validatedTopologyEpoch int32 t0 d-1; lastAssignmentConfigs []{key string; value string} t1 n0+ dnull",
+    ),
+    row(
+        19,
+        "StreamsGroupMemberMetadata",
+        0,
+        Some(0),
+        "instanceId string n0+; rackId string n0+; clientId string; clientHost string; rebalanceTimeoutMs int32; topologyEpoch int32; processId string; userEndpoint {host string; port uint16} n0+; clientTags []{key string; value string}",
+    ),
+    row(
+        20,
+        "StreamsGroupTargetAssignmentMetadata",
+        0,
+        Some(0),
+        "assignmentEpoch int32; assignmentTimestamp int64 t0 d0",
+    ),
+    row(
+        21,
+        "StreamsGroupTargetAssignmentMember",
+        0,
+        Some(0),
+        "activeTasks []{subtopologyId string; partitions []int32}; standbyTasks []{subtopologyId string; partitions []int32}; warmupTasks []{subtopologyId string; partitions []int32}",
+    ),
+    row(
+        22,
+        "StreamsGroupCurrentMemberAssignment",
+        0,
+        Some(0),
+        "memberEpoch int32; previousMemberEpoch int32; state int8; activeTasks []{subtopologyId string; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}; standbyTasks []{subtopologyId string; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}; warmupTasks []{subtopologyId string; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}; activeTasksPendingRevocation []{subtopologyId string; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}; standbyTasksPendingRevocation []{subtopologyId string; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}; warmupTasksPendingRevocation []{subtopologyId string; partitions []int32; assignmentEpochs []int32 t0 n0+ dnull}",
+    ),
+    row(
+        23,
+        "StreamsGroupTopology",
+        0,
+        Some(0),
+        "epoch int32; subtopologies []{subtopologyId string; sourceTopics []string; sourceTopicRegex []string; stateChangelogTopics []{name string; partitions int32; replicationFactor int16; topicConfigs []{key string; value string}}; repartitionSinkTopics []string; repartitionSourceTopics []{name string; partitions int32; replicationFactor int16; topicConfigs []{key string; value string}}; copartitionGroups []{sourceTopics []int16; sourceTopicRegex []int16; repartitionSourceTopics []int16}}",
+    ),
+];
+
+/// Keys of `__transaction_state`.
+pub(super) const TRANSACTION_KEYS: &[Row] = &[row(
+    0,
+    "TransactionLog",
+    0,
+    None,
+    "transactionalId string v0",
+)];
+
+/// Values of `__transaction_state`.
+pub(super) const TRANSACTION_VALUES: &[Row] = &[row(
+    0,
+    "TransactionLog",
+    1,
+    Some(1),
+    "producerId int64; previousProducerId int64 t0 v1+ d-1; nextProducerId int64 t1 v1+ d-1; producerEpoch int16; nextProducerEpoch int16 t3 v1+ d-1; transactionTimeoutMs int32; transactionStatus int8; transactionPartitions []{topic string; partitionIds []int32} n0+; transactionLastUpdateTimestampMs int64; transactionStartTimestampMs int64; clientTransactionVersion int16 t2 v1+ d0",
+)];
+
+/// Records of `__cluster_metadata`, by type.
+pub(super) const METADATA: &[Row] = &[
+    row(
+        0,
+        "REGISTER_BROKER_RECORD",
+        4,
+        Some(0),
+        "brokerId int32; isMigratingZkBroker bool v2+; incarnationId uuid; brokerEpoch int64; endPoints []{name string; host string; port uint16; securityProtocol int16}; features []{name string; minSupportedVersion int16; maxSupportedVersion int16}; rack string n0+; fenced bool; inControlledShutdown bool v1+; logDirs []uuid t0 v3+; cordonedLogDirs []uuid t1 v4+ n4+ dnull",
+    ),
+    row(
+        1,
+        "UNREGISTER_BROKER_RECORD",
+        0,
+        Some(0),
+        "brokerId int32; brokerEpoch int64",
+    ),
+    row(2, "TOPIC_RECORD", 0, Some(0), "name string; topicId uuid"),
+    row(
+        3,
+        "PARTITION_RECORD",
+        2,
+        Some(0),
+        "partitionId int32; topicId uuid; replicas []int32; isr []int32; removingReplicas []int32; addingReplicas []int32; leader int32; leaderRecoveryState int8 t0 d0; leaderEpoch int32; partitionEpoch int32; directories []uuid v1+; eligibleLeaderReplicas []int32 t1 v2+ n2+ dnull; lastKnownElr []int32 t2 v2+ n2+ dnull",
+    ),
+    row(
+        4,
+        "CONFIG_RECORD",
+        0,
+        Some(0),
+        "resourceType int8; resourceName string; name string; value string n0+",
+    ),
+    row(
+        5,
+        "PARTITION_CHANGE_RECORD",
+        2,
+        Some(0),
+        "partitionId int32; topicId uuid; isr []int32 t0 n0+ dnull; leader int32 t1 d-2; replicas []int32 t2 n0+ dnull; removingReplicas []int32 t3 n0+ dnull; addingReplicas []int32 t4 n0+ dnull; leaderRecoveryState int8 t5 d-1; directories []uuid t8 v1+ n1+ dnull; eligibleLeaderReplicas []int32 t6 v2+ n2+ dnull; lastKnownElr []int32 t7 v2+ n2+ dnull",
+    ),
+    row(
+        7,
+        "FENCE_BROKER_RECORD",
+        0,
+        Some(0),
+        "id int32; epoch int64",
+    ),
+    row(
+        8,
+        "UNFENCE_BROKER_RECORD",
+        0,
+        Some(0),
+        "id int32; epoch int64",
+    ),
+    row(9, "REMOVE_TOPIC_RECORD", 0, Some(0), "topicId uuid"),
+    row(
+        10,
+        "DELEGATION_TOKEN_RECORD",
+        0,
+        Some(0),
+        "owner string; requester string; renewers []string; issueTimestamp int64; maxTimestamp int64; expirationTimestamp int64; tokenId string",
+    ),
+    row(
+        11,
+        "USER_SCRAM_CREDENTIAL_RECORD",
+        0,
+        Some(0),
+        "name string; mechanism int8; salt bytes; storedKey bytes; serverKey bytes; iterations int32",
+    ),
+    row(
+        12,
+        "FEATURE_LEVEL_RECORD",
+        0,
+        Some(0),
+        "name string; featureLevel int16",
+    ),
+    row(
+        14,
+        "CLIENT_QUOTA_RECORD",
+        0,
+        Some(0),
+        "entity []{entityType string; entityName string n0+}; key string; value float64; remove bool",
+    ),
+    row(
+        15,
+        "PRODUCER_IDS_RECORD",
+        0,
+        Some(0),
+        "brokerId int32; brokerEpoch int64; nextProducerId int64",
+    ),
+    row(
+        17,
+        "BROKER_REGISTRATION_CHANGE_RECORD",
+        3,
+        Some(0),
+        "brokerId int32; brokerEpoch int64; fenced int8 t0; inControlledShutdown int8 t1 v1+; logDirs []uuid t2 v2+; cordonedLogDirs []uuid t3 v3+ n3+ dnull",
+    ),
+    row(
+        18,
+        "ACCESS_CONTROL_ENTRY_RECORD",
+        0,
+        Some(0),
+        "id uuid; resourceType int8; resourceName string; patternType int8; principal string; host string; operation int8; permissionType int8",
+    ),
+    row(
+        19,
+        "REMOVE_ACCESS_CONTROL_ENTRY_RECORD",
+        0,
+        Some(0),
+        "id uuid",
+    ),
+    row(20, "NO_OP_RECORD", 0, Some(0), ""),
+    row(
+        21,
+        "ZK_MIGRATION_STATE_RECORD",
+        0,
+        Some(0),
+        "zkMigrationState int8",
+    ),
+    row(
+        22,
+        "REMOVE_USER_SCRAM_CREDENTIAL_RECORD",
+        0,
+        Some(0),
+        "name string; mechanism int8",
+    ),
+    row(
+        23,
+        "BEGIN_TRANSACTION_RECORD",
+        0,
+        Some(0),
+        "name string t0 n0+ dnull",
+    ),
+    row(24, "END_TRANSACTION_RECORD", 0, Some(0), ""),
+    row(
+        25,
+        "ABORT_TRANSACTION_RECORD",
+        0,
+        Some(0),
+        "reason string t0 n0+ dnull",
+    ),
+    row(
+        26,
+        "REMOVE_DELEGATION_TOKEN_RECORD",
+        0,
+        Some(0),
+        "tokenId string",
+    ),
+    row(
+        27,
+        "REGISTER_CONTROLLER_RECORD",
+        0,
+        Some(0),
+        "controllerId int32; incarnationId uuid; zkMigrationReady bool; endPoints []{name string; host string; port uint16; securityProtocol int16}; features []{name string; minSupportedVersion int16; maxSupportedVersion int16}",
+    ),
+    row(28, "CLEAR_ELR_RECORD", 0, Some(0), "topicName string"),
+];
+
+/// Values of control records other than the ends of transactions, by type.
+pub(super) const CONTROL: &[Row] = &[
+    row(
+        2,
+        "LeaderChange",
+        1,
+        Some(0),
+        "version int16; leaderId int32; voters []{voterId int32; voterDirectoryId uuid v1+}; grantingVoters []{voterId int32; voterDirectoryId uuid v1+}",
+    ),
+    row(
+        3,
+        "SnapshotHeader",
+        0,
+        Some(0),
+        "version int16; lastContainedLogTimestamp int64",
+    ),
+    row(4, "SnapshotFooter", 0, Some(0), "version int16"),
+    row(
+        5,
+        "KRaftVersion",
+        0,
+        Some(0),
+        "version int16; kRaftVersion int16",
+    ),
+    row(
+        6,
+        "KRaftVoters",
+        0,
+        Some(0),
+        "version int16; voters []{voterId int32; voterDirectoryId uuid; endpoints []{name string; host string; port uint16}; kRaftVersionFeature {minSupportedVersion int16; maxSupportedVersion int16}}",
+    ),
+];
+
+/// Subscription and assignment of a consumer.
+pub(super) const CONSUMER_PROTOCOL: &[Row] = &[
+    row(
+        0,
+        "ConsumerProtocolSubscription",
+        3,
+        None,
+        "topics []string; userData bytes n0+; ownedPartitions []{topic string v1+; partitions []int32 v1+} v1+; generationId int32 v2+; rackId string v3+ n3+",
+    ),
+    row(
+        1,
+        "ConsumerProtocolAssignment",
+        3,
+        None,
+        "assignedPartitions []{topic string; partitions []int32}; userData bytes n0+",
+    ),
+];

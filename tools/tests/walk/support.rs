@@ -1,0 +1,188 @@
+//! A broker in this process, with a directory of its own on a port that the system chooses; and the real program.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use millrace_server::config::{Sources, load};
+use millrace_server::{Running, Server};
+use tempfile::TempDir;
+
+/// Longer than anything takes that is not broken, on a slow and busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One broker with node id 1. Dropped, it stops and its directory goes.
+pub(crate) struct Broker {
+    running: Option<Running>,
+    directory: TempDir,
+}
+
+impl Broker {
+    /// A broker with settings of the usual kind.
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let overrides = [
+            "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
+            format!("log.dirs={}", directory.path().join("data").display()),
+            "node.id=1".to_owned(),
+            "num.shards=1".to_owned(),
+            "group.initial.rebalance.delay.ms=0".to_owned(),
+            "offsets.topic.num.partitions=2".to_owned(),
+        ];
+        let loaded = load(&Sources {
+            overrides: overrides.into(),
+            ..Default::default()
+        });
+        let running = Server::start(loaded.unwrap()).unwrap();
+        Self {
+            running: Some(running),
+            directory,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().addresses[0].1
+    }
+
+    /// Its log directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Writes a file for a command to read; its path.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    }
+
+    /// Stops, which closes all files; they stay until this is dropped.
+    pub(crate) fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            assert!(running.stop(), "the broker did not stop in order");
+        }
+    }
+
+    /// Runs a command on this broker. Words stand between spaces.
+    pub(crate) fn run(&self, line: &str) -> Ran {
+        self.feed(line, "")
+    }
+
+    /// The same, with something on the standard input.
+    pub(crate) fn feed(&self, line: &str, input: &str) -> Ran {
+        self.spawn(line, input).end()
+    }
+
+    /// Starts a command on this broker.
+    pub(crate) fn spawn(&self, line: &str, input: &str) -> Process {
+        let address = self.address().to_string();
+        let mut words: Vec<&str> = line.split(' ').collect();
+        words.extend(["--bootstrap-server", &address]);
+        Process::start(&words, input)
+    }
+
+    /// Repeats a command until what it prints has the text.
+    pub(crate) fn until(&self, line: &str, text: &str) -> Ran {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ran = self.run(line);
+            if ran.out.contains(text) {
+                return ran;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {text:?}: {ran:?}"
+            );
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop();
+        }
+    }
+}
+
+/// The program at work.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(words: &[&str], input: &str) -> Self {
+        Self::start_program(Path::new(env!("CARGO_BIN_EXE_millrace")), words, input)
+    }
+
+    pub(crate) fn start_program(program: &Path, words: &[&str], input: &str) -> Self {
+        let mut process = Command::new(program)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that refuses its arguments may be gone before it reads.
+        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
+        Self(process)
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(self) -> Ran {
+        let output = self.0.wait_with_output().unwrap();
+        Ran {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Ends it the way a user does.
+    pub(crate) fn interrupt(self) -> Ran {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        self.end()
+    }
+}
+
+/// Runs the program with these arguments and nothing else.
+pub(crate) fn millrace(words: &[&str]) -> Ran {
+    Process::start(words, "").end()
+}
+
+/// How the program ended, and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// The exit code; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// The standard output.
+    pub(crate) out: String,
+    /// The standard error.
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// Demands exit code 0 and exactly this on the standard output.
+    #[track_caller]
+    pub(crate) fn prints(&self, out: &str) {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        assert_eq!(self.out, out, "{self:?}");
+    }
+
+    /// Demands exit code 1 and exactly this on the standard output.
+    #[track_caller]
+    pub(crate) fn fails_printing(&self, out: &str) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.out, out, "{self:?}");
+    }
+
+    /// Demands exit code 1, nothing on the standard output, and this as the first line of the standard error.
+    #[track_caller]
+    pub(crate) fn is_refused(&self, first_line: &str) {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        assert_eq!(self.out, "", "{self:?}");
+        assert_eq!(self.err.lines().next(), Some(first_line), "{self:?}");
+    }
+}
