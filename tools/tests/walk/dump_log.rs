@@ -74,7 +74,7 @@ fn closed_segments_are_shown_by_batch_and_by_record() {
             .out
             .lines()
             .filter(|line| line.starts_with('|'))
-            .map(|line| without_time(line))
+            .map(without_time)
             .collect();
         lines
     };
