@@ -562,7 +562,7 @@ impl World {
 
     fn delete_records(&mut self) {
         // Of compacted topics nothing may be deleted.
-        let topic = one_of(&mut self.random, &TOPICS[..4]);
+        let topic = one_of(&mut self.random, &TOPICS[..5]);
         let Some(id) = self.machine.partition(topic.name, 0) else {
             return;
         };
@@ -831,7 +831,7 @@ const COUNTED: &str = "counted";
 const BRIEF: &str = "brief";
 const OFFSETS: &str = "__consumer_offsets";
 
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 6] = [
     Topic {
         name: STEADY,
         partitions: 2,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use millrace_engine::config::TopicDefaults;
+use millrace_engine::config::{TopicDefaults, Value};
 use millrace_engine::types::BrokerId;
 
 use super::listeners::{Listener, Listeners};

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use super::super::super::checkpoint::PartitionMetadata;
 use super::super::super::names;
+use super::super::super::verify::PartitionCheck;
 use super::super::key_map::KeyMap;
 use super::super::rule::{Judged, Kept, LastBatch, Rule};
 use super::super::task::CleanError;
 use super::*;
 use crate::record::control::{EndTransactionMarker, TransactionOutcome};
 use crate::record::{BatchBuilder, Compression, PreparedBatch, TimestampType};
-use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
+use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence, TopicId, Uuid};
 
 type Pair<'a> = (&'a str, Option<&'a str>);
 
@@ -537,6 +539,51 @@ fn a_search_by_time_passes_over_batches_without_records() {
             .unwrap();
         assert_eq!(found.unwrap().offset, Offset(1));
     }
+}
+
+#[test]
+fn what_a_compaction_leaves_is_found_sound() {
+    let fixture = Fixture::new(compacted(400));
+    let mut log = fixture.fresh();
+    for round in 0..60_i32 {
+        let id = ProducerId(i64::from(round / 12));
+        let builder = BatchBuilder::new().producer(id, ProducerEpoch(0), Sequence(round % 12));
+        let (key, value) = (format!("{}", round % 3), format!("{round:060}"));
+        let pairs = [(key.as_str(), Some(value.as_str())), ("x", None)];
+        append_built(
+            &fixture,
+            &mut log,
+            &built(builder, &pairs[..1], 900 - i64::from(round)),
+        );
+        if round % 20 == 10 {
+            append(&fixture, &mut log, &pairs);
+        }
+    }
+    clean(&mut log, &fixture.disk, 2_000, LIMITS)
+        .unwrap()
+        .unwrap();
+    let closed = fixture.close(log);
+    let check = PartitionCheck {
+        directory: fixture.path(),
+        clean: true,
+        recovery_point: closed.recovery_point,
+        log_start_offset: None,
+        compacted: true,
+        topic_id: None,
+        now: Timestamp(2_000),
+    };
+    let topic_id = TopicId(Uuid(5));
+    PartitionMetadata { topic_id }
+        .write(&fixture.disk, &fixture.path())
+        .unwrap();
+    let verified = check.run(&fixture.disk, &mut |_| {}).unwrap();
+    let faults: Vec<_> = verified
+        .findings
+        .iter()
+        .filter(|found| found.is_fault())
+        .collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+    assert_eq!(verified.end_offset, closed.log_end_offset);
 }
 
 #[test]
