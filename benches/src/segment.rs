@@ -35,6 +35,7 @@ impl Segment {
             clean: false,
             recovery_point: Offset::ZERO,
             log_start_offset: Offset::ZERO,
+            cleaned_to: Offset::NONE,
             config: Arc::new(TopicConfig::default()),
             now: NOW,
         };

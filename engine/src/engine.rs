@@ -16,7 +16,8 @@ use crate::metadata::{
     RegisterBroker, Reply,
 };
 use crate::shard::{
-    LogDirectory, Seat, ShardIndex, ShardSettings, ShardTask, Shards, TopicDefaultsSource,
+    CleanerSeats, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex, ShardSettings,
+    ShardTask, Shards, TopicDefaultsSource,
 };
 use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
 
@@ -60,6 +61,8 @@ pub struct EngineOptions {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// Where `log.cleaner.*` comes from.
+    pub cleaner: CleanerSource,
     /// How many group commits may be in flight in one log directory, over all shards: [`SYNCS_PER_DIRECTORY_MAX`] but
     /// for measurements. Each shard has its share, and one at least.
     pub syncs_per_directory_max: usize,
@@ -208,7 +211,13 @@ impl Engine {
             Pool::start(MAINTENANCE_THREADS, queue_length, &disk, &checkpoints)
                 .map_err(|error| thread_error(&error))?;
         let (control, handle) = Control::start(metadata).map_err(|error| thread_error(&error))?;
-        let settings = (0..count).map(|index| shard_settings(&options, &directories, index, count));
+        let cleaner = CleanerShare {
+            settings: options.cleaner.clone(),
+            seats: CleanerSeats::default(),
+            seed: random.u64(),
+        };
+        let settings =
+            (0..count).map(|index| shard_settings(&options, &directories, &cleaner, index, count));
         let seat = Seat {
             cores: if options.pin && count <= cores.cores.len() {
                 cores.cores
@@ -519,6 +528,7 @@ fn sweep_directories(disk: &Disk, directories: &[OpenDirectory], image: &Metadat
 fn shard_settings(
     options: &EngineOptions,
     directories: &[OpenDirectory],
+    cleaner: &CleanerShare,
     index: usize,
     count: usize,
 ) -> ShardSettings {
@@ -538,6 +548,7 @@ fn shard_settings(
         producer_id_expiration_ms: Arc::clone(&options.producer_id_expiration_ms),
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,
+        cleaner: cleaner.clone(),
         syncs_in_flight_max: options.syncs_per_directory_max.div_ceil(count.max(1)),
     }
 }

@@ -10,8 +10,8 @@ use crate::config::Overrides;
 use crate::io::{Disk, IoError, LockError};
 use crate::log::OpenError;
 use crate::log::checkpoint::{
-    CLEAN_SHUTDOWN, CleanShutdown, LOG_START_CHECKPOINT, META_PROPERTIES, MetaProperties,
-    RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT, read_offset_checkpoint,
+    CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, CleanShutdown, LOG_START_CHECKPOINT, META_PROPERTIES,
+    MetaProperties, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT, read_offset_checkpoint,
 };
 use crate::log::names;
 use crate::log::verify::{Cure, Finding, PartitionCheck, Place, Sort, Verified};
@@ -580,7 +580,7 @@ const CHECKPOINTS: [&str; 4] = [
     RECOVERY_POINT_CHECKPOINT,
     LOG_START_CHECKPOINT,
     REPLICATION_CHECKPOINT,
-    "cleaner-offset-checkpoint",
+    CLEANER_CHECKPOINT,
 ];
 
 /// Who works in a directory.

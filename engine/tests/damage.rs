@@ -20,7 +20,7 @@ use millrace_engine::metadata::{
 use millrace_engine::partition::{Acks, Isolation};
 use millrace_engine::record::{BatchBuilder, BatchHeader, check_crc};
 use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
-use millrace_engine::shard::{Gateway, TopicDefaultsSource};
+use millrace_engine::shard::{CleanerSettings, CleanerSource, Gateway, TopicDefaultsSource};
 use millrace_engine::types::{
     BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
     TopicIdPartition, TopicName,
@@ -56,6 +56,7 @@ fn options(directory: &Path) -> EngineOptions {
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
         syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
+        cleaner: CleanerSource::fixed(CleanerSettings::default()),
     }
 }
 

@@ -19,7 +19,7 @@ use millrace_engine::record::BatchBuilder;
 use millrace_engine::shard::command::{
     Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
 };
-use millrace_engine::shard::{Gateway, TopicDefaultsSource};
+use millrace_engine::shard::{CleanerSettings, CleanerSource, Gateway, TopicDefaultsSource};
 use millrace_engine::types::{
     BrokerId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName,
 };
@@ -42,6 +42,7 @@ fn options(directory: &Path, io: IoChoice) -> EngineOptions {
         producer_id_expiration_ms: Arc::new(86_400_000.into()),
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
+        cleaner: CleanerSource::fixed(CleanerSettings::default()),
         syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
     }
 }

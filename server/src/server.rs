@@ -13,12 +13,14 @@ use millrace_engine::control::ControlHandle;
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::Clock;
 use millrace_engine::metadata::{Command, Endpoint, MetadataImage, SecurityProtocol};
-use millrace_engine::shard::TopicDefaultsSource;
+use millrace_engine::shard::{CleanerSettings, CleanerSource, TopicDefaultsSource};
 use millrace_engine::types::{BrokerId, DirectoryId};
 use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{BrokerConfig, ConfigView, IoBackendChoice, Loaded, StorageConfig};
+use crate::config::{
+    BrokerConfig, CleanerConfig, ConfigView, IoBackendChoice, Loaded, StorageConfig,
+};
 use crate::net::{Acceptor, Admissions, BindError, Bound, Doors, Front, attend, bind};
 
 /// Starts brokers.
@@ -289,6 +291,7 @@ fn engine_options(
 ) -> EngineOptions {
     let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
     let defaults_view = Arc::clone(view);
+    let cleaner_view = Arc::clone(view);
     let first = config.log_dirs.first();
     EngineOptions {
         broker: config.node_id,
@@ -321,6 +324,22 @@ fn engine_options(
         retention_check_interval: milliseconds(config.storage.retention_check_interval_ms),
         checkpoint_interval: milliseconds(checkpoint_interval_ms(&config.storage)),
         syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
+        cleaner: CleanerSource(Arc::new(move |cluster, broker| {
+            let view = cleaner_view.with_dynamic(cluster.clone(), broker.clone());
+            cleaner_settings(&CleanerConfig::resolve(&view))
+        })),
+    }
+}
+
+fn cleaner_settings(config: &CleanerConfig) -> CleanerSettings {
+    CleanerSettings {
+        enabled: config.enabled,
+        threads: config.threads,
+        key_memory_bytes: config.key_memory_bytes,
+        load_factor: config.load_factor,
+        bytes_per_second_max: config.bytes_per_second_max,
+        backoff: Duration::from_millis(config.backoff_ms.unsigned_abs()),
+        ..CleanerSettings::default()
     }
 }
 

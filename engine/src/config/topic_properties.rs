@@ -17,7 +17,6 @@ pub const TOPIC_PROPERTIES: Table = Table::new(&[("Topics", ROWS)]);
 pub const RETIRED_TOPIC_KEYS: &[&str] =
     &["message.format.version", "message.downconversion.enable"];
 
-const COMPACTION: &str = "compaction";
 const NO_TIERING: &str = "there is no tiered storage yet";
 
 const ROWS: &[super::Property] = properties! {
@@ -36,7 +35,7 @@ const ROWS: &[super::Property] = properties! {
     "compression.zstd.level": Int = "3", Allowed::between(-131_072, 22), ClusterWide, Mapped,
         twins [("compression.zstd.level", 1)],
         "Level used where the broker itself compresses with zstd.";
-    "delete.retention.ms": Long = "86400000", Allowed::at_least(0), ClusterWide, Pending(COMPACTION),
+    "delete.retention.ms": Long = "86400000", Allowed::at_least(0), ClusterWide, Honoured,
         twins [("log.cleaner.delete.retention.ms", 1)],
         "How long delete markers of a compacted topic stay readable after compaction.";
     "file.delete.delay.ms": Long = "60000", Allowed::at_least(0), ClusterWide, Mapped,
@@ -61,7 +60,7 @@ const ROWS: &[super::Property] = properties! {
     "local.retention.ms": Long = "-2", Allowed::at_least(-2), ClusterWide, Accepted,
         twins [("log.local.retention.ms", 1)],
         "How long records of a tiered partition are kept locally; -2 follows retention.ms.";
-    "max.compaction.lag.ms": Long = "9223372036854775807", Allowed::at_least(1), ClusterWide, Pending(COMPACTION),
+    "max.compaction.lag.ms": Long = "9223372036854775807", Allowed::at_least(1), ClusterWide, Honoured,
         twins [("log.cleaner.max.compaction.lag.ms", 1)],
         "The longest a record of a compacted topic may stay out of compaction.";
     "max.message.bytes": Int = "1048588", Allowed::at_least(0), ClusterWide, Honoured,
@@ -76,10 +75,10 @@ const ROWS: &[super::Property] = properties! {
     "message.timestamp.type": String = "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide, Honoured,
         twins [("log.message.timestamp.type", 1)],
         "Whose clock records carry: the producer's (CreateTime) or the broker's (LogAppendTime).";
-    "min.cleanable.dirty.ratio": Double = "0.5", RATIO, ClusterWide, Pending(COMPACTION),
+    "min.cleanable.dirty.ratio": Double = "0.5", RATIO, ClusterWide, Honoured,
         twins [("log.cleaner.min.cleanable.ratio", 1)],
         "Share of a log that must be uncompacted before it is compacted.";
-    "min.compaction.lag.ms": Long = "0", Allowed::at_least(0), ClusterWide, Pending(COMPACTION),
+    "min.compaction.lag.ms": Long = "0", Allowed::at_least(0), ClusterWide, Honoured,
         twins [("log.cleaner.min.compaction.lag.ms", 1)],
         "How long a record of a compacted topic stays out of compaction.";
     "min.insync.replicas": Int = "1", Allowed::at_least(1), ClusterWide, Honoured,

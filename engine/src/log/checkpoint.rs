@@ -16,6 +16,8 @@ pub const RECOVERY_POINT_CHECKPOINT: &str = "recovery-point-offset-checkpoint";
 pub const LOG_START_CHECKPOINT: &str = "log-start-offset-checkpoint";
 /// Per log directory: the high watermark of each replica.
 pub const REPLICATION_CHECKPOINT: &str = "replication-offset-checkpoint";
+/// Per log directory: up to which offset each compacted log is clean.
+pub const CLEANER_CHECKPOINT: &str = "cleaner-offset-checkpoint";
 /// Per log directory: whose it is.
 pub const META_PROPERTIES: &str = "meta.properties";
 /// Per log directory: there between a clean stop and the next start.

@@ -34,6 +34,7 @@ pub fn recover_hostile(data: &[u8]) {
         clean: flags & 1 == 1,
         recovery_point,
         log_start_offset: Offset::ZERO,
+        cleaned_to: Offset::NONE,
         config: Arc::new(TopicConfig::default()),
         now: NOW,
     };

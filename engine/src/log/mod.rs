@@ -7,6 +7,7 @@
 
 mod append;
 pub mod checkpoint;
+pub mod clean;
 mod hostile;
 pub mod leader_epochs;
 mod mark;
@@ -46,6 +47,7 @@ use crate::config::TopicConfig;
 use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
+pub use clean::{CleanError, CleanLimits, CleanStats, Cleaning, Dirt, Swapped};
 pub use hostile::recover_hostile;
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use mark::MarkJob;
@@ -108,6 +110,7 @@ pub struct Log {
     unwritten: Unwritten,
     rolling: bool,
     damage: Option<Damage>,
+    clean: clean::CleanState,
     preallocated_to: u64,
     /// Counts uses of indexes, to drop the longest unused first.
     index_clock: u64,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::append::Unwritten;
 use super::checkpoint::{CheckpointError, read_if_there};
+use super::clean::CleanState;
 use super::leader_epochs::LeaderEpochs;
 use super::mark;
 use super::names;
@@ -36,6 +37,9 @@ pub struct OpenOptions {
     pub recovery_point: Offset,
     /// From the log-start checkpoint, else [`Offset::ZERO`].
     pub log_start_offset: Offset,
+    /// From the cleaner's checkpoint, else [`Offset::NONE`]: below, compaction may have left gaps, also when the topic
+    /// is not compacted any more.
+    pub cleaned_to: Offset,
     /// The topic's settings.
     pub config: Arc<TopicConfig>,
     /// The time.
@@ -344,6 +348,10 @@ fn assemble(options: OpenOptions, parts: Parts, epochs: LeaderEpochs) -> Log {
         unwritten: Unwritten::default(),
         rolling: false,
         damage: parts.damage,
+        clean: CleanState {
+            cleaned_to: options.cleaned_to,
+            ..CleanState::default()
+        },
         index_clock: 0,
     }
 }

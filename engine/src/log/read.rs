@@ -168,8 +168,12 @@ impl Log {
             };
             return Ok(answer(&segment.file, &first, end, max_bytes));
         }
+        if let Some(offset) = segment_end.filter(|_| segment.length == 0) {
+            return Ok(ReadPlan::Again { offset });
+        }
         let interval = self.config.index_interval_bytes;
-        let job = |rebuild| segment.index_job(&self.directory, interval, rebuild);
+        let keep = !self.config.cleanup_policy.compact;
+        let job = |rebuild| segment.index_job(&self.directory, interval, rebuild, keep);
         let IndexState::Loaded { index, .. } = &segment.index else {
             return Ok(ReadPlan::LoadIndex(Box::new(job(false))));
         };
@@ -230,14 +234,15 @@ impl Log {
             .map_or(segment_length, |batch| batch.position)
     }
 
-    /// Takes in what an [`IndexJob`] brought. Nothing happens when the segment is gone.
+    /// Takes in what an [`IndexJob`] brought. Nothing happens when the segment is gone, or another stands in its place.
     pub fn install_index(&mut self, loaded: LoadedIndex) {
         if loaded.base_offset >= self.segments.active().base_offset {
             return;
         }
         self.index_clock += 1;
         let used = self.index_clock;
-        if let Some(segment) = self.segments.find_mut(loaded.base_offset) {
+        let segment = self.segments.find_mut(loaded.base_offset);
+        if let Some(segment) = segment.filter(|segment| segment.file == loaded.file) {
             let index = loaded.index;
             segment.index = IndexState::Loaded { index, used };
         }

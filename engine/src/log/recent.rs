@@ -32,6 +32,17 @@ impl Recent {
         self.trim();
     }
 
+    /// Forgets the batches that end below `offset`: they do not lie where they lay.
+    pub(super) fn forget_below(&mut self, offset: Offset) {
+        while self
+            .batches
+            .front()
+            .is_some_and(|oldest| oldest.last_offset < offset)
+        {
+            self.batches.pop_front();
+        }
+    }
+
     fn trim(&mut self) {
         while self.batches.len() > KEPT_BATCHES {
             let wanted = self

@@ -196,9 +196,15 @@ impl Scanner<'_> {
         segment.synced = true;
         segment.index = IndexState::OnDisk;
         segment.max_timestamp = last_time_entry(self.disk, &self.options.directory, base_offset)?;
+        // The age of what waits for compaction counts from there.
+        if self.options.config.cleanup_policy.compact
+            && let Ok(Some(first)) = Walker::new(&segment.file, 0, length).next_batch()
+        {
+            segment.first_timestamp = first.header.max_timestamp();
+        }
         if segment.max_timestamp.is_none() && length > 0 {
             let interval = self.options.config.index_interval_bytes;
-            let job = segment.index_job(&self.options.directory, interval, false);
+            let job = segment.index_job(&self.options.directory, interval, false, true);
             match job.run(self.disk) {
                 Ok(loaded) => segment.max_timestamp = loaded.index.max_timestamp,
                 Err(WalkError::Io(error)) => return Err(error.into()),
@@ -289,7 +295,8 @@ impl Scanner<'_> {
     /// A segment begins where the one before ends; later where compaction removed what was between.
     fn check_base(&self, base_offset: Offset, file: &File) -> Option<Fault> {
         let expected = self.expected?;
-        let gap_allowed = self.options.config.cleanup_policy.compact;
+        let gap_allowed =
+            self.options.config.cleanup_policy.compact || base_offset <= self.options.cleaned_to;
         if base_offset == expected || (base_offset > expected && gap_allowed) {
             return None;
         }

@@ -56,6 +56,10 @@ impl DeleteJob {
 }
 
 impl Doomed {
+    pub(super) const fn new(paths: Vec<PathBuf>) -> Self {
+        Self { paths }
+    }
+
     /// Unlinks the files; readers that still hold them are not disturbed.
     ///
     /// # Errors
@@ -81,7 +85,7 @@ impl Log {
     #[must_use]
     pub fn retention(&self, now: Timestamp, high_watermark: Offset) -> RetentionPlan {
         let mut plan = RetentionPlan::default();
-        if self.damage.is_some() {
+        if self.damage.is_some() || self.clean.swapping {
             return plan;
         }
         let deletes = self.config.cleanup_policy.delete;

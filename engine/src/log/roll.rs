@@ -173,16 +173,22 @@ impl Log {
 
     /// `segment.ms` less a jitter that is fixed for each segment, so that partitions made together roll apart.
     fn age_limit_ms(&self) -> i64 {
-        let jitter_max = self.config.segment_jitter_ms.min(self.config.segment_ms);
+        let lag_ms = self.config.max_compaction_lag_ms;
+        let lag_ms = lag_ms.filter(|&lag_ms| self.config.cleanup_policy.compact && lag_ms > 0);
+        // What is in the active segment cannot be compacted, so it must not stay there for longer.
+        let limit_ms = lag_ms.map_or(self.config.segment_ms, |lag| {
+            lag.min(self.config.segment_ms)
+        });
+        let jitter_max = self.config.segment_jitter_ms.min(limit_ms);
         if jitter_max <= 0 {
-            return self.config.segment_ms;
+            return limit_ms;
         }
         let base_offset = self.segments.active().base_offset;
         let seed = crc32c::crc32c_append(
             crc32c::crc32c(self.directory.as_os_str().as_encoded_bytes()),
             &base_offset.0.to_be_bytes(),
         );
-        self.config.segment_ms - i64::from(seed) % jitter_max
+        limit_ms - i64::from(seed) % jitter_max
     }
 
     /// Begins to roll: the job makes the next segment. `None` while something is staged or in flight, while another

@@ -25,7 +25,7 @@ pub struct BatchPlace {
     pub position: u64,
     /// Bytes of the whole batch.
     pub length_bytes: u64,
-    /// The greatest timestamp in it; -1 for none.
+    /// The greatest timestamp of its records; -1 for none.
     pub max_timestamp: Timestamp,
 }
 
@@ -36,7 +36,12 @@ impl BatchPlace {
             last_offset: header.last_offset(),
             position,
             length_bytes: u64::try_from(header.length_bytes()).unwrap_or(u64::MAX),
-            max_timestamp: header.max_timestamp(),
+            // Of a batch that compaction emptied the header alone is left, and no record to be found by time.
+            max_timestamp: if header.record_count() == 0 {
+                Timestamp::NONE
+            } else {
+                header.max_timestamp()
+            },
         }
     }
 
@@ -305,6 +310,7 @@ impl Segment {
         directory: &Path,
         interval_bytes: u32,
         rebuild: bool,
+        keep: bool,
     ) -> IndexJob {
         IndexJob {
             directory: directory.to_owned(),
@@ -313,6 +319,7 @@ impl Segment {
             length: self.length,
             interval_bytes,
             rebuild,
+            keep,
         }
     }
 }
@@ -327,12 +334,16 @@ pub struct IndexJob {
     pub(super) length: u64,
     pub(super) interval_bytes: u32,
     pub(super) rebuild: bool,
+    /// Whether a rebuilt index is written. Not where a compaction may be putting other files in place.
+    pub(super) keep: bool,
 }
 
 /// An index on its way back to its log.
 #[derive(Clone, Debug)]
 pub struct LoadedIndex {
     pub(super) base_offset: Offset,
+    /// The file it is of: another may have taken its place meanwhile.
+    pub(super) file: File,
     pub(super) index: Arc<SegmentIndex>,
 }
 
@@ -362,12 +373,15 @@ impl IndexJob {
                     self.length,
                     self.interval_bytes,
                 )?;
-                index.write(disk, &self.directory, self.base_offset)?;
+                if self.keep {
+                    index.write(disk, &self.directory, self.base_offset)?;
+                }
                 index
             }
         };
         Ok(LoadedIndex {
             base_offset: self.base_offset,
+            file: self.file.clone(),
             index: Arc::new(index),
         })
     }

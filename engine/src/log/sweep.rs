@@ -99,6 +99,10 @@ fn finish_compactions(
             notes.push(format!("finished the compaction of {}", swap.display()));
         }
     }
+    if !swaps.is_empty() {
+        // A replaced segment that came back beside the new one would hold offsets twice.
+        disk.sync_dir(directory)?;
+    }
     for &(base_offset, ending) in &swaps {
         let (swap, path) = swap_path(base_offset, ending);
         disk.rename(&swap, &path)?;

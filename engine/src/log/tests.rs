@@ -13,24 +13,24 @@ use crate::io::Disk;
 use crate::record::{BatchBuilder, Batches, PreparedBatch};
 use crate::types::{ProducerEpoch, Sequence};
 
-const EPOCH: LeaderEpoch = LeaderEpoch(0);
+pub(super) const EPOCH: LeaderEpoch = LeaderEpoch(0);
 
 /// A log in a directory of its own, with everything that a shard and a maintenance thread do for it.
-struct Fixture {
-    dir: TempDir,
-    disk: Disk,
-    config: Arc<TopicConfig>,
+pub(super) struct Fixture {
+    pub(super) dir: TempDir,
+    pub(super) disk: Disk,
+    pub(super) config: Arc<TopicConfig>,
 }
 
 /// A batch as the model keeps it.
 #[derive(Clone, Debug, PartialEq)]
-struct Stored {
-    base_offset: i64,
-    last_offset: i64,
-    bytes: Bytes,
+pub(super) struct Stored {
+    pub(super) base_offset: i64,
+    pub(super) last_offset: i64,
+    pub(super) bytes: Bytes,
 }
 
-fn config(segment_bytes: u32) -> TopicConfig {
+pub(super) fn config(segment_bytes: u32) -> TopicConfig {
     TopicConfig {
         segment_bytes,
         index_interval_bytes: 200,
@@ -39,7 +39,7 @@ fn config(segment_bytes: u32) -> TopicConfig {
 }
 
 impl Fixture {
-    fn new(config: TopicConfig) -> Self {
+    pub(super) fn new(config: TopicConfig) -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             disk: Disk::real(),
@@ -47,31 +47,32 @@ impl Fixture {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.dir.path().join("t-0")
     }
 
-    fn options(&self, clean: bool, recovery_point: i64) -> OpenOptions {
+    pub(super) fn options(&self, clean: bool, recovery_point: i64) -> OpenOptions {
         OpenOptions {
             directory: self.path(),
             clean,
             recovery_point: Offset(recovery_point),
             log_start_offset: Offset::ZERO,
+            cleaned_to: Offset::NONE,
             config: self.config.clone(),
             now: Timestamp(1_000),
         }
     }
 
-    fn open(&self, clean: bool, recovery_point: i64) -> (Log, RecoveryReport) {
+    pub(super) fn open(&self, clean: bool, recovery_point: i64) -> (Log, RecoveryReport) {
         open(&self.disk, self.options(clean, recovery_point)).unwrap()
     }
 
-    fn fresh(&self) -> Log {
+    pub(super) fn fresh(&self) -> Log {
         self.open(false, 0).0
     }
 
     /// Appends one batch, rolling when it has to.
-    fn append(&self, log: &mut Log, batch: &PreparedBatch) -> Stored {
+    pub(super) fn append(&self, log: &mut Log, batch: &PreparedBatch) -> Stored {
         let staged = loop {
             match log.stage(batch.clone(), EPOCH, Timestamp(1_000)) {
                 Ok(staged) => break staged,
@@ -97,7 +98,7 @@ impl Fixture {
         }
     }
 
-    fn write(&self, log: &mut Log) {
+    pub(super) fn write(&self, log: &mut Log) {
         let plan = log.take_plan().unwrap();
         let written = plan.file.write_buffers_at(plan.position, &plan.buffers);
         assert_eq!(written.unwrap(), plan.length);
@@ -107,14 +108,20 @@ impl Fixture {
         }
     }
 
-    fn roll(&self, log: &mut Log) {
+    pub(super) fn roll(&self, log: &mut Log) {
         let job = log.begin_roll(Timestamp(1_000)).unwrap();
         let rolled = job.run(&self.disk).unwrap();
         log.finish_roll(rolled);
     }
 
     /// Takes every step that a read asks for.
-    fn read(&self, log: &mut Log, offset: i64, max: u64, bound: i64) -> Result<Bytes, ReadError> {
+    pub(super) fn read(
+        &self,
+        log: &mut Log,
+        offset: i64,
+        max: u64,
+        bound: i64,
+    ) -> Result<Bytes, ReadError> {
         let mut plan = log.read(Offset(offset), max, Offset(bound))?;
         for _ in 0..100_000 {
             plan = match plan {
@@ -146,11 +153,11 @@ impl Fixture {
         panic!("a read of {offset} up to {bound} goes on for ever");
     }
 
-    fn close(&self, log: Log) -> Closed {
+    pub(super) fn close(&self, log: Log) -> Closed {
         log.close().run(&self.disk).unwrap()
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let entries = self.disk.list(&self.path()).unwrap();
         entries.into_iter().map(|entry| entry.name).collect()
     }

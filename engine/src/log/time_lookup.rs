@@ -109,7 +109,12 @@ impl Log {
             file: segment.file.clone(),
             length: segment.length,
             position,
-            index: segment.index_job(&self.directory, self.config.index_interval_bytes, false),
+            index: segment.index_job(
+                &self.directory,
+                self.config.index_interval_bytes,
+                false,
+                !self.config.cleanup_policy.compact,
+            ),
             greatest,
         }
     }
@@ -255,7 +260,9 @@ impl TimeLookup {
             if batch.header.last_offset() >= self.upper_bound {
                 return Ok(None);
             }
-            if batch.header.last_offset() >= self.log_start_offset {
+            // Compaction leaves batches without records.
+            let has_records = batch.header.record_count() > 0;
+            if has_records && batch.header.last_offset() >= self.log_start_offset {
                 return Ok(Some(batch));
             }
         }

@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::io::{Disk, IoError};
 use crate::log::checkpoint::{
-    CheckpointError, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT,
-    read_offset_checkpoint, write_offset_checkpoint,
+    CLEANER_CHECKPOINT, CheckpointError, LOG_START_CHECKPOINT, RECOVERY_POINT_CHECKPOINT,
+    REPLICATION_CHECKPOINT, read_offset_checkpoint, write_offset_checkpoint,
 };
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -54,6 +54,8 @@ struct Known {
     lines: Lines,
     /// Which topic's partition has the directory of that name, and so the line.
     owners: BTreeMap<TopicPartition, TopicId>,
+    /// Up to where compacted logs are clean.
+    cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
 impl Known {
@@ -95,6 +97,7 @@ impl Checkpoints {
         let known = Known {
             lines,
             owners: BTreeMap::new(),
+            cleaned: read(CLEANER_CHECKPOINT)?,
         };
         self.locked().insert(log_directory.to_owned(), known);
         Ok(())
@@ -159,6 +162,39 @@ impl Checkpoints {
         write_files(disk, log_directory, &known.lines)
     }
 
+    /// Up to where a partition's log is clean, if it was ever compacted.
+    #[must_use]
+    pub fn cleaned_to(&self, log_directory: &Path, partition: &TopicPartition) -> Option<Offset> {
+        let directories = self.locked();
+        let cleaned = &directories.get(log_directory)?.cleaned;
+        cleaned.get(partition).copied()
+    }
+
+    /// Notes up to where a partition's log is clean, unless another topic has its name by now.
+    ///
+    /// # Errors
+    /// The file cannot be written; after the next start some of the log is compacted again.
+    pub fn write_cleaned(
+        &self,
+        disk: &Disk,
+        log_directory: &Path,
+        partition: TopicPartition,
+        topic_id: TopicId,
+        offset: Offset,
+    ) -> Result<(), IoError> {
+        let mut directories = self.locked();
+        let known = directories.entry(log_directory.to_owned()).or_default();
+        if known.owners.get(&partition) != Some(&topic_id) {
+            return Ok(());
+        }
+        known.cleaned.insert(partition, offset);
+        write_offset_checkpoint(
+            disk,
+            &log_directory.join(CLEANER_CHECKPOINT),
+            &known.cleaned,
+        )
+    }
+
     /// Forgets a partition, in the files first: a new partition by the same name must not inherit its offsets.
     ///
     /// # Errors
@@ -170,9 +206,16 @@ impl Checkpoints {
         partition: &TopicPartition,
     ) -> Result<(), IoError> {
         let mut directories = self.locked();
-        let Some(Known { lines: known, .. }) = directories.get_mut(log_directory) else {
+        let Some(known) = directories.get_mut(log_directory) else {
             return Ok(());
         };
+        if let Some(offset) = known.cleaned.remove(partition) {
+            let path = log_directory.join(CLEANER_CHECKPOINT);
+            write_offset_checkpoint(disk, &path, &known.cleaned).inspect_err(|_| {
+                known.cleaned.insert(partition.clone(), offset);
+            })?;
+        }
+        let known = &mut known.lines;
         let Some(line) = known.remove(partition) else {
             return Ok(());
         };
@@ -261,6 +304,32 @@ mod tests {
         again.load(&disk, directory).unwrap();
         assert_eq!(again.line(directory, &partition(1)), None);
         assert_eq!(again.line(directory, &partition(0)), Some(line(7)));
+    }
+
+    #[test]
+    fn how_far_a_log_is_clean_stands_in_kafkas_file_and_goes_with_its_partition() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let disk = Disk::real();
+        let checkpoints = Checkpoints::default();
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        let note = |topic_id, offset| {
+            let offset = Offset(offset);
+            checkpoints.write_cleaned(&disk, directory, partition(0), topic_id, offset)
+        };
+        note(OURS, 70).unwrap();
+        note(THEIRS, 90).unwrap();
+        let path = directory.join(CLEANER_CHECKPOINT);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "0\n1\nt 0 70\n");
+        // Unlike the others it may go back: what is clean can become dirty.
+        note(OURS, 60).unwrap();
+        let restarted = Checkpoints::default();
+        restarted.load(&disk, directory).unwrap();
+        let cleaned_to = restarted.cleaned_to(directory, &partition(0));
+        assert_eq!(cleaned_to, Some(Offset(60)));
+        restarted.forget(&disk, directory, &partition(0)).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n0\n");
     }
 
     #[test]

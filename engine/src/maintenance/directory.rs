@@ -8,7 +8,7 @@ use crate::config::TopicConfig;
 use crate::io::{Disk, IoError};
 use crate::log::checkpoint::PartitionMetadata;
 use crate::log::{Log, OpenError, OpenOptions, RecoveryReport, names, open};
-use crate::types::{Timestamp, TopicId, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
 /// How to open, or make, the directory of a partition.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl OpenPartition {
         let line = checkpoints
             .line(&self.log_directory, &self.name)
             .unwrap_or_default();
+        let cleaned_to = checkpoints.cleaned_to(&self.log_directory, &self.name);
         let (log, report) = open(
             disk,
             OpenOptions {
@@ -51,6 +52,7 @@ impl OpenPartition {
                 clean: self.clean,
                 recovery_point: line.recovery_point,
                 log_start_offset: line.log_start_offset,
+                cleaned_to: cleaned_to.unwrap_or(Offset::NONE),
                 config: Arc::clone(&self.config),
                 now: self.now,
             },

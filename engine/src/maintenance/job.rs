@@ -7,10 +7,11 @@ use super::directory::{self, OpenPartition};
 use super::replay::{self, ReplayError};
 use crate::group::{GroupConfig, GroupRuntime};
 use crate::io::{Disk, IoError, Space};
+use crate::log::clean::{CleanError, Failed};
 use crate::log::{
-    BatchScan, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten, FlushJob,
-    Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation, RecoveryReport,
-    RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
+    BatchScan, Cleaning, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten,
+    FlushJob, Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation,
+    RecoveryReport, RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
 };
 use crate::types::{Offset, TopicId, TopicPartition};
 
@@ -66,6 +67,24 @@ pub enum Job {
         /// The lines that changed.
         lines: Vec<OwnedLine>,
     },
+    /// Do the next piece of a compaction.
+    Clean {
+        /// The compaction.
+        cleaning: Box<Cleaning>,
+        /// To be on stable storage before it: a recovery must not begin below what was compacted.
+        line: Option<(PathBuf, OwnedLine)>,
+    },
+    /// Note up to where a log is clean.
+    NoteCleaned {
+        /// The log directory.
+        log_directory: PathBuf,
+        /// The partition by name.
+        name: TopicPartition,
+        /// The topic's id.
+        topic_id: TopicId,
+        /// It is clean up to here.
+        offset: Offset,
+    },
     /// Ask how much room there is in these directories.
     Measure(Vec<PathBuf>),
     /// Close a log in order, and note its checkpoint lines.
@@ -114,7 +133,9 @@ pub enum Done {
     LookedUp(Result<Option<TimestampedOffset>, WalkError>),
     /// Of [`Job::Replay`].
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
-    /// Of [`Job::Checkpoint`].
+    /// Of [`Job::Clean`].
+    Cleaned(Result<Box<Cleaning>, Box<Failed>>),
+    /// Of [`Job::Checkpoint`] and [`Job::NoteCleaned`].
     Checkpointed(Result<(), IoError>),
     /// Of [`Job::Measure`]: those that could be asked.
     Measured(Vec<(PathBuf, Space)>),
@@ -180,6 +201,30 @@ impl Job {
                 log_directory,
                 lines,
             } => Done::Checkpointed(checkpoints.write(disk, &log_directory, lines)),
+            Self::Clean { cleaning, line } => {
+                let noted = line.map_or(Ok(()), |(log_directory, line)| {
+                    checkpoints.write(disk, &log_directory, vec![line])
+                });
+                Done::Cleaned(match noted {
+                    Ok(()) => cleaning.run(disk).map_err(Box::new),
+                    Err(error) => Err(Box::new(Failed {
+                        error: CleanError::Io(error),
+                        cleaning,
+                    })),
+                })
+            }
+            Self::NoteCleaned {
+                log_directory,
+                name,
+                topic_id,
+                offset,
+            } => Done::Checkpointed(checkpoints.write_cleaned(
+                disk,
+                &log_directory,
+                name,
+                topic_id,
+                offset,
+            )),
             Self::Measure(directories) => Done::Measured(
                 directories
                     .into_iter()

@@ -89,6 +89,19 @@ impl BatchBuilder {
         builder
     }
 
+    /// The batch without records that takes the place of the one with this header: what is left when compaction needs
+    /// only to know its offsets, its producer and its sequence. Its greatest timestamp stays; it is not compressed.
+    #[must_use]
+    pub fn empty_in_place_of(header: &BatchHeader) -> Bytes {
+        let mut empty = *header;
+        let attributes = header.attributes().with_compression(Compression::None);
+        empty.attributes = attributes.with_delete_horizon(false).0.into();
+        empty.base_timestamp = Timestamp::NONE.0.into();
+        empty.record_count = 0.into();
+        empty.seal(&[]);
+        Bytes::copy_from_slice(empty.bytes())
+    }
+
     /// Places the batch at this base offset.
     #[must_use]
     pub fn at(mut self, base_offset: Offset) -> Self {

@@ -439,4 +439,4 @@ impl FetchWork {
 }
 
 /// How much of a log's closed indexes stays in memory.
-const INDEX_BYTES_PER_LOG_MAX: usize = 4 * 1024 * 1024;
+pub(super) const INDEX_BYTES_PER_LOG_MAX: usize = 4 * 1024 * 1024;

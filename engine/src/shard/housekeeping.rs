@@ -98,9 +98,10 @@ impl Shard {
     }
 
     /// Stops taking part: what is in flight is let finish, then every log is closed.
-    pub(super) fn stop(&mut self, effects: &mut Effects) {
+    pub(super) fn stop(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
         self.answer_all_fetches();
+        self.stop_cleaning(now, effects);
         self.close_quiet_logs(effects);
     }
 
@@ -113,7 +114,7 @@ impl Shard {
             let Some(directory) = self.log_directory_of(id) else {
                 continue;
             };
-            if !leader.is_quiet() || self.has_scan_of(id) {
+            if !leader.is_quiet() || leader.log().is_cleaning() || self.has_scan_of(id) {
                 continue;
             }
             let log_directory = directory.path.clone();

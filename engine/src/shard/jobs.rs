@@ -42,6 +42,10 @@ pub(super) enum Errand {
     Lookup { work: u64, index: usize },
     /// A coordinator's partition.
     Replay(TopicIdPartition),
+    /// A slice of a compaction, on open files.
+    Clean(TopicIdPartition),
+    /// A step of a compaction that names files.
+    CleanFiles(TopicIdPartition),
     /// Checkpoints nobody waits for.
     Checkpoint,
     /// Room that somebody asked for.
@@ -66,11 +70,13 @@ impl Errand {
             | Self::Flush(id)
             | Self::Mark(id)
             | Self::Delete(id)
+            | Self::CleanFiles(id)
             | Self::Close(id) => Some(id),
             Self::Unlink
             | Self::LoadIndex(_)
             | Self::Lookup { .. }
             | Self::Replay(_)
+            | Self::Clean(_)
             | Self::Checkpoint
             | Self::Measure { .. }
             | Self::DeleteRecords { .. } => None,
@@ -197,6 +203,9 @@ impl Shard {
             (Errand::DeleteRecords { work }, Done::Checkpointed(result)) => {
                 self.records_deleted(work, &result);
             }
+            (Errand::Clean(id) | Errand::CleanFiles(id), Done::Cleaned(result)) => {
+                self.cleaned(id, result, now, effects);
+            }
             (Errand::Checkpoint, Done::Checkpointed(result)) => warn_of(result, "a checkpoint"),
             (Errand::Remove(_), Done::Removed(result)) => warn_of(result, "a deleted partition"),
             (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
@@ -213,17 +222,20 @@ impl Shard {
         effects: &mut Effects,
     ) {
         match result {
-            Ok(doomed) => {
-                let delay = match self.leading(id) {
-                    Ok(leader) => leader.config().file_delete_delay_ms,
-                    Err(_) => 0,
-                };
-                let delay = Duration::from_millis(delay.unsigned_abs());
-                self.timers
-                    .set(now.monotonic.after(delay), Timer::Unlink(doomed));
-            }
+            Ok(doomed) => self.unlink_later(id, doomed, now),
             Err(error) => self.take_offline(id, &fault(&error), now, effects),
         }
+    }
+
+    /// Files that were renamed stay for `file.delete.delay.ms`.
+    pub(super) fn unlink_later(&mut self, id: TopicIdPartition, doomed: Doomed, now: Now) {
+        let delay = match self.leading(id) {
+            Ok(leader) => leader.config().file_delete_delay_ms,
+            Err(_) => 0,
+        };
+        let delay = Duration::from_millis(delay.unsigned_abs());
+        self.timers
+            .set(now.monotonic.after(delay), Timer::Unlink(doomed));
     }
 
     /// Whether a job is out or waits to be.

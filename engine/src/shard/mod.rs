@@ -2,6 +2,7 @@
 //! real thread. Only this room knows all the others.
 
 mod admission;
+mod cleaning;
 pub mod command;
 mod coordinators;
 mod fetches;
@@ -17,6 +18,9 @@ mod start;
 mod step;
 mod timers;
 
+pub use cleaning::{
+    CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, MakeCleanerSettings,
+};
 pub use gateway::{Gateway, Stopped};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;

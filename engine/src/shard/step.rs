@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use super::admission::Admission;
+use super::cleaning::{CleanerShare, Compactions};
 use super::command::Command;
 use super::coordinators::Coordinators;
 use super::fetches::{FetchPlace, Fetches};
@@ -100,6 +101,8 @@ pub struct ShardSettings {
     pub retention_check_interval: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_interval: Duration,
+    /// `log.cleaner.*`, and what the shards have in common of it.
+    pub cleaner: CleanerShare,
     /// How many group commits this shard may have in flight in each log directory.
     pub syncs_in_flight_max: usize,
 }
@@ -142,6 +145,10 @@ pub(super) enum Timer {
     Retention,
     /// Recovery points and checkpoints.
     Checkpoint,
+    /// Look for a log to compact.
+    Clean,
+    /// A compaction has kept its rate and may go on.
+    CleanOn(TopicIdPartition),
 }
 
 /// One core: the partitions it owns, by value, and everything under way for them.
@@ -154,6 +161,7 @@ pub struct Shard {
     pub(super) produces: Produces,
     pub(super) fetches: Fetches,
     pub(super) lookups: Lookups,
+    pub(super) compactions: Compactions,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
@@ -186,6 +194,8 @@ impl Shard {
             Timer::Checkpoint,
         );
         let none = Overrides::new();
+        let cleaner = (settings.cleaner.settings.0)(&none, &none);
+        timers.set(now.monotonic.after(cleaner.backoff), Timer::Clean);
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
             admission: Admission::new(settings.syncs_in_flight_max),
@@ -195,6 +205,7 @@ impl Shard {
             produces: Produces::default(),
             fetches: Fetches::default(),
             lookups: Lookups::default(),
+            compactions: Compactions::default(),
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),
@@ -216,7 +227,7 @@ impl Shard {
             Input::Completed(completion) => self.completed(completion, now, effects),
             Input::Done(id, done) => self.done(id, done, now, effects),
             Input::Tick => {}
-            Input::Stop => self.stop(effects),
+            Input::Stop => self.stop(now, effects),
         }
         self.fire_timers(now, effects);
     }
@@ -263,6 +274,8 @@ impl Shard {
                 }
                 Timer::Retention => self.retain(now, effects),
                 Timer::Checkpoint => self.checkpoint(now, effects),
+                Timer::Clean => self.clean_logs(now, effects),
+                Timer::CleanOn(id) => self.clean_on(id, now, effects),
             }
         }
     }

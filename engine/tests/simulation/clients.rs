@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use millrace_engine::group::{GroupError, GroupReply};
 use millrace_engine::partition::{Acks, AppendError, Appended, DeleteRecordsError, ReadError};
-use millrace_engine::record::BatchBuilder;
+use millrace_engine::record::{BatchBuilder, Record, RecordHeader};
 use millrace_engine::shard::command::Fetched;
 use millrace_engine::types::{
     Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicIdPartition,
@@ -59,6 +59,10 @@ impl Producer {
             builder = builder.producer(id, epoch, Sequence(sent.sequence));
         }
         for id in &sent.ids {
+            if self.topic == DISTILLED {
+                push_keyed(&mut builder, *id, sent.timestamp);
+                continue;
+            }
             let length = 8 + usize::try_from(id % 700).unwrap();
             let mut value = vec![u8::try_from(id % 251).unwrap(); length];
             value[..8].copy_from_slice(&id.to_be_bytes());
@@ -121,6 +125,30 @@ impl Producer {
     }
 }
 
+/// The key of a message to a compacted topic.
+pub(crate) fn key_of(id: u64) -> u64 {
+    id % KEYS
+}
+
+/// A message to a compacted topic: some are delete markers, whose number is in a header.
+fn push_keyed(builder: &mut BatchBuilder, id: u64, timestamp: Timestamp) {
+    let header = RecordHeader {
+        key: Bytes::from_static(b"id"),
+        value: Some(Bytes::copy_from_slice(&id.to_be_bytes())),
+    };
+    let value = vec![u8::try_from(id % 251).unwrap(); usize::try_from(id % 300).unwrap()];
+    let value = Some(value.as_slice()).filter(|_| !id.is_multiple_of(4));
+    let key = key_of(id).to_be_bytes();
+    builder.push(timestamp, Some(&key), value, &[header]);
+}
+
+/// The number of a message.
+pub(crate) fn id_of(record: &Record) -> u64 {
+    let header = record.headers.first();
+    let bytes = header.map_or(&record.value, |header| &header.value);
+    u64::from_be_bytes(bytes.as_ref().unwrap()[..8].try_into().unwrap())
+}
+
 /// Tails every partition of a topic.
 pub(crate) struct Reader {
     pub(crate) topic: &'static str,
@@ -150,3 +178,7 @@ pub(crate) struct Deletion {
     pub(crate) partition: TopicIdPartition,
     pub(crate) answer: Answer<Vec<Result<Offset, DeleteRecordsError>>>,
 }
+
+/// The compacted topic.
+pub(crate) const DISTILLED: &str = "distilled";
+const KEYS: u64 = 7;

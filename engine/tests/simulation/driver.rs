@@ -19,7 +19,8 @@ use millrace_engine::metadata::{
 };
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
-    Effects, Input, LogDirectory, Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
+    CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, Effects, Input, LogDirectory,
+    Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
 };
 use millrace_engine::types::{
     BrokerId, DirectoryId, Now, Timestamp, TopicIdPartition, TopicName, Uuid,
@@ -38,6 +39,7 @@ pub(crate) struct Machine {
     image: Arc<MetadataImage>,
     running: Option<Running>,
     fetches: u64,
+    cleaner: CleanerShare,
 }
 
 struct Running {
@@ -73,6 +75,7 @@ impl Machine {
             image: Arc::new(MetadataImage::empty()),
             running: None,
             fetches: 0,
+            cleaner: cleaner(CleanerSettings::default()),
         };
         machine.decide(&metadata::Command::RegisterBroker(RegisterBroker {
             id: BROKER,
@@ -82,6 +85,11 @@ impl Machine {
             log_directories: vec![DIRECTORY],
         }));
         machine
+    }
+
+    /// Broker settings of compaction from the next start on.
+    pub(crate) fn set_cleaner(&mut self, settings: CleanerSettings) {
+        self.cleaner = cleaner(settings);
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -206,6 +214,7 @@ impl Machine {
             producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
+            cleaner: self.cleaner.clone(),
             // Fewer than there are partitions, so that some wait for their turn.
             syncs_in_flight_max: 2,
         }
@@ -402,6 +411,14 @@ impl Seat {
                 self.ring.submit(ticket, action);
             }
         }
+    }
+}
+
+fn cleaner(settings: CleanerSettings) -> CleanerShare {
+    CleanerShare {
+        settings: CleanerSource::fixed(settings),
+        seats: CleanerSeats::default(),
+        seed: 7,
     }
 }
 

@@ -9,6 +9,8 @@ pub(crate) enum Blow {
     PowerCut,
     /// The power fails in the middle of a job.
     PowerCutInJob(SimOperation, &'static str),
+    /// The power fails while logs are compacted, some time after this went wrong.
+    PowerCutInCompaction(SimOperation, &'static str),
     /// The process is killed; the machine goes on.
     Kill,
     /// The broker is stopped in order, and the power may fail behind it.
@@ -20,8 +22,12 @@ pub(crate) enum Blow {
 
 impl Blow {
     pub(crate) fn choose(random: &mut Random) -> Self {
-        match random.below(10) {
+        match random.below(12) {
             0..=2 => Self::PowerCut,
+            10..=11 => {
+                let (operation, path_end) = one_of(random, &COMPACTION_STEPS);
+                Self::PowerCutInCompaction(operation, path_end)
+            }
             3..=5 => {
                 let (operation, path_end) = one_of(random, &STEPS);
                 Self::PowerCutInJob(operation, path_end)
@@ -52,4 +58,22 @@ const STEPS: [(SimOperation, &str); 12] = [
     (SimOperation::SyncDir, "/data"),
     (SimOperation::Read, ".log"),
     (SimOperation::Open, ""),
+];
+
+/// Places where a compaction can be cut short.
+const COMPACTION_STEPS: [(SimOperation, &str); 13] = [
+    (SimOperation::Open, ".log.cleaned"),
+    (SimOperation::Write, ".log.cleaned"),
+    (SimOperation::Sync, ".log.cleaned"),
+    (SimOperation::Write, ".index.cleaned"),
+    (SimOperation::Sync, ".timeindex.cleaned"),
+    (SimOperation::Name, ".index.cleaned"),
+    (SimOperation::Name, ".log.cleaned"),
+    (SimOperation::Name, ".log"),
+    (SimOperation::Name, ".index"),
+    (SimOperation::Name, ".index.swap"),
+    (SimOperation::Name, ".log.swap"),
+    (SimOperation::Write, "cleaner-offset-checkpoint.tmp"),
+    // Nothing goes wrong but the power.
+    (SimOperation::Name, ".never"),
 ];

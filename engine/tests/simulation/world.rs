@@ -13,13 +13,14 @@ use millrace_engine::io::Random;
 use millrace_engine::log::ProducerError;
 use millrace_engine::partition::{Acks, AppendError, Isolation, ReadError, Unavailable};
 use millrace_engine::record::{BATCH_HEADER_LENGTH, BatchHeader, check_crc, records};
+use millrace_engine::shard::CleanerSettings;
 use millrace_engine::shard::command::{
     Command, DeleteRecords, Fetch, FetchPartition, Fetched, GroupRequest, Produce, ProducePartition,
 };
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::oneshot;
 
-use crate::clients::{Answer, Deletion, Group, PendingFetch, Producer, Reader};
+use crate::clients::{Answer, DISTILLED, Deletion, Group, PendingFetch, Producer, Reader, id_of};
 use crate::driver::Machine;
 use crate::faults::{Blow, one_of};
 use crate::invariants::acknowledged_survives::Grade;
@@ -54,7 +55,19 @@ impl World {
         for topic in &TOPICS {
             machine.create_topic(topic.name, topic.partitions, topic.settings, random.u128());
         }
-        machine.create_topic(OFFSETS, 2, &[("cleanup.policy", "compact")], random.u128());
+        let offsets = [
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("segment.ms", "500"),
+        ];
+        machine.create_topic(OFFSETS, 2, &offsets, random.u128());
+        machine.set_cleaner(CleanerSettings {
+            // Some compactions get through only in part.
+            key_memory_bytes: 24 * one_of(&mut random, &[5, 50, 50_000]),
+            slice_bytes: one_of(&mut random, &[700, 5_000, 1 << 20]),
+            backoff: Duration::from_millis(150),
+            ..CleanerSettings::default()
+        });
         machine.start();
         let mut producers = Vec::new();
         let mut readers = Vec::new();
@@ -239,9 +252,16 @@ impl World {
                 Acks::Leader | Acks::All => Grade::Process,
             };
             self.acknowledged += 1;
-            self.checkers
-                .acknowledged
-                .acknowledged(id, base, grade, &sent.ids)?;
+            let checkers = &mut self.checkers;
+            if producer.topic == DISTILLED {
+                checkers
+                    .compacted
+                    .acknowledged(id, base, grade, &sent.ids)?;
+            } else {
+                checkers
+                    .acknowledged
+                    .acknowledged(id, base, grade, &sent.ids)?;
+            }
         }
         if !all_heard {
             return Ok(());
@@ -275,6 +295,10 @@ impl World {
         let topic = self.readers[index].topic;
         if self.readers[index].pending.is_some() {
             return;
+        }
+        if topic == DISTILLED && self.random.chance(1, 6) {
+            // A consumer that begins at the beginning, whatever goes on.
+            self.readers[index].positions.clear();
         }
         let mut by_shard: BTreeMap<usize, Vec<(TopicIdPartition, Offset)>> = BTreeMap::new();
         for number in 0..4 {
@@ -374,7 +398,8 @@ impl World {
                 self.checkers
                     .deleted
                     .observe(partition, fetched.log_start_offset)?;
-                let batches = self.batches(&fetched, offset, *first);
+                let gaps = self.is_compacted(partition);
+                let batches = self.batches(&fetched, offset, *first, gaps);
                 *first &= fetched.extent.is_none();
                 let mut next = offset;
                 for batch in batches {
@@ -382,7 +407,11 @@ impl World {
                         batch.next <= fetched.high_watermark,
                         "{batch:?} {fetched:?}"
                     );
-                    self.checkers.visible.observe(partition, &batch)?;
+                    if self.is_compacted(partition) {
+                        self.checkers.compacted.observe(partition, &batch)?;
+                    } else {
+                        self.checkers.visible.observe(partition, &batch)?;
+                    }
                     self.checkers.once.observe(partition, &batch)?;
                     (partition, &batch.ids).hash(&mut self.trace);
                     next = batch.next;
@@ -409,7 +438,13 @@ impl World {
     }
 
     /// The whole batches of an answer.
-    fn batches(&self, fetched: &Fetched, offset: Offset, first: bool) -> Vec<SeenBatch> {
+    fn batches(
+        &self,
+        fetched: &Fetched,
+        offset: Offset,
+        first: bool,
+        gaps: bool,
+    ) -> Vec<SeenBatch> {
         let Some(extent) = &fetched.extent else {
             return Vec::new();
         };
@@ -438,7 +473,7 @@ impl World {
         if first {
             let whole = found.first();
             assert!(
-                whole.is_some_and(|batch| batch.base <= offset && offset < batch.next),
+                whole.is_some_and(|batch| (gaps || batch.base <= offset) && offset < batch.next),
                 "the first batch of an answer is whole and holds {offset}: {whole:?}"
             );
         }
@@ -526,7 +561,8 @@ impl World {
     }
 
     fn delete_records(&mut self) {
-        let topic = one_of(&mut self.random, &TOPICS);
+        // Of compacted topics nothing may be deleted.
+        let topic = one_of(&mut self.random, &TOPICS[..5]);
         let Some(id) = self.machine.partition(topic.name, 0) else {
             return;
         };
@@ -586,6 +622,11 @@ impl World {
         self.machine.partition(CACHED, 0) == Some(partition)
     }
 
+    fn is_compacted(&self, partition: TopicIdPartition) -> bool {
+        let distilled = |number| self.machine.partition(DISTILLED, number);
+        (0..2).any(|number| distilled(number) == Some(partition))
+    }
+
     pub(crate) fn power_failed(&mut self) {
         let cached: Vec<TopicIdPartition> = self.machine.partition(CACHED, 0).into_iter().collect();
         self.checkers.power_failed(&cached);
@@ -617,6 +658,15 @@ impl World {
             Blow::PowerCutInJob(operation, path_end) => {
                 self.machine.sim.fail_next(operation, path_end, EIO);
                 self.machine.run_job(&mut self.random);
+                self.machine.cut_power();
+            }
+            Blow::PowerCutInCompaction(operation, path_end) => {
+                self.machine.sim.fail_next(operation, path_end, EIO);
+                for _ in 0..self.random.below(150) {
+                    self.machine.pump(&mut self.random);
+                    self.machine.pass(Duration::from_millis(2));
+                }
+                self.hear()?;
                 self.machine.cut_power();
             }
             Blow::Kill => self.machine.kill(&mut self.random),
@@ -665,6 +715,7 @@ impl World {
             log_start: Offset::ZERO,
             high_watermark: Offset::ZERO,
             batches: Vec::new(),
+            compacted: self.is_compacted(id),
         };
         let mut position = Offset::ZERO;
         for _ in 0..ANSWER_ROUNDS_MAX {
@@ -677,7 +728,7 @@ impl World {
                     if fetched.extent.is_none() {
                         return Ok(reading);
                     }
-                    let batches = self.batches(&fetched, position, true);
+                    let batches = self.batches(&fetched, position, true, reading.compacted);
                     position = batches.last().map_or(position, |batch| batch.next);
                     reading.batches.extend(batches);
                 }
@@ -750,16 +801,18 @@ impl World {
 fn seen(header: &BatchHeader, batch: &Bytes) -> SeenBatch {
     let mut digest = DefaultHasher::new();
     batch.hash(&mut digest);
-    let mut ids = Vec::new();
+    let (mut ids, mut offsets) = (Vec::new(), Vec::new());
     for record in records(batch, 1 << 20).unwrap() {
-        let value = record.unwrap().value.unwrap();
-        ids.push(u64::from_be_bytes(value[..8].try_into().unwrap()));
+        let record = record.unwrap();
+        ids.push(id_of(&record));
+        offsets.push(record.offset);
     }
     SeenBatch {
         base: header.base_offset(),
         next: header.next_offset(),
         digest: digest.finish(),
         ids,
+        offsets,
     }
 }
 
@@ -778,7 +831,7 @@ const COUNTED: &str = "counted";
 const BRIEF: &str = "brief";
 const OFFSETS: &str = "__consumer_offsets";
 
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 6] = [
     Topic {
         name: STEADY,
         partitions: 2,
@@ -813,6 +866,16 @@ const TOPICS: [Topic; 5] = [
         settings: &[
             ("segment.ms", "300"),
             ("retention.ms", "2500"),
+            ("file.delete.delay.ms", "100"),
+        ],
+    },
+    Topic {
+        name: DISTILLED,
+        partitions: 2,
+        settings: &[
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("segment.ms", "200"),
             ("file.delete.delay.ms", "100"),
         ],
     },

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use millrace_engine::config::TopicDefaults;
+use millrace_engine::config::{TopicDefaults, Value};
 use millrace_engine::types::BrokerId;
 
 use super::listeners::{Listener, Listeners};
@@ -139,6 +139,23 @@ pub struct StorageConfig {
     pub recovery_point_interval_ms: i64,
     /// `log.flush.start.offset.checkpoint.interval.ms`.
     pub log_start_offset_interval_ms: i64,
+}
+
+/// Compaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CleanerConfig {
+    /// `log.cleaner.enable`.
+    pub enabled: bool,
+    /// `log.cleaner.threads`: compactions at once.
+    pub threads: usize,
+    /// `log.cleaner.dedupe.buffer.size`: memory for keys.
+    pub key_memory_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`.
+    pub load_factor: f64,
+    /// `log.cleaner.io.max.bytes.per.second`.
+    pub bytes_per_second_max: Option<f64>,
+    /// `log.cleaner.backoff.ms`.
+    pub backoff_ms: i64,
 }
 
 /// Classic groups.
@@ -293,6 +310,28 @@ impl SocketConfig {
             fetch_sessions_max: view.integer("max.incremental.fetch.session.cache.slots", 1_000),
             fetch_bytes_max: view.integer("fetch.max.bytes", 57_671_680),
             partitions_per_page_max: view.integer("max.request.partition.size.limit", 2_000),
+        }
+    }
+}
+
+impl CleanerConfig {
+    /// What `view` says.
+    #[must_use]
+    pub fn resolve(view: &ConfigView) -> Self {
+        let rate = match view.value("log.cleaner.io.max.bytes.per.second") {
+            Some(Value::Real(rate)) if (0.0..f64::MAX).contains(&rate) => Some(rate),
+            _ => None,
+        };
+        Self {
+            enabled: view.boolean("log.cleaner.enable"),
+            threads: view.integer("log.cleaner.threads", 1),
+            key_memory_bytes: view.integer("log.cleaner.dedupe.buffer.size", 134_217_728),
+            load_factor: match view.value("log.cleaner.io.buffer.load.factor") {
+                Some(Value::Real(factor)) if factor > 0.0 && factor <= 1.0 => factor,
+                _ => 0.9,
+            },
+            bytes_per_second_max: rate,
+            backoff_ms: view.integer("log.cleaner.backoff.ms", 15_000),
         }
     }
 }

@@ -19,8 +19,8 @@ pub mod table;
 mod view;
 
 pub use broker::{
-    BrokerConfig, GroupConfig, IoBackendChoice, ListenerLimits, LogFormat, NewTopicConfig,
-    OffsetConfig, ProducerConfig, SocketConfig, StorageConfig,
+    BrokerConfig, CleanerConfig, GroupConfig, IoBackendChoice, ListenerLimits, LogFormat,
+    NewTopicConfig, OffsetConfig, ProducerConfig, SocketConfig, StorageConfig,
 };
 pub use document::configuration_document;
 pub use entry::{Entry, Source, Synonym};

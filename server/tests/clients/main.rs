@@ -11,6 +11,7 @@
 mod support;
 
 mod admin;
+mod compaction;
 mod configs;
 mod fetching;
 mod groups;

@@ -170,7 +170,10 @@ impl IndexWalk {
     pub(super) fn note(&mut self, batch: &Walked, findings: &mut Vec<Finding>) {
         let header = &batch.header;
         let (position, last_offset) = (batch.position, header.last_offset());
-        self.max_timestamp = self.max_timestamp.max(header.max_timestamp());
+        // A batch that compaction emptied has no record to be found by time.
+        if header.record_count() > 0 {
+            self.max_timestamp = self.max_timestamp.max(header.max_timestamp());
+        }
         while let Some((offset, at)) = self.offsets.next_if(|entry| entry.1 <= position) {
             if at != position || offset != last_offset {
                 let expected = format!("the batch at {position} to end with offset {last_offset}");

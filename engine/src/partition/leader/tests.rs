@@ -40,6 +40,7 @@ fn bench(settings: &[(&str, &str)]) -> Bench {
         clean: false,
         recovery_point: Offset::ZERO,
         log_start_offset: Offset::ZERO,
+        cleaned_to: Offset::NONE,
         config: config(&[]),
         now: now.wall,
     };

@@ -12,6 +12,7 @@ use crate::maintenance::Checkpoints;
 use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
 use crate::partition::{Acks, AppendError, Appended};
 use crate::record::BatchBuilder;
+use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{Produce, ProducePartition};
 use crate::types::{Timestamp, TopicName, Uuid};
 
@@ -89,6 +90,11 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
         retention_check_interval: Duration::from_secs(60),
         checkpoint_interval: Duration::from_secs(60),
         syncs_in_flight_max,
+        cleaner: CleanerShare {
+            settings: CleanerSource::fixed(CleanerSettings::default()),
+            seats: CleanerSeats::default(),
+            seed: 1,
+        },
     };
     let image = image(partitions);
     let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;

@@ -1,6 +1,7 @@
 //! What must hold, one checker per file. They see what clients see and nothing of the broker's insides.
 
 pub(crate) mod acknowledged_survives;
+pub(crate) mod compacted;
 pub(crate) mod deleted_stays_deleted;
 pub(crate) mod everyone_is_answered;
 pub(crate) mod exactly_once;
@@ -36,6 +37,8 @@ pub(crate) struct SeenBatch {
     pub(crate) digest: u64,
     /// The numbers of the messages in it.
     pub(crate) ids: Vec<u64>,
+    /// Where each of them stands.
+    pub(crate) offsets: Vec<Offset>,
 }
 
 /// A partition read from its start to its high watermark.
@@ -44,6 +47,8 @@ pub(crate) struct Reading {
     pub(crate) log_start: Offset,
     pub(crate) high_watermark: Offset,
     pub(crate) batches: Vec<SeenBatch>,
+    /// Of a compacted topic.
+    pub(crate) compacted: bool,
 }
 
 /// Everything readable at one time.
@@ -58,15 +63,20 @@ pub(crate) struct Checkers {
     pub(crate) watermark: high_watermark::HighWatermark,
     pub(crate) groups: group_offsets::GroupOffsets,
     pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
+    pub(crate) compacted: compacted::Compacted,
 }
 
 impl Checkers {
     /// Judges a whole reading.
     pub(crate) fn audit(&mut self, readings: &Readings) -> Verdict {
         for (partition, reading) in readings {
-            gapless::check(*partition, reading)?;
-            self.acknowledged.audit(*partition, reading)?;
-            self.visible.audit(*partition, reading)?;
+            if reading.compacted {
+                self.compacted.audit(*partition, reading)?;
+            } else {
+                gapless::check(*partition, reading)?;
+                self.acknowledged.audit(*partition, reading)?;
+                self.visible.audit(*partition, reading)?;
+            }
             self.watermark.observe(*partition, reading.high_watermark)?;
             self.deleted.observe(*partition, reading.log_start)?;
             for batch in &reading.batches {
@@ -88,6 +98,7 @@ impl Checkers {
     /// The power failed: what only page caches held may be gone, in the partitions named with all they showed.
     pub(crate) fn power_failed(&mut self, cached: &[TopicIdPartition]) {
         self.acknowledged.power_failed();
+        self.compacted.power_failed();
         for partition in cached {
             self.visible.forget(*partition);
             self.once.forget(*partition);
@@ -98,5 +109,6 @@ impl Checkers {
     /// The broker stopped in order: whatever it said is as safe as anything.
     pub(crate) fn settled(&mut self) {
         self.acknowledged.settled();
+        self.compacted.settled();
     }
 }

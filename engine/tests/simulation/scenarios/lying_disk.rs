@@ -19,7 +19,9 @@ fn a_ring_that_drops_syncs_is_found_out() {
             "INV-HW-1",
             "INV-HW-4",
             "INV-IDEM-2",
-            "INV-OFFSET-1"
+            "INV-OFFSET-1",
+            "INV-COMPACT-1",
+            "INV-COMPACT-2"
         ]
         .contains(&found.invariant),
         "{found:?}"

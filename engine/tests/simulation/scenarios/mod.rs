@@ -1,5 +1,6 @@
 //! What is played, and what has to come of it.
 
+mod compaction;
 mod failed_syncs;
 mod lying_disk;
 mod mixed;

@@ -11,7 +11,6 @@ pub(super) const TLS: &str = "TLS";
 pub(super) const SASL: &str = "SASL";
 pub(super) const TOKENS: &str = "delegation tokens";
 pub(super) const QUOTAS: &str = "quotas";
-pub(super) const COMPACTION: &str = "compaction";
 
 pub(super) const JVM: &str =
     "Java classes cannot run here, and going on without it would not be safe";

@@ -145,6 +145,24 @@ perf_walk() {
   check "consumer-perf-test" '^[0-9]{4}-[0-9-]+ [0-9:]+, .*, 2[0-9]{4}, ' "${CONSUMER_PERF[@]}" 20000 --topic "$name" --group "perf-$group"
 }
 
+# A compacted topic: what the broker makes of it is dumped with the rest when it has stopped.
+compaction_walk() {
+  local name=table-$RUN-${WALK#tools-} round
+  check "create a compacted topic" "^Created topic $name" "${TOPICS[@]}" --create --topic "$name" --partitions 1 --replication-factor 1 \
+    --config cleanup.policy=compact --config segment.ms=100 --config min.cleanable.dirty.ratio=0.01
+  for round in 1 2 3; do
+    seq 40 | sed "s/.*/key&:value of round $round/" | "${PRODUCER[@]}" --topic "$name" "$READER_PROPERTY" parse.key=true \
+      "$READER_PROPERTY" key.separator=: > "$LOGS/$WALK-table.log" 2>&1
+  done
+  verdict "of each key only the last closed and the open value are left" "$LOGS/$WALK-table.read" wait_for 60 compacted "$name"
+}
+
+compacted() {
+  "${CONSUMER[@]}" --topic "$1" --partition 0 --offset earliest --timeout-ms 5000 > "$LOGS/$WALK-table.read" 2>&1
+  [ "$(grep -c '^value of round 3$' "$LOGS/$WALK-table.read")" -eq 40 ] &&
+    ! grep -q '^value of round 1$' "$LOGS/$WALK-table.read"
+}
+
 if [ -n "${DATA_DIR:-}" ]; then
   dump_log
 else
@@ -153,6 +171,7 @@ else
   groups_walk
   records_walk
   perf_walk
+  compaction_walk
   check "delete $topic" '' "${TOPICS[@]}" --delete --topic "$topic"
   check "the deleted topic is gone" '' "${TOPICS[@]}" --list
   verdict "list no longer names it" "$OUT" sh -c "! grep -q '^$topic\$' '$OUT'"

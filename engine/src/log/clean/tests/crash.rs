@@ -1,0 +1,150 @@
+//! The power fails at every step of a compaction in turn: whatever the disk is left with, nothing is lost.
+
+use super::super::task::CleanError;
+use super::*;
+use crate::io::{Sim, SimOperation};
+use crate::log::names;
+use crate::record::{BatchBuilder, PreparedBatch};
+use crate::types::LeaderEpoch;
+
+const EIO: i32 = 5;
+
+/// A log of several segments on a simulated disk, all of it on stable storage.
+fn written(seed: u64) -> (Sim, Fixture, Log) {
+    let sim = Sim::new(seed);
+    let mut fixture = Fixture::new(compacted(500));
+    fixture.disk = sim.disk();
+    fixture.disk.create_dir_all(fixture.dir.path()).unwrap();
+    let mut parent = fixture.dir.path();
+    while let Some(above) = parent.parent() {
+        fixture.disk.sync_dir(above).unwrap();
+        parent = above;
+    }
+    let mut log = fixture.fresh();
+    for round in 0..40 {
+        let mut builder = BatchBuilder::new();
+        let (key, value) = (format!("{}", round % 5), format!("{round:040}"));
+        let value = (round % 7 != 3).then_some(value.as_bytes());
+        builder.push(Timestamp(500), Some(key.as_bytes()), value, &[]);
+        let prepared = PreparedBatch::from_builder(&builder.build()).unwrap();
+        fixture.append(&mut log, &prepared);
+    }
+    fixture.roll(&mut log);
+    (sim, fixture, log)
+}
+
+const STEPS: [(SimOperation, &str); 20] = [
+    (SimOperation::Open, ".log.cleaned"),
+    (SimOperation::Resize, ".log.cleaned"),
+    (SimOperation::Write, ".log.cleaned"),
+    (SimOperation::Sync, ".log.cleaned"),
+    (SimOperation::Read, ".log"),
+    (SimOperation::Open, ".index.cleaned"),
+    (SimOperation::Write, ".timeindex.cleaned"),
+    (SimOperation::Sync, ".index.cleaned"),
+    (SimOperation::Name, ".index.cleaned"),
+    (SimOperation::Name, ".timeindex.cleaned"),
+    (SimOperation::Name, ".log.cleaned"),
+    (SimOperation::SyncDir, ""),
+    (SimOperation::Name, ".log"),
+    (SimOperation::Name, ".index"),
+    (SimOperation::Name, ".timeindex"),
+    (SimOperation::Name, ".snapshot"),
+    (SimOperation::Name, ".index.swap"),
+    (SimOperation::Name, ".timeindex.swap"),
+    (SimOperation::Name, ".log.swap"),
+    (SimOperation::Name, ".deleted"),
+];
+
+/// Opens what a crash left, with the recovery point that was noted before segments were exchanged.
+fn reopened(fixture: &Fixture, recovery_point: Offset) -> (Log, Vec<Batch>) {
+    let (mut log, report) = fixture.open(false, recovery_point.0);
+    assert!(
+        report.cuts.is_empty() && report.damage.is_none(),
+        "{report:?}"
+    );
+    let found = batches(fixture, &mut log);
+    let bases: Vec<i64> = found
+        .iter()
+        .map(|batch| batch.header.base_offset().0)
+        .collect();
+    assert!(
+        bases.is_sorted_by(|one, next| one < next),
+        "no offset twice: {bases:?}"
+    );
+    (log, found)
+}
+
+#[test]
+fn a_power_cut_at_any_step_loses_nothing() {
+    let (mut failed, mut completed) = (0, 0);
+    for (place, (operation, path_end)) in STEPS.into_iter().enumerate() {
+        for seed in 0..6 {
+            let (sim, fixture, mut log) = written(seed * 100 + place as u64);
+            let all = all_records(&batches(&fixture, &mut log));
+            let expected = folded(&all);
+            let (end, point) = (log.log_end_offset(), log.recovery_point());
+            // The step of the first, or of a later group.
+            if seed % 2 == 1 {
+                clean(&mut log, &fixture.disk, 2_000, LIMITS).unwrap();
+                log.set_cleaned_to(Offset(0));
+            }
+            sim.fail_next(operation, path_end, EIO);
+            match clean(&mut log, &fixture.disk, 4_000, LIMITS) {
+                Ok(_) => completed += 1,
+                Err(_) => failed += 1,
+            }
+            drop(log);
+            sim.crash();
+            let (mut log, found) = reopened(&fixture, point);
+            let step = format!("{operation:?} of {path_end}, seed {seed}");
+            assert_eq!(folded(&all_records(&found)), expected, "{step}");
+            assert_eq!(log.log_end_offset(), end, "{step}");
+            // Once more, and again with a crash and no failure: the end is the same.
+            clean(&mut log, &fixture.disk, 6_000, LIMITS).unwrap();
+            drop(log);
+            sim.crash();
+            let (log, found) = reopened(&fixture, point);
+            assert_eq!(folded(&all_records(&found)), expected, "{step}");
+            assert_eq!(log.log_end_offset(), end, "{step}");
+            assert_eq!(log.latest_epoch(), LeaderEpoch(0));
+        }
+    }
+    assert!(
+        failed > 80,
+        "{failed} compactions failed, {completed} did not"
+    );
+}
+
+#[test]
+fn an_exchange_that_cannot_be_finished_is_told_from_one_that_has_not_begun() {
+    for (operation, path_end, half) in [
+        (SimOperation::Write, ".index.cleaned", false),
+        (SimOperation::Name, ".log.cleaned", false),
+        (SimOperation::Name, ".timeindex.cleaned", false),
+        (SimOperation::Name, ".index", true),
+        (SimOperation::Name, ".log.swap", true),
+    ] {
+        let (sim, fixture, mut log) = written(1);
+        let expected = folded(&all_records(&batches(&fixture, &mut log)));
+        sim.fail_next(operation, path_end, EIO);
+        let failed = clean(&mut log, &fixture.disk, 4_000, LIMITS).unwrap_err();
+        let found = matches!(failed.error, CleanError::HalfSwapped(_));
+        assert_eq!(found, half, "{path_end}: {}", failed.error);
+        if !half {
+            let mut cleaning = failed.cleaning;
+            cleaning.give_up();
+            while cleaning.next() != Next::End {
+                cleaning = cleaning.run(&fixture.disk).unwrap();
+            }
+            log.end_clean(None);
+            let left = fixture.names();
+            let own = |name: &String| name.ends_with(names::CLEANED) || name.ends_with(names::SWAP);
+            assert!(!left.iter().any(own), "{left:?}");
+            clean(&mut log, &fixture.disk, 5_000, LIMITS)
+                .unwrap()
+                .unwrap();
+            assert_eq!(folded(&all_records(&batches(&fixture, &mut log))), expected);
+        }
+    }
+}

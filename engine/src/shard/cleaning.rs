@@ -1,0 +1,402 @@
+//! Compaction of the logs that a shard leads: which is next, when, at what rate; and what becomes of the pieces.
+//!
+//! The dirtiest log of the shard that is due comes first, as in Kafka; how many run at once is counted over all shards.
+//! Reads and appends never wait for a compaction: they find the old files until the new ones are taken in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::fetches::INDEX_BYTES_PER_LOG_MAX;
+use super::hosting::{Slot, fault};
+use super::jobs::Errand;
+use super::step::{Effects, Shard, Timer};
+use crate::config::Overrides;
+use crate::log::clean::{CleanError, Failed, Next};
+use crate::log::{CleanLimits, CleanStats, Cleaning, Dirt};
+use crate::maintenance::Job;
+use crate::types::{Monotonic, Now, TopicIdPartition};
+
+/// `log.cleaner.*`, as it holds at one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CleanerSettings {
+    /// `log.cleaner.enable`.
+    pub enabled: bool,
+    /// `log.cleaner.threads`: compactions at once, over all shards.
+    pub threads: usize,
+    /// `log.cleaner.dedupe.buffer.size`: memory for the keys of all of them, in bytes.
+    pub key_memory_bytes: u64,
+    /// `log.cleaner.io.buffer.load.factor`: how full that may get, 0 to 1.
+    pub load_factor: f64,
+    /// `log.cleaner.io.max.bytes.per.second`: of all of them, reads and writes together.
+    pub bytes_per_second_max: Option<f64>,
+    /// `log.cleaner.backoff.ms`.
+    pub backoff: Duration,
+    /// Bytes that a compaction reads before other jobs get their turn; a single batch may be more.
+    pub slice_bytes: u64,
+}
+
+/// Kafka's defaults.
+impl Default for CleanerSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threads: 1,
+            key_memory_bytes: 128 << 20,
+            load_factor: 0.9,
+            bytes_per_second_max: None,
+            backoff: Duration::from_secs(15),
+            slice_bytes: SLICE_BYTES,
+        }
+    }
+}
+
+/// Makes the settings out of what was changed at run time for the whole cluster and for this broker.
+#[derive(Clone)]
+pub struct CleanerSource(pub Arc<MakeCleanerSettings>);
+
+/// Out of the overrides of the cluster and of the broker.
+pub type MakeCleanerSettings = dyn Fn(&Overrides, &Overrides) -> CleanerSettings + Send + Sync;
+
+impl CleanerSource {
+    /// The same settings for ever.
+    #[must_use]
+    pub fn fixed(settings: CleanerSettings) -> Self {
+        Self(Arc::new(move |_, _| settings.clone()))
+    }
+}
+
+impl fmt::Debug for CleanerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CleanerSource")
+    }
+}
+
+/// What each shard is given of compaction.
+#[derive(Clone, Debug)]
+pub struct CleanerShare {
+    /// The settings.
+    pub settings: CleanerSource,
+    /// Counts the compactions of all shards.
+    pub seats: CleanerSeats,
+    /// Random, so that no client can choose keys that fall together.
+    pub seed: u64,
+}
+
+/// How many compactions run on this broker.
+#[derive(Clone, Debug, Default)]
+pub struct CleanerSeats(Arc<AtomicUsize>);
+
+/// The right to one compaction, given back when it is dropped.
+#[derive(Debug)]
+struct Seat(Arc<AtomicUsize>);
+
+impl CleanerSeats {
+    fn take(&self, seats: usize) -> Option<Seat> {
+        let one_more = |taken: usize| (taken < seats).then_some(taken + 1);
+        let taken = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+        taken.ok().map(|_| Seat(Arc::clone(&self.0)))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The compactions of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Compactions {
+    running: BTreeMap<TopicIdPartition, Compaction>,
+    /// Logs that could not be compacted, until the next start.
+    refused: BTreeSet<TopicIdPartition>,
+}
+
+#[derive(Debug)]
+struct Compaction {
+    _seat: Seat,
+    began: Monotonic,
+    bytes_per_second_max: Option<f64>,
+    /// It holds back to keep its rate.
+    waiting: Option<Box<Cleaning>>,
+    /// The checkpoint says that recovery begins above what is compacted.
+    recovery_point_noted: bool,
+}
+
+impl Shard {
+    /// Begins what compactions are due, and looks again after a while.
+    pub(super) fn clean_logs(&mut self, now: Now, effects: &mut Effects) {
+        let settings = self.begin_compactions(now, effects);
+        let due = now.monotonic.after(settings.backoff.max(BACKOFF_MIN));
+        self.timers.set(due, Timer::Clean);
+    }
+
+    fn begin_compactions(&mut self, now: Now, effects: &mut Effects) -> CleanerSettings {
+        let cluster = self.image.cluster_overrides();
+        let broker = self.image.broker_overrides(self.settings.broker);
+        let settings = (self.settings.cleaner.settings.0)(cluster, broker);
+        while settings.enabled && !self.stopping {
+            let Some((id, dirt)) = self.dirtiest(now) else {
+                break;
+            };
+            let Some(seat) = self.settings.cleaner.seats.take(settings.threads) else {
+                break;
+            };
+            self.begin_compaction(id, &dirt, seat, &settings, now, effects);
+        }
+        settings
+    }
+
+    /// The dirtiest of the logs that are due.
+    fn dirtiest(&self, now: Now) -> Option<(TopicIdPartition, Dirt)> {
+        let due = self.slots.iter().filter_map(|(id, slot)| {
+            let Slot::Leading(leader) = slot else {
+                return None;
+            };
+            let dirt = leader.log().dirt(now.wall, leader.last_stable_offset())?;
+            let due = dirt.is_due(leader.config().min_cleanable_dirty_ratio);
+            (due && !self.compactions.refused.contains(id)).then_some((*id, dirt))
+        });
+        due.max_by(|(_, one), (_, other)| one.ratio().total_cmp(&other.ratio()))
+    }
+
+    fn begin_compaction(
+        &mut self,
+        id: TopicIdPartition,
+        dirt: &Dirt,
+        seat: Seat,
+        settings: &CleanerSettings,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let seats = settings.threads.max(1);
+        let limits = CleanLimits {
+            key_memory_bytes: settings.key_memory_bytes / u64::try_from(seats).unwrap_or(1),
+            load_factor: settings.load_factor,
+            slice_bytes: settings.slice_bytes,
+            seed: self.settings.cleaner.seed,
+        };
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            return;
+        };
+        tracing::debug!(partition = %leader.name(), ?dirt, "begins to compact");
+        let cleaning = leader.log_mut().begin_clean(dirt, limits, now.wall);
+        let compaction = Compaction {
+            _seat: seat,
+            began: now.monotonic,
+            bytes_per_second_max: settings
+                .bytes_per_second_max
+                .map(|rate| rate / share(seats)),
+            waiting: None,
+            recovery_point_noted: false,
+        };
+        self.compactions.running.insert(id, compaction);
+        self.order_next_piece(id, cleaning, now, effects);
+    }
+
+    fn order_next_piece(
+        &mut self,
+        id: TopicIdPartition,
+        mut cleaning: Box<Cleaning>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            self.compactions.running.remove(&id);
+            return;
+        };
+        // Retention, or other settings, may have overtaken it.
+        let overtaken = match cleaning.next() {
+            Next::Swap => !leader.log_mut().begin_swap(&cleaning),
+            Next::Slice | Next::Directory => !leader.config().cleanup_policy.compact,
+            Next::End => false,
+        };
+        if overtaken || self.stopping {
+            cleaning.give_up();
+        }
+        let mut line = None;
+        let errand = match cleaning.next() {
+            Next::Slice => Errand::Clean(id),
+            Next::Directory => Errand::CleanFiles(id),
+            Next::Swap => {
+                let running = self.compactions.running.get_mut(&id);
+                if running
+                    .is_some_and(|one| !std::mem::replace(&mut one.recovery_point_noted, true))
+                {
+                    line = self.checkpoint_line(id);
+                }
+                Errand::CleanFiles(id)
+            }
+            Next::End => return self.end_compaction(id, &cleaning, now, effects),
+        };
+        self.order(errand, Job::Clean { cleaning, line }, effects);
+    }
+
+    /// A piece is done, or has failed.
+    pub(super) fn cleaned(
+        &mut self,
+        id: TopicIdPartition,
+        result: Result<Box<Cleaning>, Box<Failed>>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            // Deleted or offline meanwhile.
+            self.compactions.running.remove(&id);
+            return;
+        };
+        let mut cleaning = match result {
+            Ok(cleaning) => cleaning,
+            Err(failed) => return self.compaction_failed(id, *failed, now, effects),
+        };
+        if let Some(swapped) = cleaning.take_swapped() {
+            let doomed = leader.log_mut().swapped(swapped);
+            leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
+            self.unlink_later(id, doomed, now);
+        }
+        let moved = cleaning.take_moved_bytes();
+        let Some(compaction) = self.compactions.running.get_mut(&id) else {
+            return;
+        };
+        let rate = compaction.bytes_per_second_max.filter(|_| !self.stopping);
+        match rate.map(|rate| pause(moved, rate)) {
+            Some(pause) if !pause.is_zero() => {
+                compaction.waiting = Some(cleaning);
+                let due = now.monotonic.after(pause);
+                self.timers.set(due, Timer::CleanOn(id));
+            }
+            _ => self.order_next_piece(id, cleaning, now, effects),
+        }
+    }
+
+    /// A compaction has waited long enough to keep its rate.
+    pub(super) fn clean_on(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        let waiting = self.compactions.running.get_mut(&id);
+        if let Some(cleaning) = waiting.and_then(|compaction| compaction.waiting.take()) {
+            self.order_next_piece(id, cleaning, now, effects);
+        }
+    }
+
+    fn compaction_failed(
+        &mut self,
+        id: TopicIdPartition,
+        failed: Failed,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Failed {
+            error,
+            mut cleaning,
+        } = failed;
+        if let CleanError::HalfSwapped(error) = &error {
+            self.compactions.running.remove(&id);
+            self.take_offline(id, &fault(error), now, effects);
+            return;
+        }
+        if let Some(Slot::Leading(leader)) = self.slots.get(&id) {
+            let partition = leader.name();
+            let full = matches!(&error, CleanError::Io(error) if error.is_out_of_space());
+            if full {
+                tracing::warn!(%partition, %error, "the compaction is put off");
+            } else {
+                tracing::error!(%partition, %error, "is not compacted any more until a restart");
+                self.compactions.refused.insert(id);
+            }
+        }
+        cleaning.give_up();
+        self.order_next_piece(id, cleaning, now, effects);
+    }
+
+    fn end_compaction(
+        &mut self,
+        id: TopicIdPartition,
+        cleaning: &Cleaning,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let compaction = self.compactions.running.remove(&id);
+        let began = compaction.map_or(now.monotonic, |compaction| compaction.began);
+        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+            return;
+        };
+        let cleaned_to = cleaning.cleaned_to();
+        leader.log_mut().end_clean(cleaned_to);
+        let name = leader.name().clone();
+        let Some(offset) = cleaned_to else {
+            tracing::debug!(partition = %name, "the compaction was given up");
+            return;
+        };
+        let stats: &CleanStats = cleaning.stats();
+        let elapsed = began.until(now.monotonic);
+        tracing::info!(partition = %name, %offset, ?elapsed, %stats, "compacted");
+        if let Some(directory) = self.log_directory_of(id) {
+            let job = Job::NoteCleaned {
+                log_directory: directory.path.clone(),
+                name,
+                topic_id: id.topic_id,
+                offset,
+            };
+            self.order(Errand::Checkpoint, job, effects);
+        }
+        self.begin_compactions(now, effects);
+    }
+
+    /// The shard stops: what holds back is given up; what is out comes back and is given up then.
+    pub(super) fn stop_cleaning(&mut self, now: Now, effects: &mut Effects) {
+        let running: Vec<TopicIdPartition> = self.compactions.running.keys().copied().collect();
+        for id in running {
+            self.clean_on(id, now, effects);
+        }
+    }
+}
+
+/// How long `moved` bytes take at `rate` bytes per second.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a rate need not be exact to the byte"
+)]
+fn pause(moved: u64, rate: f64) -> Duration {
+    let seconds = moved as f64 / rate.max(1.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(PAUSE_MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a handful of compactions")]
+fn share(seats: usize) -> f64 {
+    seats as f64
+}
+
+/// Some tens of milliseconds of a thread.
+const SLICE_BYTES: u64 = 2 << 20;
+/// A backoff of nothing must not keep the shard busy.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// The longest pause between two slices; only bounds the arithmetic.
+const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_seats_as_threads_and_a_seat_comes_back() {
+        let seats = CleanerSeats::default();
+        assert!(seats.take(0).is_none());
+        let one = seats.take(2);
+        let two = seats.clone().take(2);
+        assert!(one.is_some() && two.is_some());
+        assert!(seats.take(2).is_none());
+        drop(one);
+        assert!(seats.take(2).is_some());
+    }
+
+    #[test]
+    fn a_rate_is_kept_by_pausing() {
+        assert_eq!(pause(2_000_000, 1_000_000.0), Duration::from_secs(2));
+        assert_eq!(pause(1, 0.0), Duration::from_secs(1));
+        assert_eq!(pause(0, 5.0), Duration::ZERO);
+    }
+}
