@@ -21,7 +21,9 @@ use millrace_engine::io::Random;
 use millrace_engine::log::offset_index::OffsetIndex;
 use millrace_engine::record::Compression;
 use millrace_engine::shard::command::{Command, DescribeLogs};
-use millrace_engine::shard::{Gateway, ShardIndex, TopicDefaultsSource};
+use millrace_engine::shard::{
+    CleanerSettings, CleanerSource, Gateway, ShardIndex, TopicDefaultsSource,
+};
 use millrace_engine::types::{BrokerId, Offset};
 use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use millrace_wire::Message;
@@ -190,6 +192,7 @@ fn options(directory: &Path) -> EngineOptions {
         groups: GroupConfig::default(),
         producer_id_expiration_ms: Arc::new(86_400_000.into()),
         syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
+        cleaner: CleanerSource::fixed(CleanerSettings::default()),
         retention_check_interval: Duration::from_secs(300),
         checkpoint_interval: Duration::from_secs(60),
     }
