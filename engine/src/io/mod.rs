@@ -31,5 +31,5 @@ pub use process::{lower_priority, raise_open_files_limit, resident_bytes};
 pub use reread::Reread;
 pub use ring::{IoBackend, Ring};
 pub use rng::Random;
-pub use send_file::{SendFileError, TURN_BYTES, send_file};
+pub use send_file::{SendFileError, TURN_BYTES, read_resident, send_file};
 pub use sim::{Faults, Sim, SimOperation};

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use bytes::Bytes;
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 use tokio::io::Interest;
@@ -85,6 +86,14 @@ pub async fn send_file(
         }
     }
     Ok(())
+}
+
+/// The bytes of a range, if all of them are in memory. No more than `length` is allocated.
+#[must_use]
+pub fn read_resident(file: &File, position: u64, length: u64) -> Option<Bytes> {
+    let mut buffer = vec![0; usize::try_from(length).ok()?];
+    let read = nowait::read(file, position, &mut buffer);
+    (read == buffer.len()).then(|| Bytes::from(buffer))
 }
 
 fn send_once(socket: &TcpStream, file: &File, position: u64, length: u64) -> io::Result<u64> {

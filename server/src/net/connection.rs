@@ -4,19 +4,13 @@
 //! too many requests wait, the socket is not read.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::future;
-use std::io::{ErrorKind, IoSlice};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use millrace_engine::io::{SendFileError, send_file};
-use millrace_engine::log::Extent;
 use millrace_engine::shard::ShardIndex;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::acceptor::Doors;
 use super::backpressure::{RequestBudget, Reservation};
@@ -25,6 +19,7 @@ use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
 use super::moves::Moves;
 use super::queue::Queue;
+use super::sending::send;
 use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
 
@@ -148,6 +143,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         idle,
         ..
     } = conversation;
+    let ring = client.frontend().gateway().ring();
     let mut parts = Parts::new();
     let mut begun = None;
     loop {
@@ -186,7 +182,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         } else {
             PATIENCE.min(*idle)
         };
-        send(stream, client, parts.drain(..), patience).await?;
+        send(stream, ring, parts.drain(..), patience).await?;
         conversation.used();
         turns.answered(answered);
         if let Some(closing) = failed {
@@ -207,107 +203,9 @@ async fn poll_once(answer: &mut Answer) -> Poll<Result<Parts, Closing>> {
     future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await
 }
 
-async fn send(
-    stream: &TcpStream,
-    client: &Client,
-    parts: impl Iterator<Item = Part>,
-    patience: Duration,
-) -> Result<(), Closing> {
-    let mut run = VecDeque::new();
-    for part in parts {
-        match part {
-            Part::Bytes(bytes) => run.push_back(bytes),
-            Part::Extent(extent) => {
-                send_bytes(stream, &mut run, patience).await?;
-                send_extent(stream, client, &extent, patience).await?;
-            }
-        }
-    }
-    send_bytes(stream, &mut run, patience).await
-}
-
-async fn send_bytes(
-    stream: &TcpStream,
-    run: &mut VecDeque<Bytes>,
-    patience: Duration,
-) -> Result<(), Closing> {
-    while !run.is_empty() {
-        let slices: Vec<_> = run
-            .iter()
-            .take(SLICES_MAX)
-            .map(|bytes| IoSlice::new(bytes))
-            .collect();
-        match stream.try_write_vectored(&slices) {
-            Ok(0) => return Err(Closing::Socket(ErrorKind::WriteZero.into())),
-            Ok(sent) => advance(run, sent),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                match timeout(patience, stream.writable()).await {
-                    Ok(ready) => ready?,
-                    Err(_) => return Err(Closing::SlowReader),
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
-
-fn advance(run: &mut VecDeque<Bytes>, mut sent: usize) {
-    while let Some(front) = run.front_mut() {
-        if sent < front.len() {
-            front.advance(sent);
-            return;
-        }
-        sent -= front.len();
-        run.pop_front();
-    }
-}
-
-async fn send_extent(
-    stream: &TcpStream,
-    client: &Client,
-    extent: &Extent,
-    patience: Duration,
-) -> Result<(), Closing> {
-    let ring = client.frontend().gateway().ring();
-    let mut sent = 0;
-    // In steps, so that a slow reader of much is told from one that does not read.
-    while sent < extent.length {
-        let step = STEP_BYTES.min(extent.length - sent);
-        let position = extent.position.saturating_add(sent);
-        let sending = send_file(stream, ring, &extent.file, position, step);
-        match timeout(patience, sending).await {
-            Ok(Ok(())) => sent += step,
-            Ok(Err(SendFileError::Socket(error))) => return Err(error.into()),
-            Ok(Err(error)) => return Err(Closing::File(error.to_string())),
-            Err(_) => return Err(Closing::SlowReader),
-        }
-    }
-    Ok(())
-}
-
 /// Requests in work for one connection; clients keep 5 to 10 in flight.
 const REQUESTS_MAX: usize = 16;
 /// How long a client with more requests waiting may leave an answer unread.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How much has to be read within the patience.
-const STEP_BYTES: u64 = 1 << 20;
 /// Past this many parts no further answer joins those that are about to be sent. Answers are small, or end in an extent.
 const PARTS_TOGETHER_MAX: usize = 16;
-/// Slices of one vectored write.
-const SLICES_MAX: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_sent_leaves_the_run() {
-        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
-        let mut run = VecDeque::from([bytes("abc"), bytes("de"), bytes("f")]);
-        advance(&mut run, 4);
-        assert_eq!(run, [bytes("e"), bytes("f")]);
-        advance(&mut run, 2);
-        assert!(run.is_empty());
-    }
-}

@@ -14,6 +14,7 @@ mod listening;
 mod moves;
 mod queue;
 mod refusals;
+mod sending;
 mod token_bucket;
 mod turns;
 
