@@ -83,7 +83,7 @@ struct Gate {
 }
 
 impl Activity {
-    /// Notes that bytes came or went.
+    /// Notes that the connection was used.
     pub(super) fn touch(&self, now: Monotonic) {
         self.used.store(now.0, Ordering::Relaxed);
     }
