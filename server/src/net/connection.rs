@@ -62,7 +62,7 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Notes that the connection was used: it came, or was answered.
+    /// Notes that the connection is used: it came, asks for something, or was answered.
     fn used(&self) {
         let now = self.client.frontend().gateway().now();
         self.activity.touch(now.monotonic);
@@ -124,6 +124,9 @@ async fn read(mut frames: FrameReader<'_>, conversation: &Conversation<'_>) -> R
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
+        if conversation.turns.is_idle() {
+            conversation.used();
+        }
         let request = dispatch(client, frame.body).await?;
         let queued = Queued {
             answer: request.answer,
