@@ -209,7 +209,7 @@ impl Arguments {
 
 fn times_said(arguments: &Arguments) -> String {
     format!(
-        "{} rounds of {:.0} s for each broker in each scenario, in turns; Kafka warmed up for {:.0} s with each",
+        "{} rounds of {} s for each broker in each scenario, in turns; Kafka warmed up for {} s with each",
         arguments.rounds(),
         arguments.times().measured.as_secs_f64(),
         arguments.kafka_warm_up
