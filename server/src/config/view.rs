@@ -246,18 +246,7 @@ impl ConfigView {
                 .or_else(|| row.default.map(str::to_owned))
         };
         let text = own.cloned().or_else(default);
-        Entry {
-            name: row.name.to_owned(),
-            value: text.and_then(|text| shown(row, &text)),
-            source: synonyms
-                .first()
-                .map_or(Source::Default, |first| first.source),
-            kind: Some(row.kind),
-            read_only: false,
-            sensitive: row.is_sensitive(),
-            synonyms,
-            documentation: row.documentation,
-        }
+        changeable(row, text, synonyms)
     }
 
     fn broker_entry(&self, name: &str) -> Entry {
@@ -427,6 +416,22 @@ impl ConfigView {
             Some(Value::List(list)) => list,
             _ => Vec::new(),
         }
+    }
+}
+
+/// The entry of a topic's or a group's property, which all may be changed: the first synonym is what holds.
+fn changeable(row: &'static Property, text: Option<String>, synonyms: Vec<Synonym>) -> Entry {
+    Entry {
+        name: row.name.to_owned(),
+        value: text.and_then(|text| shown(row, &text)),
+        source: synonyms
+            .first()
+            .map_or(Source::Default, |first| first.source),
+        kind: Some(row.kind),
+        read_only: false,
+        sensitive: row.is_sensitive(),
+        synonyms,
+        documentation: row.documentation,
     }
 }
 

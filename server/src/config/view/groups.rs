@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use millrace_engine::config::{AlterError, Alteration, Overrides, Property, Value, alter};
 
-use super::{ConfigView, shown};
+use super::{ConfigView, changeable, shown};
 use crate::config::entry::{Entry, Source, Synonym};
 use crate::config::table::{GROUP_BOUNDS, GROUP_PROPERTIES};
 
@@ -78,18 +78,7 @@ impl ConfigView {
             synonyms.push(synonym(row, text, Source::Default));
         }
         let text = own.cloned().or_else(|| self.inherited(row));
-        Entry {
-            name: row.name.to_owned(),
-            value: text.and_then(|text| shown(row, &text)),
-            source: synonyms
-                .first()
-                .map_or(Source::Default, |first| first.source),
-            kind: Some(row.kind),
-            read_only: false,
-            sensitive: row.is_sensitive(),
-            synonyms,
-            documentation: row.documentation,
-        }
+        changeable(row, text, synonyms)
     }
 
     /// What holds for a group that does not say otherwise.
