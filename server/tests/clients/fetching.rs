@@ -9,14 +9,7 @@ use millrace_wire::message::{FetchResponse, MetadataRequest, MetadataResponse, P
 use crate::support::broker::Broker;
 use crate::support::records::{batch, packed, read, read_all, values};
 use crate::support::wire::{Limits, Wire, fetch_request, produce_request, record_bytes};
-
-/// A broker with a topic `t` of one partition.
-fn with_topic() -> (Broker, Wire) {
-    let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
-    wire.create_topic("t", 1, &[]);
-    (broker, wire)
-}
+use crate::with_topic;
 
 /// SEMANTICS 23: otherwise a consumer with small limits waits for ever.
 #[test]

@@ -9,13 +9,7 @@ use crate::support::broker::Broker;
 use crate::support::eventually;
 use crate::support::records::{batch, numbered, read_all, values};
 use crate::support::wire::{Wire, produce_request};
-
-fn with_topic() -> (Broker, Wire) {
-    let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
-    wire.create_topic("t", 1, &[]);
-    (broker, wire)
-}
+use crate::with_topic;
 
 /// SEMANTICS 14.
 #[test]

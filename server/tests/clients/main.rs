@@ -28,3 +28,14 @@ mod records_refused;
 mod restart;
 mod slow;
 mod versions;
+
+use support::broker::Broker;
+use support::wire::Wire;
+
+/// A broker with a topic `t` of one partition.
+fn with_topic() -> (Broker, Wire) {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    (broker, wire)
+}

@@ -8,6 +8,7 @@ use millrace_wire::ErrorCode;
 use crate::support::broker::Broker;
 use crate::support::records::{batch, packed};
 use crate::support::wire::Wire;
+use crate::with_topic;
 
 /// Where the fields of a batch header stand.
 const LENGTH: usize = 8;
@@ -16,13 +17,6 @@ const CRC: usize = 17;
 const ATTRIBUTES: usize = 21;
 const LAST_OFFSET_DELTA: usize = 23;
 const RECORD_COUNT: usize = 57;
-
-fn with_topic() -> (Broker, Wire) {
-    let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
-    wire.create_topic("t", 1, &[]);
-    (broker, wire)
-}
 
 /// The batch with some bytes replaced and, unless that is the point, a CRC that fits again.
 fn changed(batch: &Bytes, at: usize, bytes: &[u8]) -> Vec<u8> {
