@@ -16,16 +16,13 @@ use criterion::{Criterion, Throughput};
 use millrace_benches::Shape;
 use millrace_benches::load::nanos;
 use millrace_engine::config::TopicDefaults;
-use millrace_engine::group::GroupConfig;
 use millrace_engine::io::Random;
 use millrace_engine::log::offset_index::OffsetIndex;
 use millrace_engine::record::Compression;
 use millrace_engine::shard::command::{Command, DescribeLogs};
-use millrace_engine::shard::{
-    CleanerSettings, CleanerSource, Gateway, ShardIndex, TopicDefaultsSource,
-};
-use millrace_engine::types::{BrokerId, Offset};
-use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
+use millrace_engine::shard::{Gateway, ShardIndex};
+use millrace_engine::types::Offset;
+use millrace_engine::{Engine, EngineOptions};
 use millrace_wire::Message;
 use millrace_wire::frame::{frame_length, request_frame};
 use millrace_wire::header::open_request;
@@ -178,23 +175,9 @@ async fn answer(gateway: &Gateway, question: Question) {
 }
 
 fn options(directory: &Path) -> EngineOptions {
-    let defaults = Arc::new(TopicDefaults::default());
     EngineOptions {
-        broker: BrokerId(1),
-        log_directories: vec![directory.join("data")],
-        metadata_directory: None,
         shards: Some(2),
-        pin: true,
-        io: IoChoice::Auto,
-        endpoints: Vec::new(),
-        rack: None,
-        topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
-        groups: GroupConfig::default(),
-        producer_id_expiration_ms: Arc::new(86_400_000.into()),
-        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
-        cleaner: CleanerSource::fixed(CleanerSettings::default()),
-        retention_check_interval: Duration::from_secs(300),
-        checkpoint_interval: Duration::from_secs(60),
+        ..EngineOptions::new(vec![directory.join("data")], TopicDefaults::default())
     }
 }
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use crate::config::TopicDefaults;
 use crate::control::{Control, ControlHandle};
 use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown, MetaProperties};
-
 use crate::maintenance::{Checkpoints, Pool, any_partition, sweep};
 use crate::metadata::{
     self, Command, Endpoint, Metadata, MetadataImage, MetadataOptions, ProposeError,
     RegisterBroker, Reply,
 };
 use crate::shard::{
-    CleanerSeats, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex, ShardSettings,
-    ShardTask, Shards, TopicDefaultsSource,
+    CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex,
+    ShardSettings, ShardTask, Shards, TopicDefaultsSource,
 };
 use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
 
@@ -66,6 +66,31 @@ pub struct EngineOptions {
     /// How many group commits may be in flight in one log directory, over all shards: [`SYNCS_PER_DIRECTORY_MAX`] but
     /// for measurements. Each shard has its share, and one at least.
     pub syncs_per_directory_max: usize,
+}
+
+impl EngineOptions {
+    /// A broker over these directories, with id 1 and Kafka's defaults for all else.
+    #[must_use]
+    pub fn new(log_directories: Vec<PathBuf>, topic_defaults: TopicDefaults) -> Self {
+        let defaults = Arc::new(topic_defaults);
+        Self {
+            broker: BrokerId(1),
+            log_directories,
+            metadata_directory: None,
+            shards: None,
+            pin: true,
+            io: IoChoice::Auto,
+            endpoints: Vec::new(),
+            rack: None,
+            topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
+            groups: GroupConfig::default(),
+            producer_id_expiration_ms: Arc::new(86_400_000.into()),
+            retention_check_interval: Duration::from_secs(300),
+            checkpoint_interval: Duration::from_secs(60),
+            cleaner: CleanerSource::fixed(CleanerSettings::default()),
+            syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
+        }
+    }
 }
 
 /// How many group commits run at a time in one log directory. Those behind wait in order and gather meanwhile: more at

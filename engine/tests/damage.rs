@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::config::TopicDefaults;
-use millrace_engine::group::GroupConfig;
 use millrace_engine::io::Disk;
 use millrace_engine::log::verify::{Cure, Finding, Sort};
 use millrace_engine::metadata::{
@@ -19,14 +18,14 @@ use millrace_engine::metadata::{
 };
 use millrace_engine::partition::{Acks, Isolation};
 use millrace_engine::record::{BatchBuilder, BatchHeader, check_crc};
+use millrace_engine::shard::Gateway;
 use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
-use millrace_engine::shard::{CleanerSettings, CleanerSource, Gateway, TopicDefaultsSource};
 use millrace_engine::types::{
     BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
     TopicIdPartition, TopicName,
 };
 use millrace_engine::verify::{Report, VerifyError, VerifyOptions, verify};
-use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};
+use millrace_engine::{Engine, EngineOptions, IoChoice, StartError};
 use tokio::sync::oneshot;
 
 /// Records of the one partition there is; each is a batch.
@@ -40,23 +39,11 @@ fn options(directory: &Path) -> EngineOptions {
         ("index.interval.bytes", "200"),
     ];
     let texts: BTreeMap<_, _> = texts.map(|(name, text)| (name, text.to_owned())).into();
-    let defaults = Arc::new(TopicDefaults::new(texts));
     EngineOptions {
-        broker: BrokerId(1),
-        log_directories: vec![directory.to_owned()],
-        metadata_directory: None,
         shards: Some(1),
         pin: false,
         io: IoChoice::Threads,
-        endpoints: Vec::new(),
-        rack: None,
-        topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
-        groups: GroupConfig::default(),
-        producer_id_expiration_ms: Arc::new(86_400_000.into()),
-        retention_check_interval: Duration::from_secs(300),
-        checkpoint_interval: Duration::from_secs(60),
-        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
-        cleaner: CleanerSource::fixed(CleanerSettings::default()),
+        ..EngineOptions::new(vec![directory.to_owned()], TopicDefaults::new(texts))
     }
 }
 

@@ -12,38 +12,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::config::TopicDefaults;
-use millrace_engine::group::GroupConfig;
 use millrace_engine::metadata::{Command as Metadata, CreateTopics, NewTopic, Reply};
 use millrace_engine::partition::{Acks, Isolation};
 use millrace_engine::record::BatchBuilder;
+use millrace_engine::shard::Gateway;
 use millrace_engine::shard::command::{
     Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
 };
-use millrace_engine::shard::{CleanerSettings, CleanerSource, Gateway, TopicDefaultsSource};
-use millrace_engine::types::{
-    BrokerId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName,
-};
-use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
+use millrace_engine::types::{LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName};
+use millrace_engine::{Engine, EngineOptions, IoChoice};
 use tokio::sync::oneshot;
 
 fn options(directory: &Path, io: IoChoice) -> EngineOptions {
-    let defaults = Arc::new(TopicDefaults::default());
+    let log_directories = vec![directory.join("one"), directory.join("two")];
     EngineOptions {
-        broker: BrokerId(1),
-        log_directories: vec![directory.join("one"), directory.join("two")],
         metadata_directory: Some(directory.join("metadata")),
         shards: Some(2),
         pin: false,
         io,
-        endpoints: Vec::new(),
-        rack: None,
-        topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
-        groups: GroupConfig::default(),
-        producer_id_expiration_ms: Arc::new(86_400_000.into()),
-        retention_check_interval: Duration::from_secs(300),
-        checkpoint_interval: Duration::from_secs(60),
-        cleaner: CleanerSource::fixed(CleanerSettings::default()),
-        syncs_per_directory_max: SYNCS_PER_DIRECTORY_MAX,
+        ..EngineOptions::new(log_directories, TopicDefaults::default())
     }
 }
 
