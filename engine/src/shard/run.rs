@@ -1,16 +1,19 @@
 //! The thin loop around a shard on a real thread: it waits for whatever comes next, lets the shard step, and carries
 //! out the effects. Everything with a decision in it is in `step`.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::command::Command;
 use super::step::{Effects, Input, Shard};
 use crate::io::{Clock, Completion, LocalRing};
 use crate::maintenance::{Done, JobId, PoolHandle};
 use crate::metadata::MetadataImage;
+use crate::types::Monotonic;
 
 /// What a shard's loop listens to and acts through.
 pub(super) struct Loop {
@@ -32,13 +35,14 @@ impl Loop {
         let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut completions: Vec<Completion> = Vec::new();
         let mut stopping = false;
+        let mut alarm = Alarm::new();
         self.adopt_image(&mut effects);
         loop {
             self.carry_out(&mut effects);
             if let Some(in_order) = self.shard.stopped() {
                 return in_order;
             }
-            let pause = self.pause();
+            alarm.set(self.shard.next_deadline(), &self.clock);
             tokio::select! {
                 biased;
                 () = self.ring.ready() => {}
@@ -53,7 +57,7 @@ impl Loop {
                 }
                 Ok(()) = self.image.changed() => {}
                 1.. = self.commands.recv_many(&mut inbox, COMMANDS_PER_TURN) => {}
-                () = tokio::time::sleep(pause) => {}
+                () = &mut alarm.sleep => alarm.rang(),
             }
             // However busy the ring is, commands get their turn in every round.
             while inbox.len() < COMMANDS_PER_TURN {
@@ -97,12 +101,39 @@ impl Loop {
             }
         }
     }
+}
 
-    fn pause(&self) -> Duration {
-        let now = self.clock.now().monotonic;
-        self.shard
-            .next_deadline()
-            .map_or(PAUSE_MAX, |due| now.until(due).min(PAUSE_MAX))
+/// Rings no later than asked for. A timer that is set again and again for an earlier moment than its thread knows of costs the
+/// thread a system call and a look at its sockets each time; and most deadlines are taken back long before they come. So the
+/// alarm is moved forward only, and what rings for nothing is one step without news.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// When it will ring; `None` when it has.
+    due: Option<Monotonic>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self {
+            sleep: Box::pin(sleep(PAUSE_MAX)),
+            due: None,
+        }
+    }
+
+    fn set(&mut self, deadline: Option<Monotonic>, clock: &Clock) {
+        if let Some(due) = self.due
+            && deadline.is_none_or(|deadline| due <= deadline)
+        {
+            return;
+        }
+        let now = clock.now().monotonic;
+        let pause = deadline.map_or(PAUSE_MAX, |deadline| now.until(deadline).min(PAUSE_MAX));
+        self.sleep.as_mut().reset(Instant::now() + pause);
+        self.due = Some(now.after(pause));
+    }
+
+    const fn rang(&mut self) {
+        self.due = None;
     }
 }
 

@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::spawn_local;
 
 use super::command::Command;
 use super::gateway::Gateway;
@@ -110,12 +111,12 @@ fn start_one(
         if let Some(Err(error)) = core.map(io::pin_to) {
             tracing::warn!(shard = index, %error, "runs unpinned");
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let failed = |error| IoError::new("start", std::path::Path::new("tokio"), error);
+        let runtime = Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(|error| IoError::new("start", std::path::Path::new("tokio"), error))?;
-        let local = LocalSet::new();
-        local.block_on(&runtime, async move {
+            .build_local(LocalOptions::default())
+            .map_err(failed)?;
+        runtime.block_on(async move {
             let ring = LocalRing::new(Ring::open(&backend)?)?;
             let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
             let image = control.watch();
@@ -140,12 +141,13 @@ fn start_one(
                 results_sender,
                 stop: stopped,
             };
-            let server = tokio::task::spawn_local(task(gateway));
+            let server = spawn_local(task(gateway));
             // The starter waits for this word, so it is there to hear it.
             let _ = ready.send(());
-            let in_order = shard_loop.run().await;
+            // A task as the connections are: waking what the runtime blocks on costs it one more look at the sockets.
+            let in_order = spawn_local(shard_loop.run()).await;
             server.abort();
-            Ok(in_order)
+            in_order.map_err(|error| failed(error.into()))
         })
     };
     let name = format!("shard-{index}");

@@ -5,6 +5,7 @@
 mod acceptor;
 mod admission;
 mod backpressure;
+mod bell;
 mod census;
 mod closing;
 mod connection;
