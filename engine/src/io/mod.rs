@@ -20,7 +20,7 @@ mod sim;
 mod threads;
 mod uring;
 
-pub use action::{Action, Completion, Outcome, Ticket};
+pub use action::{Action, Completion, Outcome, Ticket, perform_at_once};
 pub use clock::{Clock, SimClock};
 pub use cores::{AvailableCores, available_cores, pin_to};
 pub use disk::{DirLock, Disk, Entry, LockError, Space};

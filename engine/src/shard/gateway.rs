@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories};
+use super::helm::Helm;
 use super::router::{ShardIndex, shard_of};
 use crate::control::{ControlError, ControlHandle};
 use crate::io::{Clock, LocalRing, Random};
@@ -28,7 +29,7 @@ pub struct Gateway {
 
 struct Inner {
     shard: ShardIndex,
-    mailboxes: Vec<mpsc::Sender<Command>>,
+    peers: Peers,
     control: ControlHandle,
     ring: LocalRing,
     clock: Clock,
@@ -36,10 +37,20 @@ struct Inner {
     fetches: Cell<u64>,
 }
 
+/// The ways to a shard.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) mailbox: mpsc::Sender<Command>,
+    pub(super) helm: Arc<Helm>,
+}
+
+/// The ways to all shards.
+pub(super) type Peers = Arc<[Way]>;
+
 impl Gateway {
     pub(super) fn new(
         shard: ShardIndex,
-        mailboxes: Vec<mpsc::Sender<Command>>,
+        peers: Peers,
         control: ControlHandle,
         ring: LocalRing,
         clock: Clock,
@@ -47,7 +58,7 @@ impl Gateway {
     ) -> Self {
         let inner = Inner {
             shard,
-            mailboxes,
+            peers,
             control,
             ring,
             clock,
@@ -68,7 +79,7 @@ impl Gateway {
     /// How many shards there are.
     #[must_use]
     pub fn shard_count(&self) -> usize {
-        self.inner.mailboxes.len()
+        self.inner.peers.len()
     }
 
     /// The shard that owns `partition`.
@@ -77,13 +88,22 @@ impl Gateway {
         shard_of(partition, self.shard_count())
     }
 
-    /// Hands `command` to a shard, waiting for room in its mailbox. The answer comes through the command's slot.
+    /// Hands `command` to a shard, waiting for room in its mailbox; a small one for a shard whose thread sleeps is dealt with here.
+    /// Commands of one sender arrive in order. The answer comes through the command's slot.
     ///
     /// # Errors
     /// The shard is stopping; the command's slot is dropped.
     pub async fn send(&self, shard: ShardIndex, command: Command) -> Result<(), Stopped> {
-        let mailbox = self.inner.mailboxes.get(shard.0).ok_or(Stopped)?;
-        mailbox.send(command).await.map_err(|_| Stopped)
+        let way = self.inner.peers.get(shard.0).ok_or(Stopped)?;
+        let command = if shard == self.shard() {
+            command
+        } else {
+            match way.helm.steer(command) {
+                Ok(()) => return Ok(()),
+                Err(command) => command,
+            }
+        };
+        way.mailbox.send(command).await.map_err(|_| Stopped)
     }
 
     /// Proposes a metadata change and waits until it is durable. [`Gateway::image`] shows it then, and partitions that

@@ -7,6 +7,7 @@ pub mod command;
 mod coordinators;
 mod fetches;
 mod gateway;
+mod helm;
 mod hosting;
 mod housekeeping;
 mod jobs;

@@ -9,15 +9,15 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 
-use super::command::Command;
-use super::gateway::Gateway;
+use super::gateway::{Gateway, Peers, Way};
+use super::helm::{Helm, Tackle};
 use super::jobs::JOBS_OUT_MAX;
 use super::router::ShardIndex;
 use super::run::Loop;
 use super::step::{Shard, ShardSettings};
 use crate::control::ControlHandle;
 use crate::io::{self, Clock, IoBackend, IoError, LocalRing, Random, Ring};
-use crate::maintenance::PoolHandle;
+use crate::maintenance::{Done, JobId, PoolHandle};
 
 /// What the server runs on every shard's thread: it gets the thread's gateway and ends when the server has finished
 /// with the connections of that thread.
@@ -52,16 +52,16 @@ impl Shards {
     /// # Errors
     /// The system gives no thread, no ring or no runtime; those started already are stopped.
     pub(crate) fn start(settings: Vec<ShardSettings>, seat: &Seat) -> Result<Self, IoError> {
-        let (senders, receivers): (Vec<_>, Vec<_>) = settings
-            .iter()
-            .map(|_| mpsc::channel(MAILBOX_LENGTH))
+        let (peers, results): (Vec<_>, Vec<_>) = settings
+            .into_iter()
+            .map(|settings| way(settings, seat))
             .unzip();
+        let peers: Peers = peers.into();
         let mut shards = Self {
-            threads: Vec::with_capacity(settings.len()),
+            threads: Vec::with_capacity(peers.len()),
         };
-        for (settings, commands) in settings.into_iter().zip(receivers) {
-            let started = start_one(settings, commands, senders.clone(), seat);
-            match started {
+        for (index, results) in results.into_iter().enumerate() {
+            match start_one(ShardIndex(index), Arc::clone(&peers), results, seat) {
                 Ok(running) => shards.threads.push(running),
                 Err(error) => {
                     shards.stop();
@@ -91,54 +91,63 @@ impl Shards {
     }
 }
 
+/// A shard at its helm, with the ways to it, and what its jobs come to.
+fn way(settings: ShardSettings, seat: &Seat) -> (Way, mpsc::Receiver<(JobId, Done)>) {
+    let (mailbox, commands) = mpsc::channel(MAILBOX_LENGTH);
+    let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
+    let shard = Shard::new(settings, seat.clock.now());
+    let tackle = Tackle {
+        clock: seat.clock.clone(),
+        image: seat.control.watch(),
+        pool: seat.pool.clone(),
+        results: results_sender,
+    };
+    let helm = Arc::new(Helm::new(shard, commands, tackle));
+    (Way { mailbox, helm }, results)
+}
+
 fn start_one(
-    settings: ShardSettings,
-    commands: mpsc::Receiver<Command>,
-    mailboxes: Vec<mpsc::Sender<Command>>,
+    shard: ShardIndex,
+    peers: Peers,
+    results: mpsc::Receiver<(JobId, Done)>,
     seat: &Seat,
 ) -> Result<Running, IoError> {
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = std::sync::mpsc::channel();
-    let ShardIndex(index) = settings.shard;
+    let ShardIndex(index) = shard;
+    let helm = Arc::clone(&peers[index].helm);
     let core = seat.cores.get(index).copied();
     let (backend, clock) = (seat.backend.clone(), seat.clock.clone());
-    let (control, pool, task) = (
-        seat.control.clone(),
-        seat.pool.clone(),
-        Arc::clone(&seat.task),
-    );
+    let (control, task) = (seat.control.clone(), Arc::clone(&seat.task));
     let body = move || {
         if let Some(Err(error)) = core.map(io::pin_to) {
             tracing::warn!(shard = index, %error, "runs unpinned");
         }
         let failed = |error| IoError::new("start", std::path::Path::new("tokio"), error);
+        let (parked, unparked) = (Arc::clone(&helm), Arc::clone(&helm));
         let runtime = Builder::new_current_thread()
             .enable_all()
+            .on_thread_park(move || parked.sleeps(true))
+            .on_thread_unpark(move || unparked.sleeps(false))
             .build_local(LocalOptions::default())
             .map_err(failed)?;
         runtime.block_on(async move {
             let ring = LocalRing::new(Ring::open(&backend)?)?;
-            let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
             let image = control.watch();
-            let now = clock.now();
-            let shard = Shard::new(settings, now);
             let gateway = Gateway::new(
-                ShardIndex(index),
-                mailboxes,
+                shard,
+                peers,
                 control,
                 ring.clone(),
                 clock.clone(),
                 Random::system(),
             );
             let shard_loop = Loop {
-                shard,
+                helm,
                 clock,
                 ring,
-                commands,
                 image,
-                pool,
                 results,
-                results_sender,
                 stop: stopped,
             };
             let server = spawn_local(task(gateway));

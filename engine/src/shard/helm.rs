@@ -1,0 +1,233 @@
+//! The helm of a shard: the shard with all that a step of it needs but the ring. One thread at a time holds it.
+//!
+//! It is the shard's own thread, which nobody disturbs while it is awake. While it sleeps, a thread with a small command for the
+//! shard steps it in its stead: to wake the other thread and be woken by it costs ten times the work itself. What only the
+//! own thread can do (entries for its ring, an earlier alarm) is left for it, and then it is woken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::command::Command;
+use super::step::{Effects, Input, Shard};
+use crate::io::{Action, Clock, Completion, Ticket, perform_at_once};
+use crate::maintenance::{Done, JobId, PoolHandle};
+use crate::metadata::MetadataImage;
+use crate::types::Monotonic;
+
+/// The helm of one shard, as all threads see it.
+#[derive(Debug)]
+pub(super) struct Helm {
+    shard: Mutex<Helmed>,
+    /// Whether the shard's thread sleeps, or is about to: only a hint.
+    asleep: AtomicBool,
+    /// Something was left for the shard's own thread.
+    left: Notify,
+}
+
+/// A shard and what a step of it needs.
+#[derive(Debug)]
+pub(super) struct Helmed {
+    shard: Shard,
+    clock: Clock,
+    commands: mpsc::Receiver<Command>,
+    image: watch::Receiver<Arc<MetadataImage>>,
+    pool: PoolHandle,
+    results: mpsc::Sender<(JobId, Done)>,
+    effects: Effects,
+    /// When the shard's thread wakes up by itself.
+    alarm: Option<Monotonic>,
+}
+
+/// What a step needs besides the shard and its commands.
+#[derive(Debug)]
+pub(super) struct Tackle {
+    pub(super) clock: Clock,
+    /// Where images come from.
+    pub(super) image: watch::Receiver<Arc<MetadataImage>>,
+    /// Who runs jobs.
+    pub(super) pool: PoolHandle,
+    /// Where the results of jobs go.
+    pub(super) results: mpsc::Sender<(JobId, Done)>,
+}
+
+impl Helm {
+    pub(super) fn new(shard: Shard, commands: mpsc::Receiver<Command>, tackle: Tackle) -> Self {
+        let Tackle {
+            clock,
+            image,
+            pool,
+            results,
+        } = tackle;
+        Self {
+            shard: Mutex::new(Helmed {
+                shard,
+                clock,
+                commands,
+                image,
+                pool,
+                results,
+                effects: Effects::default(),
+                alarm: None,
+            }),
+            asleep: AtomicBool::new(false),
+            left: Notify::new(),
+        }
+    }
+
+    /// The helm, for the shard's own thread. Another holds it for some microseconds at most.
+    pub(super) fn take(&self) -> MutexGuard<'_, Helmed> {
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Steps a sleeping shard on the thread of whoever has `command` for it.
+    ///
+    /// # Errors
+    /// The command, which has to go by the mailbox: the shard's thread is awake, or has commands that came before, or the command
+    /// is better done there.
+    pub(super) fn steer(&self, command: Command) -> Result<(), Command> {
+        if !self.asleep.load(Ordering::Acquire) || !is_light(&command) {
+            return Err(command);
+        }
+        let mut helmed = match self.shard.try_lock() {
+            Ok(helmed) => helmed,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(command),
+        };
+        // Behind what the same connection sent before; its thread is waking up for that.
+        if !helmed.commands.is_empty() || helmed.commands.is_closed() {
+            return Err(command);
+        }
+        let owner_is_needed = helmed.steer(command);
+        drop(helmed);
+        if owner_is_needed {
+            self.left.notify_one();
+        }
+        Ok(())
+    }
+
+    /// To be called by the shard's thread before it sleeps, and when it has woken up.
+    pub(super) fn sleeps(&self, asleep: bool) {
+        self.asleep.store(asleep, Ordering::Release);
+    }
+
+    /// Waits until something was left for the shard's own thread.
+    pub(super) async fn left(&self) {
+        self.left.notified().await;
+    }
+}
+
+impl Helmed {
+    /// The shard, to look at.
+    pub(super) const fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// The commands that came by the mailbox.
+    pub(super) const fn commands(&mut self) -> &mut mpsc::Receiver<Command> {
+        &mut self.commands
+    }
+
+    /// Takes in one thing that happened.
+    pub(super) fn step(&mut self, input: Input) {
+        self.shard.step(self.clock.now(), input, &mut self.effects);
+    }
+
+    /// Takes in everything that came at one moment: what the ring has done, then commands, which are never older than the
+    /// image that their sender saw.
+    pub(super) fn take_in(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        commands: &mut Vec<Command>,
+    ) {
+        self.adopt_image();
+        let now = self.clock.now();
+        for completion in completions.drain(..) {
+            let input = Input::Completed(completion);
+            self.shard.step(now, input, &mut self.effects);
+        }
+        for command in commands.drain(..) {
+            let input = Input::Command(command);
+            self.shard.step(now, input, &mut self.effects);
+        }
+        self.shard.step(now, Input::Tick, &mut self.effects);
+    }
+
+    pub(super) fn adopt_image(&mut self) {
+        let image = Arc::clone(&self.image.borrow_and_update());
+        if !Arc::ptr_eq(&image, self.shard.image()) {
+            self.step(Input::Image(image));
+        }
+    }
+
+    /// Hands jobs out, and to the caller what the disk has to do. Swaps with `actions`, which is empty.
+    pub(super) fn hand_out(&mut self, actions: &mut Vec<(Ticket, Action)>) {
+        self.shard.flush(self.clock.now(), &mut self.effects);
+        std::mem::swap(actions, &mut self.effects.actions);
+        for (id, job) in self.effects.jobs.drain(..) {
+            // The pool's queue has room for every job that shards may have out; it refuses only when it is gone.
+            if self.pool.order(id, job, &self.results).is_err() {
+                tracing::error!("the maintenance threads are gone");
+            }
+        }
+    }
+
+    /// Notes when the shard's thread will wake up by itself.
+    pub(super) const fn set_alarm(&mut self, due: Option<Monotonic>) {
+        self.alarm = due;
+    }
+
+    /// Takes no more commands; those that came are dropped, which tells their senders that the shard has stopped.
+    pub(super) fn close(&mut self) {
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
+    }
+
+    /// Deals with `command` as far as it goes without the ring. True when the shard's own thread has to go on.
+    fn steer(&mut self, command: Command) -> bool {
+        self.adopt_image();
+        self.step(Input::Command(command));
+        let mut actions = Vec::new();
+        let mut left = Vec::new();
+        loop {
+            self.hand_out(&mut actions);
+            if actions.is_empty() {
+                break;
+            }
+            for (ticket, action) in actions.drain(..) {
+                match perform_at_once(action) {
+                    Ok(result) => self.step(Input::Completed(Completion { ticket, result })),
+                    Err(action) => left.push((ticket, action)),
+                }
+            }
+        }
+        let is_earlier = self
+            .shard
+            .next_deadline()
+            .is_some_and(|deadline| self.alarm.is_none_or(|alarm| deadline < alarm));
+        // Before those of the next round.
+        self.effects.actions = left;
+        !self.effects.actions.is_empty() || is_earlier
+    }
+}
+
+/// Whether dealing with a command costs less than waking another thread for it.
+fn is_light(command: &Command) -> bool {
+    match command {
+        Command::Produce(produce) => {
+            let sizes = produce.partitions.iter().map(|batch| batch.records.len());
+            sizes.sum::<usize>() <= LIGHT_BYTES_MAX
+        }
+        Command::Fetch(_) | Command::WakeFetch(_) | Command::LookupOffsets(_) => true,
+        Command::LookupEpochEnds(_)
+        | Command::DeleteRecords(_)
+        | Command::DescribeLogs(_)
+        | Command::MeasureDirectories(_)
+        | Command::DescribeProducers(_)
+        | Command::Group(_) => false,
+    }
+}
+
+/// Checking and writing this much takes about as long as waking a thread and being woken by it: 20 us.
+const LIGHT_BYTES_MAX: usize = 20 << 10;
