@@ -8,15 +8,15 @@ use nix::unistd::sync;
 use super::clock::{nanos, rest};
 use crate::Outcome;
 
-/// Lets everything that was written go to the device, and waits until that is done. False if it is not after a minute:
-/// somebody else is writing.
+/// Lets everything that was written go to the device, and waits until that is done. False if it is not after a quarter of
+/// a minute: somebody else is writing.
 ///
 /// # Errors
 /// The system does not say how much there is.
 pub fn wait_for_write_back() -> Outcome<bool> {
     let begun = nanos();
-    sync();
     loop {
+        sync();
         let text = fs::read_to_string("/proc/meminfo")?;
         let pending = kibibytes(&text, "Dirty")? + kibibytes(&text, "Writeback")?;
         if pending <= PENDING_KIBIBYTES_MAX {
@@ -62,8 +62,8 @@ fn kibibytes(meminfo: &str, name: &str) -> Outcome<u64> {
 
 /// What a machine at rest may always have.
 pub const PENDING_KIBIBYTES_MAX: u64 = 4 << 10;
-const TURN: Duration = Duration::from_millis(50);
-const PATIENCE_NANOS: u64 = 60_000_000_000;
+const TURN: Duration = Duration::from_millis(100);
+const PATIENCE_NANOS: u64 = 15_000_000_000;
 
 #[cfg(test)]
 mod tests {
