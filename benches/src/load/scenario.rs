@@ -63,6 +63,14 @@ pub enum Durability {
     Default,
 }
 
+impl Scenario {
+    /// Whether its rounds are made of requests: those can be warmed up, and counted by.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        !matches!(self.work, Work::Idle(_) | Work::Start)
+    }
+}
+
 /// The scenario of this name.
 #[must_use]
 pub fn scenario_named(name: &str) -> Option<&'static Scenario> {
