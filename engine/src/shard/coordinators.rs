@@ -241,7 +241,7 @@ impl Shard {
             }
         }
         self.tell(id, told, effects);
-        self.touched.insert(id);
+        self.touched.push(id);
         self.set_coordinator_timer(id);
     }
 

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::command::{Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories};
@@ -20,6 +21,15 @@ use crate::types::{LeaderEpoch, Now, TopicIdPartition};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the broker is stopping")]
 pub struct Stopped;
+
+/// A command that was not sent without waiting.
+#[derive(Debug)]
+pub enum NotSent {
+    /// The shard's mailbox has no room now for this command.
+    Full(Box<Command>),
+    /// The shard is stopping; the command's slot is dropped.
+    Stopped,
+}
 
 /// One thread's door to the engine. Clones share it.
 #[derive(Clone)]
@@ -94,7 +104,22 @@ impl Gateway {
     /// # Errors
     /// The shard is stopping; the command's slot is dropped.
     pub async fn send(&self, shard: ShardIndex, command: Command) -> Result<(), Stopped> {
-        let way = self.inner.peers.get(shard.0).ok_or(Stopped)?;
+        match self.try_send(shard, command) {
+            Ok(()) => Ok(()),
+            Err(NotSent::Stopped) => Err(Stopped),
+            Err(NotSent::Full(command)) => {
+                let way = self.inner.peers.get(shard.0).ok_or(Stopped)?;
+                way.mailbox.send(*command).await.map_err(|_| Stopped)
+            }
+        }
+    }
+
+    /// As [`Gateway::send`], without waiting.
+    ///
+    /// # Errors
+    /// There is no room, or the shard is stopping.
+    pub fn try_send(&self, shard: ShardIndex, command: Command) -> Result<(), NotSent> {
+        let way = self.inner.peers.get(shard.0).ok_or(NotSent::Stopped)?;
         let command = if shard == self.shard() {
             command
         } else {
@@ -103,7 +128,12 @@ impl Gateway {
                 Err(command) => command,
             }
         };
-        way.mailbox.send(command).await.map_err(|_| Stopped)
+        way.mailbox
+            .try_send(command)
+            .map_err(|refused| match refused {
+                TrySendError::Full(command) => NotSent::Full(Box::new(command)),
+                TrySendError::Closed(_) => NotSent::Stopped,
+            })
     }
 
     /// Proposes a metadata change and waits until it is durable. [`Gateway::image`] shows it then, and partitions that

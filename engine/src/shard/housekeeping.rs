@@ -56,7 +56,7 @@ impl Shard {
             if let Some(job) = leader.flush_work() {
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
-            self.touched.insert(id);
+            self.touched.push(id);
         }
         for (log_directory, lines) in lines {
             let job = Job::Checkpoint {

@@ -1,7 +1,7 @@
 //! One core's state and what changes it: `step(now, input)` takes one thing that happened and leaves in [`Effects`]
 //! what has to be done about it. No I/O, no clock, no waiting: the loop around it does those, or a simulation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -169,8 +169,8 @@ pub struct Shard {
     pub(super) admission: Admission,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
-    /// Partitions that may have work for the disk since the last [`Shard::flush`].
-    pub(super) touched: BTreeSet<TopicIdPartition>,
+    /// Partitions that may have work for the disk since the last [`Shard::flush`], some of them more than once.
+    pub(super) touched: Vec<TopicIdPartition>,
     /// What the checkpoints say, as far as this shard has told them.
     pub(super) checkpointed: BTreeMap<TopicIdPartition, CheckpointLine>,
     pub(super) stopping: bool,
@@ -211,7 +211,7 @@ impl Shard {
             pending: BTreeMap::new(),
             jobs: Jobs::default(),
             deferred: Vec::new(),
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
             checkpointed: BTreeMap::new(),
             stopping: false,
             closed_in_order: true,
@@ -235,8 +235,15 @@ impl Shard {
     /// Hands out the disk work that the inputs since the last call have gathered: all batches of a partition become
     /// one write. Call it when no input is left to take in.
     pub fn flush(&mut self, now: Now, effects: &mut Effects) {
-        for id in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched.drain(..) {
             self.drive(id, now, effects);
+        }
+        if self.touched.is_empty() {
+            // For its capacity.
+            self.touched = touched;
         }
         if self.stopping {
             self.close_quiet_logs(effects);
@@ -262,7 +269,7 @@ impl Shard {
                 Timer::Produce(number) => self.produce_timed_out(number),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
-                    self.touched.insert(id);
+                    self.touched.push(id);
                 }
                 // Unless it is deleted itself by now.
                 Timer::Open(id, open) if self.is_opening(id) => {

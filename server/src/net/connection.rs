@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use millrace_engine::shard::ShardIndex;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 
 use super::acceptor::Doors;
 use super::backpressure::{RequestBudget, Reservation};
@@ -158,15 +159,25 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         next.place.release();
         parts.extend(next.answer.await?);
         drop(next.reservation);
-        // Clients that keep several requests in flight get their answers together: one system call for all.
+        // Clients that keep several requests in flight get their answers together: one system call for all. Answers that are
+        // not there yet may be when everybody else on this thread, its shard included, has had a turn.
         let mut failed = None;
         let mut answered = 1;
+        let mut has_waited = false;
         while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
             let Some(mut next) = queue.try_pop() else {
                 break;
             };
             next.place.release();
-            match poll_once(&mut next.answer).await {
+            let polled = match poll_once(&mut next.answer).await {
+                Poll::Pending if !has_waited => {
+                    has_waited = true;
+                    yield_now().await;
+                    poll_once(&mut next.answer).await
+                }
+                polled => polled,
+            };
+            match polled {
                 Poll::Ready(Ok(more)) => {
                     parts.extend(more);
                     answered += 1;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use millrace_engine::io::{LocalRing, SendFileError, read_resident, send_file};
 use millrace_engine::log::Extent;
+use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -66,9 +67,13 @@ impl Run {
     /// Sends all of it.
     async fn send(&mut self, stream: &TcpStream, patience: Duration) -> Result<(), Closing> {
         while self.length > 0 {
-            let pieces = self.pieces.iter().take(SLICES_MAX);
-            let slices: Vec<_> = pieces.map(|bytes| IoSlice::new(bytes)).collect();
-            match stream.try_write_vectored(&slices) {
+            let sent = {
+                let pieces = self.pieces.iter().take(SLICES_MAX);
+                let slices: SmallVec<[_; SLICES_ON_STACK]> =
+                    pieces.map(|bytes| IoSlice::new(bytes)).collect();
+                stream.try_write_vectored(&slices)
+            };
+            match sent {
                 Ok(0) => return Err(Closing::Socket(ErrorKind::WriteZero.into())),
                 Ok(sent) => self.advance(sent),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -128,6 +133,7 @@ const RUN_BYTES_MAX: usize = 256 << 10;
 const STEP_BYTES: u64 = 1 << 20;
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
+const SLICES_ON_STACK: usize = 16;
 
 #[cfg(test)]
 mod tests {
