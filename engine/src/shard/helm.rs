@@ -231,3 +231,145 @@ fn is_light(command: &Command) -> bool {
 
 /// Checking and writing this much takes about as long as waking a thread and being woken by it: 20 us.
 const LIGHT_BYTES_MAX: usize = 20 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::io::Sim;
+    use crate::maintenance::{Checkpoints, Pool};
+    use crate::partition::Acks;
+    use crate::shard::command::{Fetch, FetchId, Fetched, Produce, ProducePartition};
+    use crate::shard::step::tests::settings;
+    use crate::types::{TopicIdPartition, Uuid};
+
+    type Answer = oneshot::Receiver<Vec<Result<Fetched, crate::partition::ReadError>>>;
+
+    struct Bench {
+        helm: Helm,
+        mailbox: mpsc::Sender<Command>,
+        _results: mpsc::Receiver<(JobId, Done)>,
+        _images: watch::Sender<Arc<MetadataImage>>,
+    }
+
+    fn bench() -> Bench {
+        let (mailbox, commands) = mpsc::channel(4);
+        let (results, kept) = mpsc::channel(1);
+        let (images, image) = watch::channel(Arc::new(MetadataImage::empty()));
+        let disk = Sim::new(1).disk();
+        let (_, pool) = Pool::start(0, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
+        let clock = Clock::real();
+        let shard = Shard::new(settings(1), clock.now());
+        let tackle = Tackle {
+            clock,
+            image,
+            pool,
+            results,
+        };
+        Bench {
+            helm: Helm::new(shard, commands, tackle),
+            mailbox,
+            _results: kept,
+            _images: images,
+        }
+    }
+
+    /// A fetch of nothing, which is answered at once or waits for its deadline.
+    fn fetch(wait: Duration) -> (Command, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let fetch = Fetch {
+            id: FetchId(1),
+            partitions: Vec::new(),
+            bytes_max: 1,
+            bytes_min: u64::from(!wait.is_zero()),
+            deadline: Clock::real().now().monotonic.after(wait),
+            reply,
+        };
+        (Command::Fetch(fetch), answer)
+    }
+
+    fn owner_is_called(helm: &Helm) -> bool {
+        let mut left = pin!(helm.left());
+        left.as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn a_sleeping_shard_is_stepped_by_whoever_has_a_command_and_an_awake_one_is_left_alone() {
+        let bench = bench();
+        let (command, _) = fetch(Duration::ZERO);
+        let refused = bench.helm.steer(command);
+        assert!(matches!(refused, Err(Command::Fetch(_))));
+        bench.helm.sleeps(true);
+        let (command, mut answer) = fetch(Duration::ZERO);
+        bench.helm.steer(command).unwrap();
+        assert!(answer.try_recv().unwrap().is_empty());
+        assert!(!owner_is_called(&bench.helm));
+        bench.helm.sleeps(false);
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+    }
+
+    #[test]
+    fn a_command_does_not_overtake_those_in_the_mailbox() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let (first, mut answer) = fetch(Duration::ZERO);
+        bench.mailbox.try_send(first).unwrap();
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+        let command = bench.helm.take().commands().try_recv().unwrap();
+        bench
+            .helm
+            .take()
+            .take_in(&mut Vec::new(), &mut vec![command]);
+        assert!(answer.try_recv().is_ok());
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_ok());
+    }
+
+    #[test]
+    fn the_owner_is_called_when_it_would_sleep_too_long() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let due = bench.helm.take().shard().next_deadline();
+        bench.helm.take().set_alarm(due);
+        let (late, mut answer) = fetch(Duration::from_secs(3_000));
+        bench.helm.steer(late).unwrap();
+        assert!(answer.try_recv().is_err(), "it waits");
+        assert!(!owner_is_called(&bench.helm));
+        let (soon, _answer) = fetch(Duration::from_secs(3));
+        bench.helm.steer(soon).unwrap();
+        assert!(owner_is_called(&bench.helm));
+    }
+
+    #[test]
+    fn large_batches_and_a_shard_that_has_stopped_are_for_the_mailbox() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let (reply, _answer) = oneshot::channel();
+        let partition = TopicIdPartition {
+            topic_id: crate::types::TopicId(Uuid(1)),
+            partition: 0,
+        };
+        let batch = ProducePartition {
+            partition,
+            records: Bytes::from(vec![0; LIGHT_BYTES_MAX + 1]),
+            zstd_allowed: true,
+        };
+        let produce = Produce {
+            partitions: vec![batch],
+            acks: Acks::All,
+            timeout: Duration::from_secs(1),
+            reply,
+        };
+        assert!(bench.helm.steer(Command::Produce(produce)).is_err());
+        bench.helm.take().close();
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+        assert!(bench.mailbox.try_send(fetch(Duration::ZERO).0).is_err());
+    }
+}

@@ -70,11 +70,10 @@ fn image(partitions: i32) -> MetadataImage {
         })
 }
 
-fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
-    let disk = Sim::new(1).disk();
-    disk.create_dir_all(Path::new("/data")).unwrap();
+/// The only shard of a broker with one log directory.
+pub(in crate::shard) fn settings(syncs_in_flight_max: usize) -> ShardSettings {
     let defaults = Arc::new(TopicDefaults::default());
-    let settings = ShardSettings {
+    ShardSettings {
         broker: BROKER,
         shard: ShardIndex(0),
         shards: 1,
@@ -95,7 +94,12 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
             seats: CleanerSeats::default(),
             seed: 1,
         },
-    };
+    }
+}
+
+fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
+    let disk = Sim::new(1).disk();
+    disk.create_dir_all(Path::new("/data")).unwrap();
     let image = image(partitions);
     let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;
     let of_topic = |partition| TopicIdPartition {
@@ -105,7 +109,7 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
     let mut bench = Bench {
         disk,
         checkpoints: Checkpoints::default(),
-        shard: Shard::new(settings, NOW),
+        shard: Shard::new(settings(syncs_in_flight_max), NOW),
         partitions: (0..partitions).map(of_topic).collect(),
         syncs: VecDeque::new(),
     };
