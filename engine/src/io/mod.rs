@@ -25,7 +25,7 @@ pub use clock::{Clock, SimClock};
 pub use cores::{AvailableCores, available_cores, pin_to};
 pub use disk::{DirLock, Disk, Entry, LockError, Space};
 pub use error::IoError;
-pub use file::File;
+pub use file::{File, FileId};
 pub use local_ring::LocalRing;
 pub use process::{lower_priority, raise_open_files_limit, resident_bytes};
 pub use reread::Reread;

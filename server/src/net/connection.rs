@@ -18,6 +18,7 @@ use super::backpressure::{RequestBudget, Reservation};
 use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::lately::Lately;
 use super::moves::Moves;
 use super::queue::Queue;
 use super::sending::send;
@@ -32,6 +33,8 @@ pub(super) struct Limits {
     pub(super) waiting: WaitingRequests,
     /// How requests have to come.
     pub(super) frames: FrameLimits,
+    /// What was read of files to be sent.
+    pub(super) lately: Lately,
 }
 
 /// A request in work, its share of the request memory, and its place among those that wait.
@@ -57,6 +60,7 @@ struct Conversation<'a> {
     queue: Queue<Queued>,
     turns: Turns,
     moves: Moves<'a>,
+    lately: &'a Lately,
     /// Whether the reading half has no byte of a next request.
     at_rest: &'a Cell<bool>,
     idle: Duration,
@@ -95,6 +99,7 @@ pub(super) async fn serve(
         queue: Queue::new(REQUESTS_MAX),
         turns: Turns::new(&limits.waiting),
         moves: Moves::new(doors, client),
+        lately: &limits.lately,
         at_rest: &at_rest,
         idle: limits.frames.idle,
     };
@@ -143,6 +148,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         client,
         queue,
         turns,
+        lately,
         idle,
         ..
     } = conversation;
@@ -195,7 +201,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         } else {
             PATIENCE.min(*idle)
         };
-        send(stream, ring, parts.drain(..), patience).await?;
+        send(stream, ring, lately, parts.drain(..), patience).await?;
         conversation.used();
         turns.answered(answered);
         if let Some(closing) = failed {

@@ -17,6 +17,7 @@ use super::bell::Bell;
 use super::closing::Closing;
 use super::connection::{End, Limits, serve};
 use super::frames::FrameLimits;
+use super::lately::Lately;
 use super::moves::hand_over;
 use super::refusals::RefusalLog;
 use super::turns::WaitingRequests;
@@ -118,6 +119,7 @@ impl Shared {
                     frame_bytes_max: bytes(sockets.request_bytes_max.into()),
                     idle: idle.map_or(NEVER, Duration::from_millis),
                 },
+                lately: Lately::default(),
             },
             refusals: RefCell::default(),
         }

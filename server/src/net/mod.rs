@@ -11,6 +11,7 @@ mod closing;
 mod connection;
 mod frames;
 mod front;
+mod lately;
 mod listening;
 mod moves;
 mod queue;

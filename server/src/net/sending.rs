@@ -8,13 +8,14 @@ use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use millrace_engine::io::{LocalRing, SendFileError, read_resident, send_file};
+use millrace_engine::io::{LocalRing, SendFileError, send_file};
 use millrace_engine::log::Extent;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::closing::Closing;
+use super::lately::Lately;
 use crate::api::Part;
 
 /// Sends `parts`. Returns when the socket's buffer has taken all of them.
@@ -24,6 +25,7 @@ use crate::api::Part;
 pub(super) async fn send(
     stream: &TcpStream,
     ring: &LocalRing,
+    lately: &Lately,
     parts: impl Iterator<Item = Part>,
     patience: Duration,
 ) -> Result<(), Closing> {
@@ -37,7 +39,7 @@ pub(super) async fn send(
             Part::Extent(extent) => extent,
         };
         if extent.length <= GATHERED_BYTES_MAX
-            && let Some(bytes) = read_resident(&extent.file, extent.position, extent.length)
+            && let Some(bytes) = lately.read(&extent.file, extent.position, extent.length)
         {
             run.push(bytes);
             if run.length >= RUN_BYTES_MAX {
