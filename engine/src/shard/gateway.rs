@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::{Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories};
 use super::helm::Helm;
@@ -41,10 +41,20 @@ struct Inner {
     shard: ShardIndex,
     peers: Peers,
     control: ControlHandle,
+    seen: RefCell<Seen>,
     ring: LocalRing,
     clock: Clock,
     random: RefCell<Random>,
     fetches: Cell<u64>,
+}
+
+/// The metadata as one thread holds it: requests share it without touching the count that all threads share.
+pub type ThreadImage = Rc<Arc<MetadataImage>>;
+
+/// The newest image that this thread has looked at.
+struct Seen {
+    news: watch::Receiver<Arc<MetadataImage>>,
+    image: ThreadImage,
 }
 
 /// The ways to a shard.
@@ -66,10 +76,13 @@ impl Gateway {
         clock: Clock,
         random: Random,
     ) -> Self {
+        let mut news = control.watch();
+        let image = Rc::new(Arc::clone(&news.borrow_and_update()));
         let inner = Inner {
             shard,
             peers,
             control,
+            seen: RefCell::new(Seen { news, image }),
             ring,
             clock,
             random: RefCell::new(random),
@@ -219,8 +232,14 @@ impl Gateway {
 
     /// The newest metadata.
     #[must_use]
-    pub fn image(&self) -> Arc<MetadataImage> {
-        self.inner.control.image()
+    pub fn image(&self) -> ThreadImage {
+        let mut seen = self.inner.seen.borrow_mut();
+        // An error says that nothing new will come.
+        if seen.news.has_changed().unwrap_or(false) {
+            let image = Arc::clone(&seen.news.borrow_and_update());
+            seen.image = Rc::new(image);
+        }
+        Rc::clone(&seen.image)
     }
 
     /// This thread's ring, to send files with.

@@ -141,7 +141,7 @@ impl Helmed {
         completions: &mut Vec<Completion>,
         commands: &mut Vec<Command>,
     ) {
-        self.adopt_image();
+        self.adopt_news();
         let now = self.clock.now();
         for completion in completions.drain(..) {
             let input = Input::Completed(completion);
@@ -154,6 +154,15 @@ impl Helmed {
         self.shard.step(now, Input::Tick, &mut self.effects);
     }
 
+    /// Adopts the newest image if it is another than before.
+    fn adopt_news(&mut self) {
+        // An error says that nothing new will come.
+        if self.image.has_changed().unwrap_or(false) {
+            self.adopt_image();
+        }
+    }
+
+    /// Adopts the newest image.
     pub(super) fn adopt_image(&mut self) {
         let image = Arc::clone(&self.image.borrow_and_update());
         if !Arc::ptr_eq(&image, self.shard.image()) {
@@ -186,7 +195,7 @@ impl Helmed {
 
     /// Deals with `command` as far as it goes without the ring. True when the shard's own thread has to go on.
     fn steer(&mut self, command: Command) -> bool {
-        self.adopt_image();
+        self.adopt_news();
         self.step(Input::Command(command));
         let mut actions = Vec::new();
         let mut left = Vec::new();

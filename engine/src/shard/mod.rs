@@ -22,7 +22,7 @@ mod timers;
 pub use cleaning::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, MakeCleanerSettings,
 };
-pub use gateway::{Gateway, NotSent, Stopped};
+pub use gateway::{Gateway, NotSent, Stopped, ThreadImage};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;
 pub use start::{ShardTask, Shards};

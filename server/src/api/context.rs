@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millrace_engine::control::ControlError;
-use millrace_engine::metadata::{self, MetadataImage};
-use millrace_engine::shard::{Gateway, ShardIndex};
+use millrace_engine::metadata;
+use millrace_engine::shard::{Gateway, ShardIndex, ThreadImage};
 use millrace_wire::frame::response_frame;
 use millrace_wire::{Request, RequestHeader, Response};
 use smallvec::smallvec;
@@ -186,7 +186,7 @@ impl RequestContext {
     }
 
     /// The newest metadata. A handler takes it once, so that its answer agrees with itself.
-    pub(crate) fn image(&self) -> Arc<MetadataImage> {
+    pub(crate) fn image(&self) -> ThreadImage {
         self.gateway().image()
     }
 

@@ -104,7 +104,6 @@ async fn answer(
     results: Results,
 ) -> Result<Parts, Closing> {
     let mut results = results.gather().await?.into_iter();
-    let image = context.image();
     let mut hints = LeaderHints::default();
     let mut admitted = admitted.into_iter();
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -131,7 +130,8 @@ async fn answer(
             let mut response = describe(index, appended);
             if response.error_code == ErrorCode::NotLeaderOrFollower
                 && let Ok(partition) = admitted
-                && let Some((leader_id, leader_epoch)) = hints.leader(&context, &image, partition)
+                && let Some((leader_id, leader_epoch)) =
+                    hints.leader(&context, &context.image(), partition)
             {
                 response.current_leader = ProduceCurrentLeader {
                     leader_id,
