@@ -38,7 +38,7 @@ pub enum Command {
     /// Tell what is known of idempotent producers.
     DescribeProducers(DescribeProducers),
     /// Something for a group coordinator of this shard.
-    Group(GroupRequest),
+    Group(Box<GroupRequest>),
 }
 
 /// Where an answer goes. Dropped unanswered, it tells the asker that the shard stopped.

@@ -147,7 +147,7 @@ impl Shard {
                 command,
                 reply,
             };
-            self.command(Command::Group(request), now, effects);
+            self.command(Command::Group(Box::new(request)), now, effects);
         }
     }
 

@@ -303,7 +303,7 @@ impl Shard {
             Command::DescribeLogs(describe) => self.describe_logs(describe),
             Command::MeasureDirectories(measure) => self.measure_directories(measure, effects),
             Command::DescribeProducers(describe) => self.describe_producers(describe),
-            Command::Group(request) => self.group(request, now, effects),
+            Command::Group(request) => self.group(*request, now, effects),
         }
     }
 
