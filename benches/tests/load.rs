@@ -13,7 +13,9 @@ use millrace_server::{Running, Server};
 const TIMES: RoundTimes = RoundTimes {
     warm_up: Duration::from_millis(20),
     measured: Duration::from_millis(200),
+    bytes_max: u64::MAX,
     read_back: true,
+    system_calls: false,
 };
 
 fn start(directory: &Path) -> (Running, Target) {
