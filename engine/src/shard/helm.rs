@@ -316,6 +316,8 @@ mod tests {
         let (command, _) = fetch(Duration::ZERO);
         let refused = bench.helm.steer(command);
         assert!(matches!(refused, Err(Command::Fetch(_))));
+        let due = bench.helm.take().shard().next_deadline();
+        bench.helm.take().set_alarm(due);
         bench.helm.sleeps(true);
         let (command, mut answer) = fetch(Duration::ZERO);
         bench.helm.steer(command).unwrap();
