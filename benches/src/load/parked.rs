@@ -35,7 +35,7 @@ pub(super) fn parked(
     for number in 0..count {
         let partition = number % partitions;
         let mut parked = Parked {
-            client: target.client()?,
+            client: target.greeted()?,
             partition: i32::try_from(partition)?,
             offset: 0,
         };
