@@ -142,8 +142,14 @@ impl Shard {
             && leader.last_stable_offset() == leader.high_watermark()
     }
 
-    /// Something readers are told with their next answer has happened to a partition; nobody is woken for it.
+    /// Something readers are told with their next answer has happened to a partition; nobody is woken for it. A fetch that
+    /// waits takes it on, so that it hears of what happens next.
     pub(super) fn stir_readers(&mut self, id: TopicIdPartition) {
-        self.standings.stir(id);
+        for number in self.standings.stir(id) {
+            self.take_news(number);
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;
