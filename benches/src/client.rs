@@ -69,6 +69,14 @@ impl Client {
     /// As [`Client::send`], or the answer cannot be read.
     pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> Outcome<R::Response> {
         self.send(request, version)?;
+        self.receive::<R>(version)
+    }
+
+    /// Reads the answer to a request that was sent.
+    ///
+    /// # Errors
+    /// The connection failed, or the answer cannot be read.
+    pub fn receive<R: Request>(&mut self, version: i16) -> Outcome<R::Response> {
         let mut reader = Reader::new(self.answer()?, usize::MAX);
         ResponseHeader::decode(&mut reader, R::KEY, version)?;
         Ok(R::Response::decode(&mut reader, version)?)

@@ -8,7 +8,7 @@ use super::clock::{nanos, rest};
 use super::figures::Figures;
 use super::process::Process;
 use super::target::Target;
-use crate::Outcome;
+use crate::{Client, Outcome};
 
 /// Opens connections, each with one request behind it, and looks at what they cost while they are silent.
 pub(super) fn idle(target: &Target, count: usize) -> Outcome<Figures> {
@@ -16,14 +16,8 @@ pub(super) fn idle(target: &Target, count: usize) -> Outcome<Figures> {
     settle(process)?;
     let resident = process.resident_bytes()?;
     let mut clients = Vec::with_capacity(count);
-    let request = ApiVersionsRequest {
-        client_software_name: "load".into(),
-        client_software_version: "1".into(),
-    };
     for _ in 0..count {
-        let mut client = target.client()?;
-        client.ask(&request, 3)?;
-        clients.push(client);
+        clients.push(target.greeted()?);
     }
     settle(process)?;
     let each = process.resident_bytes()?.saturating_sub(resident) as f64 / count as f64;
@@ -37,6 +31,20 @@ pub(super) fn idle(target: &Target, count: usize) -> Outcome<Figures> {
     figures.push("idle CPU ms/s", spent * 1e3 / seconds);
     figures.push("resident MB", process.resident_bytes()? as f64 / 1e6);
     Ok(figures)
+}
+
+impl Target {
+    /// A connection with one request behind it. Whoever opens thousands without waiting for answers overruns the backlog
+    /// of the listener, and waits for seconds.
+    pub(super) fn greeted(&self) -> Outcome<Client> {
+        let request = ApiVersionsRequest {
+            client_software_name: "load".into(),
+            client_software_version: "1".into(),
+        };
+        let mut client = self.client()?;
+        client.ask(&request, 3)?;
+        Ok(client)
+    }
 }
 
 /// Waits until the broker has done what it does behind its answers, three seconds at most.

@@ -17,10 +17,12 @@ use super::figures::Figures;
 use super::floor::{FloorLayout, FloorSlot};
 use super::frames::{FETCH_VERSION, FetchFrame, ProduceAnswer, ProduceFrames};
 use super::idle::{idle, settle};
+use super::parked::parked;
 use super::producer::{Producer, ProducerPlan};
 use super::read_back::read_back;
 use super::run::{Load, Measured};
 use super::scenario::{Durability, Scenario, Work};
+use super::session::session;
 use super::system_calls::SystemCalls;
 use super::target::{Kind, Target, Topic};
 use crate::{Client, Outcome};
@@ -56,6 +58,8 @@ impl Scenario {
             Work::FirstWrites => round.first_writes(times),
             Work::CatchUp(consumers) => round.catch_up(consumers, times),
             Work::Tail(consumers) => round.tail(consumers, times),
+            Work::Session => session(target, &round.topic, &round.batch, times),
+            Work::Parked(count) => parked(target, &round.topic, &round.batch, count, times),
             Work::Idle(_) | Work::Start => Err("this scenario has no rounds of requests".into()),
         };
         // Also after a round that failed: what it wrote would burden the next one.

@@ -46,6 +46,10 @@ pub enum Work {
     Tail(usize),
     /// Producing, the first write to each partition apart.
     FirstWrites,
+    /// One consumer whose fetch session has all partitions; each fetch waits, and one partition is written to.
+    Session,
+    /// So many fetches wait, each on a connection of its own; one partition after the other is written to.
+    Parked(usize),
     /// So many connections that say nothing.
     Idle(usize),
     /// A start with a gigabyte of data, after an orderly stop and after SIGKILL.
@@ -109,6 +113,20 @@ const HEADLINE: Scenario = Scenario {
     acks: 1,
     durability: Durability::Default,
     figure: RECORDS,
+    ..TYPICAL
+};
+
+/// What a fetch of a session costs, the write that ends its wait included.
+const SESSION: Scenario = Scenario {
+    name: "session-10",
+    about: "1 consumer with a fetch session of 10 partitions, one is written to per fetch",
+    work: Work::Session,
+    shape: Shape::of(1, 100),
+    partitions: 10,
+    connections: 1,
+    window: 1,
+    figure: "CPU-us/fetch",
+    has_floor: false,
     ..TYPICAL
 };
 
@@ -200,6 +218,21 @@ pub const SCENARIOS: &[Scenario] = &[
         connections: 4,
         figure: CPU_PER_REQUEST,
         ..TYPICAL
+    },
+    SESSION,
+    Scenario {
+        name: "session-1000",
+        about: "1 consumer with a fetch session of 1,000 partitions, one is written to per fetch",
+        partitions: 1_000,
+        ..SESSION
+    },
+    Scenario {
+        name: "parked",
+        about: "10,000 parked fetches on 1,000 partitions, each write wakes ten",
+        work: Work::Parked(10_000),
+        partitions: 1_000,
+        figure: "CPU-us/wake",
+        ..SESSION
     },
     Scenario {
         name: "connections",

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::command::{Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories};
+use super::command::{
+    Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories, StandingId,
+};
 use super::helm::Helm;
 use super::router::{ShardIndex, shard_of};
 use crate::control::{ControlError, ControlHandle};
@@ -266,5 +268,11 @@ impl Gateway {
         let count = self.inner.fetches.get();
         self.inner.fetches.set(count + 1);
         FetchId((self.inner.shard.0 as u64) << 48 | count)
+    }
+
+    /// A name for a standing read that no other one has.
+    #[must_use]
+    pub fn next_standing_id(&self) -> StandingId {
+        StandingId(self.next_fetch_id().0)
     }
 }

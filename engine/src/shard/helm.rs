@@ -228,7 +228,11 @@ fn is_light(command: &Command) -> bool {
             let sizes = produce.partitions.iter().map(|batch| batch.records.len());
             sizes.sum::<usize>() <= LIGHT_BYTES_MAX
         }
-        Command::Fetch(_) | Command::WakeFetch(_) | Command::LookupOffsets(_) => true,
+        Command::Fetch(_)
+        | Command::FetchNews(_)
+        | Command::WakeFetch(_)
+        | Command::ForgetStanding(_)
+        | Command::LookupOffsets(_) => true,
         Command::LookupEpochEnds(_)
         | Command::DeleteRecords(_)
         | Command::DescribeLogs(_)

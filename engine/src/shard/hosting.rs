@@ -410,10 +410,11 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             return;
         };
-        let before = leader.high_watermark();
+        let (before, epoch) = (leader.high_watermark(), leader.epoch());
         let mut told = Told::new();
         let outcome = change(leader, &mut told);
         let moved = leader.high_watermark() > before;
+        let begun = leader.epoch() != epoch;
         self.tell(id, told, effects);
         if let Err(fault) = outcome {
             self.take_offline(id, &fault, now, effects);
@@ -423,6 +424,8 @@ impl Shard {
         self.reload_coordinator_if_settled(id, effects);
         if moved {
             self.wake_readers(id, now, effects);
+        } else if begun {
+            self.stir_readers(id);
         }
     }
 

@@ -31,6 +31,7 @@ impl Shard {
                     self.order(Errand::Roll(id), Job::Roll(job), effects);
                 }
                 Some(RetentionWork::Delete(job)) => {
+                    self.stir_readers(id);
                     self.order(Errand::Delete(id), Job::Delete(job), effects);
                 }
                 None => {}

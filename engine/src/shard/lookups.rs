@@ -206,6 +206,7 @@ impl Shard {
         for (id, offset) in partitions {
             let result = self.leading(id).map_err(DeleteRecordsError::from);
             let result = result.and_then(|leader| leader.delete_records(offset));
+            self.stir_readers(id);
             if result.is_ok()
                 && let Some((directory, line)) = self.checkpoint_line(id)
             {

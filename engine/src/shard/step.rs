@@ -18,6 +18,7 @@ use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
 use super::router::{ShardIndex, shard_of};
+use super::standings::Standings;
 use super::timers::Timers;
 use crate::config::{Overrides, TopicDefaults};
 use crate::group::GroupConfig;
@@ -160,6 +161,7 @@ pub struct Shard {
     pub(super) slots: BTreeMap<TopicIdPartition, Slot>,
     pub(super) produces: Produces,
     pub(super) fetches: Fetches,
+    pub(super) standings: Standings,
     pub(super) lookups: Lookups,
     pub(super) compactions: Compactions,
     pub(super) coordinators: Coordinators,
@@ -204,6 +206,7 @@ impl Shard {
             slots: BTreeMap::new(),
             produces: Produces::default(),
             fetches: Fetches::default(),
+            standings: Standings::default(),
             lookups: Lookups::default(),
             compactions: Compactions::default(),
             coordinators: Coordinators::default(),
@@ -296,7 +299,9 @@ impl Shard {
         match command {
             Command::Produce(produce) => self.produce(produce, now, effects),
             Command::Fetch(fetch) => self.fetch(fetch, now, effects),
+            Command::FetchNews(fetch) => self.fetch_news(fetch, now, effects),
             Command::WakeFetch(id) => self.hurry_fetch(id),
+            Command::ForgetStanding(id) => self.forget_standing(id),
             Command::LookupOffsets(lookup) => self.look_up_offsets(lookup, effects),
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
@@ -326,7 +331,9 @@ impl Shard {
             Command::Group(request) => self.is_loading(request.partition),
             Command::Produce(_)
             | Command::Fetch(_)
+            | Command::FetchNews(_)
             | Command::WakeFetch(_)
+            | Command::ForgetStanding(_)
             | Command::DescribeLogs(_)
             | Command::MeasureDirectories(_) => false,
         }

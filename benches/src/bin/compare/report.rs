@@ -262,6 +262,8 @@ const COLUMNS: &[&str] = &[
     "syscalls/request",
     "switches/request",
     "requests/s",
+    "wakes/s",
+    "kB/connection",
     "MB/s",
     "records/s",
     "end-to-end p50 ms",
