@@ -5,6 +5,7 @@ mod admission;
 mod cleaning;
 pub mod command;
 mod coordinators;
+mod directories;
 mod fetches;
 mod gateway;
 mod hosting;
@@ -21,6 +22,7 @@ mod timers;
 pub use cleaning::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, MakeCleanerSettings,
 };
+pub use directories::FailedDirectory;
 pub use gateway::{Gateway, Stopped};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;

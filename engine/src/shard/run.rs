@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::command::Command;
 use super::step::{Effects, Input, Shard};
+use crate::control::ControlHandle;
 use crate::io::{Clock, Completion, LocalRing};
 use crate::maintenance::{Done, JobId, PoolHandle};
 use crate::metadata::MetadataImage;
@@ -19,6 +20,7 @@ pub(super) struct Loop {
     pub(super) ring: LocalRing,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) image: watch::Receiver<Arc<MetadataImage>>,
+    pub(super) control: ControlHandle,
     pub(super) pool: PoolHandle,
     pub(super) results: mpsc::Receiver<(JobId, Done)>,
     pub(super) results_sender: mpsc::Sender<(JobId, Done)>,
@@ -89,6 +91,10 @@ impl Loop {
         self.shard.flush(self.clock.now(), effects);
         for (ticket, action) in effects.actions.drain(..) {
             self.ring.submit(ticket, action);
+        }
+        for failed in effects.failed_directories.drain(..) {
+            let report = failed.report(self.shard.broker(), self.control.clone());
+            tokio::task::spawn_local(report);
         }
         for (id, job) in effects.jobs.drain(..) {
             // The pool's queue has room for every job that shards may have out; it refuses only when it is gone.

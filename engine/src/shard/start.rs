@@ -124,7 +124,7 @@ fn start_one(
             let gateway = Gateway::new(
                 ShardIndex(index),
                 mailboxes,
-                control,
+                control.clone(),
                 ring.clone(),
                 clock.clone(),
                 Random::system(),
@@ -135,6 +135,7 @@ fn start_one(
                 ring,
                 commands,
                 image,
+                control,
                 pool,
                 results,
                 results_sender,
