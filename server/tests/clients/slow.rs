@@ -121,7 +121,10 @@ fn requests_beyond_the_memory_for_them_wait_and_are_all_answered() {
         is_prompt(&broker);
     });
     let grown = broker.resident_bytes_max().saturating_sub(before) >> 20;
-    assert!(grown < 32, "{grown} MiB more for 4 MiB of requests at a time");
+    assert!(
+        grown < 32,
+        "{grown} MiB more for 4 MiB of requests at a time"
+    );
 }
 
 #[test]
