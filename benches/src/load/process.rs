@@ -79,6 +79,15 @@ impl Process {
         self.status_bytes("VmHWM:")
     }
 
+    /// Begins anew with [`Process::resident_bytes_max`].
+    ///
+    /// # Errors
+    /// There is no such process, or it is somebody else's.
+    pub fn forget_most_resident(self) -> Outcome<()> {
+        // See proc(5): 5 resets the peak.
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.0), "5")?)
+    }
+
     fn status_bytes(self, field: &str) -> Outcome<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
         let line = status.lines().find(|line| line.starts_with(field));
