@@ -28,6 +28,7 @@ use super::context::RequestContext;
 use super::error::ToErrorCode;
 use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish};
 use super::topics::{partition_by_id, partition_by_name};
+use super::turns::Turns;
 use super::{Answer, Call, Closing, Part, Parts};
 
 /// The row's function.
@@ -86,10 +87,12 @@ async fn handle(
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let reads: Vec<_> = wishes
-        .iter_mut()
-        .map(|wish| resolve(&image, wish, isolation))
-        .collect();
+    let mut turns = Turns::default();
+    let mut reads = Vec::with_capacity(wishes.len());
+    for wish in &mut wishes {
+        turns.next().await;
+        reads.push(resolve(&image, wish, isolation));
+    }
     let limits = Limits::of(
         request,
         context.settings().config.sockets.fetch_bytes_max,
@@ -114,6 +117,7 @@ async fn handle(
             Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
             Err(error) => Err(error),
         };
+        turns.next().await;
         let (response, extent) = dressing.dress(wish.read.partition, result);
         answers.push((wish, response, extent));
     }
