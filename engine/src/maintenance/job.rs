@@ -171,6 +171,7 @@ impl Job {
                     return Done::NotYetOpened(open, NotYet::NameTaken);
                 }
                 let opened = open.run(disk, checkpoints);
+                let opened = opened.map_err(OpenError::flattened);
                 if let Err(OpenError::Io(error)) = &opened {
                     mark_failed_sync(disk, &open.log_directory, &open.name, error);
                 }

@@ -5,7 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use millrace_wire::ErrorCode;
-use millrace_wire::message::MetadataRequest;
+use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
+use millrace_wire::message::{CreateTopicsRequest, MetadataRequest};
 
 use crate::support::broker::Broker;
 use crate::support::eventually;
@@ -38,6 +39,18 @@ fn without_descriptors_clients_go_on_newcomers_wait_and_no_partition_goes_offlin
     });
     let read = wire.fetch("t", 0, 0, Limits::default());
     assert_eq!(read.error_code, ErrorCode::None);
+    // The partitions of a new topic wait for theirs.
+    let early = CreateTopicsRequest {
+        topics: vec![CreateTopicsRequestTopic {
+            name: "early".into(),
+            num_partitions: 2,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let made = wire.ask(&early, 7);
+    assert_eq!(made.topics[0].error_code, ErrorCode::None);
     let mut waiting = Wire::connect(&broker);
     waiting.send(&MetadataRequest::default(), 9);
     waiting.patience(Duration::from_millis(100));
@@ -54,8 +67,7 @@ fn without_descriptors_clients_go_on_newcomers_wait_and_no_partition_goes_offlin
     assert!(waiting.try_frame().unwrap().is_some());
     wire.append("t", 0, batch(&[&large]));
     wire.append("t", 0, batch(&["z"]));
-    wire.create_topic("new", 2, &[]);
-    wire.append("new", 1, batch(&["n"]));
+    wire.append("early", 1, batch(&["e"]));
     assert_eq!(broker.printed_with("offline").len(), 0);
     let found = values(&read_all(&mut wire, "t", 0, 0));
     assert_eq!(
