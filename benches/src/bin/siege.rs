@@ -19,6 +19,7 @@ use millrace_benches::load::{
 };
 use millrace_benches::siege::{BOMB_TOPIC, BULK_TOPIC, HOSTILE, Hostile, hostile_named};
 use millrace_benches::{Client, Outcome, Shape};
+use millrace_wire::message::metadata::MetadataRequest;
 
 /// A well-behaved client beside hostile ones.
 #[derive(Debug, Parser)]
@@ -61,8 +62,17 @@ fn main() -> Outcome<ExitCode> {
     };
     let mut kept = true;
     println!(
-        "{:20} {:>9} {:>9} {:>6}  {:>9} {:>9} {:>6}  {:>9} {:>9}",
-        "", "ack p99", "beside", "ratio", "e2e p99", "beside", "ratio", "memory", "beside"
+        "{:20} {:>9} {:>9} {:>6}  {:>9} {:>9} {:>6}  {:>9} {:>9}  {:>7}",
+        "",
+        "ack p99",
+        "beside",
+        "ratio",
+        "e2e p99",
+        "beside",
+        "ratio",
+        "memory",
+        "beside",
+        "sockets"
     );
     for kind in kinds {
         kept &= beside(kind, &program, &arguments)?;
@@ -97,6 +107,7 @@ fn beside(kind: Hostile, program: &Program, arguments: &Arguments) -> Outcome<bo
     // The crowds have to arrive.
     rest(ARRIVAL);
     let beside = well_behaved.round(&target, times)?;
+    let descriptors = target.process.descriptors()?;
     drop(siege);
     let most = target.process.resident_bytes_max()?;
     let mut kept = most <= at_rest + MEMORY_MAX;
@@ -113,7 +124,7 @@ fn beside(kind: Hostile, program: &Program, arguments: &Arguments) -> Outcome<bo
     }
     let megabytes = |bytes: u64| Short(bytes as f64 / 1e6).to_string();
     println!(
-        " {:>6} MB {:>6} MB  {}",
+        " {:>6} MB {:>6} MB  {descriptors:>7}  {}",
         megabytes(at_rest),
         megabytes(most),
         if kept { "kept" } else { "NOT KEPT" }
@@ -136,10 +147,11 @@ fn well_behaved() -> Outcome<Scenario> {
 }
 
 fn check_alive(target: &Target) -> Outcome<()> {
-    let topics = Client::connect(target.address)?.ask(
-        &millrace_wire::message::metadata::MetadataRequest::default(),
-        9,
-    )?;
+    let every = MetadataRequest {
+        topics: None,
+        ..Default::default()
+    };
+    let topics = Client::connect(target.address)?.ask(&every, 9)?;
     match topics.topics.is_empty() {
         true => Err("the broker lost its topics".into()),
         false => Ok(()),

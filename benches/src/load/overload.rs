@@ -33,7 +33,7 @@ struct Offered {
     accepted: Vec<u64>,
     /// From sending to the acknowledgement, over the first and the second half.
     latency: [Histogram<u64>; 2],
-    /// The slowest answer in each tenth of a second, in nanoseconds, and whether all that was offered could be sent.
+    /// The p99 of each tenth of a second, in nanoseconds, and whether all that was offered could be sent.
     tenths: Vec<(u64, bool)>,
 }
 
@@ -58,11 +58,15 @@ impl Scenario {
         // What is still in flight is the overload's, too: the time until full speed begins now.
         let after = offer(&mut load, sustainable / 2.0, times.calm)?;
         let again = load.run(process, times.calm / 2, times.calm)?;
-        let calm_slowest = calm.quantile(0.99).max(CALM_NANOS_MIN);
-        let last_slow = after
+        let calm_p99 = calm.quantile(0.99).max(CALM_NANOS_MIN);
+        let calm_again = after
             .tenths
-            .iter()
-            .rposition(|&(slowest, all_sent)| slowest > 2 * calm_slowest || !all_sent);
+            .windows(CALM_TENTHS)
+            .position(|tenths| {
+                let calm = |&(p99, all_sent): &(u64, bool)| p99 <= 2 * calm_p99 && all_sent;
+                tenths.iter().all(calm)
+            })
+            .unwrap_or(after.tenths.len());
 
         let seconds = times.overload.as_secs_f64();
         let accepted: u64 = flood.accepted.iter().sum();
@@ -81,10 +85,7 @@ impl Scenario {
         figures.push("max ms", flood.slowest() as f64 / 1e6);
         figures.push("resident before MB", resident_before as f64 / 1e6);
         figures.push("most resident MB", resident_most as f64 / 1e6);
-        figures.push(
-            "calm again after s",
-            last_slow.map_or(0.0, |tenth| (tenth + 1) as f64 / 10.0),
-        );
+        figures.push("calm again after s", calm_again as f64 / 10.0);
         let speed = again.requests as f64 / again.seconds / sustainable;
         figures.push("speed after/before", speed);
         figures.push("errors", 0.0);
@@ -157,11 +158,10 @@ fn offer(load: &mut Load, rate: f64, duration: Duration) -> Outcome<Offered> {
             let producer = &mut load.producers[usize::try_from(event.data())?];
             producer.receive(nanos, Some(&mut answers))?;
         }
-        if !answers.is_empty() {
+        if (nanos() - begin) / TENTH_NANOS > elapsed / TENTH_NANOS {
+            result.tenth(elapsed)?.0 = answers.value_at_quantile(0.99);
             let half = usize::from(elapsed > length / 2);
             result.latency[half].add(&answers)?;
-            let tenth = result.tenth(elapsed)?;
-            tenth.0 = tenth.0.max(answers.max());
             answers.reset();
         }
     }
@@ -206,6 +206,8 @@ fn due_by(elapsed_nanos: u64, rate: f64) -> u64 {
 
 const TENTH_NANOS: u64 = 100_000_000;
 const TURN_MILLIS: u8 = 1;
+/// How many tenths of a second in a row have to be calm.
+const CALM_TENTHS: usize = 5;
 /// Below this the disk's own moods decide.
 const CALM_NANOS_MIN: u64 = 10_000_000;
 

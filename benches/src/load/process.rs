@@ -79,6 +79,16 @@ impl Process {
         self.status_bytes("VmHWM:")
     }
 
+    /// Open files and sockets.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn descriptors(self) -> Outcome<u64> {
+        Ok(u64::try_from(
+            fs::read_dir(format!("/proc/{}/fd", self.0))?.count(),
+        )?)
+    }
+
     /// Begins anew with [`Process::resident_bytes_max`].
     ///
     /// # Errors

@@ -84,7 +84,12 @@ pub const HOSTILE: &[Hostile] = &[
     Hostile {
         name: "bombs",
         about: "4 connections produce batches of a few kB that are 64 MiB when opened, 10 per second each",
-        act: bombs,
+        act: |address, ending| bombs(address, BULK_TOPIC, ending),
+    },
+    Hostile {
+        name: "bombs-recompressed",
+        about: "the same, to a topic whose compression.type makes the broker open them",
+        act: |address, ending| bombs(address, BOMB_TOPIC, ending),
     },
     Hostile {
         name: "giant-arrays",
@@ -171,7 +176,7 @@ fn ten_thousand(address: SocketAddr, ending: &AtomicBool) -> Outcome<()> {
     Ok(())
 }
 
-fn bombs(address: SocketAddr, ending: &AtomicBool) -> Outcome<()> {
+fn bombs(address: SocketAddr, topic: &str, ending: &AtomicBool) -> Outcome<()> {
     let codecs = [Compression::Zstd, Compression::Gzip, Compression::Lz4];
     let zeros = vec![0; 64 << 20];
     let bomb = |codec| {
@@ -187,7 +192,7 @@ fn bombs(address: SocketAddr, ending: &AtomicBool) -> Outcome<()> {
             let bomb = &bombs[turn % bombs.len()];
             // Refused or not, it had to be looked at.
             match &mut client {
-                Some(thrower) => drop(thrower.produce(BOMB_TOPIC, 0, bomb, -1)),
+                Some(thrower) => drop(thrower.produce(topic, 0, bomb, -1)),
                 None => client = Client::connect(address).ok(),
             }
             rest(Duration::from_millis(100));

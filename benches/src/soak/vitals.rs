@@ -27,14 +27,11 @@ impl Vitals {
     /// # Errors
     /// There is no such process.
     pub fn of(process: Process, data: &Path) -> Outcome<Self> {
-        let count = |what: &str| -> Outcome<u64> {
-            let entries = fs::read_dir(format!("/proc/{}/{what}", process.0))?;
-            Ok(u64::try_from(entries.count())?)
-        };
+        let tasks = fs::read_dir(format!("/proc/{}/task", process.0))?;
         Ok(Self {
             resident_bytes: process.resident_bytes()?,
-            descriptors: count("fd")?,
-            threads: count("task")?,
+            descriptors: process.descriptors()?,
+            threads: u64::try_from(tasks.count())?,
             disk_bytes: allocated(data),
         })
     }
