@@ -128,7 +128,9 @@ impl Home {
         Ok(Self { directory })
     }
 
-    fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }

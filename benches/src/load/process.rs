@@ -89,6 +89,25 @@ impl Process {
         self.status_bytes("VmHWM:")
     }
 
+    /// Open files and sockets.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn descriptors(self) -> Outcome<u64> {
+        Ok(u64::try_from(
+            fs::read_dir(format!("/proc/{}/fd", self.0))?.count(),
+        )?)
+    }
+
+    /// Begins anew with [`Process::resident_bytes_max`].
+    ///
+    /// # Errors
+    /// There is no such process, or it is somebody else's.
+    pub fn forget_most_resident(self) -> Outcome<()> {
+        // See proc(5): 5 resets the peak.
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.0), "5")?)
+    }
+
     fn status_bytes(self, field: &str) -> Outcome<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
         let line = status.lines().find(|line| line.starts_with(field));

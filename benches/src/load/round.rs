@@ -71,17 +71,17 @@ impl Scenario {
 }
 
 /// A round with its topic and its frames.
-struct Round<'a> {
+pub(super) struct Round<'a> {
     scenario: &'a Scenario,
     target: &'a Target,
-    topic: Topic,
+    pub(super) topic: Topic,
     batch: bytes::Bytes,
     frames: ProduceFrames,
     answer: Rc<ProduceAnswer>,
 }
 
 impl<'a> Round<'a> {
-    fn begin(scenario: &'a Scenario, target: &'a Target, name: &str) -> Outcome<Self> {
+    pub(super) fn begin(scenario: &'a Scenario, target: &'a Target, name: &str) -> Outcome<Self> {
         let topic = target.create_topic(name, scenario.partitions, scenario.durability)?;
         let time = Timestamp(unix_millis());
         let batch = scenario.shape.batch_at(time, Compression::None);
@@ -203,7 +203,7 @@ impl<'a> Round<'a> {
         Ok(load)
     }
 
-    fn load(&self, connections: usize) -> Outcome<Load> {
+    pub(super) fn load(&self, connections: usize) -> Outcome<Load> {
         let mut producers = Vec::new();
         for number in 0..connections {
             let identity = self
@@ -330,8 +330,11 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Makes a topic and fills it with so many bytes.
-pub(super) fn fill(scenario: &Scenario, target: &Target, topic: &str, bytes: usize) -> Outcome<()> {
+/// Makes a topic and fills it with so many bytes, in batches and partitions as in `scenario`.
+///
+/// # Errors
+/// The broker refuses something or goes away.
+pub fn fill(scenario: &Scenario, target: &Target, topic: &str, bytes: usize) -> Outcome<()> {
     let round = Round::begin(scenario, target, topic)?;
     round.fill(bytes / round.batch.len())?;
     settle(target.process)

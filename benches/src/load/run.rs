@@ -316,7 +316,7 @@ impl Pace {
 }
 
 /// From a microsecond to a minute, three digits.
-fn histogram() -> Outcome<Histogram<u64>> {
+pub(super) fn histogram() -> Outcome<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?)
 }
 

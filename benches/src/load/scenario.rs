@@ -265,6 +265,15 @@ pub const SCENARIOS: &[Scenario] = &[
         ..HEADLINE
     },
     Scenario {
+        name: "overload",
+        about: "16 x 1 KiB per batch, flushed, 64 connections x 100 in flight: more than the memory for requests",
+        connections: 64,
+        window: 100,
+        durability: Durability::Default,
+        has_floor: false,
+        ..TYPICAL
+    },
+    Scenario {
         name: "start",
         about: "ready after a start with 1 GB of data",
         work: Work::Start,

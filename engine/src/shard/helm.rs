@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::command::Command;
+use super::directories::FailedDirectory;
 use super::step::{Effects, Input, Shard};
 use crate::io::{Action, Clock, Completion, Ticket, perform_at_once};
 use crate::maintenance::{Done, JobId, PoolHandle};
@@ -182,6 +183,11 @@ impl Helmed {
         }
     }
 
+    /// Log directories that were found to have failed since the last call, for the shard's own thread to report.
+    pub(super) fn failed_directories(&mut self) -> Vec<FailedDirectory> {
+        std::mem::take(&mut self.effects.failed_directories)
+    }
+
     /// Notes when the shard's thread will wake up by itself.
     pub(super) const fn set_alarm(&mut self, due: Option<Monotonic>) {
         self.alarm = due;
@@ -217,7 +223,9 @@ impl Helmed {
             .is_some_and(|deadline| self.alarm.is_none_or(|alarm| deadline < alarm));
         // Before those of the next round.
         self.effects.actions = left;
-        !self.effects.actions.is_empty() || is_earlier
+        let has_work =
+            !self.effects.actions.is_empty() || !self.effects.failed_directories.is_empty();
+        has_work || is_earlier
     }
 }
 

@@ -66,6 +66,7 @@ impl Shard {
             };
             self.order(Errand::Checkpoint, job, effects);
         }
+        self.probe_directories(effects);
         let due = now.monotonic.after(self.settings.checkpoint_interval);
         self.timers.set(due, Timer::Checkpoint);
     }

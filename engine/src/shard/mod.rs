@@ -5,6 +5,7 @@ mod admission;
 mod cleaning;
 pub mod command;
 mod coordinators;
+mod directories;
 mod fetches;
 mod gateway;
 mod helm;
@@ -24,6 +25,7 @@ mod timers;
 pub use cleaning::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, MakeCleanerSettings,
 };
+pub use directories::FailedDirectory;
 pub use gateway::{Gateway, NotSent, Stopped, ThreadImage};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::helm::Helm;
 use super::step::Input;
+use crate::control::ControlHandle;
 use crate::io::{Action, Clock, Completion, LocalRing, Ticket};
 use crate::maintenance::{Done, JobId};
 use crate::metadata::MetadataImage;
@@ -22,6 +24,7 @@ pub(super) struct Loop {
     pub(super) clock: Clock,
     pub(super) ring: LocalRing,
     pub(super) image: watch::Receiver<Arc<MetadataImage>>,
+    pub(super) control: ControlHandle,
     pub(super) results: mpsc::Receiver<(JobId, Done)>,
     pub(super) stop: oneshot::Receiver<()>,
 }
@@ -43,6 +46,9 @@ impl Loop {
                 if let Some(in_order) = helmed.shard().stopped() {
                     helmed.close();
                     return in_order;
+                }
+                for failed in helmed.failed_directories() {
+                    spawn_local(failed.report(helmed.shard().broker(), self.control.clone()));
                 }
                 alarm.set(helmed.shard().next_deadline(), &self.clock);
                 helmed.set_alarm(alarm.due);

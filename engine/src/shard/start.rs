@@ -137,7 +137,7 @@ fn start_one(
             let gateway = Gateway::new(
                 shard,
                 peers,
-                control,
+                control.clone(),
                 ring.clone(),
                 clock.clone(),
                 Random::system(),
@@ -147,6 +147,7 @@ fn start_one(
                 clock,
                 ring,
                 image,
+                control,
                 results,
                 stop: stopped,
             };

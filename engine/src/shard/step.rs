@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::cleaning::{CleanerShare, Compactions};
 use super::command::Command;
 use super::coordinators::Coordinators;
+use super::directories::{FailedDirectory, Suspects};
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::jobs::{Errand, Jobs};
@@ -52,6 +53,8 @@ pub struct Effects {
     pub actions: Vec<(Ticket, Action)>,
     /// For the maintenance threads.
     pub jobs: Vec<(JobId, Job)>,
+    /// For the controller.
+    pub failed_directories: Vec<FailedDirectory>,
 }
 
 /// A log directory as a shard needs to know it.
@@ -164,6 +167,7 @@ pub struct Shard {
     pub(super) standings: Standings,
     pub(super) lookups: Lookups,
     pub(super) compactions: Compactions,
+    pub(super) suspects: Suspects,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
@@ -209,6 +213,7 @@ impl Shard {
             standings: Standings::default(),
             lookups: Lookups::default(),
             compactions: Compactions::default(),
+            suspects: Suspects::default(),
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),

@@ -21,6 +21,7 @@ use super::fetch_news::{forget_left_behind, next};
 use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish};
 use super::fetch_waiting::{Waiting, all_of};
 use super::topics::{partition_by_id, partition_by_name};
+use super::turns::Turns;
 use super::{Answer, Call};
 
 /// The row's function.
@@ -87,10 +88,12 @@ async fn full<'a>(
     limits: &Limits,
 ) -> Result<(Dressing<'a>, Answered), Stopped> {
     let image = context.image();
-    let reads: Vec<_> = wishes
-        .iter_mut()
-        .map(|wish| resolve(&image, wish, isolation))
-        .collect();
+    let mut turns = Turns::default();
+    let mut reads = Vec::with_capacity(wishes.len());
+    for wish in &mut wishes {
+        turns.next().await;
+        reads.push(resolve(&image, wish, isolation));
+    }
     let good = reads
         .iter()
         .filter_map(|read| read.as_ref().ok().copied())
@@ -106,6 +109,7 @@ async fn full<'a>(
             Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
             Err(error) => Err(error),
         };
+        turns.next().await;
         let (response, extent) = dressing.dress(wish.read.partition, result);
         answers.push((wish, response, extent));
     }

@@ -55,6 +55,7 @@ mod sync_group;
 #[cfg(test)]
 mod test_image;
 mod topics;
+mod turns;
 
 use std::future::Future;
 use std::pin::Pin;
