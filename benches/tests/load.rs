@@ -42,6 +42,16 @@ fn round(target: &Target, name: &str) -> Figures {
 }
 
 #[test]
+fn each_fetch_of_a_session_brings_the_one_batch_that_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (broker, target) = start(directory.path());
+    // The round refuses any other answer.
+    let fetches = round(&target, "session-1000").value("fetches/s").unwrap();
+    assert!(fetches > 0.0, "{fetches} fetches/s");
+    drop(broker);
+}
+
+#[test]
 fn what_rounds_send_is_acknowledged_and_read_back() {
     let directory = tempfile::tempdir().unwrap();
     let (broker, target) = start(directory.path());
