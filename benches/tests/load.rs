@@ -48,7 +48,7 @@ fn each_fetch_of_a_session_brings_the_one_batch_that_was_written() {
     // The round refuses any other answer.
     let fetches = round(&target, "session-1000").value("fetches/s").unwrap();
     assert!(fetches > 0.0, "{fetches} fetches/s");
-    drop(broker);
+    assert!(broker.stop());
 }
 
 #[test]
