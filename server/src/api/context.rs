@@ -37,7 +37,8 @@ pub(crate) struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct Belongings {
     software: Option<Software>,
-    session: Option<Session>,
+    /// Boxed, because every connection keeps room for what it came with.
+    session: Option<Box<Session>>,
 }
 
 /// What a client said it is (ApiVersions 3 and later).
@@ -131,9 +132,10 @@ impl Client {
 
     /// What has to go where the connection goes.
     pub(crate) fn pack(&self) -> Belongings {
+        let session = self.frontend.sessions().take(self.session.get());
         Belongings {
             software: self.software.take(),
-            session: self.frontend.sessions().take(self.session.get()),
+            session: session.map(Box::new),
         }
     }
 
@@ -144,7 +146,7 @@ impl Client {
         if let Some(session) = session {
             self.session.set(session.id());
             let now = self.frontend.gateway().now().monotonic;
-            self.frontend.sessions().adopt(session, now);
+            self.frontend.sessions().adopt(*session, now);
         }
     }
 

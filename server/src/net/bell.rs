@@ -4,10 +4,12 @@
 //! look at all sockets, for each answer of another shard. Here whoever wakes a task leaves word, and only the first one rings.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, ThreadId};
+
+use pin_project_lite::pin_project;
 
 /// The bell of one thread. Clones are the same bell.
 #[derive(Clone, Debug)]
@@ -59,24 +61,44 @@ impl Bell {
         .await;
     }
 
-    /// Runs `task` on the bell's thread so that whoever wakes it from another rings.
-    pub(super) async fn guard<T>(&self, task: impl Future<Output = T>) -> T {
-        let mut task = pin!(task);
-        let mut caller: Option<(Arc<Caller>, Waker)> = None;
-        poll_fn(|context| {
-            if let Some((caller, waker)) = &caller
-                && caller.task.will_wake(context.waker())
-            {
-                return task.as_mut().poll(&mut Context::from_waker(waker));
-            }
-            let new = Arc::new(Caller {
-                task: context.waker().clone(),
-                bell: Arc::clone(&self.shared),
-            });
-            let (_, waker) = caller.insert((Arc::clone(&new), Waker::from(new)));
-            task.as_mut().poll(&mut Context::from_waker(waker))
-        })
-        .await
+    /// `task`, to be run on the bell's thread, so that whoever wakes it from another rings.
+    pub(super) fn guard<F: Future>(&self, task: F) -> Guarded<F> {
+        Guarded {
+            bell: self.clone(),
+            caller: None,
+            task,
+        }
+    }
+}
+
+pin_project! {
+    /// A task whose wakers ring the bell. A plain structure: an async function that wraps a task keeps it twice, and there is one
+    /// for each connection.
+    pub(super) struct Guarded<F> {
+        bell: Bell,
+        // What wakes the task, and the same as a waker.
+        caller: Option<(Arc<Caller>, Waker)>,
+        #[pin]
+        task: F,
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if let Some((caller, waker)) = this.caller
+            && caller.task.will_wake(context.waker())
+        {
+            return this.task.poll(&mut Context::from_waker(waker));
+        }
+        let new = Arc::new(Caller {
+            task: context.waker().clone(),
+            bell: Arc::clone(&this.bell.shared),
+        });
+        let (_, waker) = this.caller.insert((Arc::clone(&new), Waker::from(new)));
+        this.task.poll(&mut Context::from_waker(waker))
     }
 }
 
@@ -139,8 +161,7 @@ mod tests {
     /// A guarded task that waits for a word, polled once.
     fn waiting(bell: &Bell, count: &Arc<Count>) -> (oneshot::Sender<()>, impl Future) {
         let (sender, receiver) = oneshot::channel::<()>();
-        let bell = bell.clone();
-        let mut task = Box::pin(async move { bell.guard(receiver).await });
+        let mut task = Box::pin(bell.guard(receiver));
         let waker = Waker::from(Arc::clone(count));
         let polled = task.as_mut().poll(&mut Context::from_waker(&waker));
         assert!(polled.is_pending());

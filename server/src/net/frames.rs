@@ -68,8 +68,8 @@ impl<'a> FrameReader<'a> {
             length,
         };
         let body = if length > OWN_BUFFER_FROM {
-            self.large_body(length, &mut reservation, &mut patience)
-                .await?
+            // Boxed, because every quiet connection keeps room for its largest state.
+            Box::pin(self.large_body(length, &mut reservation, &mut patience)).await?
         } else {
             self.small_body(length, &mut reservation, &mut patience)
                 .await?

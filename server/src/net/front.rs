@@ -63,10 +63,8 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
             _ = stopping.wait_for(|&stopping| stopping) => break,
             Some(arrival) = arrivals.recv() => {
                 let (frontend, shared) = (Rc::clone(&frontend), Rc::clone(&shared));
-                let (bell, stopping) = (bell.clone(), watching.clone());
-                connections.spawn_local(async move {
-                    bell.guard(converse(arrival, frontend, shared, stopping)).await;
-                });
+                let conversation = converse(arrival, frontend, shared, watching.clone());
+                connections.spawn_local(bell.guard(conversation));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }

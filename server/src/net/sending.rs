@@ -48,7 +48,8 @@ pub(super) async fn send(
             continue;
         }
         run.send(stream, patience).await?;
-        send_extent(stream, ring, &extent, patience).await?;
+        // Boxed, because every quiet connection keeps room for its largest state.
+        Box::pin(send_extent(stream, ring, &extent, patience)).await?;
     }
     run.send(stream, patience).await
 }
