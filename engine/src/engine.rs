@@ -1,5 +1,7 @@
 //! The engine as a whole: opened over its log directories, running, stopped in order.
 
+mod simulated;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -20,6 +22,8 @@ use crate::shard::{
     ShardSettings, ShardTask, Shards, TopicDefaultsSource,
 };
 use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
+
+pub use simulated::SimulatedEngine;
 
 /// Which way the shards talk to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,23 +313,31 @@ impl Engine {
             tracing::error!(%error, "the metadata journal could not be closed in order");
             in_order = false;
         }
-        for directory in &self.directories {
-            let written = self
-                .checkpoints
-                .write(&self.disk, &directory.path, Vec::new());
-            let marked = written.and_then(|()| {
-                if !in_order {
-                    return Ok(());
-                }
-                CleanShutdown { broker_epoch: -1 }.write(&self.disk, &directory.path)
-            });
-            if let Err(error) = marked {
-                tracing::error!(%error, "a log directory could not be left in order");
-                in_order = false;
-            }
-        }
-        in_order
+        leave_directories(&self.disk, &self.checkpoints, &self.directories, in_order)
     }
+}
+
+/// Writes the checkpoints and, if all went well so far, the marks of a clean stop. Says whether all went well.
+fn leave_directories(
+    disk: &Disk,
+    checkpoints: &Checkpoints,
+    directories: &[OpenDirectory],
+    mut in_order: bool,
+) -> bool {
+    for directory in directories {
+        let written = checkpoints.write(disk, &directory.path, Vec::new());
+        let marked = written.and_then(|()| {
+            if !in_order {
+                return Ok(());
+            }
+            CleanShutdown { broker_epoch: -1 }.write(disk, &directory.path)
+        });
+        if let Err(error) = marked {
+            tracing::error!(%error, "a log directory could not be left in order");
+            in_order = false;
+        }
+    }
+    in_order
 }
 
 fn choose_backend(choice: IoChoice) -> Result<IoBackend, StartError> {

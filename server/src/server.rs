@@ -104,7 +104,8 @@ impl Server {
             })
         };
         let expiration = Arc::new(AtomicI64::new(config.producers.id_expiration_ms));
-        let options = engine_options(&config, &view, &bound, &expiration);
+        let endpoints = bound.iter().map(endpoint).collect();
+        let options = engine_options(&config, &view, endpoints, &expiration);
         let engine = Engine::start(options, Arc::new(task))
             .map_err(|error| StartError::Engine(Box::new(error)))?;
         original
@@ -283,10 +284,11 @@ fn durability(view: &ConfigView) -> &'static str {
     }
 }
 
-fn engine_options(
+/// What the engine is told of the settings.
+pub(crate) fn engine_options(
     config: &BrokerConfig,
     view: &Arc<ConfigView>,
-    bound: &[Bound],
+    endpoints: Vec<Endpoint>,
     expiration: &Arc<AtomicI64>,
 ) -> EngineOptions {
     let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
@@ -304,7 +306,7 @@ fn engine_options(
             IoBackendChoice::Uring => IoChoice::Uring,
             IoBackendChoice::Threads => IoChoice::Threads,
         },
-        endpoints: bound.iter().map(endpoint).collect(),
+        endpoints,
         rack: config.rack.clone(),
         topic_defaults: TopicDefaultsSource(Arc::new(move |cluster, broker| {
             let view = defaults_view.with_dynamic(cluster.clone(), broker.clone());

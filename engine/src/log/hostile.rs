@@ -1,6 +1,8 @@
-//! The room's door for fuzzing: any bytes as the files of a partition's directory.
+//! The room's doors for fuzzing: any bytes as the files of a partition's directory, or as one of the small ones.
 //!
 //! It mends magic and checksums of the batches, which no fuzzer guesses, so that what lies behind them is reached.
+
+mod small;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,8 @@ use crate::config::TopicConfig;
 use crate::io::{Disk, Sim};
 use crate::record::{BatchBuilder, BatchHeader, Batches, PreparedBatch};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
+
+pub use small::read_small_hostile;
 
 const DIRECTORY: &str = "/t-0";
 const NOW: Timestamp = Timestamp(1_000);
@@ -28,7 +32,7 @@ pub fn recover_hostile(data: &[u8]) {
     };
     let recovery_point = Offset(recovery_point.into());
     let disk = Sim::new(0).disk();
-    lay_out(&disk, recovery_point, rest);
+    lay_out(&disk, Path::new(DIRECTORY), recovery_point, rest);
     let options = OpenOptions {
         directory: DIRECTORY.into(),
         clean: flags & 1 == 1,
@@ -68,8 +72,8 @@ pub fn recover_hostile(data: &[u8]) {
     read_all(&disk, &mut reopened);
 }
 
-fn lay_out(disk: &Disk, recovery_point: Offset, data: &[u8]) {
-    let directory = Path::new(DIRECTORY);
+/// Puts the files that `data` describes into a new partition's directory.
+pub(crate) fn lay_out(disk: &Disk, directory: &Path, recovery_point: Offset, data: &[u8]) {
     disk.create_dir_all(directory)
         .expect("an empty disk takes a directory");
     let segment = |ending| names::segment_file(directory, Offset::ZERO, ending);

@@ -37,7 +37,7 @@ struct Inner {
 }
 
 impl Gateway {
-    pub(super) fn new(
+    pub(crate) fn new(
         shard: ShardIndex,
         mailboxes: Vec<mpsc::Sender<Command>>,
         control: ControlHandle,

@@ -177,7 +177,7 @@ static TABLE: &[Api] = &[
 ];
 
 /// The APIs that are served.
-fn served() -> impl Iterator<Item = ApiKey> {
+pub(crate) fn served() -> impl Iterator<Item = ApiKey> {
     TABLE.iter().map(|api| api.key)
 }
 
@@ -186,10 +186,7 @@ fn served() -> impl Iterator<Item = ApiKey> {
 /// # Errors
 /// The connection cannot go on.
 pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispatched, Closing> {
-    let budget_bytes = frame
-        .len()
-        .saturating_mul(DECODED_PER_BYTE)
-        .saturating_add(DECODED_BASE);
+    let budget_bytes = request_budget(frame.len());
     let mut body = Reader::new(frame, budget_bytes);
     let header =
         RequestHeader::decode(&mut body).map_err(|error| Closing::NoRequest(error.to_string()))?;
@@ -215,6 +212,13 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispat
             has_begun: true,
         }),
     }
+}
+
+/// Memory that a request of so many bytes may take when it is decoded.
+pub(crate) const fn request_budget(frame_bytes: usize) -> usize {
+    frame_bytes
+        .saturating_mul(DECODED_PER_BYTE)
+        .saturating_add(DECODED_BASE)
 }
 
 /// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
