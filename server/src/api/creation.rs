@@ -1,5 +1,6 @@
 //! Topics that come into being because somebody needs them: automatic creation, and the topic of committed offsets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_engine::config::Alteration;
@@ -33,17 +34,16 @@ pub(super) async fn create(
         topic_defaults: Arc::new(settings.config.topic_defaults.clone()),
         validate_only: false,
     };
-    let outcome = |name: &String, results: &[(String, Result<_, ControllerError>)]| match results
-        .iter()
-        .find(|(answered, _)| answered == name)
-    {
-        Some((_, Ok(_) | Err(ControllerError::TopicExists { .. }))) => Ok(()),
-        Some((_, Err(error))) => Err(error.error_code()),
-        None => Err(ErrorCode::UnknownServerError),
-    };
     match context.propose(Command::CreateTopics(command)).await {
         Ok(Reply::CreateTopics(results)) => {
-            Ok(names.iter().map(|name| outcome(name, &results)).collect())
+            let results: BTreeMap<String, Result<_, ControllerError>> =
+                results.into_iter().collect();
+            let outcome = |name: &String| match results.get(name) {
+                Some(Ok(_) | Err(ControllerError::TopicExists { .. })) => Ok(()),
+                Some(Err(error)) => Err(error.error_code()),
+                None => Err(ErrorCode::UnknownServerError),
+            };
+            Ok(names.iter().map(outcome).collect())
         }
         Ok(_) => Ok(vec![Err(ErrorCode::UnknownServerError); names.len()]),
         Err(ControlError::Stopped) => Err(Stopped),

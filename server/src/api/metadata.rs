@@ -1,7 +1,7 @@
 //! Metadata (key 3): brokers, topics, partitions, as the client's listener and version show them; makes topics that are
 //! asked for by name where that is allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::metadata::{MetadataImage, Partition, Topic, is_internal};
@@ -150,7 +150,7 @@ async fn by_name(
         .flatten()
         .filter(|name| image.topic(*name).is_none());
     let missing: Vec<_> = missing.map(|name| name.as_str().to_owned()).collect();
-    let mut failures = Vec::new();
+    let mut failures: BTreeMap<String, Result<(), ErrorCode>> = BTreeMap::new();
     if may_create && !missing.is_empty() {
         let created = create(context, &missing).await?;
         failures = missing.into_iter().zip(created).collect();
@@ -162,14 +162,12 @@ async fn by_name(
         if let Some(topic) = known {
             return describe(&image, topic, version);
         }
-        let failure = failures.iter().find(|(failed, _)| *name == failed.as_str());
+        let failure = failures.get(&**name);
         let error_code = match failure {
             _ if parsed.is_err() => ErrorCode::InvalidTopicException,
             // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
-            Some((_, Err(ErrorCode::InvalidTopicException))) => ErrorCode::InvalidTopicException,
-            Some((_, Err(ErrorCode::InvalidReplicationFactor))) => {
-                ErrorCode::InvalidReplicationFactor
-            }
+            Some(Err(ErrorCode::InvalidTopicException)) => ErrorCode::InvalidTopicException,
+            Some(Err(ErrorCode::InvalidReplicationFactor)) => ErrorCode::InvalidReplicationFactor,
             _ => ErrorCode::UnknownTopicOrPartition,
         };
         MetadataResponseTopic {

@@ -215,13 +215,16 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispat
 }
 
 /// Memory that a request of so many bytes may take when it is decoded.
-pub(crate) const fn request_budget(frame_bytes: usize) -> usize {
+pub(crate) fn request_budget(frame_bytes: usize) -> usize {
     frame_bytes
         .saturating_mul(DECODED_PER_BYTE)
         .saturating_add(DECODED_BASE)
+        .min(DECODED_MAX)
 }
 
 /// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
 /// elements are two bytes on the wire and a few words in memory.
 const DECODED_PER_BYTE: usize = 16;
 const DECODED_BASE: usize = 64 * 1024;
+/// And never more than this: large requests are large by their records, which stay in the frame.
+const DECODED_MAX: usize = 64 * 1024 * 1024;

@@ -276,6 +276,41 @@ fn a_decompression_bomb_costs_no_memory() {
     wire.append("t", 0, small);
 }
 
+/// As much of nothing as a codec gets into the largest batch that is taken.
+#[test]
+fn a_decompression_bomb_of_any_codec_costs_no_memory() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    for (codec, mebibytes) in [
+        (Compression::Gzip, 200),
+        (Compression::Snappy, 16),
+        (Compression::Lz4, 200),
+        (Compression::Zstd, 200),
+    ] {
+        let topic = format!("opened-{codec}");
+        // Every record is to be stamped anew and packed otherwise: that needs opening.
+        let target = match codec {
+            Compression::Lz4 => "gzip",
+            _ => "lz4",
+        };
+        let configs = [
+            ("message.timestamp.type", "LogAppendTime"),
+            ("compression.type", target),
+        ];
+        wire.create_topic(&topic, 1, &configs);
+        let mut bomb = BatchBuilder::new().compression(codec);
+        bomb.push(Timestamp(5), None, Some(&vec![0; mebibytes << 20]), &[]);
+        let bomb = bomb.build();
+        assert!(bomb.len() < 1_000_000, "{codec}: {} bytes", bomb.len());
+        // It may be taken, if it fits when it is packed again; what counts is what that costs.
+        let _ = wire.produce(&topic, 0, bomb);
+        let _ = wire.list_offset(&topic, 0, 5);
+        wire.append(&topic, 0, packed(&["v"], codec));
+        let resident = broker.resident_bytes() >> 20;
+        assert!(resident < 600, "{codec}: {resident} MiB are resident");
+    }
+}
+
 /// One record of 600 MiB of zeros: packed in pieces, never held unfolded.
 fn bomb() -> Bytes {
     use std::io::Write as _;
