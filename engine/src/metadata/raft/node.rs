@@ -90,7 +90,7 @@ impl Metadata {
         let snapshot = snapshot::load_newest(disk, dir)?;
         let (journal, entries) = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref())?;
         let place = snapshot.as_ref().map(|snapshot| snapshot.position);
-        let image = replay(dir, snapshot, &entries)?;
+        let image = replay(dir, snapshot, &entries, journal.next_offset())?;
         check_origin(dir, &image, cluster_id)?;
 
         let last = journal.last();
@@ -349,11 +349,12 @@ fn open_journal(
     Ok((Journal::create(disk, dir, Purged::NOTHING)?, Vec::new()))
 }
 
-/// The image after the snapshot and the entries behind it.
+/// The image after the snapshot and the entries behind it, in a journal whose next record gets `next_offset`.
 pub(super) fn replay(
     dir: &Path,
     snapshot: Option<Snapshot>,
     entries: &[Entry],
+    next_offset: i64,
 ) -> Result<MetadataImage, OpenError> {
     let reached = snapshot
         .as_ref()
@@ -379,6 +380,13 @@ pub(super) fn replay(
                 position,
                 error,
             })?;
+    }
+    // Without an entry behind the snapshot nothing above held the two against each other.
+    let due = image.version().saturating_add(1);
+    if due != next_offset {
+        let expected = format!("an end at offset {due}, as in the snapshot");
+        let found = format!("offset {next_offset}");
+        return Err(StorageError::damaged(&Journal::path(dir), 0, expected, found).into());
     }
     Ok(image)
 }
