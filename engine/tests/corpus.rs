@@ -340,6 +340,7 @@ fn write_seeds_of_record_batch() {
         "two-batches",
         &[batch(produced(0)), batch(produced(3))].concat(),
     );
+    seed("legacy", &legacy_sets());
     seed("cut-short", &batch(BatchBuilder::new())[..100]);
     for (name, outcome) in [
         ("commit", TransactionOutcome::Commit),
@@ -592,10 +593,35 @@ fn write_seeds_of_segment_recovery() {
         "aborted-transaction",
         &directory(0, 0, nothing, &transaction),
     );
+    seed("legacy", &directory(4, 0, nothing, &legacy_sets()));
+    let then_legacy = [&first[..], &legacy_sets()].concat();
+    seed("then-legacy", &directory(4, 0, nothing, &then_legacy));
     seed(
         "wrong-index",
         &directory(1, 9, [epochs, &[9; 16], &[9; 24], &[9; 30]], &sound),
     );
+}
+
+/// What brokers stored before record batches: a message of magic 0, one of magic 1.
+fn legacy_sets() -> Vec<u8> {
+    let key_and_value = [&1_u32.to_be_bytes()[..], b"k", &1_u32.to_be_bytes(), b"v"].concat();
+    let mut sets = Vec::new();
+    for (offset, fields) in [
+        (0_u64, [&[0, 0][..], &key_and_value].concat()),
+        (
+            1,
+            [&[1, 0][..], &1_000_u64.to_be_bytes(), &key_and_value].concat(),
+        ),
+    ] {
+        let mut crc = flate2::Crc::new();
+        crc.update(&fields);
+        let length = fields.len() as u32 + 4;
+        sets.extend_from_slice(&offset.to_be_bytes());
+        sets.extend_from_slice(&length.to_be_bytes());
+        sets.extend_from_slice(&crc.sum().to_be_bytes());
+        sets.extend_from_slice(&fields);
+    }
+    sets
 }
 
 /// The batch with another base offset, which lies outside of its checksum.

@@ -20,13 +20,13 @@ const DIRECTORY: &str = "/data";
 /// # Panics
 /// When a repair fails, leaves undone what it promised, or a second one finds more to do: those are the findings.
 pub fn verify_hostile(data: &[u8]) {
-    let Some((&[flags, recovery_point], rest)) = data.split_first_chunk() else {
+    let Some((&[flags, recovery_point], _)) = data.split_first_chunk() else {
         return;
     };
     let disk = Sim::new(0).disk();
     let directory = Path::new(DIRECTORY);
     let recovery_point = Offset(recovery_point.into());
-    lay_out(&disk, &directory.join("t-0"), recovery_point, rest);
+    lay_out(&disk, &directory.join("t-0"), data);
     let properties = MetaProperties {
         cluster_id: "cluster".to_owned(),
         node_id: BrokerId(1),

@@ -242,3 +242,66 @@ fn gather(parts: &Parts) -> Bytes {
 
 /// As many as a connection may have in work.
 const REQUESTS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::frame::{request_frame, response_frame};
+    use millrace_wire::message::{HeartbeatRequest, HeartbeatResponse};
+
+    use super::*;
+
+    /// Whether this is taken for the answer to a Heartbeat with the correlation id 7.
+    fn is_accepted(answer: Bytes) -> bool {
+        let request = HeartbeatRequest::default();
+        let frame = request_frame(7, None, &request, 4).unwrap();
+        let asked = Asked::of(&frame.slice(PREFIX_LENGTH..));
+        judge(&asked, &vec![Part::Bytes(answer)]).is_some()
+    }
+
+    fn answer(correlation_id: i32) -> Bytes {
+        response_frame(correlation_id, &HeartbeatResponse::default(), 4).unwrap()
+    }
+
+    #[test]
+    fn an_answer_is_accepted() {
+        assert!(is_accepted(answer(7)));
+    }
+
+    #[test]
+    #[should_panic(expected = "whose answer")]
+    fn an_answer_to_another_request_is_a_finding() {
+        is_accepted(answer(8));
+    }
+
+    #[test]
+    #[should_panic(expected = "no answer")]
+    fn no_answer_is_a_finding() {
+        is_accepted(Bytes::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes behind the answer")]
+    fn an_answer_with_more_behind_it_is_a_finding() {
+        let mut longer = answer(7).to_vec();
+        longer.push(0);
+        longer[3] += 1;
+        is_accepted(longer.into());
+    }
+
+    #[test]
+    #[should_panic(expected = "is none")]
+    fn an_answer_that_ends_early_is_a_finding() {
+        let mut shorter = answer(7).to_vec();
+        shorter.pop();
+        shorter[3] -= 1;
+        is_accepted(shorter.into());
+    }
+
+    #[test]
+    #[should_panic(expected = "the broker is stopping")]
+    fn a_connection_that_ends_for_no_fault_of_its_client_is_a_finding() {
+        let frame = request_frame(7, None, &HeartbeatRequest::default(), 4).unwrap();
+        let asked = Asked::of(&frame.slice(PREFIX_LENGTH..));
+        judge_closing(&asked, &Closing::Stopping(millrace_engine::shard::Stopped));
+    }
+}

@@ -233,3 +233,72 @@ const ENTRIES_MAX: usize = 64;
 const CONNECTIONS: usize = 2;
 /// How many times something may become due before the answers still missing are called for.
 const ROUNDS_OF_PATIENCE: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::message::InitProducerIdRequest;
+    use millrace_wire::message::create_topics::{CreateTopicsRequest, CreateTopicsRequestTopic};
+    use millrace_wire::{Request, frame};
+
+    use super::*;
+
+    fn say<R: Request>(conversation: &mut Conversation, request: &R) {
+        let frame = frame::request_frame(1, None, request, *R::VERSIONS.end()).unwrap();
+        conversation.take(Entry::Frame(0, &frame[frame::PREFIX_LENGTH..]));
+    }
+
+    #[tokio::test]
+    async fn what_is_said_has_consequences_that_outlive_the_broker() {
+        let mut conversation = Conversation::new();
+        let topic = CreateTopicsRequestTopic {
+            name: "t".into(),
+            num_partitions: 1,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let create = CreateTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: 1_000,
+            ..Default::default()
+        };
+        say(&mut conversation, &create);
+        say(&mut conversation, &InitProducerIdRequest::default());
+        conversation.take(Entry::Restart);
+        conversation.take(Entry::PowerCut);
+        let image = conversation.broker.image();
+        assert!(image.topic("t").is_some());
+        let known = conversation.acquaintance.known(&image);
+        assert_eq!(known.ids.len(), 3, "the topic's and two that are nobody's");
+        assert!(known.numbers.contains(&0), "the producer's id");
+        conversation.end();
+    }
+
+    #[test]
+    fn bytes_are_read_as_entries_and_a_cut_one_is_left_out() {
+        let entries = [0, 0, 3, 1, 2, 3, 12, 9, 0, 2, 1, 1, 5, 3, 6, 7, 0];
+        let mut read = Vec::new();
+        let mut left = Entries { rest: &entries };
+        while let Some(entry) = left.next() {
+            read.push(match entry {
+                Entry::Frame(connection, frame) => format!("frame {connection} {frame:?}"),
+                Entry::MadeUp {
+                    connection,
+                    api,
+                    version,
+                    choices,
+                } => format!("made up {connection} {api} {version} {choices:?}"),
+                Entry::Time(count) => format!("time {count}"),
+                Entry::Restart => "restart".to_owned(),
+                Entry::PowerCut => "power cut".to_owned(),
+            });
+        }
+        let expected = [
+            "frame 0 [1, 2, 3]",
+            "made up 1 9 0 [1, 1]",
+            "time 3",
+            "restart",
+            "power cut",
+        ];
+        assert_eq!(read, expected);
+    }
+}

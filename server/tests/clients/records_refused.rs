@@ -121,6 +121,30 @@ fn a_batch_of_another_magic_is_refused() {
     }
 }
 
+/// What clients before Kafka 0.11 sent, in a request that has no place for it; alone, and behind a batch that has.
+#[test]
+fn a_legacy_message_set_is_refused_as_an_invalid_record() {
+    let (_broker, mut wire) = with_topic();
+    let key_and_value = [&1_u32.to_be_bytes()[..], b"k", &1_u32.to_be_bytes(), b"v"].concat();
+    let magic_0 = [&[0, 0][..], &key_and_value].concat();
+    let magic_1 = [&[1, 0][..], &1_000_u64.to_be_bytes(), &key_and_value].concat();
+    // A wrapper: the attributes say gzip.
+    let packed = [&[1, 1][..], &1_000_u64.to_be_bytes(), &key_and_value].concat();
+    for (fields, crc) in [
+        (magic_0, 0xb4e5_1c9b_u32),
+        (magic_1, 0x5cd2_59cb),
+        (packed, 0),
+    ] {
+        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+        let set = [&[0; 8][..], &length, &crc.to_be_bytes(), &fields].concat();
+        for records in [set.clone(), set.repeat(2)] {
+            let what = format!("magic {}, {} bytes", fields[0], records.len());
+            refused(&mut wire, &what, records, &[ErrorCode::InvalidRecord]);
+        }
+    }
+    wire.append("t", 0, batch(&["v"]));
+}
+
 #[test]
 fn counts_that_disagree_are_refused() {
     let (_broker, mut wire) = with_topic();
