@@ -411,7 +411,7 @@ fn claim_directory(
     disk: &Disk,
     path: &Path,
 ) -> Result<(DirLock, Option<MetaProperties>), StartError> {
-    disk.create_dir_all(path)?;
+    make_directory(disk, path)?;
     let lock = match disk.lock_dir(path) {
         Err(LockError::Io(error)) => return Err(StartError::Io(error)),
         locked => locked?,
@@ -420,6 +420,32 @@ fn claim_directory(
         Err(CheckpointError::Io(error)) => Err(StartError::Io(error)),
         read => Ok((lock, read?)),
     }
+}
+
+/// Makes a directory if there is none, with a name that outlives a power cut: what is acknowledged in it would be gone
+/// with it.
+fn make_directory(disk: &Disk, path: &Path) -> Result<(), IoError> {
+    let parent_of = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => path.to_owned(),
+    };
+    let mut made = Vec::new();
+    for directory in path.ancestors() {
+        if directory.as_os_str().is_empty() || disk.exists(directory)? {
+            break;
+        }
+        made.push(directory);
+    }
+    disk.create_dir_all(path)?;
+    if made.is_empty() {
+        // It may have been made by a start that was killed right then. Who may not look above has no reason to stop here.
+        let _ = disk.sync_dir(&parent_of(path));
+    }
+    for directory in made.into_iter().rev() {
+        disk.sync_dir(&parent_of(directory))?;
+    }
+    Ok(())
 }
 
 /// The directory that has the directory of the cluster metadata.
@@ -508,7 +534,7 @@ fn open_metadata(
     directories: &[OpenDirectory],
     random: &mut Random,
 ) -> Result<Metadata, StartError> {
-    disk.create_dir_all(home)?;
+    make_directory(disk, home)?;
     let directory = home.join(METADATA_DIRECTORY);
     let broker = options.broker;
     let mut metadata = Metadata::open(

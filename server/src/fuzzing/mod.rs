@@ -262,11 +262,17 @@ mod tests {
             ..Default::default()
         };
         say(&mut conversation, &create);
+        let has_topic = |conversation: &Conversation| {
+            let image = conversation.broker.image();
+            image.topic("t").is_some()
+        };
+        assert!(has_topic(&conversation), "it was created");
         say(&mut conversation, &InitProducerIdRequest::default());
         conversation.take(Entry::Restart);
+        assert!(has_topic(&conversation), "it outlives a stop");
         conversation.take(Entry::PowerCut);
+        assert!(has_topic(&conversation), "it outlives a power cut");
         let image = conversation.broker.image();
-        assert!(image.topic("t").is_some());
         let known = conversation.acquaintance.known(&image);
         assert_eq!(known.ids.len(), 3, "the topic's and two that are nobody's");
         assert!(known.numbers.contains(&0), "the producer's id");
