@@ -293,6 +293,7 @@ pub(crate) fn engine_options(
 ) -> EngineOptions {
     let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
     let defaults_view = Arc::clone(view);
+    let unchanged = Arc::new(view.topic_defaults());
     let cleaner_view = Arc::clone(view);
     let first = config.log_dirs.first();
     EngineOptions {
@@ -309,6 +310,10 @@ pub(crate) fn engine_options(
         endpoints,
         rack: config.rack.clone(),
         topic_defaults: TopicDefaultsSource(Arc::new(move |cluster, broker| {
+            // Asked by every shard at every change of metadata; mostly nothing of this was changed.
+            if cluster.is_empty() && broker.is_empty() {
+                return Arc::clone(&unchanged);
+            }
             let view = defaults_view.with_dynamic(cluster.clone(), broker.clone());
             Arc::new(view.topic_defaults())
         })),

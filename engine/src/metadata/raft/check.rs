@@ -150,7 +150,10 @@ fn check_journal(
             Entry::next_offset,
         );
         match super::node::replay(dir, newest, &checked.entries, next_offset) {
-            Ok(image) => found.image = Some(image),
+            Ok(image) => match super::node::next_term(dir, vote, last, &image) {
+                Ok(_) => found.image = Some(image),
+                Err(error) => found.faults.push((MetadataFile::Journal, error.into())),
+            },
             Err(error) => found.faults.push((MetadataFile::Journal, error)),
         }
     }

@@ -18,6 +18,8 @@ pub const BODY_LENGTH_MAX: usize = 512 * 1024 * 1024;
 
 /// No log comes near this index; below it counting cannot overflow.
 pub(super) const INDEX_MAX: u64 = u64::MAX >> 2;
+/// No log comes near this term; below it there is a next one.
+pub(super) const TERM_MAX: u64 = u64::MAX >> 2;
 /// No log comes near this offset; below it counting cannot overflow.
 pub(super) const OFFSET_MAX: i64 = i64::MAX >> 2;
 

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{Entry, LogPosition};
+use super::entry::{Entry, LogPosition, TERM_MAX};
 use super::error::{CommitError, FEATURE, FEATURE_LEVEL, OpenError, ProposeError, StorageError};
 use super::journal::{Journal, Purged, Reserve};
 use super::snapshot::{self, Snapshot};
@@ -94,8 +94,7 @@ impl Metadata {
         check_origin(dir, &image, cluster_id)?;
 
         let last = journal.last();
-        let known = stored.map_or(0, |vote| vote.term);
-        let term = known.max(last.term).max(image.term()).saturating_add(1);
+        let term = next_term(dir, stored, last, &image)?;
         let vote = Vote {
             term,
             candidate: node,
@@ -389,6 +388,35 @@ pub(super) fn replay(
         return Err(StorageError::damaged(&Journal::path(dir), 0, expected, found).into());
     }
     Ok(image)
+}
+
+/// The term that a start begins: behind all that were seen.
+///
+/// # Errors
+/// One of them is beyond any that can be.
+pub(super) fn next_term(
+    dir: &Path,
+    vote: Option<Vote>,
+    last: LogPosition,
+    image: &MetadataImage,
+) -> Result<u64, StorageError> {
+    let voted = vote.map_or(0, |vote| vote.term);
+    let newest = voted.max(last.term).max(image.term());
+    if newest < TERM_MAX {
+        return Ok(newest + 1);
+    }
+    let path = if voted == newest {
+        Vote::path(dir)
+    } else {
+        Journal::path(dir)
+    };
+    let expected = format!("a term below {TERM_MAX}");
+    Err(StorageError::damaged(
+        &path,
+        0,
+        expected,
+        newest.to_string(),
+    ))
 }
 
 fn check_origin(dir: &Path, image: &MetadataImage, cluster_id: &str) -> Result<(), OpenError> {
