@@ -190,7 +190,8 @@ impl Conversation {
             for connection in &mut self.connections {
                 busy |= connection.hear(&self.broker, &mut self.acquaintance);
             }
-            if !busy {
+            // Who was asked for an answer may have handed something over first.
+            if !busy && !self.broker.turn() {
                 return;
             }
         }
