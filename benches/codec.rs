@@ -76,7 +76,7 @@ fn batches(criterion: &mut Criterion) {
         b.iter(|| BatchHeader::parse(black_box(&typical)));
     });
     group.bench_function("stamp", |b| {
-        b.iter(|| prepared.stamp(black_box(Offset(7)), LeaderEpoch(1)));
+        b.iter(|| prepared.clone().stamp(black_box(Offset(7)), LeaderEpoch(1)));
     });
     group.throughput(Throughput::Elements(64));
     group.bench_function("walk 64 batches", |b| {

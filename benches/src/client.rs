@@ -12,6 +12,9 @@ use millrace_wire::message::create_topics::{
 use millrace_wire::message::fetch::{
     FetchRequest, FetchRequestPartition, FetchRequestTopic, Records,
 };
+use millrace_wire::message::list_offsets::{
+    ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
+};
 use millrace_wire::message::produce::{
     ProduceRequest, ProduceRequestPartition, ProduceRequestTopic,
 };
@@ -69,6 +72,14 @@ impl Client {
     /// As [`Client::send`], or the answer cannot be read.
     pub fn ask<R: Request>(&mut self, request: &R, version: i16) -> Outcome<R::Response> {
         self.send(request, version)?;
+        self.receive::<R>(version)
+    }
+
+    /// Reads the answer to a request that was sent.
+    ///
+    /// # Errors
+    /// The connection failed, or the answer cannot be read.
+    pub fn receive<R: Request>(&mut self, version: i16) -> Outcome<R::Response> {
         let mut reader = Reader::new(self.answer()?, usize::MAX);
         ResponseHeader::decode(&mut reader, R::KEY, version)?;
         Ok(R::Response::decode(&mut reader, version)?)
@@ -166,9 +177,39 @@ impl Client {
             .responses
             .into_iter()
             .flat_map(|topic| topic.partitions);
-        match entries.next().and_then(|entry| entry.records) {
+        let entry = entries.next().ok_or("an answer without the partition")?;
+        if entry.error_code.is_error() {
+            return Err(format!("a fetch is refused: {}", entry.error_code).into());
+        }
+        match entry.records {
             Some(Records::Bytes(records)) => Ok(records),
             Some(Records::Elsewhere { .. }) | None => Err("no records".into()),
+        }
+    }
+
+    /// The first offset that a partition still has.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub fn log_start(&mut self, topic: &str, partition_index: i32) -> Outcome<i64> {
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsRequestTopic {
+                name: topic.into(),
+                partitions: vec![ListOffsetsRequestPartition {
+                    partition_index,
+                    timestamp: -2,
+                    ..Default::default()
+                }],
+            }],
+            ..Default::default()
+        };
+        let response = self.ask(&request, 7)?;
+        let mut entries = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let entry = entries.next().ok_or("an answer without the partition")?;
+        match entry.error_code.is_error() {
+            true => Err(format!("no log start: {}", entry.error_code).into()),
+            false => Ok(entry.offset),
         }
     }
 }

@@ -9,6 +9,8 @@ mod batches;
 mod client;
 pub mod load;
 mod segment;
+pub mod siege;
+pub mod soak;
 
 pub use batches::Shape;
 pub use client::{Client, Outcome, fetch_request};

@@ -13,7 +13,9 @@ use millrace_server::{Running, Server};
 const TIMES: RoundTimes = RoundTimes {
     warm_up: Duration::from_millis(20),
     measured: Duration::from_millis(200),
+    bytes_max: u64::MAX,
     read_back: true,
+    system_calls: false,
 };
 
 fn start(directory: &Path) -> (Running, Target) {
@@ -37,6 +39,16 @@ fn start(directory: &Path) -> (Running, Target) {
 
 fn round(target: &Target, name: &str) -> Figures {
     scenario_named(name).unwrap().round(target, TIMES).unwrap()
+}
+
+#[test]
+fn each_fetch_of_a_session_brings_the_one_batch_that_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (broker, target) = start(directory.path());
+    // The round refuses any other answer.
+    let fetches = round(&target, "session-1000").value("fetches/s").unwrap();
+    assert!(fetches > 0.0, "{fetches} fetches/s");
+    assert!(broker.stop());
 }
 
 #[test]

@@ -232,10 +232,13 @@ struct Followers {
 impl Followers {
     /// Tells the controller which directories get no new replicas.
     async fn cordon(&self, config: &BrokerConfig) {
+        let image = self.control.image();
+        let usable = image.broker(config.node_id);
+        let usable = usable.map_or(&[][..], |broker| &broker.log_directories);
         let cordoned = self
             .directories
             .iter()
-            .filter(|(path, _)| config.cordoned_log_dirs.contains(path));
+            .filter(|(path, id)| config.cordoned_log_dirs.contains(path) && usable.contains(id));
         let command = Command::CordonDirectories {
             broker: config.node_id,
             directories: cordoned.map(|&(_, id)| id).collect(),

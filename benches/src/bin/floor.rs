@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 use millrace_benches::Outcome;
 use millrace_benches::load::FloorLayout;
+use nix::errno::Errno;
 use nix::libc::{MSG_MORE, off_t};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::sendfile::sendfile;
@@ -45,7 +46,11 @@ fn main() -> Outcome<()> {
     };
     let mut events = vec![EpollEvent::empty(); EVENTS_MAX];
     loop {
-        let count = floor.epoll.wait(&mut events, EpollTimeout::NONE)?;
+        let count = match floor.epoll.wait(&mut events, EpollTimeout::NONE) {
+            // It was stopped and goes on.
+            Err(Errno::EINTR) => continue,
+            count => count?,
+        };
         floor.turn(&events[..count])?;
     }
 }

@@ -60,6 +60,9 @@ struct Arguments {
     /// Do not read back what was acknowledged.
     #[arg(long)]
     no_read_back: bool,
+    /// Count the broker's system calls by perf, which costs it time.
+    #[arg(long)]
+    system_calls: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -167,6 +170,8 @@ fn times(arguments: &Arguments) -> RoundTimes {
     RoundTimes {
         warm_up: Duration::from_secs_f64(arguments.warm_up),
         measured: Duration::from_secs_f64(arguments.seconds),
+        bytes_max: u64::MAX,
         read_back: !arguments.no_read_back,
+        system_calls: arguments.system_calls,
     }
 }

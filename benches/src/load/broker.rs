@@ -58,7 +58,7 @@ pub struct Home {
 pub struct Housed {
     // Ends before the directory goes.
     broker: Broker,
-    _home: Home,
+    home: Home,
 }
 
 impl Housed {
@@ -69,10 +69,45 @@ impl Housed {
     pub fn start(program: &Program, directory: &Path) -> Outcome<Self> {
         let home = Home::new(directory)?;
         let broker = Broker::start(program, &home)?;
-        Ok(Self {
-            broker,
-            _home: home,
-        })
+        Ok(Self { broker, home })
+    }
+
+    /// Takes its turns away: its timers, its collector and its jobs cost nothing until [`Self::resume`]. Its sockets stay.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn halt(&self) -> Outcome<()> {
+        self.broker.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it run again.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn resume(&self) -> Outcome<()> {
+        self.broker.signal(Signal::SIGCONT)
+    }
+
+    /// Waits until no file of the topics with this prefix is left; brokers remove them behind their answers. False if some
+    /// are still there after half a minute.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn wait_for_deletion(&self, prefix: &str) -> Outcome<bool> {
+        let begun = nanos();
+        loop {
+            let entries = fs::read_dir(self.home.path().join("data"))?;
+            let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+            let names = names.collect::<Result<Vec<_>, _>>()?;
+            let mut names = names.iter().map(|name| name.to_string_lossy());
+            if !names.any(|name| name.starts_with(prefix)) {
+                return Ok(true);
+            }
+            if nanos() - begun > DELETION_NANOS_MAX {
+                return Ok(false);
+            }
+            rest(Duration::from_millis(20));
+        }
     }
 
     /// What to put load on.
@@ -93,7 +128,9 @@ impl Home {
         Ok(Self { directory })
     }
 
-    fn path(&self) -> &Path {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
@@ -145,10 +182,7 @@ impl Broker {
     /// # Errors
     /// It did not end well.
     pub fn stop(mut self) -> Outcome<()> {
-        kill(
-            Pid::from_raw(i32::try_from(self.process.id())?),
-            Signal::SIGTERM,
-        )?;
+        self.signal(Signal::SIGTERM)?;
         let status = self.process.wait()?;
         // The JVM reports the signal by its exit code.
         if status.success() || status.code() == Some(143) {
@@ -156,6 +190,11 @@ impl Broker {
         } else {
             Err(format!("the broker ended with {status}").into())
         }
+    }
+
+    fn signal(&self, signal: Signal) -> Outcome<()> {
+        let process = Pid::from_raw(i32::try_from(self.process.id())?);
+        Ok(kill(process, signal)?)
     }
 }
 
@@ -226,7 +265,7 @@ impl Program {
                      offsets.topic.replication.factor=1\n\
                      transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
                      share.coordinator.state.topic.replication.factor=1\n\
-                     share.coordinator.state.topic.min.isr=1\nlog.segment.delete.delay.ms=0\n",
+                     share.coordinator.state.topic.min.isr=1\n{KAFKA_HOUSEKEEPING}",
                     data.display()
                 );
                 fs::write(&properties, text)?;
@@ -269,5 +308,10 @@ const KAFKA_HEAP: [&str; 8] = [
     "-XX:+ExplicitGCInvokesConcurrent",
     "-XX:MaxInlineLevel=15",
 ];
+/// Deleted files go within a second, from the first second on: with no delay at all Kafka looks for them every millisecond,
+/// and without the second line not before it is half a minute old. A broker that was stopped for minutes is still one.
+const KAFKA_HOUSEKEEPING: &str = "log.segment.delete.delay.ms=1000\nlog.initial.task.delay.ms=500\n\
+                                  broker.session.timeout.ms=3600000\n";
 const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+const DELETION_NANOS_MAX: u64 = 30_000_000_000;
 const START_NANOS_MAX: u64 = 90_000_000_000;

@@ -28,30 +28,21 @@ impl Figures {
     #[must_use]
     pub fn medians(rounds: &[Self]) -> Self {
         let names = rounds.first().into_iter().flat_map(Self::iter);
-        let medians = names.map(|(name, _)| (name, median(rounds, name)));
+        let of = |name| median(rounds.iter().filter_map(|round| round.value(name)));
+        let medians = names.filter_map(|(name, _)| Some((name, of(name)?)));
         Self(medians.collect())
-    }
-
-    /// The least and the most of one figure over the rounds.
-    #[must_use]
-    pub fn range(rounds: &[Self], name: &str) -> Option<(f64, f64)> {
-        let mut values = rounds.iter().filter_map(|round| round.value(name));
-        let first = values.next()?;
-        Some(values.fold((first, first), |(least, most), value| {
-            (least.min(value), most.max(value))
-        }))
     }
 }
 
-fn median(rounds: &[Figures], name: &str) -> f64 {
-    let values = rounds.iter().filter_map(|round| round.value(name));
+/// The value in the middle, or between the two that are there; none of none.
+pub fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() {
-        0 => f64::NAN,
-        count if count % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
+        0 => None,
+        count if count % 2 == 1 => Some(values[middle]),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
 }
 
@@ -97,8 +88,7 @@ mod tests {
         assert_eq!(Figures::medians(&odd).value("x"), Some(5.0));
         let even = rounds(&[9.0, 1.0, 5.0, 6.0]);
         assert_eq!(Figures::medians(&even).value("x"), Some(5.5));
-        assert_eq!(Figures::range(&even, "x"), Some((1.0, 9.0)));
-        assert_eq!(Figures::range(&even, "y"), None);
+        assert_eq!(median(std::iter::empty()), None);
     }
 
     #[test]

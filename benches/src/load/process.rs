@@ -1,4 +1,4 @@
-//! What a process costs, as the system counts it: processor time of all its threads, and memory.
+//! What a process costs, as the system counts it: processor time and switches of all its threads, and memory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +18,8 @@ pub struct Usage {
     threads: BTreeMap<u32, u64>,
     /// Ticks of the whole process, threads that ended included.
     ticks: u64,
+    /// Times that each thread left its core, of its own will or not.
+    switches: BTreeMap<u32, u64>,
 }
 
 /// Lets this process, and those it starts, have as many open files as the system allows: a connection is one.
@@ -37,6 +39,7 @@ impl Process {
     /// There is no such process.
     pub fn usage(self) -> Outcome<Usage> {
         let mut threads = BTreeMap::new();
+        let mut switches = BTreeMap::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.0))? {
             let task = task?;
             let id = task.file_name().to_string_lossy().parse()?;
@@ -46,13 +49,20 @@ impl Process {
             };
             let ran = text.split(' ').next().ok_or("no figure in schedstat")?;
             threads.insert(id, ran.parse()?);
+            if let Ok(status) = fs::read_to_string(task.path().join("status")) {
+                switches.insert(id, switches_in(&status));
+            }
         }
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
         // The name, in brackets, may hold anything; user and system time are the 12th and 13th field after it.
         let (_, fields) = stat.rsplit_once(')').ok_or("no name in stat")?;
         let times = fields.split_whitespace().skip(11).take(2);
         let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Usage { threads, ticks })
+        Ok(Usage {
+            threads,
+            ticks,
+            switches,
+        })
     }
 
     /// CPU-seconds since its start.
@@ -77,6 +87,25 @@ impl Process {
     /// There is no such process.
     pub fn resident_bytes_max(self) -> Outcome<u64> {
         self.status_bytes("VmHWM:")
+    }
+
+    /// Open files and sockets.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn descriptors(self) -> Outcome<u64> {
+        Ok(u64::try_from(
+            fs::read_dir(format!("/proc/{}/fd", self.0))?.count(),
+        )?)
+    }
+
+    /// Begins anew with [`Process::resident_bytes_max`].
+    ///
+    /// # Errors
+    /// There is no such process, or it is somebody else's.
+    pub fn forget_most_resident(self) -> Outcome<()> {
+        // See proc(5): 5 resets the peak.
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.0), "5")?)
     }
 
     fn status_bytes(self, field: &str) -> Outcome<u64> {
@@ -105,6 +134,25 @@ impl Usage {
             self.ticks.saturating_sub(before.ticks) as f64 / TICKS_PER_SECOND
         }
     }
+
+    /// Context switches since `before`, but those of threads that ended meanwhile.
+    #[must_use]
+    pub fn switches_since(&self, before: &Self) -> u64 {
+        let since = |(thread, count): (&u32, &u64)| {
+            count.saturating_sub(before.switches.get(thread).copied().unwrap_or_default())
+        };
+        self.switches.iter().map(since).sum()
+    }
+}
+
+/// The two counts of a thread's `status`, one for waits and one for lost turns.
+fn switches_in(status: &str) -> u64 {
+    let counts = status.lines().filter_map(|line| {
+        let (name, count) = line.split_once(':')?;
+        let count = count.trim().parse::<u64>().ok();
+        count.filter(|_| name.ends_with("voluntary_ctxt_switches"))
+    });
+    counts.sum()
 }
 
 /// USER_HZ, which is 100 on every Linux that counts.
@@ -118,7 +166,17 @@ mod tests {
         Usage {
             threads: threads.iter().copied().collect(),
             ticks,
+            switches: threads.iter().copied().collect(),
         }
+    }
+
+    #[test]
+    fn switches_are_counted_of_threads_that_are_there_at_the_end() {
+        let status = "Name:\tx\nvoluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n";
+        assert_eq!(switches_in(status), 9);
+        let before = usage(&[(1, 100), (2, 50)], 0);
+        let after = usage(&[(1, 130), (3, 4)], 0);
+        assert_eq!(after.switches_since(&before), 34);
     }
 
     #[test]
@@ -138,5 +196,7 @@ mod tests {
         assert!(resident > 100_000, "{resident} bytes resident");
         assert!(this.resident_bytes_max().unwrap() >= resident);
         assert!(this.usage().unwrap().seconds_since(&before) >= 0.0);
+        assert!(this.usage().unwrap().switches_since(&before) < 1_000);
+        assert!(before.switches.values().sum::<u64>() > 0, "{before:?}");
     }
 }

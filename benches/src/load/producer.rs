@@ -104,6 +104,11 @@ impl Producer {
         self.in_flight.is_empty()
     }
 
+    /// Whether its window takes one request more than those that are due.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight.len() + self.due.len() < self.window
+    }
+
     /// Sends what may leave, until the socket takes no more. `limit` bounds the requests sent in all.
     pub(super) fn send(
         &mut self,

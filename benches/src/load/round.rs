@@ -9,19 +9,21 @@ use millrace_engine::record::Compression;
 use millrace_engine::types::Timestamp;
 use millrace_wire::frame::response_frame;
 use millrace_wire::message::FetchResponse;
-use millrace_wire::message::api_versions::ApiVersionsRequest;
 use millrace_wire::message::fetch::{FetchResponsePartition, FetchResponseTopic, Records};
 
-use super::clock::{nanos, rest, unix_millis};
+use super::clock::{nanos, unix_millis};
 use super::consumer::Consumer;
 use super::figures::Figures;
 use super::floor::{FloorLayout, FloorSlot};
 use super::frames::{FETCH_VERSION, FetchFrame, ProduceAnswer, ProduceFrames};
-use super::process::Process;
+use super::idle::{idle, settle};
+use super::parked::parked;
 use super::producer::{Producer, ProducerPlan};
 use super::read_back::read_back;
 use super::run::{Load, Measured};
 use super::scenario::{Durability, Scenario, Work};
+use super::session::session;
+use super::system_calls::SystemCalls;
 use super::target::{Kind, Target, Topic};
 use crate::{Client, Outcome};
 
@@ -32,8 +34,12 @@ pub struct RoundTimes {
     pub warm_up: Duration,
     /// What is counted.
     pub measured: Duration,
+    /// Bytes written after which the measured time ends early.
+    pub bytes_max: u64,
     /// Whether everything is read again afterwards.
     pub read_back: bool,
+    /// Whether the broker's system calls are counted, which costs it time.
+    pub system_calls: bool,
 }
 
 impl Scenario {
@@ -52,26 +58,30 @@ impl Scenario {
             Work::FirstWrites => round.first_writes(times),
             Work::CatchUp(consumers) => round.catch_up(consumers, times),
             Work::Tail(consumers) => round.tail(consumers, times),
+            Work::Session => session(target, &round.topic, &round.batch, times),
+            Work::Parked(count) => parked(target, &round.topic, &round.batch, count, times),
             Work::Idle(_) | Work::Start => Err("this scenario has no rounds of requests".into()),
         };
+        // Also after a round that failed: what it wrote would burden the next one.
+        let deleted = target.delete_topic(&round.topic);
         let figures = figures?;
-        target.delete_topic(&round.topic)?;
+        deleted?;
         Ok(figures)
     }
 }
 
 /// A round with its topic and its frames.
-struct Round<'a> {
+pub(super) struct Round<'a> {
     scenario: &'a Scenario,
     target: &'a Target,
-    topic: Topic,
+    pub(super) topic: Topic,
     batch: bytes::Bytes,
     frames: ProduceFrames,
     answer: Rc<ProduceAnswer>,
 }
 
 impl<'a> Round<'a> {
-    fn begin(scenario: &'a Scenario, target: &'a Target, name: &str) -> Outcome<Self> {
+    pub(super) fn begin(scenario: &'a Scenario, target: &'a Target, name: &str) -> Outcome<Self> {
         let topic = target.create_topic(name, scenario.partitions, scenario.durability)?;
         let time = Timestamp(unix_millis());
         let batch = scenario.shape.batch_at(time, Compression::None);
@@ -99,7 +109,7 @@ impl<'a> Round<'a> {
 
     fn produce(&self, times: RoundTimes) -> Outcome<Figures> {
         let mut load = self.load(self.scenario.connections)?;
-        let measured = load.run(self.target.process, times.warm_up, times.measured)?;
+        let measured = self.measure(&mut load, times)?;
         let mut figures = self.costs(&measured)?;
         latencies(&mut figures, ACKNOWLEDGED, &measured.latency);
         self.memory(&mut figures)?;
@@ -121,7 +131,7 @@ impl<'a> Round<'a> {
         let first_cpu = process.usage()?.seconds_since(&before);
 
         let mut load = self.load(self.scenario.connections)?;
-        let measured = load.run(process, times.warm_up, times.measured)?;
+        let measured = self.measure(&mut load, times)?;
         let mut figures = self.costs(&measured)?;
         figures.push("first writes CPU-s", first_cpu);
         figures.push("first writes s", seconds);
@@ -146,12 +156,13 @@ impl<'a> Round<'a> {
             consumer.offset = i64::try_from(place)?;
             load.consumers.push(consumer);
         }
-        let measured = load.run(process, times.warm_up, times.measured)?;
+        let measured = self.measure(&mut load, times)?;
         let gigabytes = self.value_gigabytes(measured.batches_fetched);
         let mut figures = Figures::default();
         figures.push("CPU-s/GB", measured.cpu_seconds / gigabytes);
         figures.push("MB/s", gigabytes * 1e3 / measured.seconds);
         figures.push("fetches/s", measured.fetches as f64 / measured.seconds);
+        crossings(&mut figures, &measured, measured.fetches);
         self.processor(&mut figures, &measured);
         self.memory(&mut figures)?;
         self.check(&[&filling], times)?;
@@ -164,7 +175,7 @@ impl<'a> Round<'a> {
             load.consumers.push(self.consumer()?);
         }
         load.tail = true;
-        let measured = load.run(self.target.process, times.warm_up, times.measured)?;
+        let measured = self.measure(&mut load, times)?;
         let batches = measured.requests + measured.batches_fetched;
         let gigabytes = self.value_gigabytes(batches);
         let mut figures = Figures::default();
@@ -174,6 +185,7 @@ impl<'a> Round<'a> {
         figures.push("requests/s", requests / measured.seconds);
         figures.push("fetches/s", measured.fetches as f64 / measured.seconds);
         figures.push("MB/s", gigabytes * 1e3 / measured.seconds);
+        crossings(&mut figures, &measured, measured.requests);
         self.processor(&mut figures, &measured);
         latencies(&mut figures, ACKNOWLEDGED, &measured.latency);
         latencies(&mut figures, END_TO_END, &measured.end_to_end);
@@ -191,7 +203,7 @@ impl<'a> Round<'a> {
         Ok(load)
     }
 
-    fn load(&self, connections: usize) -> Outcome<Load> {
+    pub(super) fn load(&self, connections: usize) -> Outcome<Load> {
         let mut producers = Vec::new();
         for number in 0..connections {
             let identity = self
@@ -217,7 +229,17 @@ impl<'a> Round<'a> {
             rate: self.scenario.rate,
             limit: u64::MAX,
             tail: false,
+            budget: u64::MAX,
+            system_calls: None,
         })
+    }
+
+    fn measure(&self, load: &mut Load, times: RoundTimes) -> Outcome<Measured> {
+        let process = self.target.process;
+        let counter = times.system_calls.then(|| SystemCalls::attach(process));
+        load.system_calls = counter.transpose()?;
+        load.budget = times.bytes_max / u64::try_from(self.frames.length())?;
+        load.run(process, times.warm_up, times.measured)
     }
 
     fn consumer(&self) -> Outcome<Consumer> {
@@ -240,6 +262,7 @@ impl<'a> Round<'a> {
         figures.push("requests/s", requests / measured.seconds);
         figures.push("MB/s", gigabytes * 1e3 / measured.seconds);
         figures.push("records/s", records as f64 / measured.seconds);
+        crossings(&mut figures, measured, measured.requests);
         self.processor(&mut figures, measured);
         Ok(figures)
     }
@@ -307,8 +330,11 @@ impl<'a> Round<'a> {
     }
 }
 
-/// Makes a topic and fills it with so many bytes.
-pub(super) fn fill(scenario: &Scenario, target: &Target, topic: &str, bytes: usize) -> Outcome<()> {
+/// Makes a topic and fills it with so many bytes, in batches and partitions as in `scenario`.
+///
+/// # Errors
+/// The broker refuses something or goes away.
+pub fn fill(scenario: &Scenario, target: &Target, topic: &str, bytes: usize) -> Outcome<()> {
     let round = Round::begin(scenario, target, topic)?;
     round.fill(bytes / round.batch.len())?;
     settle(target.process)
@@ -337,47 +363,12 @@ fn fetch_answer(topic: &Topic, records_bytes: usize) -> Outcome<(Vec<u8>, Vec<u8
     Ok((frame[..head].to_vec(), frame[tail..].to_vec()))
 }
 
-/// Opens connections, each with one request behind it, and looks at what they cost while they are silent.
-fn idle(target: &Target, count: usize) -> Outcome<Figures> {
-    let process = target.process;
-    settle(process)?;
-    let resident = process.resident_bytes()?;
-    let mut clients = Vec::with_capacity(count);
-    let request = ApiVersionsRequest {
-        client_software_name: "load".into(),
-        client_software_version: "1".into(),
-    };
-    for _ in 0..count {
-        let mut client = target.client()?;
-        client.ask(&request, 3)?;
-        clients.push(client);
-    }
-    settle(process)?;
-    let each = process.resident_bytes()?.saturating_sub(resident) as f64 / count as f64;
-    let before = process.usage()?;
-    let begun = nanos();
-    rest(IDLE_TIME);
-    let spent = process.usage()?.seconds_since(&before);
-    let seconds = (nanos() - begun) as f64 / 1e9;
-    let mut figures = Figures::default();
-    figures.push("kB/connection", each / 1e3);
-    figures.push("idle CPU ms/s", spent * 1e3 / seconds);
-    figures.push("resident MB", process.resident_bytes()? as f64 / 1e6);
-    Ok(figures)
-}
-
-/// Waits until the broker has done what it does behind its answers.
-pub(super) fn settle(process: Process) -> Outcome<()> {
-    let begun = nanos();
-    let mut before = process.usage()?;
-    loop {
-        rest(SETTLE_TURN);
-        let now = process.usage()?;
-        let share = now.seconds_since(&before) / SETTLE_TURN.as_secs_f64();
-        if share < SETTLED_CORES || nanos() - begun > SETTLE_NANOS_MAX {
-            return Ok(());
-        }
-        before = now;
+/// How often the broker went into the kernel, and left its cores, for each request.
+fn crossings(figures: &mut Figures, measured: &Measured, requests: u64) {
+    let each = |count: u64| count as f64 / requests as f64;
+    figures.push("switches/request", each(measured.switches));
+    if let Some(count) = measured.system_calls {
+        figures.push("syscalls/request", each(count));
     }
 }
 
@@ -400,10 +391,5 @@ const COPIES_BYTES: usize = 128 << 10;
 const FETCH_BYTES: i32 = 1 << 20;
 const CATCH_UP_BYTES: usize = 512 << 20;
 const TAGS_BEHIND_RECORDS: usize = 3;
-const IDLE_TIME: Duration = Duration::from_secs(5);
 const FIRST_WRITES_MAX: Duration = Duration::from_secs(60);
 const FILL_MAX: Duration = Duration::from_secs(120);
-const SETTLE_TURN: Duration = Duration::from_millis(200);
-/// A JVM at rest may need a hundredth of a core.
-const SETTLED_CORES: f64 = 0.03;
-const SETTLE_NANOS_MAX: u64 = 3_000_000_000;

@@ -15,6 +15,7 @@ use super::clock::nanos;
 use super::consumer::Consumer;
 use super::process::{Process, Usage};
 use super::producer::{Producer, Sending};
+use super::system_calls::SystemCalls;
 use crate::Outcome;
 
 /// Connections and how they are driven.
@@ -27,6 +28,10 @@ pub(super) struct Load {
     pub(super) limit: u64,
     /// Whether consumers follow the producers, and have to reach their end.
     pub(super) tail: bool,
+    /// Requests of all producers after which the measured time ends early; a quarter of it at most is warm-up.
+    pub(super) budget: u64,
+    /// Counts the broker's system calls in the measured time.
+    pub(super) system_calls: Option<SystemCalls>,
 }
 
 /// What happened in the measured time.
@@ -35,6 +40,10 @@ pub(super) struct Measured {
     pub(super) cpu_seconds: f64,
     /// Of the generator itself.
     pub(super) own_cpu_seconds: f64,
+    /// Times that threads of the broker left their cores.
+    pub(super) switches: u64,
+    /// Where they were to be counted.
+    pub(super) system_calls: Option<u64>,
     pub(super) requests: u64,
     pub(super) fetches: u64,
     pub(super) batches_fetched: u64,
@@ -107,17 +116,25 @@ impl Load {
         let mut phase = Phase::WarmUp;
         let mut first = None;
         let mut last = None;
+        let mut system_calls = None;
         for consumer in &mut self.consumers {
             consumer.ask()?;
         }
         let mut now = begin;
         self.send(now, &mut pace, phase, &mut timeline)?;
         loop {
-            if phase == Phase::WarmUp && now >= warm_until {
+            let answered = self.answered();
+            if phase == Phase::WarmUp && (now >= warm_until || answered >= self.budget / 4) {
                 first = Some(self.snapshot(process)?);
+                if let Some(system_calls) = &mut self.system_calls {
+                    system_calls.begin()?;
+                }
                 phase = Phase::Measured;
             }
-            if phase == Phase::Measured && (now >= measure_until || self.is_spent()) {
+            let over = now >= measure_until || answered >= self.budget || self.is_spent();
+            if phase == Phase::Measured && over {
+                let counted = self.system_calls.take().map(SystemCalls::finish);
+                system_calls = counted.transpose()?;
                 last = Some(self.snapshot(process)?);
                 phase = Phase::End;
             }
@@ -146,6 +163,8 @@ impl Load {
             seconds: (last.at - first.at) as f64 / 1e9,
             cpu_seconds: last.usage.seconds_since(&first.usage),
             own_cpu_seconds: last.own_cpu_seconds - first.own_cpu_seconds,
+            switches: last.usage.switches_since(&first.usage),
+            system_calls,
             requests: last.requests - first.requests,
             fetches: last.fetches - first.fetches,
             batches_fetched: last.batches_fetched - first.batches_fetched,
@@ -233,6 +252,11 @@ impl Load {
         )
     }
 
+    fn answered(&self) -> u64 {
+        let answered = self.producers.iter().map(|producer| producer.answered);
+        answered.sum()
+    }
+
     fn sent(&self) -> u64 {
         self.producers.iter().map(|producer| producer.sent).sum()
     }
@@ -245,11 +269,7 @@ impl Load {
             usage: process.usage()?,
             at: nanos(),
             own_cpu_seconds: own.iter().sum(),
-            requests: self
-                .producers
-                .iter()
-                .map(|producer| producer.answered)
-                .sum(),
+            requests: self.answered(),
             fetches: self.consumers.iter().map(|consumer| consumer.answers).sum(),
             batches_fetched: self.consumers.iter().map(|consumer| consumer.batches).sum(),
         })
@@ -296,7 +316,7 @@ impl Pace {
 }
 
 /// From a microsecond to a minute, three digits.
-fn histogram() -> Outcome<Histogram<u64>> {
+pub(super) fn histogram() -> Outcome<Histogram<u64>> {
     Ok(Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?)
 }
 

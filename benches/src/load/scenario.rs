@@ -46,6 +46,10 @@ pub enum Work {
     Tail(usize),
     /// Producing, the first write to each partition apart.
     FirstWrites,
+    /// One consumer whose fetch session has all partitions; each fetch waits, and one partition is written to.
+    Session,
+    /// So many fetches wait, each on a connection of its own; one partition after the other is written to.
+    Parked(usize),
     /// So many connections that say nothing.
     Idle(usize),
     /// A start with a gigabyte of data, after an orderly stop and after SIGKILL.
@@ -61,6 +65,14 @@ pub enum Durability {
     Device,
     /// What the broker does when it is not told anything.
     Default,
+}
+
+impl Scenario {
+    /// Whether its rounds are made of requests: those can be warmed up, and counted by.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        !matches!(self.work, Work::Idle(_) | Work::Start)
+    }
 }
 
 /// The scenario of this name.
@@ -101,6 +113,20 @@ const HEADLINE: Scenario = Scenario {
     acks: 1,
     durability: Durability::Default,
     figure: RECORDS,
+    ..TYPICAL
+};
+
+/// What a fetch of a session costs, the write that ends its wait included.
+const SESSION: Scenario = Scenario {
+    name: "session-10",
+    about: "1 consumer with a fetch session of 10 partitions, one is written to per fetch",
+    work: Work::Session,
+    shape: Shape::of(1, 100),
+    partitions: 10,
+    connections: 1,
+    window: 1,
+    figure: "CPU-us/fetch",
+    has_floor: false,
     ..TYPICAL
 };
 
@@ -193,6 +219,21 @@ pub const SCENARIOS: &[Scenario] = &[
         figure: CPU_PER_REQUEST,
         ..TYPICAL
     },
+    SESSION,
+    Scenario {
+        name: "session-1000",
+        about: "1 consumer with a fetch session of 1,000 partitions, one is written to per fetch",
+        partitions: 1_000,
+        ..SESSION
+    },
+    Scenario {
+        name: "parked",
+        about: "10,000 parked fetches on 1,000 partitions, each write wakes ten",
+        work: Work::Parked(10_000),
+        partitions: 1_000,
+        figure: "CPU-us/wake",
+        ..SESSION
+    },
     Scenario {
         name: "connections",
         about: "5,000 idle connections",
@@ -222,6 +263,15 @@ pub const SCENARIOS: &[Scenario] = &[
         acks: -1,
         durability: Durability::Device,
         ..HEADLINE
+    },
+    Scenario {
+        name: "overload",
+        about: "16 x 1 KiB per batch, flushed, 64 connections x 100 in flight: more than the memory for requests",
+        connections: 64,
+        window: 100,
+        durability: Durability::Default,
+        has_floor: false,
+        ..TYPICAL
     },
     Scenario {
         name: "start",

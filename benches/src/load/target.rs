@@ -14,6 +14,7 @@ use millrace_wire::message::metadata::{
 };
 
 use super::clock::{nanos, rest};
+use super::floor::FloorLayout;
 use super::process::Process;
 use super::scenario::Durability;
 use crate::{Client, Outcome};
@@ -102,7 +103,8 @@ impl Target {
 
     pub(super) fn delete_topic(&self, topic: &Topic) -> Outcome<()> {
         if self.kind == Kind::Floor {
-            return Ok(());
+            // It begins anew with every layout.
+            return self.client()?.exchange(&FloorLayout::default().encode());
         }
         let request = DeleteTopicsRequest {
             topics: vec![DeleteTopicsRequestTopic {

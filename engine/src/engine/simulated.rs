@@ -17,7 +17,7 @@ use crate::control::{ControlHandle, Desk};
 use crate::io::{Clock, Completion, Disk, LocalRing, Random, Sim};
 use crate::maintenance::{Checkpoints, Job, JobId};
 use crate::shard::command::Command;
-use crate::shard::{CleanerSeats, CleanerShare, Effects, Gateway, Input, Shard, ShardIndex};
+use crate::shard::{CleanerSeats, CleanerShare, Effects, Gateway, Input, Shard};
 use crate::types::{Monotonic, Now};
 
 /// An engine that is moved by hand. Dropping it is a kill.
@@ -92,8 +92,7 @@ impl SimulatedEngine {
             });
         }
         let ring = seats.first().map(|seat| seat.ring.clone());
-        let gateway = Gateway::new(
-            ShardIndex(0),
+        let gateway = Gateway::by_mailboxes(
             mailboxes,
             control.clone(),
             ring.ok_or(StartError::NoDirectory)?,
@@ -214,6 +213,8 @@ impl Seat {
             busy = true;
         }
         self.shard.flush(now, &mut self.effects);
+        // The simulated machine's disk has no faults of its own.
+        self.effects.failed_directories.clear();
         busy |= !self.effects.actions.is_empty() || !self.effects.jobs.is_empty();
         for (ticket, action) in self.effects.actions.drain(..) {
             self.ring.submit(ticket, action);

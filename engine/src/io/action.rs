@@ -52,6 +52,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The file it is about.
+    pub(super) const fn file(&self) -> &File {
+        match self {
+            Self::Write { file, .. }
+            | Self::Sync { file }
+            | Self::Read { file, .. }
+            | Self::ReadAhead { file, .. } => file,
+        }
+    }
+}
+
 /// What a completed action achieved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -66,6 +78,23 @@ pub enum Outcome {
     Read(Bytes),
     /// The range was brought into memory.
     ReadAhead,
+}
+
+/// Does `action` on the calling thread, without a ring, where it needs no waiting for the device: what a ring would do when the
+/// action is submitted. For a write to the page cache see [`Action::Write`]; a sync always needs a ring.
+///
+/// # Errors
+/// The action, which has to be submitted to a ring. Submitted there it does again what was done here.
+pub fn perform_at_once(action: Action) -> Result<Result<Outcome, IoError>, Action> {
+    // A simulated file has its own ring only.
+    if action.file().descriptor().is_none() {
+        return Err(action);
+    }
+    let mut task = match Task::of(action) {
+        Ok(task) => task,
+        Err(error) => return Ok(Err(error)),
+    };
+    task.begin().ok_or_else(|| task.into_action())
 }
 
 /// The end of one action.
@@ -158,6 +187,43 @@ impl Task {
                 done: 0,
             },
         })
+    }
+
+    /// The action anew, from its first byte.
+    fn into_action(self) -> Action {
+        match self {
+            Self::Write {
+                file,
+                position,
+                buffers,
+                ..
+            } => Action::Write {
+                file,
+                position,
+                buffers,
+            },
+            Self::Sync { file } => Action::Sync { file },
+            Self::Read {
+                file,
+                position,
+                buffer,
+                ..
+            } => Action::Read {
+                file,
+                position,
+                length: u32::try_from(buffer.len()).unwrap_or(u32::MAX),
+            },
+            Self::ReadAhead {
+                file,
+                position,
+                length,
+                ..
+            } => Action::ReadAhead {
+                file,
+                position,
+                length,
+            },
+        }
     }
 
     pub(super) fn file(&self) -> &File {

@@ -29,10 +29,14 @@ impl IoError {
         }
     }
 
-    /// No room: ENOSPC, or EDQUOT where a quota stands in for the device. Passes when space returns.
+    /// No room: ENOSPC, or EDQUOT where a quota stands in for the device; or no file descriptor left. Passes when there
+    /// is some again, and says nothing against the device.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {
-        matches!(self.errno(), Some(libc::ENOSPC | libc::EDQUOT))
+        matches!(
+            self.errno(),
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EMFILE | libc::ENFILE)
+        )
     }
 
     /// The file or directory is not there.
@@ -105,6 +109,7 @@ mod tests {
     fn a_full_disk_is_not_a_broken_one() {
         assert!(error(libc::ENOSPC).is_out_of_space() && !error(libc::ENOSPC).is_device_fault());
         assert!(error(libc::EDQUOT).is_out_of_space());
+        assert!(error(libc::EMFILE).is_out_of_space() && error(libc::ENFILE).is_out_of_space());
         assert!(error(libc::EIO).is_device_fault() && !error(libc::EIO).is_out_of_space());
         assert!(error(libc::ENOENT).is_not_found());
     }

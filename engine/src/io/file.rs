@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use nix::errno::Errno;
@@ -26,7 +26,12 @@ pub struct File {
     inner: Arc<Inner>,
 }
 
+/// Tells open files of this process apart: clones have the same, and none that was ever open has it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId(u64);
+
 struct Inner {
+    id: FileId,
     path: PathBuf,
     body: Body,
     /// Cleared by the first refusal: ext4 answers EOPNOTSUPP to every buffered write that must not wait.
@@ -48,9 +53,11 @@ impl File {
     }
 
     fn with_body(path: &Path, body: Body) -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(0);
         let takes_nowait_writes = AtomicBool::new(true);
         Self {
             inner: Arc::new(Inner {
+                id: FileId(OPENED.fetch_add(1, Ordering::Relaxed)),
                 path: path.to_path_buf(),
                 body,
                 takes_nowait_writes,
@@ -62,6 +69,12 @@ impl File {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Which open file this is.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.inner.id
     }
 
     /// Length in bytes now.

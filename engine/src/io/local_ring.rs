@@ -128,7 +128,7 @@ impl LocalRing {
     /// soon as the shard loop waits or reaps after the completion. Dropped early, the action still runs to its end.
     pub async fn perform(&self, action: Action) -> Result<Outcome, IoError> {
         let (sender, receiver) = oneshot::channel();
-        let file = file_of(&action).clone();
+        let file = action.file().clone();
         {
             let mut state = self.shared.state.borrow_mut();
             let ticket = Ticket(state.next_task);
@@ -173,15 +173,6 @@ fn watched(event: Arc<EventFd>) -> Result<AsyncFd<Arc<EventFd>>, IoError> {
     // gone and never changes it.
     let watched = unsafe { AsyncFd::register_with_interest(event, Interest::READABLE) };
     watched.map_err(|error| IoError::new("epoll", Path::new("eventfd"), error.into_parts().1))
-}
-
-fn file_of(action: &Action) -> &super::File {
-    match action {
-        Action::Write { file, .. }
-        | Action::Sync { file }
-        | Action::Read { file, .. }
-        | Action::ReadAhead { file, .. } => file,
-    }
 }
 
 /// Tickets from here on are the tasks'.

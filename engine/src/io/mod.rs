@@ -20,12 +20,12 @@ mod sim;
 mod threads;
 mod uring;
 
-pub use action::{Action, Completion, Outcome, Ticket};
+pub use action::{Action, Completion, Outcome, Ticket, perform_at_once};
 pub use clock::{Clock, SimClock};
 pub use cores::{AvailableCores, available_cores, pin_to};
 pub use disk::{DirLock, Disk, Entry, LockError, Space};
 pub use error::IoError;
-pub use file::File;
+pub use file::{File, FileId};
 pub use local_ring::LocalRing;
 pub use process::{lower_priority, raise_open_files_limit, resident_bytes};
 pub use reread::Reread;

@@ -54,6 +54,30 @@ pub(super) fn read(file: &File, position: u64, buffer: &mut [u8]) -> usize {
     done
 }
 
+/// The `length` bytes at `position`, if all of them were in memory. Nothing is written into the new memory before the kernel does.
+pub(super) fn read_new(file: &File, position: u64, length: usize) -> Option<Vec<u8>> {
+    let descriptor = file.descriptor()?;
+    let mut buffer = Vec::with_capacity(length);
+    while buffer.len() < length {
+        let at = position.checked_add(buffer.len() as u64)?;
+        let missing = length - buffer.len();
+        let room = &mut buffer.spare_capacity_mut()[..missing];
+        let vector = libc::iovec {
+            iov_base: room.as_mut_ptr().cast(),
+            iov_len: room.len(),
+        };
+        match read_into(descriptor, at, &vector) {
+            Ok(0) => return None,
+            // SAFETY: the kernel says that it has filled so many bytes of the spare room, which begins at the length and was
+            // borrowed from `buffer` until the call returned; it never says more than it was given.
+            Ok(count) => unsafe { buffer.set_len(buffer.len() + count) },
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(buffer)
+}
+
 /// Whether the range is in memory and up to date, as far as can be told for a microsecond or two: the kernel counts
 /// its pages, and the first and the last one are touched, because a page still on its way counts as well.
 pub(super) fn is_resident(file: &File, position: u64, length: u64) -> bool {
@@ -109,22 +133,24 @@ fn write_once(file: &File, position: u64, slices: &[IoSlice<'_>]) -> Result<usiz
 }
 
 fn read_once(descriptor: BorrowedFd<'_>, position: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
-    let offset = signed(position).map_err(|_| Errno::EOVERFLOW)?;
     let vector = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
     };
-    // SAFETY: `buffer` is borrowed mutably until the call returns, the kernel writes at most its length into it and
-    // keeps no pointer; `vector` lives on this stack frame; `descriptor` is borrowed, hence open.
-    let count = unsafe {
-        libc::preadv2(
-            descriptor.as_raw_fd(),
-            &raw const vector,
-            1,
-            offset,
-            libc::RWF_NOWAIT,
-        )
-    };
+    read_into(descriptor, position, &vector)
+}
+
+/// One read into the memory that `vector` describes, which the caller has borrowed mutably until this returns.
+fn read_into(
+    descriptor: BorrowedFd<'_>,
+    position: u64,
+    vector: &libc::iovec,
+) -> Result<usize, Errno> {
+    let offset = signed(position).map_err(|_| Errno::EOVERFLOW)?;
+    // SAFETY: both callers made `vector` from memory that they hold mutably until the call returns; the kernel writes at most
+    // its length into it and keeps no pointer; `descriptor` is borrowed, hence open.
+    let count =
+        unsafe { libc::preadv2(descriptor.as_raw_fd(), vector, 1, offset, libc::RWF_NOWAIT) };
     Errno::result(count).map(|count| usize::try_from(count).unwrap_or(0))
 }
 

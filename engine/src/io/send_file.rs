@@ -91,9 +91,7 @@ pub async fn send_file(
 /// The bytes of a range, if all of them are in memory. No more than `length` is allocated.
 #[must_use]
 pub fn read_resident(file: &File, position: u64, length: u64) -> Option<Bytes> {
-    let mut buffer = vec![0; usize::try_from(length).ok()?];
-    let read = nowait::read(file, position, &mut buffer);
-    (read == buffer.len()).then(|| Bytes::from(buffer))
+    nowait::read_new(file, position, usize::try_from(length).ok()?).map(Bytes::from)
 }
 
 fn send_once(socket: &TcpStream, file: &File, position: u64, length: u64) -> io::Result<u64> {

@@ -196,7 +196,7 @@ impl Log {
         now: Timestamp,
     ) -> Result<Staged, Box<StageRefused>> {
         match self.admit(&batch, leader_epoch, now) {
-            Ok(SequenceCheck::Next) => Ok(self.assign(&batch, leader_epoch, now)),
+            Ok(SequenceCheck::Next) => Ok(self.assign(batch, leader_epoch, now)),
             Ok(SequenceCheck::Duplicate {
                 base_offset,
                 last_offset,
@@ -261,7 +261,7 @@ impl Log {
 
     fn assign(
         &mut self,
-        batch: &PreparedBatch,
+        batch: PreparedBatch,
         leader_epoch: LeaderEpoch,
         now: Timestamp,
     ) -> Staged {

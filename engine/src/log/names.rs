@@ -148,6 +148,12 @@ pub fn partition_directory(partition: &TopicPartition) -> String {
     partition.to_string()
 }
 
+/// The file by which shard number `shard` finds out whether a log directory takes anything.
+#[must_use]
+pub fn probe(shard: usize) -> String {
+    format!(".probe-{shard}")
+}
+
 /// The name a deleted partition's directory has until it is gone: unlike any partition's, and the topic's id keeps two
 /// topics of one name apart.
 #[must_use]

@@ -91,6 +91,16 @@ pub enum OpenError {
     Io(#[from] IoError),
 }
 
+impl OpenError {
+    /// What the disk refused, whichever file it was about.
+    pub(crate) fn flattened(self) -> Self {
+        match self {
+            Self::Checkpoint(CheckpointError::Io(error)) => Self::Io(error),
+            other => other,
+        }
+    }
+}
+
 impl From<WalkError> for OpenError {
     fn from(error: WalkError) -> Self {
         match error {

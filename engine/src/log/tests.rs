@@ -90,7 +90,7 @@ impl Fixture {
             panic!("{staged:?}");
         };
         self.write(log);
-        let (header, payload) = batch.stamp(base_offset, EPOCH);
+        let (header, payload) = batch.clone().stamp(base_offset, EPOCH);
         Stored {
             base_offset: base_offset.0,
             last_offset: last_offset.0,

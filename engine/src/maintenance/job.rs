@@ -85,6 +85,13 @@ pub enum Job {
         /// It is clean up to here.
         offset: Offset,
     },
+    /// Find out whether a log directory takes anything at all.
+    Probe {
+        /// The log directory.
+        log_directory: PathBuf,
+        /// Who asks: two of a name would meet in one file.
+        shard: usize,
+    },
     /// Ask how much room there is in these directories.
     Measure(Vec<PathBuf>),
     /// Close a log in order, and note its checkpoint lines.
@@ -137,6 +144,8 @@ pub enum Done {
     Cleaned(Result<Box<Cleaning>, Box<Failed>>),
     /// Of [`Job::Checkpoint`] and [`Job::NoteCleaned`].
     Checkpointed(Result<(), IoError>),
+    /// Of [`Job::Probe`].
+    Probed(Result<(), IoError>),
     /// Of [`Job::Measure`]: those that could be asked.
     Measured(Vec<(PathBuf, Space)>),
     /// Of [`Job::Close`].
@@ -162,6 +171,7 @@ impl Job {
                     return Done::NotYetOpened(open, NotYet::NameTaken);
                 }
                 let opened = open.run(disk, checkpoints);
+                let opened = opened.map_err(OpenError::flattened);
                 if let Err(OpenError::Io(error)) = &opened {
                     mark_failed_sync(disk, &open.log_directory, &open.name, error);
                 }
@@ -225,6 +235,10 @@ impl Job {
                 topic_id,
                 offset,
             )),
+            Self::Probe {
+                log_directory,
+                shard,
+            } => Done::Probed(probe(disk, &log_directory.join(names::probe(shard)))),
             Self::Measure(directories) => Done::Measured(
                 directories
                     .into_iter()
@@ -260,6 +274,17 @@ impl Job {
                 Done::Closed(closed)
             }
         }
+    }
+}
+
+/// Makes a file, syncs it and takes it away. A disk that is only full has not failed.
+fn probe(disk: &Disk, path: &Path) -> Result<(), IoError> {
+    let written = disk
+        .write_atomic(path, b"Does this log directory take anything?\n")
+        .and_then(|()| disk.remove_file(path));
+    match written {
+        Err(error) if !error.is_out_of_space() => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::error::AppendError;
 use crate::types::{Offset, Timestamp};
 
@@ -44,8 +46,8 @@ pub enum Waiter {
     },
 }
 
-/// What became of batches, for the shard to pass on.
-pub type Told = Vec<(Waiter, Result<Appended, AppendError>)>;
+/// What became of batches, for the shard to pass on: most often of one.
+pub type Told = SmallVec<[(Waiter, Result<Appended, AppendError>); 1]>;
 
 /// One who waits.
 #[derive(Clone, Copy, Debug)]

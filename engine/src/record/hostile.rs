@@ -86,6 +86,7 @@ fn accept_under(bytes: &Bytes, rules: &Rules) {
     let Ok(prepared) = prepare(bytes.clone(), rules, Timestamp(1_000)) else {
         return;
     };
+    let record_count = prepared.record_count();
     let (header, payload) = prepared.stamp(Offset(5), LeaderEpoch(3));
     let stored = Bytes::from([header, payload].concat());
     assert!(
@@ -107,6 +108,6 @@ fn accept_under(bytes: &Bytes, rules: &Rules) {
         return;
     }
     let count = records(&stored, LIMIT).map(|records| records.filter(Result::is_ok).count());
-    let expected = usize::try_from(prepared.record_count()).unwrap_or_default();
+    let expected = usize::try_from(record_count).unwrap_or_default();
     assert_eq!(count, Ok(expected), "an opened batch reads back whole");
 }

@@ -93,9 +93,9 @@ impl PreparedBatch {
 
     /// The batch at its place: 61 fresh bytes of header, and the payload untouched.
     #[must_use]
-    pub fn stamp(&self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (Bytes, Bytes) {
+    pub fn stamp(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (Bytes, Bytes) {
         let header = self.header.stamped(base_offset, leader_epoch);
-        (Bytes::copy_from_slice(header.bytes()), self.payload.clone())
+        (Bytes::copy_from_slice(header.bytes()), self.payload)
     }
 
     pub(super) fn note_max_timestamp(&mut self, max: Timestamp, offset_delta: i32) {

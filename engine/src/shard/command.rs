@@ -23,8 +23,12 @@ pub enum Command {
     Produce(Produce),
     /// Read record batches, waiting for more if asked to.
     Fetch(Fetch),
-    /// Answer a parked [`Fetch`] now, with what there is.
+    /// Read what is new in partitions that the shard remembers, waiting for more if asked to.
+    FetchNews(FetchNews),
+    /// Answer a parked [`Fetch`] or [`FetchNews`] now, with what there is.
     WakeFetch(FetchId),
+    /// Forget the partitions of a standing read.
+    ForgetStanding(StandingId),
     /// Find offsets by kind or by time.
     LookupOffsets(LookupOffsets),
     /// Find where leader epochs ended.
@@ -38,7 +42,7 @@ pub enum Command {
     /// Tell what is known of idempotent producers.
     DescribeProducers(DescribeProducers),
     /// Something for a group coordinator of this shard.
-    Group(GroupRequest),
+    Group(Box<GroupRequest>),
 }
 
 /// Where an answer goes. Dropped unanswered, it tells the asker that the shard stopped.
@@ -88,6 +92,40 @@ pub struct Fetch {
     /// One result per entry, in the order of `partitions`.
     pub reply: ReplySlot<Vec<Result<Fetched, ReadError>>>,
 }
+
+/// Names a standing read: partitions that a shard remembers from one [`FetchNews`] to the next. Unique over the life of the
+/// process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StandingId(pub u64);
+
+/// One of the fetches of a standing read, which come one after the other. Only partitions are looked at that were put, that
+/// something happened to, or that had more than nothing when they were answered last; the cost is theirs alone.
+#[derive(Debug)]
+pub struct FetchNews {
+    /// The name to wake it by.
+    pub id: FetchId,
+    /// Whose partitions.
+    pub standing: StandingId,
+    /// Whether the standing read begins with this, without partitions.
+    pub begins: bool,
+    /// Places whose partitions are no longer read.
+    pub remove: Vec<u64>,
+    /// Partitions that are read from now on, or in another way, by their places: lower ones come first and get more of
+    /// `bytes_max`. No partition stands at two places.
+    pub put: Vec<(u64, FetchPartition)>,
+    /// As in [`Fetch`].
+    pub bytes_max: u64,
+    /// As in [`Fetch`].
+    pub bytes_min: u64,
+    /// As in [`Fetch`].
+    pub deadline: Monotonic,
+    /// Where the answer goes.
+    pub reply: ReplySlot<News>,
+}
+
+/// What was looked at, by place, in order: whoever is not there has neither records nor an error, and its bounds are as
+/// they were answered last. `None` when the shard knows of no such standing read: it has to begin anew.
+pub type News = Option<Vec<(u64, Result<Fetched, ReadError>)>>;
 
 /// A read of one partition.
 #[derive(Clone, Copy, Debug)]

@@ -147,7 +147,7 @@ impl Shard {
                 command,
                 reply,
             };
-            self.command(Command::Group(request), now, effects);
+            self.command(Command::Group(Box::new(request)), now, effects);
         }
     }
 
@@ -241,7 +241,7 @@ impl Shard {
             }
         }
         self.tell(id, told, effects);
-        self.touched.insert(id);
+        self.touched.push(id);
         self.set_coordinator_timer(id);
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::command::{Fetch, FetchId, FetchPartition, Fetched, ReplySlot};
 use super::hosting::Slot;
 use super::jobs::Errand;
+use super::news::NewsReply;
 use super::step::{Effects, Pending, Scan, Shard, Timer};
 use super::timers::TimerKey;
 use crate::io::{Action, IoError};
@@ -37,9 +38,9 @@ pub(super) struct FetchPlace {
 }
 
 #[derive(Debug)]
-struct FetchWork {
-    id: FetchId,
-    partitions: Vec<FetchPartition>,
+pub(super) struct FetchWork {
+    pub(super) id: FetchId,
+    pub(super) partitions: Vec<FetchPartition>,
     findings: Vec<Option<Finding>>,
     /// Partition by partition, where its lookup has come to: past the offset asked for in gaps of a compacted log.
     reached: Vec<Offset>,
@@ -54,7 +55,27 @@ struct FetchWork {
     bytes_min: u64,
     deadline: Monotonic,
     timer: Option<TimerKey>,
-    reply: ReplySlot<Vec<Result<Fetched, ReadError>>>,
+    pub(super) reply: Reply,
+}
+
+/// Who is answered, and how.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// All partitions, in their order.
+    All(ReplySlot<Results>),
+    /// What was looked at of a standing read.
+    News(NewsReply),
+}
+
+/// One result per partition.
+pub(super) type Results = Vec<Result<Fetched, ReadError>>;
+
+/// When a fetch is to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    pub(super) bytes_max: u64,
+    pub(super) bytes_min: u64,
+    pub(super) deadline: Monotonic,
 }
 
 /// What the lookup in one partition came to.
@@ -69,7 +90,6 @@ enum Found {
 
 impl Shard {
     pub(super) fn fetch(&mut self, fetch: Fetch, now: Now, effects: &mut Effects) {
-        let number = self.next_serial();
         let Fetch {
             id,
             partitions,
@@ -78,32 +98,36 @@ impl Shard {
             deadline,
             reply,
         } = fetch;
-        let work = FetchWork {
-            id,
-            findings: Vec::new(),
-            reached: Vec::new(),
-            partitions,
-            looking_up: 0,
-            parked: false,
-            overtaken: false,
-            hurried: bytes_min == 0 || deadline <= now.monotonic,
+        let terms = Terms {
             bytes_max,
             bytes_min,
             deadline,
-            timer: None,
-            reply,
         };
-        for wanted in &work.partitions {
-            let readers = self.fetches.readers.entry(wanted.partition).or_default();
-            readers.insert(number);
+        let number = self.next_serial();
+        for wanted in &partitions {
+            self.fetches.read_by(number, wanted.partition);
         }
+        let work = FetchWork::new(id, partitions, terms, Reply::All(reply), now);
+        self.begin_fetch(number, work, now, effects);
+    }
+
+    /// Begins a fetch whose partitions know of it.
+    pub(super) fn begin_fetch(
+        &mut self,
+        number: u64,
+        work: FetchWork,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        self.fetches.by_id.insert(work.id, number);
         self.fetches.works.insert(number, work);
-        self.fetches.by_id.insert(id, number);
         self.look_up_fetch(number, now, effects);
     }
 
     /// Looks all partitions of a fetch up, from the start.
     fn look_up_fetch(&mut self, number: u64, now: Now, effects: &mut Effects) {
+        self.take_news(number);
+        self.sort_news(number);
         let Some(work) = self.fetches.works.get_mut(&number) else {
             return;
         };
@@ -307,7 +331,8 @@ impl Shard {
     /// Something readers of `id` wait for has happened: they look again, those that are looking as soon as they are
     /// through.
     pub(super) fn wake_readers(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
-        let readers = self.fetches.readers.get(&id).cloned().unwrap_or_default();
+        let mut readers = self.fetches.readers.get(&id).cloned().unwrap_or_default();
+        readers.extend(self.standings.stir(id));
         for number in readers {
             match self.fetches.works.get_mut(&number) {
                 Some(work) if work.parked => self.look_up_fetch(number, now, effects),
@@ -336,6 +361,8 @@ impl Shard {
     }
 
     fn answer_fetch(&mut self, number: u64) {
+        // What became due since the last lookup is told with its bounds, as what was looked up is.
+        self.take_news(number);
         let Some(work) = self.fetches.works.remove(&number) else {
             return;
         };
@@ -344,18 +371,17 @@ impl Shard {
             self.timers.cancel(timer);
         }
         for wanted in &work.partitions {
-            if let Some(readers) = self.fetches.readers.get_mut(&wanted.partition) {
-                readers.remove(&number);
-                if readers.is_empty() {
-                    self.fetches.readers.remove(&wanted.partition);
-                }
-            }
+            self.fetches.no_longer_read_by(number, wanted.partition);
+        }
+        if let Reply::News(news) = &work.reply {
+            self.rest_news(news, &work);
         }
         let mut bytes_left = work.bytes_max;
         let mut nothing_yet = true;
-        let mut results = Vec::with_capacity(work.findings.len());
-        for (wanted, finding) in work.partitions.iter().zip(work.findings) {
-            let finding = finding.unwrap_or(Ok(Found::Nothing));
+        let mut results = Vec::with_capacity(work.partitions.len());
+        let mut findings = work.findings.into_iter();
+        for wanted in &work.partitions {
+            let finding = findings.next().flatten().unwrap_or(Ok(Found::Nothing));
             let result = finding.and_then(|found| self.fetched(wanted.partition, found));
             results.push(result.map(|(mut fetched, first_batch_length)| {
                 fetched.extent = fetched.extent.and_then(|mut extent| {
@@ -376,8 +402,11 @@ impl Shard {
                 fetched
             }));
         }
-        // Whoever asked may have gone.
-        let _ = work.reply.send(results);
+        match work.reply {
+            // Whoever asked may have gone.
+            Reply::All(reply) => drop(reply.send(results)),
+            Reply::News(news) => news.answer(results),
+        }
     }
 
     /// A finding with the bounds of its partition as they are now, and the length of its first batch.
@@ -424,7 +453,61 @@ const fn is_urgent(finding: &Option<Finding>) -> bool {
     matches!(finding, Some(Err(_) | Ok(Found::Diverging(_))))
 }
 
+impl Fetches {
+    /// A fetch reads this partition, and wants to hear of what happens to it.
+    pub(super) fn read_by(&mut self, number: u64, partition: TopicIdPartition) {
+        self.readers.entry(partition).or_default().insert(number);
+    }
+
+    fn no_longer_read_by(&mut self, number: u64, partition: TopicIdPartition) {
+        if let Some(readers) = self.readers.get_mut(&partition) {
+            readers.remove(&number);
+            if readers.is_empty() {
+                self.readers.remove(&partition);
+            }
+        }
+    }
+
+    pub(super) fn work_mut(&mut self, number: u64) -> Option<&mut FetchWork> {
+        self.works.get_mut(&number)
+    }
+}
+
 impl FetchWork {
+    pub(super) fn new(
+        id: FetchId,
+        partitions: Vec<FetchPartition>,
+        terms: Terms,
+        reply: Reply,
+        now: Now,
+    ) -> Self {
+        let Terms {
+            bytes_max,
+            bytes_min,
+            deadline,
+        } = terms;
+        Self {
+            id,
+            findings: Vec::new(),
+            reached: Vec::new(),
+            partitions,
+            looking_up: 0,
+            parked: false,
+            overtaken: false,
+            hurried: bytes_min == 0 || deadline <= now.monotonic,
+            bytes_max,
+            bytes_min,
+            deadline,
+            timer: None,
+            reply,
+        }
+    }
+
+    /// Whether the lookup of this partition came to nothing, without error.
+    pub(super) fn found_nothing(&self, index: usize) -> bool {
+        matches!(self.findings.get(index), Some(Some(Ok(Found::Nothing))))
+    }
+
     fn bytes_found(&self) -> u64 {
         let found = self
             .findings

@@ -6,9 +6,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::command::{Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories};
+use super::command::{
+    Command, DirectorySpace, FetchId, LookupEpochEnds, MeasureDirectories, StandingId,
+};
+use super::helm::Helm;
 use super::router::{ShardIndex, shard_of};
 use crate::control::{ControlError, ControlHandle};
 use crate::io::{Clock, LocalRing, Random};
@@ -20,6 +24,15 @@ use crate::types::{LeaderEpoch, Now, TopicIdPartition};
 #[error("the broker is stopping")]
 pub struct Stopped;
 
+/// A command that was not sent without waiting.
+#[derive(Debug)]
+pub enum NotSent {
+    /// The shard's mailbox has no room now for this command.
+    Full(Box<Command>),
+    /// The shard is stopping; the command's slot is dropped.
+    Stopped,
+}
+
 /// One thread's door to the engine. Clones share it.
 #[derive(Clone)]
 pub struct Gateway {
@@ -28,27 +41,66 @@ pub struct Gateway {
 
 struct Inner {
     shard: ShardIndex,
-    mailboxes: Vec<mpsc::Sender<Command>>,
+    peers: Peers,
     control: ControlHandle,
+    seen: RefCell<Seen>,
     ring: LocalRing,
     clock: Clock,
     random: RefCell<Random>,
     fetches: Cell<u64>,
 }
 
+/// The metadata as one thread holds it: requests share it without touching the count that all threads share.
+pub type ThreadImage = Rc<Arc<MetadataImage>>;
+
+/// The newest image that this thread has looked at.
+struct Seen {
+    news: watch::Receiver<Arc<MetadataImage>>,
+    image: ThreadImage,
+}
+
+/// The ways to a shard.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub(super) mailbox: mpsc::Sender<Command>,
+    /// None where no thread is spared a wake-up: commands go by the mailbox then.
+    pub(super) helm: Option<Arc<Helm>>,
+}
+
+/// The ways to all shards.
+pub(super) type Peers = Arc<[Way]>;
+
 impl Gateway {
-    pub(crate) fn new(
-        shard: ShardIndex,
+    /// The door of the first shard's thread where all shards share it and are moved by hand.
+    pub(crate) fn by_mailboxes(
         mailboxes: Vec<mpsc::Sender<Command>>,
         control: ControlHandle,
         ring: LocalRing,
         clock: Clock,
         random: Random,
     ) -> Self {
+        let ways = mailboxes.into_iter().map(|mailbox| Way {
+            mailbox,
+            helm: None,
+        });
+        Self::new(ShardIndex(0), ways.collect(), control, ring, clock, random)
+    }
+
+    pub(super) fn new(
+        shard: ShardIndex,
+        peers: Peers,
+        control: ControlHandle,
+        ring: LocalRing,
+        clock: Clock,
+        random: Random,
+    ) -> Self {
+        let mut news = control.watch();
+        let image = Rc::new(Arc::clone(&news.borrow_and_update()));
         let inner = Inner {
             shard,
-            mailboxes,
+            peers,
             control,
+            seen: RefCell::new(Seen { news, image }),
             ring,
             clock,
             random: RefCell::new(random),
@@ -68,7 +120,7 @@ impl Gateway {
     /// How many shards there are.
     #[must_use]
     pub fn shard_count(&self) -> usize {
-        self.inner.mailboxes.len()
+        self.inner.peers.len()
     }
 
     /// The shard that owns `partition`.
@@ -77,13 +129,41 @@ impl Gateway {
         shard_of(partition, self.shard_count())
     }
 
-    /// Hands `command` to a shard, waiting for room in its mailbox. The answer comes through the command's slot.
+    /// Hands `command` to a shard, waiting for room in its mailbox; a small one for a shard whose thread sleeps is dealt with here.
+    /// Commands of one sender arrive in order. The answer comes through the command's slot.
     ///
     /// # Errors
     /// The shard is stopping; the command's slot is dropped.
     pub async fn send(&self, shard: ShardIndex, command: Command) -> Result<(), Stopped> {
-        let mailbox = self.inner.mailboxes.get(shard.0).ok_or(Stopped)?;
-        mailbox.send(command).await.map_err(|_| Stopped)
+        match self.try_send(shard, command) {
+            Ok(()) => Ok(()),
+            Err(NotSent::Stopped) => Err(Stopped),
+            Err(NotSent::Full(command)) => {
+                let way = self.inner.peers.get(shard.0).ok_or(Stopped)?;
+                way.mailbox.send(*command).await.map_err(|_| Stopped)
+            }
+        }
+    }
+
+    /// As [`Gateway::send`], without waiting.
+    ///
+    /// # Errors
+    /// There is no room, or the shard is stopping.
+    pub fn try_send(&self, shard: ShardIndex, command: Command) -> Result<(), NotSent> {
+        let way = self.inner.peers.get(shard.0).ok_or(NotSent::Stopped)?;
+        let command = match &way.helm {
+            Some(helm) if shard != self.shard() => match helm.steer(command) {
+                Ok(()) => return Ok(()),
+                Err(command) => command,
+            },
+            _ => command,
+        };
+        way.mailbox
+            .try_send(command)
+            .map_err(|refused| match refused {
+                TrySendError::Full(command) => NotSent::Full(Box::new(command)),
+                TrySendError::Closed(_) => NotSent::Stopped,
+            })
     }
 
     /// Proposes a metadata change and waits until it is durable. [`Gateway::image`] shows it then, and partitions that
@@ -169,8 +249,14 @@ impl Gateway {
 
     /// The newest metadata.
     #[must_use]
-    pub fn image(&self) -> Arc<MetadataImage> {
-        self.inner.control.image()
+    pub fn image(&self) -> ThreadImage {
+        let mut seen = self.inner.seen.borrow_mut();
+        // An error says that nothing new will come.
+        if seen.news.has_changed().unwrap_or(false) {
+            let image = Arc::clone(&seen.news.borrow_and_update());
+            seen.image = Rc::new(image);
+        }
+        Rc::clone(&seen.image)
     }
 
     /// This thread's ring, to send files with.
@@ -197,5 +283,11 @@ impl Gateway {
         let count = self.inner.fetches.get();
         self.inner.fetches.set(count + 1);
         FetchId((self.inner.shard.0 as u64) << 48 | count)
+    }
+
+    /// A name for a standing read that no other one has.
+    #[must_use]
+    pub fn next_standing_id(&self) -> StandingId {
+        StandingId(self.next_fetch_id().0)
     }
 }

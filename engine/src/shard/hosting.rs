@@ -45,6 +45,7 @@ impl Shard {
     pub(super) fn adopt(&mut self, image: Arc<MetadataImage>, now: Now, effects: &mut Effects) {
         let before = std::mem::replace(&mut self.image, image);
         let image = Arc::clone(&self.image);
+        self.follow_directories(&before, now, effects);
         let defaults_changed = self.refresh_defaults();
         let gone: Vec<Arc<Topic>> = before
             .topics()
@@ -116,7 +117,8 @@ impl Shard {
             topic: topic.clone(),
             partition: id.partition,
         };
-        let Some(directory) = self.directory_of(partition) else {
+        let directory = self.directory_of(partition);
+        let Some(directory) = directory.filter(|one| !self.has_failed(one.id)) else {
             tracing::error!(partition = %name, "its log directory is offline, and so is it");
             self.slots.insert(id, Slot::Offline);
             return;
@@ -141,7 +143,7 @@ impl Shard {
         self.order(Errand::Open(id), Job::Open(Box::new(open)), effects);
     }
 
-    fn directory_of(&self, partition: &Partition) -> Option<&LogDirectory> {
+    pub(super) fn directory_of(&self, partition: &Partition) -> Option<&LogDirectory> {
         let wanted = partition.directory_of(self.settings.broker)?;
         self.settings
             .log_directories
@@ -162,6 +164,10 @@ impl Shard {
             return;
         };
         match result {
+            // It was on its way when the directory failed.
+            Ok(_) if self.lies_in_failed(id) => {
+                self.refuse_opening(id, opening, effects);
+            }
             Ok((log, report)) => {
                 report_recovery(&opening.name, &report);
                 let Opening {
@@ -183,16 +189,23 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(partition = %opening.name, %error, "cannot be opened and is offline");
-                self.closed_in_order = false;
-                self.slots.insert(id, Slot::Offline);
-                let lost = opening.appends.into_iter().map(|append| append.waiter);
-                let refused = || Err(AppendError::from(Unavailable::Offline(id)));
-                let told = lost.map(|waiter| (waiter, refused())).collect();
-                self.tell(id, told, effects);
+                self.refuse_opening(id, opening, effects);
+                if matches!(error, OpenError::Io(_)) {
+                    self.suspect_directory_of(id, effects);
+                }
             }
         }
         self.wake_readers(id, now, effects);
         self.retry_deferred(now, effects);
+    }
+
+    fn refuse_opening(&mut self, id: TopicIdPartition, opening: Opening, effects: &mut Effects) {
+        self.closed_in_order = false;
+        self.slots.insert(id, Slot::Offline);
+        let lost = opening.appends.into_iter().map(|append| append.waiter);
+        let refused = || Err(AppendError::from(Unavailable::Offline(id)));
+        let told = lost.map(|waiter| (waiter, refused())).collect();
+        self.tell(id, told, effects);
     }
 
     /// A partition cannot be opened yet: it is tried again after a while. On a full disk that may be long, so nobody is
@@ -410,10 +423,11 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             return;
         };
-        let before = leader.high_watermark();
+        let (before, epoch) = (leader.high_watermark(), leader.epoch());
         let mut told = Told::new();
         let outcome = change(leader, &mut told);
         let moved = leader.high_watermark() > before;
+        let begun = leader.epoch() != epoch;
         self.tell(id, told, effects);
         if let Err(fault) = outcome {
             self.take_offline(id, &fault, now, effects);
@@ -423,6 +437,8 @@ impl Shard {
         self.reload_coordinator_if_settled(id, effects);
         if moved {
             self.wake_readers(id, now, effects);
+        } else if begun {
+            self.stir_readers(id);
         }
     }
 
@@ -434,15 +450,27 @@ impl Shard {
         now: Now,
         effects: &mut Effects,
     ) {
-        if !matches!(self.slots.get(&id), Some(Slot::Leading(_))) {
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
             return;
-        }
+        };
+        tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
+        self.give_up(id, fault, now, effects);
+        self.suspect_directory_of(id, effects);
+    }
+
+    /// Lets go of a partition that is led here, until a restart.
+    pub(super) fn give_up(
+        &mut self,
+        id: TopicIdPartition,
+        fault: &Fault,
+        now: Now,
+        effects: &mut Effects,
+    ) {
         let Some(Slot::Leading(leader)) = self.slots.insert(id, Slot::Offline) else {
             return;
         };
         // Its files are not as a clean stop leaves them: the next start has to look at them.
         self.closed_in_order = false;
-        tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
         let mut told = Told::new();
         let log = leader.into_log(&mut told);
         let mark = MarkJob::new(log.directory(), &fault.to_string());

@@ -31,6 +31,7 @@ impl Shard {
                     self.order(Errand::Roll(id), Job::Roll(job), effects);
                 }
                 Some(RetentionWork::Delete(job)) => {
+                    self.stir_readers(id);
                     self.order(Errand::Delete(id), Job::Delete(job), effects);
                 }
                 None => {}
@@ -56,7 +57,7 @@ impl Shard {
             if let Some(job) = leader.flush_work() {
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
-            self.touched.insert(id);
+            self.touched.push(id);
         }
         for (log_directory, lines) in lines {
             let job = Job::Checkpoint {
@@ -65,6 +66,7 @@ impl Shard {
             };
             self.order(Errand::Checkpoint, job, effects);
         }
+        self.probe_directories(effects);
         let due = now.monotonic.after(self.settings.checkpoint_interval);
         self.timers.set(due, Timer::Checkpoint);
     }

@@ -11,7 +11,7 @@ use crate::io::IoError;
 use crate::log::{Doomed, TimestampedOffset, WalkError};
 use crate::maintenance::{Done, Job, JobId, UNMARKED};
 use crate::partition::OffsetLookupError;
-use crate::types::{Now, TopicIdPartition};
+use crate::types::{DirectoryId, Now, TopicIdPartition};
 
 /// Whom the result of a job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub(super) enum Errand {
     CleanFiles(TopicIdPartition),
     /// Checkpoints nobody waits for.
     Checkpoint,
+    /// A log directory that may have failed.
+    Probe(DirectoryId),
     /// Room that somebody asked for.
     Measure { work: u64 },
     /// Checkpoints that a DeleteRecords waits for.
@@ -78,6 +80,7 @@ impl Errand {
             | Self::Replay(_)
             | Self::Clean(_)
             | Self::Checkpoint
+            | Self::Probe(_)
             | Self::Measure { .. }
             | Self::DeleteRecords { .. } => None,
         }
@@ -198,6 +201,9 @@ impl Shard {
             }
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);
+            }
+            (Errand::Probe(directory), Done::Probed(result)) => {
+                self.probed(directory, result, effects);
             }
             (Errand::Measure { work }, Done::Measured(spaces)) => self.measured(work, spaces),
             (Errand::DeleteRecords { work }, Done::Checkpointed(result)) => {

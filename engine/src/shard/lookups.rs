@@ -169,7 +169,7 @@ impl Shard {
         Some(description)
     }
 
-    /// Asks the file systems, away from the shard: one that hangs would hold up all of it.
+    /// Asks the file systems of the directories that have not failed, away from the shard: one that hangs would hold up all of it.
     pub(super) fn measure_directories(
         &mut self,
         measure: MeasureDirectories,
@@ -179,6 +179,7 @@ impl Shard {
         self.lookups.measures.insert(work, measure.reply);
         let directories = self.settings.log_directories.iter();
         let paths = directories
+            .filter(|directory| !self.has_failed(directory.id))
             .map(|directory| directory.path.clone())
             .collect();
         self.order(Errand::Measure { work }, Job::Measure(paths), effects);
@@ -206,6 +207,7 @@ impl Shard {
         for (id, offset) in partitions {
             let result = self.leading(id).map_err(DeleteRecordsError::from);
             let result = result.and_then(|leader| leader.delete_records(offset));
+            self.stir_readers(id);
             if result.is_ok()
                 && let Some((directory, line)) = self.checkpoint_line(id)
             {

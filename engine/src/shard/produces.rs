@@ -71,7 +71,7 @@ impl Shard {
             };
             self.append(id, offered, now, &mut told);
             self.tell(id, told, effects);
-            self.touched.insert(id);
+            self.touched.push(id);
         }
         if count == 0 {
             self.finish_produce(number);

@@ -1,108 +1,122 @@
 //! The thin loop around a shard on a real thread: it waits for whatever comes next, lets the shard step, and carries
 //! out the effects. Everything with a decision in it is in `step`.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, Sleep, sleep};
 
-use super::command::Command;
-use super::step::{Effects, Input, Shard};
-use crate::io::{Clock, Completion, LocalRing};
-use crate::maintenance::{Done, JobId, PoolHandle};
+use super::helm::Helm;
+use super::step::Input;
+use crate::control::ControlHandle;
+use crate::io::{Action, Clock, Completion, LocalRing, Ticket};
+use crate::maintenance::{Done, JobId};
 use crate::metadata::MetadataImage;
+use crate::types::Monotonic;
 
 /// What a shard's loop listens to and acts through.
 pub(super) struct Loop {
-    pub(super) shard: Shard,
+    pub(super) helm: Arc<Helm>,
     pub(super) clock: Clock,
     pub(super) ring: LocalRing,
-    pub(super) commands: mpsc::Receiver<Command>,
     pub(super) image: watch::Receiver<Arc<MetadataImage>>,
-    pub(super) pool: PoolHandle,
+    pub(super) control: ControlHandle,
     pub(super) results: mpsc::Receiver<(JobId, Done)>,
-    pub(super) results_sender: mpsc::Sender<(JobId, Done)>,
     pub(super) stop: oneshot::Receiver<()>,
 }
 
 impl Loop {
     /// Runs until told to stop and everything is closed. True when all logs were closed in order.
     pub(super) async fn run(mut self) -> bool {
-        let mut effects = Effects::default();
-        let mut inbox = Vec::with_capacity(COMMANDS_PER_TURN);
+        let helm = Arc::clone(&self.helm);
+        let mut actions: Vec<(Ticket, Action)> = Vec::new();
+        let mut commands = Vec::with_capacity(COMMANDS_PER_TURN);
         let mut completions: Vec<Completion> = Vec::new();
         let mut stopping = false;
-        self.adopt_image(&mut effects);
+        let mut alarm = Alarm::new();
+        helm.take().adopt_image();
         loop {
-            self.carry_out(&mut effects);
-            if let Some(in_order) = self.shard.stopped() {
-                return in_order;
+            {
+                let mut helmed = helm.take();
+                helmed.hand_out(&mut actions);
+                if let Some(in_order) = helmed.shard().stopped() {
+                    helmed.close();
+                    return in_order;
+                }
+                for failed in helmed.failed_directories() {
+                    spawn_local(failed.report(helmed.shard().broker(), self.control.clone()));
+                }
+                alarm.set(helmed.shard().next_deadline(), &self.clock);
+                helmed.set_alarm(alarm.due);
             }
-            let pause = self.pause();
+            for (ticket, action) in actions.drain(..) {
+                self.ring.submit(ticket, action);
+            }
             tokio::select! {
                 biased;
                 () = self.ring.ready() => {}
-                Some((id, done)) = self.results.recv() => {
-                    let now = self.clock.now();
-                    self.shard.step(now, Input::Done(id, done), &mut effects);
-                }
+                Some((id, done)) = self.results.recv() => helm.take().step(Input::Done(id, done)),
                 _ = &mut self.stop, if !stopping => {
                     stopping = true;
-                    let now = self.clock.now();
-                    self.shard.step(now, Input::Stop, &mut effects);
+                    helm.take().step(Input::Stop);
                 }
                 Ok(()) = self.image.changed() => {}
-                1.. = self.commands.recv_many(&mut inbox, COMMANDS_PER_TURN) => {}
-                () = tokio::time::sleep(pause) => {}
+                1.. = poll_fn(|context| {
+                    let mut helmed = helm.take();
+                    helmed.commands().poll_recv_many(context, &mut commands, COMMANDS_PER_TURN)
+                }) => {}
+                () = helm.left() => {}
+                () = &mut alarm.sleep => alarm.rang(),
             }
+            let mut helmed = helm.take();
             // However busy the ring is, commands get their turn in every round.
-            while inbox.len() < COMMANDS_PER_TURN {
-                let Ok(command) = self.commands.try_recv() else {
+            while commands.len() < COMMANDS_PER_TURN {
+                let Ok(command) = helmed.commands().try_recv() else {
                     break;
                 };
-                inbox.push(command);
+                commands.push(command);
             }
-            // A command is never older than the image its sender saw, so the image comes first.
-            self.adopt_image(&mut effects);
-            let now = self.clock.now();
             self.ring.reap(&mut completions);
-            for completion in completions.drain(..) {
-                self.shard
-                    .step(now, Input::Completed(completion), &mut effects);
-            }
-            for command in inbox.drain(..) {
-                self.shard.step(now, Input::Command(command), &mut effects);
-            }
-            self.shard.step(now, Input::Tick, &mut effects);
+            helmed.take_in(&mut completions, &mut commands);
+        }
+    }
+}
+
+/// Rings no later than asked for. A timer that is set again and again for an earlier moment than its thread knows of costs the
+/// thread a system call and a look at its sockets each time; and most deadlines are taken back long before they come. So the
+/// alarm is moved forward only, and what rings for nothing is one step without news.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// When it will ring; `None` when it has.
+    due: Option<Monotonic>,
+}
+
+impl Alarm {
+    fn new() -> Self {
+        Self {
+            sleep: Box::pin(sleep(PAUSE_MAX)),
+            due: None,
         }
     }
 
-    fn adopt_image(&mut self, effects: &mut Effects) {
-        let image = Arc::clone(&self.image.borrow_and_update());
-        if !Arc::ptr_eq(&image, self.shard.image()) {
-            self.shard
-                .step(self.clock.now(), Input::Image(image), effects);
+    fn set(&mut self, deadline: Option<Monotonic>, clock: &Clock) {
+        if let Some(due) = self.due
+            && deadline.is_none_or(|deadline| due <= deadline)
+        {
+            return;
         }
+        let now = clock.now().monotonic;
+        let pause = deadline.map_or(PAUSE_MAX, |deadline| now.until(deadline).min(PAUSE_MAX));
+        self.sleep.as_mut().reset(Instant::now() + pause);
+        self.due = Some(now.after(pause));
     }
 
-    fn carry_out(&mut self, effects: &mut Effects) {
-        self.shard.flush(self.clock.now(), effects);
-        for (ticket, action) in effects.actions.drain(..) {
-            self.ring.submit(ticket, action);
-        }
-        for (id, job) in effects.jobs.drain(..) {
-            // The pool's queue has room for every job that shards may have out; it refuses only when it is gone.
-            if self.pool.order(id, job, &self.results_sender).is_err() {
-                tracing::error!("the maintenance threads are gone");
-            }
-        }
-    }
-
-    fn pause(&self) -> Duration {
-        let now = self.clock.now().monotonic;
-        self.shard
-            .next_deadline()
-            .map_or(PAUSE_MAX, |due| now.until(due).min(PAUSE_MAX))
+    const fn rang(&mut self) {
+        self.due = None;
     }
 }
 

@@ -5,18 +5,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::spawn_local;
 
-use super::command::Command;
-use super::gateway::Gateway;
+use super::gateway::{Gateway, Peers, Way};
+use super::helm::{Helm, Tackle};
 use super::jobs::JOBS_OUT_MAX;
 use super::router::ShardIndex;
 use super::run::Loop;
 use super::step::{Shard, ShardSettings};
 use crate::control::ControlHandle;
 use crate::io::{self, Clock, IoBackend, IoError, LocalRing, Random, Ring};
-use crate::maintenance::PoolHandle;
+use crate::maintenance::{Done, JobId, PoolHandle};
 
 /// What the server runs on every shard's thread: it gets the thread's gateway and ends when the server has finished
 /// with the connections of that thread.
@@ -51,16 +52,16 @@ impl Shards {
     /// # Errors
     /// The system gives no thread, no ring or no runtime; those started already are stopped.
     pub(crate) fn start(settings: Vec<ShardSettings>, seat: &Seat) -> Result<Self, IoError> {
-        let (senders, receivers): (Vec<_>, Vec<_>) = settings
-            .iter()
-            .map(|_| mpsc::channel(MAILBOX_LENGTH))
+        let (peers, owns): (Vec<_>, Vec<_>) = settings
+            .into_iter()
+            .map(|settings| way(settings, seat))
             .unzip();
+        let peers: Peers = peers.into();
         let mut shards = Self {
-            threads: Vec::with_capacity(settings.len()),
+            threads: Vec::with_capacity(peers.len()),
         };
-        for (settings, commands) in settings.into_iter().zip(receivers) {
-            let started = start_one(settings, commands, senders.clone(), seat);
-            match started {
+        for (index, own) in owns.into_iter().enumerate() {
+            match start_one(ShardIndex(index), Arc::clone(&peers), own, seat) {
                 Ok(running) => shards.threads.push(running),
                 Err(error) => {
                     shards.stop();
@@ -90,62 +91,80 @@ impl Shards {
     }
 }
 
-fn start_one(
-    settings: ShardSettings,
-    commands: mpsc::Receiver<Command>,
-    mailboxes: Vec<mpsc::Sender<Command>>,
-    seat: &Seat,
-) -> Result<Running, IoError> {
+/// What a shard's own thread needs of it.
+struct Own {
+    helm: Arc<Helm>,
+    results: mpsc::Receiver<(JobId, Done)>,
+}
+
+/// A shard at its helm, with the ways to it, and what its jobs come to.
+fn way(settings: ShardSettings, seat: &Seat) -> (Way, Own) {
+    let (mailbox, commands) = mpsc::channel(MAILBOX_LENGTH);
+    let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
+    let shard = Shard::new(settings, seat.clock.now());
+    let tackle = Tackle {
+        clock: seat.clock.clone(),
+        image: seat.control.watch(),
+        pool: seat.pool.clone(),
+        results: results_sender,
+    };
+    let helm = Arc::new(Helm::new(shard, commands, tackle));
+    (
+        Way {
+            mailbox,
+            helm: Some(Arc::clone(&helm)),
+        },
+        Own { helm, results },
+    )
+}
+
+fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<Running, IoError> {
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = std::sync::mpsc::channel();
-    let ShardIndex(index) = settings.shard;
+    let ShardIndex(index) = shard;
+    let Own { helm, results } = own;
     let core = seat.cores.get(index).copied();
     let (backend, clock) = (seat.backend.clone(), seat.clock.clone());
-    let (control, pool, task) = (
-        seat.control.clone(),
-        seat.pool.clone(),
-        Arc::clone(&seat.task),
-    );
+    let (control, task) = (seat.control.clone(), Arc::clone(&seat.task));
     let body = move || {
         if let Some(Err(error)) = core.map(io::pin_to) {
             tracing::warn!(shard = index, %error, "runs unpinned");
         }
-        let runtime = tokio::runtime::Builder::new_current_thread()
+        let failed = |error| IoError::new("start", std::path::Path::new("tokio"), error);
+        let (parked, unparked) = (Arc::clone(&helm), Arc::clone(&helm));
+        let runtime = Builder::new_current_thread()
             .enable_all()
-            .build()
-            .map_err(|error| IoError::new("start", std::path::Path::new("tokio"), error))?;
-        let local = LocalSet::new();
-        local.block_on(&runtime, async move {
+            .on_thread_park(move || parked.sleeps(true))
+            .on_thread_unpark(move || unparked.sleeps(false))
+            .build_local(LocalOptions::default())
+            .map_err(failed)?;
+        runtime.block_on(async move {
             let ring = LocalRing::new(Ring::open(&backend)?)?;
-            let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
             let image = control.watch();
-            let now = clock.now();
-            let shard = Shard::new(settings, now);
             let gateway = Gateway::new(
-                ShardIndex(index),
-                mailboxes,
-                control,
+                shard,
+                peers,
+                control.clone(),
                 ring.clone(),
                 clock.clone(),
                 Random::system(),
             );
             let shard_loop = Loop {
-                shard,
+                helm,
                 clock,
                 ring,
-                commands,
                 image,
-                pool,
+                control,
                 results,
-                results_sender,
                 stop: stopped,
             };
-            let server = tokio::task::spawn_local(task(gateway));
+            let server = spawn_local(task(gateway));
             // The starter waits for this word, so it is there to hear it.
             let _ = ready.send(());
-            let in_order = shard_loop.run().await;
+            // A task as the connections are: waking what the runtime blocks on costs it one more look at the sockets.
+            let in_order = spawn_local(shard_loop.run()).await;
             server.abort();
-            Ok(in_order)
+            in_order.map_err(|error| failed(error.into()))
         })
     };
     let name = format!("shard-{index}");

@@ -1,7 +1,7 @@
 //! One core's state and what changes it: `step(now, input)` takes one thing that happened and leaves in [`Effects`]
 //! what has to be done about it. No I/O, no clock, no waiting: the loop around it does those, or a simulation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +12,14 @@ use super::admission::Admission;
 use super::cleaning::{CleanerShare, Compactions};
 use super::command::Command;
 use super::coordinators::Coordinators;
+use super::directories::{FailedDirectory, Suspects};
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
 use super::router::{ShardIndex, shard_of};
+use super::standings::Standings;
 use super::timers::Timers;
 use crate::config::{Overrides, TopicDefaults};
 use crate::group::GroupConfig;
@@ -51,6 +53,8 @@ pub struct Effects {
     pub actions: Vec<(Ticket, Action)>,
     /// For the maintenance threads.
     pub jobs: Vec<(JobId, Job)>,
+    /// For the controller.
+    pub failed_directories: Vec<FailedDirectory>,
 }
 
 /// A log directory as a shard needs to know it.
@@ -160,8 +164,10 @@ pub struct Shard {
     pub(super) slots: BTreeMap<TopicIdPartition, Slot>,
     pub(super) produces: Produces,
     pub(super) fetches: Fetches,
+    pub(super) standings: Standings,
     pub(super) lookups: Lookups,
     pub(super) compactions: Compactions,
+    pub(super) suspects: Suspects,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
@@ -169,8 +175,8 @@ pub struct Shard {
     pub(super) admission: Admission,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
-    /// Partitions that may have work for the disk since the last [`Shard::flush`].
-    pub(super) touched: BTreeSet<TopicIdPartition>,
+    /// Partitions that may have work for the disk since the last [`Shard::flush`], some of them more than once.
+    pub(super) touched: Vec<TopicIdPartition>,
     /// What the checkpoints say, as far as this shard has told them.
     pub(super) checkpointed: BTreeMap<TopicIdPartition, CheckpointLine>,
     pub(super) stopping: bool,
@@ -204,14 +210,16 @@ impl Shard {
             slots: BTreeMap::new(),
             produces: Produces::default(),
             fetches: Fetches::default(),
+            standings: Standings::default(),
             lookups: Lookups::default(),
             compactions: Compactions::default(),
+            suspects: Suspects::default(),
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),
             jobs: Jobs::default(),
             deferred: Vec::new(),
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
             checkpointed: BTreeMap::new(),
             stopping: false,
             closed_in_order: true,
@@ -235,8 +243,15 @@ impl Shard {
     /// Hands out the disk work that the inputs since the last call have gathered: all batches of a partition become
     /// one write. Call it when no input is left to take in.
     pub fn flush(&mut self, now: Now, effects: &mut Effects) {
-        for id in std::mem::take(&mut self.touched) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched.drain(..) {
             self.drive(id, now, effects);
+        }
+        if self.touched.is_empty() {
+            // For its capacity.
+            self.touched = touched;
         }
         if self.stopping {
             self.close_quiet_logs(effects);
@@ -262,7 +277,7 @@ impl Shard {
                 Timer::Produce(number) => self.produce_timed_out(number),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
-                    self.touched.insert(id);
+                    self.touched.push(id);
                 }
                 // Unless it is deleted itself by now.
                 Timer::Open(id, open) if self.is_opening(id) => {
@@ -289,14 +304,16 @@ impl Shard {
         match command {
             Command::Produce(produce) => self.produce(produce, now, effects),
             Command::Fetch(fetch) => self.fetch(fetch, now, effects),
+            Command::FetchNews(fetch) => self.fetch_news(fetch, now, effects),
             Command::WakeFetch(id) => self.hurry_fetch(id),
+            Command::ForgetStanding(id) => self.forget_standing(id),
             Command::LookupOffsets(lookup) => self.look_up_offsets(lookup, effects),
             Command::LookupEpochEnds(lookup) => self.look_up_epoch_ends(lookup),
             Command::DeleteRecords(delete) => self.delete_records(delete, effects),
             Command::DescribeLogs(describe) => self.describe_logs(describe),
             Command::MeasureDirectories(measure) => self.measure_directories(measure, effects),
             Command::DescribeProducers(describe) => self.describe_producers(describe),
-            Command::Group(request) => self.group(request, now, effects),
+            Command::Group(request) => self.group(*request, now, effects),
         }
     }
 
@@ -319,7 +336,9 @@ impl Shard {
             Command::Group(request) => self.is_loading(request.partition),
             Command::Produce(_)
             | Command::Fetch(_)
+            | Command::FetchNews(_)
             | Command::WakeFetch(_)
+            | Command::ForgetStanding(_)
             | Command::DescribeLogs(_)
             | Command::MeasureDirectories(_) => false,
         }
@@ -355,4 +374,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -527,7 +527,7 @@ impl World {
             command,
             reply,
         };
-        self.machine.send(id, Command::Group(request));
+        self.machine.send(id, Command::Group(Box::new(request)));
     }
 
     fn hear_group(&mut self, index: usize) -> Verdict {

@@ -7,10 +7,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millrace_engine::control::ControlError;
-use millrace_engine::metadata::{self, MetadataImage};
-use millrace_engine::shard::{Gateway, ShardIndex};
+use millrace_engine::metadata;
+use millrace_engine::shard::{Gateway, ShardIndex, ThreadImage};
 use millrace_wire::frame::response_frame;
 use millrace_wire::{Request, RequestHeader, Response};
+use smallvec::smallvec;
 use tokio::sync::watch;
 
 use super::course::Course;
@@ -185,7 +186,7 @@ impl RequestContext {
     }
 
     /// The newest metadata. A handler takes it once, so that its answer agrees with itself.
-    pub(crate) fn image(&self) -> Arc<MetadataImage> {
+    pub(crate) fn image(&self) -> ThreadImage {
         self.gateway().image()
     }
 
@@ -230,7 +231,7 @@ impl RequestContext {
         let frame = response_frame(self.header.correlation_id, response, version);
         let frame =
             frame.map_err(|error| self.refuse(format!("the answer has no form: {error}")))?;
-        Ok(vec![Part::Bytes(frame)])
+        Ok(smallvec![Part::Bytes(frame)])
     }
 
     /// The number that ties an answer to its request.

@@ -141,7 +141,7 @@ async fn send(
         reply,
     };
     gateway
-        .send(gateway.owner(partition), Command::Group(request))
+        .send(gateway.owner(partition), Command::Group(Box::new(request)))
         .await?;
     Ok(slot)
 }

@@ -36,8 +36,8 @@ pub(super) async fn create(
     };
     match context.propose(Command::CreateTopics(command)).await {
         Ok(Reply::CreateTopics(results)) => {
-            let results: BTreeMap<String, Result<_, ControllerError>> =
-                results.into_iter().collect();
+            // By name: a client may ask for very many.
+            let results: BTreeMap<String, _> = results.into_iter().collect();
             let outcome = |name: &String| match results.get(name) {
                 Some(Ok(_) | Err(ControllerError::TopicExists { .. })) => Ok(()),
                 Some(Err(error)) => Err(error.error_code()),

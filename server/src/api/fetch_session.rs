@@ -1,18 +1,28 @@
 //! Fetch sessions (KIP-227): what a client reads, remembered, so that it names only what changes and hears only what is
 //! new. Plain state of one shard's thread; it reads nothing and knows no metadata.
 //!
+//! What a session costs per request is what changes: its [`Standing`] part says what the shards know of it already, and they
+//! look only at partitions that something happened to.
+//!
 //! An id carries the index of the thread that gave it. A session follows its connection to another thread; a client whose new
 //! connection landed on another thread is told that the session is unknown, and opens another.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_engine::partition::Isolation;
+use millrace_engine::shard::ShardIndex;
+use millrace_engine::shard::command::{FetchPartition, StandingId};
 use millrace_engine::types::{Monotonic, TopicName};
 use millrace_wire::message::fetch::{FetchRequest, FetchRequestPartition, FetchResponsePartition};
 use millrace_wire::{ErrorCode, Uuid};
+
+mod standing;
+
+pub(super) use standing::{Ask, Standing};
 
 /// A topic as the request names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,8 +42,6 @@ pub(super) struct Wish {
     pub(super) read: FetchRequestPartition,
     /// The name that the topic's id had when the session first met it.
     pub(super) known_as: Option<TopicName>,
-    /// Its place in the session.
-    place: u64,
 }
 
 /// What a request amounts to once its session is found.
@@ -48,8 +56,6 @@ pub(super) enum Scope {
         session: Rc<RefCell<Session>>,
         /// The epoch that the session has while this request is in work.
         epoch: i32,
-        /// The partitions.
-        wishes: Vec<Wish>,
     },
 }
 
@@ -64,6 +70,11 @@ pub(super) struct Session {
     /// In the order of reading: who got records goes to the end, so that all have their turn when limits are tight.
     entries: BTreeMap<u64, Entry>,
     next_place: u64,
+    /// Places that came, went or changed since the shards were told last.
+    touched: BTreeSet<u64>,
+    /// What the shards were told; a request takes it along while it is in work.
+    standing: Option<Standing>,
+    is_ended: bool,
     created: Monotonic,
     used: Monotonic,
 }
@@ -80,6 +91,8 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct FetchSessions {
     sessions: BTreeMap<i32, Rc<RefCell<Session>>>,
+    /// What shards still remember of sessions that are no more.
+    left_behind: Vec<(ShardIndex, StandingId)>,
     slots: usize,
     thread: u32,
     threads: u32,
@@ -90,6 +103,7 @@ impl FetchSessions {
     pub(super) fn new(slots: usize, thread: usize, threads: usize) -> Self {
         Self {
             sessions: BTreeMap::new(),
+            left_behind: Vec::new(),
             slots,
             thread: u32::try_from(thread).unwrap_or(0),
             threads: u32::try_from(threads).unwrap_or(1).max(1),
@@ -110,7 +124,7 @@ impl FetchSessions {
         match request.session_epoch {
             EPOCH_FIRST | EPOCH_LAST => {
                 // A full request ends the session it names.
-                self.sessions.remove(&request.session_id);
+                self.end(request.session_id);
                 if request.session_epoch == EPOCH_LAST {
                     return Ok(Scope::Once(wishes));
                 }
@@ -138,28 +152,41 @@ impl FetchSessions {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
         state.change(wishes, request);
-        if state.entries.is_empty() {
-            self.sessions.remove(&request.session_id);
-            return Ok(Scope::Once(Vec::new()));
-        }
-        if state.entries.len() > PARTITIONS_MAX {
-            self.sessions.remove(&request.session_id);
-            return Err(ErrorCode::FetchSessionIdNotFound);
+        let size = state.entries.len();
+        if size == 0 || size > PARTITIONS_MAX {
+            drop(state);
+            self.end(request.session_id);
+            return match size {
+                0 => Ok(Scope::Once(Vec::new())),
+                _ => Err(ErrorCode::FetchSessionIdNotFound),
+            };
         }
         state.used = now;
         state.epoch = epoch_after(epoch);
         let epoch = state.epoch;
-        let wishes = state
-            .entries
-            .values()
-            .map(|entry| entry.wish.clone())
-            .collect();
         drop(state);
-        Ok(Scope::Next {
-            session,
-            epoch,
-            wishes,
-        })
+        Ok(Scope::Next { session, epoch })
+    }
+
+    /// Lets go of a session, if it is there.
+    fn end(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            let mut session = session.borrow_mut();
+            session.is_ended = true;
+            if let Some(standing) = session.standing.take() {
+                self.leave(standing);
+            }
+        }
+    }
+
+    /// Nobody goes on with what shards remember.
+    pub(super) fn leave(&mut self, standing: Standing) {
+        self.left_behind.extend(standing.into_ids());
+    }
+
+    /// What shards are to forget.
+    pub(super) fn take_left_behind(&mut self) -> Vec<(ShardIndex, StandingId)> {
+        std::mem::take(&mut self.left_behind)
     }
 
     /// Makes a session of a full request and what it was answered; `random` is any number. 0 when there is no room.
@@ -186,6 +213,9 @@ impl FetchSessions {
             places: BTreeMap::new(),
             entries: BTreeMap::new(),
             next_place: 0,
+            touched: BTreeSet::new(),
+            standing: None,
+            is_ended: false,
             created: now,
             used: now,
         };
@@ -210,11 +240,13 @@ impl FetchSessions {
     }
 
     /// Takes a session of another thread in. Without room for it, its client will be told that it is unknown.
-    pub(super) fn adopt(&mut self, session: Session, now: Monotonic) {
+    pub(super) fn adopt(&mut self, mut session: Session, now: Monotonic) {
         let size = session.entries.len();
         if self.partitions() + size <= PARTITIONS_MAX && self.make_room(size, now) {
             self.sessions
                 .insert(session.id, Rc::new(RefCell::new(session)));
+        } else if let Some(standing) = session.standing.take() {
+            self.leave(standing);
         }
     }
 
@@ -257,7 +289,8 @@ impl FetchSessions {
         let Some(victim) = stale.or_else(|| small().map(|(_, id)| id)) else {
             return false;
         };
-        self.sessions.remove(&victim).is_some()
+        self.end(victim);
+        true
     }
 
     /// An id above 0 that nobody has, whose remainder by the number of threads is this thread.
@@ -286,16 +319,69 @@ impl Session {
         self.epoch
     }
 
+    /// What the shards are to be told before they are asked, and what they were told. `resolve` says where a wish is read, in
+    /// the metadata of `version`. Who takes it gives it back with [`Self::return_standing`].
+    ///
+    /// What is of no use any more goes to `left_behind`.
+    pub(super) fn lend_standing(
+        &mut self,
+        isolation: Isolation,
+        version: i64,
+        mut resolve: impl FnMut(&mut Wish) -> Result<(ShardIndex, FetchPartition), ErrorCode>,
+        left_behind: &mut Vec<Standing>,
+    ) -> Standing {
+        let kept = self.standing.take();
+        let mut standing = match kept {
+            Some(standing) if standing.isolation() == isolation => standing,
+            other => {
+                left_behind.extend(other);
+                self.touched.extend(self.entries.keys());
+                Standing::new(isolation)
+            }
+        };
+        if standing.follow(version) {
+            for (&place, entry) in &mut self.entries {
+                if !self.touched.contains(&place) {
+                    match resolve(&mut entry.wish) {
+                        Ok((_, read)) if standing.stands(place, read.partition) => {}
+                        found => standing.put(place, found),
+                    }
+                }
+            }
+        }
+        for place in std::mem::take(&mut self.touched) {
+            match self.entries.get_mut(&place) {
+                Some(entry) => standing.put(place, resolve(&mut entry.wish)),
+                None => standing.remove(place),
+            }
+        }
+        standing
+    }
+
+    /// Gives back what was lent; the rest of it when the session is no more, or has another by now.
+    pub(super) fn return_standing(&mut self, standing: Standing) -> Option<Standing> {
+        if self.is_ended || self.standing.is_some() {
+            return Some(standing);
+        }
+        self.standing = Some(standing);
+        None
+    }
+
+    /// What is read at a place.
+    pub(super) fn wish(&self, place: u64) -> Option<&Wish> {
+        Some(&self.entries.get(&place)?.wish)
+    }
+
     /// Adds and changes partitions, then forgets some.
     fn change(&mut self, wishes: Vec<Wish>, request: &FetchRequest) {
         for wish in wishes {
             let key = (wish.topic.clone(), wish.read.partition);
-            match self
-                .places
-                .get(&key)
-                .and_then(|place| self.entries.get_mut(place))
-            {
-                Some(entry) => entry.wish.read = wish.read,
+            let place = self.places.get(&key).copied();
+            match place.and_then(|place| self.entries.get_mut(&place)) {
+                Some(entry) => {
+                    entry.wish.read = wish.read;
+                    self.touched.extend(place);
+                }
                 None => {
                     self.put(wish);
                 }
@@ -310,19 +396,21 @@ impl Session {
             for &partition in &topic.partitions {
                 if let Some(place) = self.places.remove(&(key.clone(), partition)) {
                     self.entries.remove(&place);
+                    self.touched.insert(place);
                 }
             }
         }
     }
 
-    fn put(&mut self, mut wish: Wish) -> u64 {
+    fn put(&mut self, wish: Wish) -> u64 {
         let place = self.next_place;
         self.next_place += 1;
-        wish.place = place;
+        self.touched.insert(place);
         let key = (wish.topic.clone(), wish.read.partition);
         // A partition named twice is read as it was named last.
         if let Some(before) = self.places.insert(key, place) {
             self.entries.remove(&before);
+            self.touched.insert(before);
         }
         self.entries.insert(
             place,
@@ -335,15 +423,8 @@ impl Session {
         place
     }
 
-    /// Takes in what `wish` is answered, and says whether the client has to hear it.
-    pub(super) fn is_news(&mut self, wish: &Wish, response: &FetchResponsePartition) -> bool {
-        if let Some(entry) = self.entries.get_mut(&wish.place) {
-            entry.wish.known_as.clone_from(&wish.known_as);
-        }
-        self.note(wish.place, response)
-    }
-
-    fn note(&mut self, place: u64, response: &FetchResponsePartition) -> bool {
+    /// Takes in what the wish at `place` is answered, and says whether the client has to hear it.
+    pub(super) fn note(&mut self, place: u64, response: &FetchResponsePartition) -> bool {
         // Forgotten by a request on another connection in the meantime: this one asked, so it is told.
         let Some(entry) = self.entries.get_mut(&place) else {
             return true;
@@ -370,14 +451,15 @@ impl Session {
     }
 
     fn move_to_end(&mut self, place: u64) {
-        let Some(mut entry) = self.entries.remove(&place) else {
+        let Some(entry) = self.entries.remove(&place) else {
             return;
         };
-        entry.wish.place = self.next_place;
+        let end = self.next_place;
         self.next_place += 1;
         let key = (entry.wish.topic.clone(), entry.wish.read.partition);
-        self.places.insert(key, entry.wish.place);
-        self.entries.insert(entry.wish.place, entry);
+        self.places.insert(key, end);
+        self.entries.insert(end, entry);
+        self.touched.extend([place, end]);
     }
 }
 
@@ -395,7 +477,6 @@ fn wishes(request: &FetchRequest, version: i16) -> Vec<Wish> {
             topic: key.clone(),
             read: read.clone(),
             known_as: None,
-            place: 0,
         }));
     }
     wishes

@@ -17,6 +17,7 @@ use super::brokers::{authorized, numbers, offline_replicas};
 use super::context::RequestContext;
 use super::creation::create;
 use super::topics::{topic_id, wire_id};
+use super::turns::Turns;
 
 pub(super) async fn handle(
     request: MetadataRequest,
@@ -150,20 +151,19 @@ async fn by_name(
         .flatten()
         .filter(|name| image.topic(*name).is_none());
     let missing: Vec<_> = missing.map(|name| name.as_str().to_owned()).collect();
-    let mut failures: BTreeMap<String, Result<(), ErrorCode>> = BTreeMap::new();
+    let mut failures = BTreeMap::new();
     if may_create && !missing.is_empty() {
         let created = create(context, &missing).await?;
         failures = missing.into_iter().zip(created).collect();
         image = context.image();
     }
     let version = context.version();
-    let answers = names.iter().zip(parsed).map(|(name, parsed)| {
+    let answer = |name: &Str, parsed: Result<TopicName, _>| {
         let known: Option<&Arc<Topic>> = parsed.as_ref().ok().and_then(|name| image.topic(name));
         if let Some(topic) = known {
             return describe(&image, topic, version);
         }
-        let failure = failures.get(&**name);
-        let error_code = match failure {
+        let error_code = match failures.get(&**name) {
             _ if parsed.is_err() => ErrorCode::InvalidTopicException,
             // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
             Some(Err(ErrorCode::InvalidTopicException)) => ErrorCode::InvalidTopicException,
@@ -176,8 +176,14 @@ async fn by_name(
             is_internal: is_internal(name),
             ..Default::default()
         }
-    });
-    Ok(answers.collect())
+    };
+    let mut answers = Vec::with_capacity(names.len());
+    let mut turns = Turns::default();
+    for (name, parsed) in names.iter().zip(parsed) {
+        turns.next().await;
+        answers.push(answer(name, parsed));
+    }
+    Ok(answers)
 }
 
 fn describe(image: &MetadataImage, topic: &Topic, version: i16) -> MetadataResponseTopic {

@@ -31,7 +31,10 @@ mod describe_producers;
 mod describe_topic_partitions;
 mod error;
 mod fetch;
+mod fetch_answer;
+mod fetch_news;
 mod fetch_session;
+mod fetch_waiting;
 mod find_coordinator;
 mod frontend;
 mod heartbeat;
@@ -52,6 +55,7 @@ mod sync_group;
 #[cfg(test)]
 mod test_image;
 mod topics;
+mod turns;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -60,6 +64,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use millrace_engine::log::Extent;
 use millrace_wire::{ApiKey, Reader, RequestHeader};
+use smallvec::SmallVec;
 
 use crate::net::{Closing, Refusal};
 
@@ -67,7 +72,7 @@ pub(crate) use context::{Belongings, Client, RequestContext};
 pub(crate) use frontend::{Frontend, share};
 
 /// What a client gets for one request, in the order of sending; nothing at all for a Produce with acks=0.
-pub(crate) type Parts = Vec<Part>;
+pub(crate) type Parts = SmallVec<[Part; 1]>;
 
 /// A piece of an answer.
 #[derive(Debug)]
@@ -98,8 +103,13 @@ impl Dispatched {
     }
 }
 
-/// Work that is being handed over; then its answer is what to wait for.
-pub(crate) type Submission = Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>;
+/// Work that is handed over, in the order of requests.
+pub(crate) enum Submission {
+    /// It is; this is its answer.
+    Done(Answer),
+    /// It is when this ends, which yields its answer.
+    Waiting(Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>),
+}
 
 /// A request whose body has not been looked at.
 pub(crate) struct Call {
@@ -117,8 +127,8 @@ struct Api {
 enum Serve {
     /// When all requests before it are answered, as in Kafka.
     InTurn(fn(Call) -> Answer),
-    /// On arrival: the future ends when the work is handed over, in order, and yields the answer.
-    OnArrival(fn(Call) -> Submission),
+    /// On arrival.
+    OnArrival(fn(Call) -> Result<Submission, Closing>),
 }
 
 /// The row of an API whose handler takes a message and gives one back.
@@ -208,7 +218,10 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispat
     match api.serve {
         Serve::InTurn(serve) => Ok(Dispatched::in_turn(serve(call))),
         Serve::OnArrival(serve) => Ok(Dispatched {
-            answer: serve(call).await?,
+            answer: match serve(call)? {
+                Submission::Done(answer) => answer,
+                Submission::Waiting(submission) => submission.await?,
+            },
             has_begun: true,
         }),
     }

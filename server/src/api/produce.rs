@@ -19,24 +19,21 @@ use millrace_wire::message::produce::{
     ProduceResponsePartition, ProduceResponseTopic,
 };
 
+use smallvec::SmallVec;
+
 use super::brokers::LeaderHints;
 use super::context::RequestContext;
 use super::error::ToErrorCode;
-use super::scatter::{Scattered, scatter};
+use super::scatter::{Scattered, Unsent, scatter, scatter_at_once};
 use super::topics::{partition_by_id, partition_by_name};
 use super::{Answer, Call, Closing, Parts, Submission};
 
-/// The row's function: see [`submit`].
-pub(super) fn on_arrival(call: Call) -> Submission {
-    Box::pin(submit(call))
-}
-
-/// Hands the batches over; yields the answer that waits for them.
-async fn submit(call: Call) -> Result<Answer, Closing> {
+/// The row's function: hands the batches over; yields the answer that waits for them.
+pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
     let (mut request, context) = call.decode::<ProduceRequest>()?;
     let rules = Rules::of(&request, context.version());
     let image = context.image();
-    let mut admitted = Vec::new();
+    let mut admitted = Admitted::new();
     let mut batches = Vec::new();
     for topic in &mut request.topic_data {
         // The records leave the request, so that it can be kept for its names while they are written.
@@ -56,7 +53,7 @@ async fn submit(call: Call) -> Result<Answer, Closing> {
     }
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let acks = rules.acks.unwrap_or(Acks::None);
-    let command = |partitions, reply| {
+    let command = move |partitions, reply| {
         Command::Produce(Produce {
             partitions,
             acks,
@@ -64,20 +61,49 @@ async fn submit(call: Call) -> Result<Answer, Closing> {
             reply,
         })
     };
-    let results = scatter(context.gateway(), batches, |batch| batch.partition, command).await?;
+    let partition = |batch: &ProducePartition| batch.partition;
+    let unsent = match scatter_at_once(context.gateway(), batches, partition, command) {
+        Ok(results) => return Ok(Submission::Done(wait(request, context, admitted, results))),
+        Err(unsent) => unsent,
+    };
+    Ok(Submission::Waiting(Box::pin(async move {
+        let gateway = context.gateway();
+        let results = match unsent {
+            Unsent::Several(batches) => scatter(gateway, batches, partition, command).await?,
+            Unsent::One(shard, command, results) => {
+                gateway.send(shard, *command).await?;
+                results
+            }
+            Unsent::Stopped => return Err(Stopped.into()),
+        };
+        Ok(wait(request, context, admitted, results))
+    })))
+}
+
+/// What the rules say of each batch, in the order of the request.
+type Admitted = SmallVec<[Result<TopicIdPartition, Failure>; 1]>;
+
+type Results = Scattered<Result<Appended, AppendError>>;
+
+/// The answer to what was handed over.
+fn wait(
+    request: ProduceRequest,
+    context: RequestContext,
+    admitted: Admitted,
+    results: Results,
+) -> Answer {
     context.client().led_to(results.only_shard());
-    Ok(Box::pin(answer(request, context, admitted, results)))
+    Box::pin(answer(request, context, admitted, results))
 }
 
 /// Waits for the shards and tells the client.
 async fn answer(
     request: ProduceRequest,
     context: RequestContext,
-    admitted: Vec<Result<TopicIdPartition, Failure>>,
-    results: Scattered<Result<Appended, AppendError>>,
+    admitted: Admitted,
+    results: Results,
 ) -> Result<Parts, Closing> {
     let mut results = results.gather().await?.into_iter();
-    let image = context.image();
     let mut hints = LeaderHints::default();
     let mut admitted = admitted.into_iter();
     let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -104,7 +130,8 @@ async fn answer(
             let mut response = describe(index, appended);
             if response.error_code == ErrorCode::NotLeaderOrFollower
                 && let Ok(partition) = admitted
-                && let Some((leader_id, leader_epoch)) = hints.leader(&context, &image, partition)
+                && let Some((leader_id, leader_epoch)) =
+                    hints.leader(&context, &context.image(), partition)
             {
                 response.current_leader = ProduceCurrentLeader {
                     leader_id,

@@ -3,7 +3,7 @@
 //! One message per shard goes out, one answer comes back; all shards work at the same time.
 
 use millrace_engine::shard::command::{Command, ReplySlot};
-use millrace_engine::shard::{Gateway, ShardIndex, Stopped};
+use millrace_engine::shard::{Gateway, NotSent, ShardIndex, Stopped};
 use millrace_engine::types::TopicIdPartition;
 use millrace_wire::ErrorCode;
 use tokio::sync::oneshot;
@@ -58,6 +58,38 @@ pub(crate) async fn scatter<Q, T>(
     }
     let asked = Asked::Many(parts);
     Ok(Scattered { count, asked })
+}
+
+/// As [`scatter`], without waiting, where all `questions` are for one shard and its mailbox has room: the common case.
+pub(crate) fn scatter_at_once<Q, T>(
+    gateway: &Gateway,
+    questions: Vec<Q>,
+    partition: impl Fn(&Q) -> TopicIdPartition,
+    command: impl Fn(Vec<Q>, ReplySlot<Vec<T>>) -> Command,
+) -> Result<Scattered<T>, Unsent<Q, T>> {
+    let owner = |question: &Q| gateway.owner(partition(question));
+    let count = questions.len();
+    let Some(shard) = only_owner(&questions, owner) else {
+        return Err(Unsent::Several(questions));
+    };
+    let (slot, answer) = oneshot::channel();
+    let asked = Asked::One(shard, answer);
+    let scattered = Scattered { count, asked };
+    match gateway.try_send(shard, command(questions, slot)) {
+        Ok(()) => Ok(scattered),
+        Err(NotSent::Full(command)) => Err(Unsent::One(shard, command, scattered)),
+        Err(NotSent::Stopped) => Err(Unsent::Stopped),
+    }
+}
+
+/// Questions that could not be sent at once.
+pub(crate) enum Unsent<Q, T> {
+    /// They are for several shards, or for none: to be sent by [`scatter`].
+    Several(Vec<Q>),
+    /// One shard has no room yet.
+    One(ShardIndex, Box<Command>, Scattered<T>),
+    /// The broker is stopping.
+    Stopped,
 }
 
 /// The shard that all questions are for, if it is one: the common case, which needs no sorting.

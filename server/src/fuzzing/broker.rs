@@ -92,7 +92,7 @@ impl Broker {
 
     /// The metadata.
     pub(super) fn image(&self) -> Arc<MetadataImage> {
-        self.running().frontend.gateway().image()
+        Arc::clone(&self.running().frontend.gateway().image())
     }
 
     /// Lets the engine do a piece of its work; false when there is none.

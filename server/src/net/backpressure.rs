@@ -4,6 +4,7 @@
 //! length is charged nothing: a client that announces much and sends little must not keep others waiting. So that
 //! several half-arrived requests cannot wait for each other's memory, one request at a time may exceed the budget.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -11,6 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// One shard's budget for requests in work. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestBudget {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     units: Arc<Semaphore>,
     units_max: u32,
     /// The right to exceed the budget, for the request that has waited longest.
@@ -34,9 +40,11 @@ impl RequestBudget {
         let units_max = units_of(bytes).max(1);
         let units_max = units_max.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         Self {
-            units: Arc::new(Semaphore::new(units_max as usize)),
-            units_max,
-            excess: Arc::new(Semaphore::new(1)),
+            shared: Rc::new(Shared {
+                units: Arc::new(Semaphore::new(units_max as usize)),
+                units_max,
+                excess: Arc::new(Semaphore::new(1)),
+            }),
         }
     }
 
@@ -62,17 +70,33 @@ impl Reservation {
         if missing == 0 || self.excess.is_some() {
             return;
         }
-        let missing = missing.min(self.budget.units_max);
+        let Shared {
+            units,
+            units_max,
+            excess,
+        } = &*self.budget.shared;
+        let missing = missing.min(*units_max);
+        // Nobody is overtaken: while somebody waits, nothing is free.
+        if let Ok(more) = Arc::clone(units).try_acquire_many_owned(missing) {
+            self.grow(more);
+            return;
+        }
         // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
         tokio::select! {
             biased;
-            more = Arc::clone(&self.budget.units).acquire_many_owned(missing) => {
-                match (&mut self.share, more) {
-                    (Some(share), Ok(more)) => share.merge(more),
-                    (share, more) => *share = more.ok(),
+            more = Arc::clone(units).acquire_many_owned(missing) => {
+                if let Ok(more) = more {
+                    self.grow(more);
                 }
             }
-            excess = Arc::clone(&self.budget.excess).acquire_owned() => self.excess = excess.ok(),
+            excess = Arc::clone(excess).acquire_owned() => self.excess = excess.ok(),
+        }
+    }
+
+    fn grow(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.share {
+            Some(share) => share.merge(more),
+            none => *none = Some(more),
         }
     }
 }
@@ -118,9 +142,9 @@ mod tests {
             growing.cover(bytes).await;
         }
         assert!(growing.excess.is_none());
-        assert_eq!(budget.units.available_permits(), 0);
+        assert_eq!(budget.shared.units.available_permits(), 0);
         drop(growing);
-        assert_eq!(budget.units.available_permits(), 4);
+        assert_eq!(budget.shared.units.available_permits(), 4);
     }
 
     #[tokio::test]

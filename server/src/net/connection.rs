@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use millrace_engine::shard::ShardIndex;
 use tokio::net::TcpStream;
+use tokio::task::yield_now;
 
 use super::acceptor::Doors;
 use super::backpressure::{RequestBudget, Reservation};
 use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::lately::Lately;
 use super::moves::Moves;
 use super::queue::Queue;
 use super::sending::send;
@@ -31,6 +33,8 @@ pub(super) struct Limits {
     pub(super) waiting: WaitingRequests,
     /// How requests have to come.
     pub(super) frames: FrameLimits,
+    /// What was read of files to be sent.
+    pub(super) lately: Lately,
 }
 
 /// A request in work, its share of the request memory, and its place among those that wait.
@@ -56,6 +60,7 @@ struct Conversation<'a> {
     queue: Queue<Queued>,
     turns: Turns,
     moves: Moves<'a>,
+    lately: &'a Lately,
     /// Whether the reading half has no byte of a next request.
     at_rest: &'a Cell<bool>,
     idle: Duration,
@@ -94,6 +99,7 @@ pub(super) async fn serve(
         queue: Queue::new(REQUESTS_MAX),
         turns: Turns::new(&limits.waiting),
         moves: Moves::new(doors, client),
+        lately: &limits.lately,
         at_rest: &at_rest,
         idle: limits.frames.idle,
     };
@@ -142,6 +148,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         client,
         queue,
         turns,
+        lately,
         idle,
         ..
     } = conversation;
@@ -158,15 +165,25 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         next.place.release();
         parts.extend(next.answer.await?);
         drop(next.reservation);
-        // Clients that keep several requests in flight get their answers together: one system call for all.
+        // Clients that keep several requests in flight get their answers together: one system call for all. Answers that are
+        // not there yet may be when everybody else on this thread, its shard included, has had a turn.
         let mut failed = None;
         let mut answered = 1;
+        let mut has_waited = false;
         while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
             let Some(mut next) = queue.try_pop() else {
                 break;
             };
             next.place.release();
-            match poll_once(&mut next.answer).await {
+            let polled = match poll_once(&mut next.answer).await {
+                Poll::Pending if !has_waited => {
+                    has_waited = true;
+                    yield_now().await;
+                    poll_once(&mut next.answer).await
+                }
+                polled => polled,
+            };
+            match polled {
                 Poll::Ready(Ok(more)) => {
                     parts.extend(more);
                     answered += 1;
@@ -184,7 +201,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         } else {
             PATIENCE.min(*idle)
         };
-        send(stream, ring, parts.drain(..), patience).await?;
+        send(stream, ring, lately, parts.drain(..), patience).await?;
         conversation.used();
         turns.answered(answered);
         if let Some(closing) = failed {

@@ -1,6 +1,7 @@
 //! A shard's share of the connections: takes them in, lets each run, sees them out when the broker stops.
 
 use std::cell::RefCell;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +13,11 @@ use tokio::task::JoinSet;
 
 use super::acceptor::{Arrival, Doors};
 use super::backpressure::RequestBudget;
+use super::bell::Bell;
 use super::closing::Closing;
 use super::connection::{End, Limits, serve};
 use super::frames::FrameLimits;
+use super::lately::Lately;
 use super::moves::hand_over;
 use super::refusals::RefusalLog;
 use super::turns::WaitingRequests;
@@ -52,17 +55,28 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
     let _ = opened.send(());
     let mut connections = JoinSet::new();
     let watching = stopping.clone();
+    let bell = Bell::new();
+    let mut answering = pin!(bell.answer());
     loop {
         tokio::select! {
+            () = &mut answering => {}
             _ = stopping.wait_for(|&stopping| stopping) => break,
             Some(arrival) = arrivals.recv() => {
                 let (frontend, shared) = (Rc::clone(&frontend), Rc::clone(&shared));
-                connections.spawn_local(converse(arrival, frontend, shared, watching.clone()));
+                let (bell, stopping) = (bell.clone(), watching.clone());
+                connections.spawn_local(async move {
+                    bell.guard(converse(arrival, frontend, shared, stopping)).await;
+                });
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
         }
     }
-    let all = async { while connections.join_next().await.is_some() {} };
+    let all = async {
+        tokio::select! {
+            () = &mut answering => {}
+            () = async { while connections.join_next().await.is_some() {} } => {}
+        }
+    };
     if tokio::time::timeout(STOP_GRACE, all).await.is_err() {
         tracing::info!("requests that still waited were given up");
     }
@@ -105,6 +119,7 @@ impl Shared {
                     frame_bytes_max: bytes(sockets.request_bytes_max.into()),
                     idle: idle.map_or(NEVER, Duration::from_millis),
                 },
+                lately: Lately::default(),
             },
             refusals: RefCell::default(),
         }

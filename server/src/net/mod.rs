@@ -5,11 +5,13 @@
 mod acceptor;
 mod admission;
 mod backpressure;
+mod bell;
 mod census;
 mod closing;
 mod connection;
 mod frames;
 mod front;
+mod lately;
 mod listening;
 mod moves;
 mod queue;

@@ -8,12 +8,14 @@ use std::io::{ErrorKind, IoSlice};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use millrace_engine::io::{LocalRing, SendFileError, read_resident, send_file};
+use millrace_engine::io::{LocalRing, SendFileError, send_file};
 use millrace_engine::log::Extent;
+use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::closing::Closing;
+use super::lately::Lately;
 use crate::api::Part;
 
 /// Sends `parts`. Returns when the socket's buffer has taken all of them.
@@ -23,6 +25,7 @@ use crate::api::Part;
 pub(super) async fn send(
     stream: &TcpStream,
     ring: &LocalRing,
+    lately: &Lately,
     parts: impl Iterator<Item = Part>,
     patience: Duration,
 ) -> Result<(), Closing> {
@@ -36,7 +39,7 @@ pub(super) async fn send(
             Part::Extent(extent) => extent,
         };
         if extent.length <= GATHERED_BYTES_MAX
-            && let Some(bytes) = read_resident(&extent.file, extent.position, extent.length)
+            && let Some(bytes) = lately.read(&extent.file, extent.position, extent.length)
         {
             run.push(bytes);
             if run.length >= RUN_BYTES_MAX {
@@ -66,9 +69,13 @@ impl Run {
     /// Sends all of it.
     async fn send(&mut self, stream: &TcpStream, patience: Duration) -> Result<(), Closing> {
         while self.length > 0 {
-            let pieces = self.pieces.iter().take(SLICES_MAX);
-            let slices: Vec<_> = pieces.map(|bytes| IoSlice::new(bytes)).collect();
-            match stream.try_write_vectored(&slices) {
+            let sent = {
+                let pieces = self.pieces.iter().take(SLICES_MAX);
+                let slices: SmallVec<[_; SLICES_ON_STACK]> =
+                    pieces.map(|bytes| IoSlice::new(bytes)).collect();
+                stream.try_write_vectored(&slices)
+            };
+            match sent {
                 Ok(0) => return Err(Closing::Socket(ErrorKind::WriteZero.into())),
                 Ok(sent) => self.advance(sent),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -128,6 +135,7 @@ const RUN_BYTES_MAX: usize = 256 << 10;
 const STEP_BYTES: u64 = 1 << 20;
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
+const SLICES_ON_STACK: usize = 16;
 
 #[cfg(test)]
 mod tests {

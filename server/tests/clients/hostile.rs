@@ -10,7 +10,7 @@ use millrace_wire::message::{
     ApiVersionsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
     FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
 };
-use millrace_wire::{ApiKey, frame};
+use millrace_wire::{ApiKey, ErrorCode, frame};
 
 use crate::support::broker::Broker;
 use crate::support::eventually;
@@ -449,4 +449,28 @@ impl Noise {
     fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
     }
+}
+
+/// Each name was looked for among all the others: a minute, in which the core did nothing else.
+#[test]
+fn very_many_names_that_cannot_be_created_are_answered_one_by_one_in_no_time() {
+    // Every creation is refused: one request may not make so many partitions.
+    let broker = Broker::start(&[("num.partitions", "10001")]);
+    let names = (0..30_000).map(|number| MetadataRequestTopic {
+        name: Some(format!("t.{number}").as_str().into()),
+        ..Default::default()
+    });
+    let request = MetadataRequest {
+        topics: Some(names.collect()),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let began = Instant::now();
+    let answer = Wire::connect(&broker).ask(&request, 9);
+    let took = began.elapsed();
+    assert_eq!(answer.topics.len(), 30_000);
+    for topic in &answer.topics {
+        assert_eq!(topic.error_code, ErrorCode::UnknownTopicOrPartition);
+    }
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
 }

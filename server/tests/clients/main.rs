@@ -13,6 +13,7 @@ mod support;
 mod admin;
 mod compaction;
 mod configs;
+mod descriptors;
 mod fetching;
 mod groups;
 mod hostile;

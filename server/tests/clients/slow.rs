@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_wire::message::MetadataRequest;
+use millrace_wire::ErrorCode;
+use millrace_wire::message::{MetadataRequest, ProduceResponse};
 
 use crate::support::broker::Broker;
 use crate::support::records::batch;
-use crate::support::wire::{Limits, Wire, fetch_request};
+use crate::support::wire::{Limits, Wire, fetch_request, produce_request};
 
 /// What others must not wait longer for.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -92,6 +93,38 @@ fn a_client_that_never_reads_delays_nobody_and_costs_little_memory() {
     }
     let resident = broker.resident_bytes() >> 20;
     assert!(resident < 200, "{resident} MiB are resident");
+}
+
+/// More under way than there is memory for: what does not fit stays in the sockets, and has its turn.
+#[test]
+fn requests_beyond_the_memory_for_them_wait_and_are_all_answered() {
+    let broker = Broker::start(&[("request.memory.bytes", "2097152")]);
+    Wire::connect(&broker).create_topic("t", 8, &[]);
+    let value = "x".repeat(900_000);
+    let request = |partition| produce_request("t", partition, -1, batch(&[&value]));
+    let before = broker.resident_bytes();
+    let mut wires: Vec<Wire> = (0..32).map(|_| Wire::connect(&broker)).collect();
+    std::thread::scope(|scope| {
+        for (wire, number) in wires.iter_mut().zip(0..) {
+            let request = request(number % 8);
+            scope.spawn(move || {
+                for _ in 0..4 {
+                    wire.send(&request, 9);
+                }
+                for _ in 0..4 {
+                    let (_, answer) = wire.receive::<ProduceResponse>(9);
+                    let answer = &answer.responses[0].partition_responses[0];
+                    assert_eq!(answer.error_code, ErrorCode::None);
+                }
+            });
+        }
+        is_prompt(&broker);
+    });
+    let grown = broker.resident_bytes_max().saturating_sub(before) >> 20;
+    assert!(
+        grown < 32,
+        "{grown} MiB more for 4 MiB of requests at a time"
+    );
 }
 
 #[test]

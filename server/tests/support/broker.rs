@@ -233,14 +233,40 @@ impl Broker {
         self.start_again();
     }
 
+    /// How many files and sockets the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let process = self.process.as_ref().expect("a running broker");
+        let listed = std::fs::read_dir(format!("/proc/{}/fd", process.id()));
+        listed.expect("the state of our own child").count()
+    }
+
+    /// Lets the process have no more than `count` files and sockets open; it keeps what it has.
+    pub(crate) fn allow_open_files(&self, count: usize) {
+        let process = self.process.as_ref().expect("a running broker");
+        let status = Command::new("prlimit")
+            .arg(format!("--nofile={count}:"))
+            .args(["--pid", &process.id().to_string()])
+            .status();
+        assert!(status.expect("prlimit, of util-linux").success());
+    }
+
     /// Memory the process occupies, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most memory it ever occupied, in bytes.
+    pub(crate) fn resident_bytes_max(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
         let process = self.process.as_ref().expect("a running broker");
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))
             .expect("the state of our own child");
         let kibibytes = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         kibibytes.expect("a resident set size") * 1024
     }

@@ -1,7 +1,7 @@
 //! Compares brokers side by side: Millrace as it is here, the floor, Apache Kafka, and Millrace of another revision.
 //!
 //! `cargo run --release -p millrace-benches --bin compare` builds what it compares, starts all of them for each scenario, and
-//! lets them take turns: A, B, C, A, B, C ... It prints medians, ranges and ratios, and the goals. A run of all
+//! lets them take turns, in another order each round. It prints medians, ranges and ratios, and the goals. A run of all
 //! scenarios also writes docs/benchmarks.md.
 
 #![forbid(unsafe_code)]
@@ -9,6 +9,8 @@
 mod machine;
 mod programs;
 mod report;
+mod rounds;
+mod turns;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +19,13 @@ use std::time::Duration;
 use clap::Parser;
 use millrace_benches::Outcome;
 use millrace_benches::load::{
-    Durability, Figures, Housed, Kind, Program, RoundTimes, SCENARIOS, Scenario, Work,
-    allow_open_files, scenario_named,
+    PENDING_KIBIBYTES_MAX, RoundTimes, SCENARIOS, Scenario, SystemCalls, allow_open_files,
+    room_before_write_back, scenario_named,
 };
 
 use crate::machine::Machine;
-use crate::report::{Compared, Row};
+use crate::report::Compared;
+use crate::rounds::{Contender, Plan, compare};
 
 /// Brokers side by side, by scenarios.
 #[derive(Debug, Parser)]
@@ -47,16 +50,16 @@ struct Arguments {
     /// Where data lies while it runs.
     #[arg(long, default_value = "target/compare")]
     directory: PathBuf,
-    /// Rounds of each broker in each scenario.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
-    /// Seconds that are measured in each round.
-    #[arg(long, default_value_t = 3.0)]
-    seconds: f64,
+    /// Rounds of each broker in each scenario; 5, or 3 with --quick.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds that are measured in each round, unless write-back would begin before they are over; 3, or 1 with --quick.
+    #[arg(long)]
+    seconds: Option<f64>,
     /// Seconds for which Kafka is warmed up with each kind of load.
     #[arg(long, default_value_t = 15.0)]
     kafka_warm_up: f64,
-    /// Three rounds of a second: to see where things are.
+    /// Three rounds of a second, unless other options say else: to see where things are.
     #[arg(long)]
     quick: bool,
     /// Where the table is written; by default docs/benchmarks.md after a full run, and nowhere after a part.
@@ -70,16 +73,17 @@ fn main() -> Outcome<()> {
     let scenarios = chosen(&arguments.scenarios)?;
     let brokers = brokers(&arguments)?;
     let machine = Machine::here(&arguments.directory)?;
-    println!("{machine}\n");
+    let plan = arguments.plan()?;
+    println!("{machine}\n{}\n", how(&plan));
     let mut compared = Vec::new();
     for scenario in scenarios {
         println!("## {}: {}", scenario.name, scenario.about);
-        let rows = compare(scenario, &brokers, &arguments)?;
+        let rows = compare(scenario, &brokers, &plan)?;
         let part = Compared { scenario, rows };
         println!("{}", part.for_terminal());
         compared.push(part);
     }
-    let document = report::document(&machine, &times_said(&arguments), &compared);
+    let document = report::document(&machine, &how(&plan), &compared);
     let everything = arguments.scenarios.is_empty() && !arguments.quick;
     let default = everything.then(|| PathBuf::from("docs/benchmarks.md"));
     if let Some(path) = arguments.output.or(default) {
@@ -88,12 +92,6 @@ fn main() -> Outcome<()> {
     }
     println!("{}", report::goals(&compared));
     Ok(())
-}
-
-/// What takes part, by the name that its rows get.
-struct Contender {
-    name: String,
-    program: Program,
 }
 
 fn chosen(names: &[String]) -> Outcome<Vec<&'static Scenario>> {
@@ -130,89 +128,44 @@ fn brokers(arguments: &Arguments) -> Outcome<Vec<Contender>> {
     Ok(brokers)
 }
 
-fn compare(scenario: &Scenario, brokers: &[Contender], arguments: &Arguments) -> Outcome<Vec<Row>> {
-    let mut rows = Vec::new();
-    let takes_part = |broker: &&Contender| match broker.program {
-        // How many files there are matters where they are flushed.
-        Program::Floor { one_file: true, .. } => {
-            scenario.has_floor && scenario.durability == Durability::Device
-        }
-        Program::Floor { .. } => scenario.has_floor,
-        Program::Millrace { .. } | Program::Kafka { .. } => true,
-    };
-    let brokers: Vec<&Contender> = brokers.iter().filter(takes_part).collect();
-    let mut running = Vec::new();
-    for broker in &brokers {
-        rows.push(Row::new(&broker.name, broker.program.kind()));
-        if scenario.work != Work::Start {
-            running.push(started(scenario, broker, arguments)?);
-        }
-    }
-    for round in 0..arguments.rounds() {
-        for (index, broker) in brokers.iter().enumerate() {
-            let figures = match running.get(index) {
-                Some(running) => scenario.round(&running.target(), arguments.times()),
-                None => scenario.starts(&broker.program, &arguments.directory),
-            };
-            match figures {
-                Ok(figures) => {
-                    eprintln!("{} {round} {}: {figures}", scenario.name, broker.name);
-                    rows[index].rounds.push(figures);
-                }
-                // One that fails at something does not hide the others; its row says so.
-                Err(why) => {
-                    eprintln!("{} {round} {}: {why}", scenario.name, broker.name);
-                    rows[index].faults.push(why.to_string());
-                }
-            }
-        }
-        // A second look at 5,000 connections finds the memory of the first.
-        if matches!(scenario.work, Work::Idle(_)) {
-            break;
-        }
-    }
-    Ok(rows)
-}
-
-/// A broker that is ready for the scenario; Kafka's JVM has seen it before.
-fn started(scenario: &Scenario, broker: &Contender, arguments: &Arguments) -> Outcome<Housed> {
-    let running = Housed::start(&broker.program, &arguments.directory)?;
-    let repeats = !matches!(scenario.work, Work::Idle(_));
-    if broker.program.kind() == Kind::Kafka && repeats {
-        let times = RoundTimes {
-            warm_up: Duration::from_secs_f64(arguments.kafka_warm_up),
-            measured: Duration::from_millis(500),
-            read_back: false,
-        };
-        let warm: Outcome<Figures> = scenario.round(&running.target(), times);
-        if let Err(why) = warm {
-            eprintln!("{} warming up {}: {why}", scenario.name, broker.name);
-        }
-    }
-    Ok(running)
-}
-
 impl Arguments {
-    fn rounds(&self) -> usize {
-        if self.quick { 3 } else { self.rounds }
-    }
-
-    fn times(&self) -> RoundTimes {
-        let seconds = if self.quick { 1.0 } else { self.seconds };
-        RoundTimes {
-            warm_up: Duration::from_millis(500),
-            measured: Duration::from_secs_f64(seconds),
-            read_back: true,
-        }
+    fn plan(&self) -> Outcome<Plan> {
+        let seconds = self.seconds.unwrap_or(if self.quick { 1.0 } else { 3.0 });
+        Ok(Plan {
+            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
+            times: RoundTimes {
+                warm_up: Duration::from_millis(500),
+                measured: Duration::from_secs_f64(seconds),
+                bytes_max: room_before_write_back()?,
+                read_back: true,
+                system_calls: false,
+            },
+            kafka_warm_up: Duration::from_secs_f64(self.kafka_warm_up),
+            counts_system_calls: SystemCalls::can_be_counted(),
+            directory: self.directory.clone(),
+        })
     }
 }
 
-fn times_said(arguments: &Arguments) -> String {
+/// How it was measured, in sentences.
+fn how(plan: &Plan) -> String {
+    let counted = match plan.counts_system_calls {
+        true => {
+            "system calls are counted by perf in one more round, whose other figures are not used"
+        }
+        false => "system calls are not counted: perf is not there, or not permitted",
+    };
     format!(
-        "{} rounds of {} s for each broker in each scenario, in turns; Kafka warmed up for {} s with each",
-        arguments.rounds(),
-        arguments.times().measured.as_secs_f64(),
-        arguments.kafka_warm_up
+        "{} rounds for each broker in each scenario, of {} s or {:.1} GB (the kernel would begin to write back soon after), \
+         whichever is over first; Kafka warmed up for {} s with each. The order changes from round to round: A B C, C B A, \
+         B C A, A C B ... Before a round the data of the one before is deleted, what is dirty in the page cache is written \
+         back until less than {} MiB are left, and the broker has come to rest; the others are stopped (SIGSTOP) meanwhile. \
+         Ratios are medians of the ratios within the rounds; {counted}",
+        plan.rounds,
+        plan.times.measured.as_secs_f64(),
+        plan.times.bytes_max as f64 / 1e9,
+        plan.kafka_warm_up.as_secs_f64(),
+        PENDING_KIBIBYTES_MAX / 1024,
     )
 }
 

@@ -1,8 +1,12 @@
 //! Rounds become tables: medians, ranges, ratios, and whether goals are met.
+//!
+//! A ratio is the median of the ratios within each round, whose turns lie close together: what changes on the machine from
+//! round to round falls out of it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use millrace_benches::load::{Durability, Figures, Goal, Kind, Measure, Scenario, Short, Side};
+use millrace_benches::load::{Durability, Figures, Kind, Measure, Scenario, Short, Side, median};
 
 use crate::machine::Machine;
 
@@ -10,7 +14,10 @@ use crate::machine::Machine;
 pub(crate) struct Row {
     name: String,
     kind: Kind,
-    pub(crate) rounds: Vec<Figures>,
+    /// By number; those that failed are not there.
+    rounds: BTreeMap<usize, Figures>,
+    /// What was counted apart from the rounds.
+    counted: Figures,
     pub(crate) faults: Vec<String>,
 }
 
@@ -25,13 +32,42 @@ impl Row {
         Self {
             name: name.to_owned(),
             kind,
-            rounds: Vec::new(),
+            rounds: BTreeMap::new(),
+            counted: Figures::default(),
             faults: Vec::new(),
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn take(&mut self, round: usize, figures: Figures) {
+        self.rounds.insert(round, figures);
+    }
+
+    pub(crate) fn count(&mut self, name: &'static str, value: f64) {
+        self.counted.push(name, value);
+    }
+
+    fn values(&self, figure: &str) -> impl Iterator<Item = f64> {
+        self.rounds
+            .values()
+            .filter_map(move |figures| figures.value(figure))
+    }
+
     fn median(&self, figure: &str) -> Option<f64> {
-        Figures::medians(&self.rounds).value(figure)
+        median(self.values(figure)).or(self.counted.value(figure))
+    }
+
+    /// The median of the ratios within the rounds that both have.
+    fn ratio(&self, other: &Self, figure: &str) -> Option<f64> {
+        let ratios = self.rounds.iter().filter_map(|(round, figures)| {
+            let other = other.rounds.get(round)?.value(figure)?;
+            Some(figures.value(figure)? / other)
+        });
+        // A figure that is zero in both has no ratio.
+        median(ratios.filter(|ratio| !ratio.is_nan()))
     }
 }
 
@@ -79,13 +115,15 @@ impl Compared<'_> {
             let value = row.median(column);
             cells.push(value.map_or_else(String::new, |value| Short(value).to_string()));
             if index == 0 {
-                let range = Figures::range(&row.rounds, column);
-                cells.push(range.map_or_else(String::new, |(least, most)| {
-                    format!("{}-{}", Short(least), Short(most))
-                }));
+                let least = row.values(column).min_by(f64::total_cmp);
+                let most = row.values(column).max_by(f64::total_cmp);
+                let range = least
+                    .zip(most)
+                    .map(|(least, most)| format!("{}-{}", Short(least), Short(most)));
+                cells.push(range.unwrap_or_default());
                 for other in self.others() {
-                    let ratio = value.zip(other.median(column));
-                    let ratio = ratio.map(|(value, other)| Short(value / other).to_string());
+                    let ratio = row.ratio(other, column);
+                    let ratio = ratio.map(|ratio| Short(ratio).to_string());
                     cells.push(ratio.unwrap_or_default());
                 }
             }
@@ -145,21 +183,24 @@ impl Compared<'_> {
         };
         let judged = self.scenario.goals().into_iter().filter_map(|goal| {
             let value = own.median(goal.figure)?;
-            let bound = self.bound(goal)?;
-            let (met, sign) = match goal.side {
-                Side::AtMost => (value <= bound, "<="),
-                Side::AtLeast => (value >= bound, ">="),
+            let (compared, of) = match goal.measure {
+                Measure::Plain => (value, Short(goal.factor).to_string()),
+                Measure::Floor => (
+                    own.ratio(self.first_of(Kind::Floor)?, goal.figure)?,
+                    format!("{} x floor", goal.factor),
+                ),
+                Measure::Kafka => (
+                    own.ratio(self.first_of(Kind::Kafka)?, goal.figure)?,
+                    format!("{} x Kafka", goal.factor),
+                ),
             };
-            let of = match goal.measure {
-                Measure::Plain => Short(goal.factor).to_string(),
-                Measure::Floor => format!("{} x floor", goal.factor),
-                Measure::Kafka => format!("{} x Kafka", goal.factor),
+            let (met, sign) = match goal.side {
+                Side::AtMost => (compared <= goal.factor, "<="),
+                Side::AtLeast => (compared >= goal.factor, ">="),
             };
             let share = match goal.measure {
                 Measure::Plain => String::new(),
-                Measure::Floor | Measure::Kafka => {
-                    format!("{} x", Short(value / bound * goal.factor))
-                }
+                Measure::Floor | Measure::Kafka => format!("{} x", Short(compared)),
             };
             Some(vec![
                 self.scenario.name.to_owned(),
@@ -173,17 +214,9 @@ impl Compared<'_> {
         judged.collect()
     }
 
-    fn bound(&self, goal: Goal) -> Option<f64> {
-        // Of two floors the first, which has a file per partition as the broker has.
-        let of = |kind| {
-            let row = self.rows.iter().find(|row| row.kind == kind)?;
-            Some(row.median(goal.figure)? * goal.factor)
-        };
-        match goal.measure {
-            Measure::Plain => Some(goal.factor),
-            Measure::Floor => of(Kind::Floor),
-            Measure::Kafka => of(Kind::Kafka),
-        }
+    /// Of two floors the first, which has a file per partition as the broker has.
+    fn first_of(&self, kind: Kind) -> Option<&Row> {
+        self.rows.iter().find(|row| row.kind == kind)
     }
 }
 
@@ -206,7 +239,10 @@ pub(crate) fn document(machine: &Machine, times: &str, compared: &[Compared<'_>]
          Figures are medians; CPU is user and system time of all threads of the broker's process, per GB (10^9 bytes) of record \
          values or per request. Latencies are counted from the moment at which a request should have left. Everything \
          acknowledged was read back and counted, but of the floor, which is a server of one thread that receives, checks the \
-         checksum, appends and answers fixed bytes. `x NAME` is the first figure divided by that of NAME.\n\n\
+         checksum, appends and answers fixed bytes. `x NAME` is the first figure divided by that of NAME in the same round, the \
+         median over the rounds; goals are judged by it. `switches/request` and `syscalls/request` are context switches and \
+         system calls of the broker's threads (per fetch where nothing is produced); work that the kernel does on its own \
+         io_uring threads makes switches and no system calls.\n\n\
          ## Goals\n\n{}",
         goals(compared)
     );
@@ -223,7 +259,11 @@ const COLUMNS: &[&str] = &[
     "clean start CPU-s",
     "start after SIGKILL CPU-s",
     "first writes CPU-s",
+    "syscalls/request",
+    "switches/request",
     "requests/s",
+    "wakes/s",
+    "kB/connection",
     "MB/s",
     "records/s",
     "end-to-end p50 ms",
@@ -239,4 +279,37 @@ const COLUMNS: &[&str] = &[
     "most resident MB",
     "resident MB",
 ];
-const COLUMNS_MAX: usize = 14;
+const COLUMNS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(rounds: &[(usize, f64)]) -> Row {
+        let mut row = Row::new("x", Kind::Millrace);
+        for &(round, value) in rounds {
+            let mut figures = Figures::default();
+            figures.push("f", value);
+            row.take(round, figures);
+        }
+        row
+    }
+
+    #[test]
+    fn a_ratio_pairs_the_figures_of_one_round() {
+        let own = row(&[(0, 2.0), (1, 20.0), (2, 300.0)]);
+        let other = row(&[(0, 1.0), (1, 10.0), (2, 100.0)]);
+        assert_eq!(own.ratio(&other, "f"), Some(2.0));
+        let failed_once = row(&[(0, 1.0), (2, 100.0)]);
+        assert_eq!(own.ratio(&failed_once, "f"), Some(2.5));
+        assert_eq!(own.ratio(&row(&[(7, 1.0)]), "f"), None);
+    }
+
+    #[test]
+    fn what_was_counted_apart_stands_where_no_round_has_it() {
+        let mut own = row(&[(0, 2.0)]);
+        own.count("syscalls/request", 3.0);
+        assert_eq!(own.median("syscalls/request"), Some(3.0));
+        assert_eq!(own.ratio(&row(&[(0, 1.0)]), "syscalls/request"), None);
+    }
+}

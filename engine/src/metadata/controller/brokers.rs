@@ -122,6 +122,27 @@ pub(super) fn cordon_directories(
     })
 }
 
+pub(super) fn fail_directory(
+    image: &MetadataImage,
+    broker: BrokerId,
+    directory: DirectoryId,
+) -> Result<Decision, ControllerError> {
+    let registered = known(image, broker)?;
+    let mut left = registered.log_directories.clone();
+    left.retain(|&one| one != directory);
+    let failed = !left.is_empty() && left.len() < registered.log_directories.len();
+    let fewer = || {
+        MetadataRecord::BrokerRegistered(Broker {
+            log_directories: left,
+            ..registered.clone()
+        })
+    };
+    Ok(Decision {
+        records: failed.then(fewer).into_iter().collect(),
+        reply: Reply::FailDirectory { failed },
+    })
+}
+
 fn known(image: &MetadataImage, broker: BrokerId) -> Result<&Broker, ControllerError> {
     image
         .broker(broker)

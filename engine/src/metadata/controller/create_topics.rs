@@ -1,6 +1,6 @@
 //! Making topics: names, counts, assignments and settings are judged topic by topic.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::placement::{Placement, check_assignment};
 use super::{
@@ -37,7 +37,7 @@ struct Making<'a> {
     placement: Placement,
     records: Vec<MetadataRecord>,
     ids: BTreeSet<TopicId>,
-    collision_forms: Vec<(String, TopicName)>,
+    collision_forms: BTreeMap<String, TopicName>,
     partitions: usize,
 }
 
@@ -49,7 +49,7 @@ impl<'a> Making<'a> {
             placement: Placement::new(image),
             records: Vec::new(),
             ids: BTreeSet::new(),
-            collision_forms: Vec::new(),
+            collision_forms: BTreeMap::new(),
             partitions: 0,
         }
     }
@@ -70,7 +70,7 @@ impl<'a> Making<'a> {
         self.partitions += replicas.len();
         self.ids.insert(id);
         if let Some(form) = collision_form(name.as_str()) {
-            self.collision_forms.push((form, name));
+            self.collision_forms.insert(form, name);
         }
         self.record(&created, replicas);
         Ok(created)
@@ -82,15 +82,8 @@ impl<'a> Making<'a> {
             return Err(ControllerError::TopicExists { name });
         }
         let form = collision_form(name.as_str());
-        let in_command = self
-            .collision_forms
-            .iter()
-            .find(|(other, _)| Some(other) == form.as_ref());
-        match self
-            .image
-            .collides(&name)
-            .or(in_command.map(|(_, existing)| existing))
-        {
+        let in_command = form.and_then(|form| self.collision_forms.get(&form));
+        match self.image.collides(&name).or(in_command) {
             None => Ok(name),
             Some(existing) => Err(ControllerError::TopicCollides {
                 existing: existing.clone(),
@@ -150,7 +143,7 @@ impl<'a> Making<'a> {
             return Err(ControllerError::AssignmentAndPartitions { partitions });
         }
         self.check_count(topic.assignments.len())?;
-        let mut replicas = std::collections::BTreeMap::new();
+        let mut replicas = BTreeMap::new();
         let mut expected = None;
         for (partition, brokers) in &topic.assignments {
             if replicas.insert(*partition, brokers.clone()).is_some() {

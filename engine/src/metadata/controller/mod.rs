@@ -62,6 +62,14 @@ pub enum Command {
         /// The directories, each one of the broker's.
         directories: Vec<DirectoryId>,
     },
+    /// One of a broker's log directories has failed: until the broker registers anew it is none of its directories. The
+    /// last one stays, for then there is nowhere else to go.
+    FailDirectory {
+        /// Which broker; must be registered.
+        broker: BrokerId,
+        /// The directory.
+        directory: DirectoryId,
+    },
 }
 
 /// Topics to be made, independent of each other.
@@ -275,6 +283,11 @@ pub enum Reply {
     },
     /// They are kept out.
     CordonDirectories,
+    /// Whether the directory is one fewer now.
+    FailDirectory {
+        /// False when it was none of the broker's any more, or is its last.
+        failed: bool,
+    },
 }
 
 /// What follows from a command: true once the records are durable and applied, all together or not at all.
@@ -307,6 +320,9 @@ pub fn decide(image: &MetadataImage, command: &Command) -> Result<Decision, Cont
             broker,
             directories,
         } => brokers::cordon_directories(image, *broker, directories),
+        Command::FailDirectory { broker, directory } => {
+            brokers::fail_directory(image, *broker, *directory)
+        }
     }
 }
 

@@ -776,6 +776,28 @@ fn a_cordoned_directory_gets_no_new_replicas() {
 }
 
 #[test]
+fn a_failed_directory_gets_no_new_replicas_until_the_broker_registers_anew() {
+    let mut image = MetadataImage::empty();
+    run(&mut image, &in_directories(1, &[10, 20]));
+    let fail = |directory| Command::FailDirectory {
+        broker: BrokerId(1),
+        directory: DirectoryId(Uuid(directory)),
+    };
+    let failed = |failed| Reply::FailDirectory { failed };
+    assert_eq!(run(&mut image, &fail(10)), failed(true));
+    assert_eq!(run(&mut image, &fail(10)), failed(false), "nothing is new");
+    created(&mut image, new_topic("a", 3, 1)).unwrap();
+    for state in &topic(&image, "a").partitions {
+        assert_eq!(state.directories, [DirectoryId(Uuid(20))]);
+    }
+    assert_eq!(run(&mut image, &fail(20)), failed(false), "it is the last");
+    run(&mut image, &in_directories(1, &[10, 20]));
+    created(&mut image, new_topic("b", 1, 1)).unwrap();
+    let there = &topic(&image, "b").partitions[0].directories;
+    assert_eq!(*there, [DirectoryId(Uuid(10))]);
+}
+
+#[test]
 fn replicas_found_in_another_directory_are_noted_there() {
     let mut image = MetadataImage::empty();
     run(&mut image, &in_directories(1, &[10, 20]));

@@ -16,18 +16,18 @@ use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, Cleane
 use crate::shard::command::{Produce, ProducePartition};
 use crate::types::{Timestamp, TopicName, Uuid};
 
-type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
+pub(in crate::shard) type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
 
-struct Bench {
+pub(in crate::shard) struct Bench {
     disk: Disk,
     checkpoints: Checkpoints,
-    shard: Shard,
-    partitions: Vec<TopicIdPartition>,
+    pub(in crate::shard) shard: Shard,
+    pub(in crate::shard) partitions: Vec<TopicIdPartition>,
     /// Syncs that were handed out and have not ended, oldest first.
-    syncs: VecDeque<(Ticket, Action)>,
+    pub(in crate::shard) syncs: VecDeque<(Ticket, Action)>,
 }
 
-const NOW: Now = Now {
+pub(in crate::shard) const NOW: Now = Now {
     wall: Timestamp(1_000_000),
     monotonic: Monotonic(0),
 };
@@ -70,11 +70,10 @@ fn image(partitions: i32) -> MetadataImage {
         })
 }
 
-fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
-    let disk = Sim::new(1).disk();
-    disk.create_dir_all(Path::new("/data")).unwrap();
+/// The only shard of a broker with one log directory.
+pub(in crate::shard) fn settings(syncs_in_flight_max: usize) -> ShardSettings {
     let defaults = Arc::new(TopicDefaults::default());
-    let settings = ShardSettings {
+    ShardSettings {
         broker: BROKER,
         shard: ShardIndex(0),
         shards: 1,
@@ -95,7 +94,12 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
             seats: CleanerSeats::default(),
             seed: 1,
         },
-    };
+    }
+}
+
+pub(in crate::shard) fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
+    let disk = Sim::new(1).disk();
+    disk.create_dir_all(Path::new("/data")).unwrap();
     let image = image(partitions);
     let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;
     let of_topic = |partition| TopicIdPartition {
@@ -105,7 +109,7 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
     let mut bench = Bench {
         disk,
         checkpoints: Checkpoints::default(),
-        shard: Shard::new(settings, NOW),
+        shard: Shard::new(settings(syncs_in_flight_max), NOW),
         partitions: (0..partitions).map(of_topic).collect(),
         syncs: VecDeque::new(),
     };
@@ -115,11 +119,16 @@ fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
 
 impl Bench {
     /// Takes something in and does all that follows, but for syncs: those are kept.
-    fn take_in(&mut self, input: Input) {
-        let mut inputs = VecDeque::from([input]);
+    pub(in crate::shard) fn take_in(&mut self, input: Input) {
         let mut effects = Effects::default();
-        while let Some(input) = inputs.pop_front() {
-            self.shard.step(NOW, input, &mut effects);
+        self.shard.step(NOW, input, &mut effects);
+        self.carry_out(effects);
+    }
+
+    /// Does all that follows, but for syncs.
+    pub(in crate::shard) fn carry_out(&mut self, mut effects: Effects) {
+        let mut inputs = VecDeque::new();
+        loop {
             if inputs.is_empty() {
                 self.shard.flush(NOW, &mut effects);
             }
@@ -128,23 +137,41 @@ impl Bench {
                 inputs.push_back(Input::Done(id, done));
             }
             for (ticket, action) in effects.actions.drain(..) {
-                let Action::Write {
-                    file,
-                    position,
-                    buffers,
-                } = &action
-                else {
-                    self.syncs.push_back((ticket, action));
-                    continue;
+                let result = match &action {
+                    Action::Write {
+                        file,
+                        position,
+                        buffers,
+                    } => {
+                        let written = file.write_buffers_at(*position, buffers);
+                        written.map(|length| Outcome::Written { length })
+                    }
+                    Action::Read {
+                        file,
+                        position,
+                        length,
+                    } => {
+                        let mut bytes = vec![0; usize::try_from(*length).unwrap()];
+                        file.read_at(*position, &mut bytes).map(|count| {
+                            bytes.truncate(count);
+                            Outcome::Read(bytes.into())
+                        })
+                    }
+                    Action::Sync { .. } | Action::ReadAhead { .. } => {
+                        self.syncs.push_back((ticket, action));
+                        continue;
+                    }
                 };
-                let written = file.write_buffers_at(*position, buffers);
-                let result = written.map(|length| Outcome::Written { length });
                 inputs.push_back(Input::Completed(Completion { ticket, result }));
             }
+            let Some(input) = inputs.pop_front() else {
+                break;
+            };
+            self.shard.step(NOW, input, &mut effects);
         }
     }
 
-    fn produce(&mut self, place: usize) -> Answer {
+    pub(in crate::shard) fn produce(&mut self, place: usize) -> Answer {
         let mut builder = BatchBuilder::new();
         builder.push(NOW.wall, None, Some(b"value"), &[]);
         let (reply, answer) = oneshot::channel();
@@ -163,7 +190,7 @@ impl Bench {
     }
 
     /// Ends the oldest sync; says of which partition it was.
-    fn end_sync(&mut self) -> usize {
+    pub(in crate::shard) fn end_sync(&mut self) -> usize {
         let (ticket, action) = self.syncs.pop_front().unwrap();
         let Action::Sync { file } = action else {
             panic!("{action:?} is no sync");

@@ -127,7 +127,7 @@ impl Stage {
             command,
             reply,
         };
-        self.machine.send(id, Command::Group(request));
+        self.machine.send(id, Command::Group(Box::new(request)));
         answer
     }
 }

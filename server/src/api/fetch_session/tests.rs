@@ -47,19 +47,20 @@ fn open(sessions: &mut FetchSessions, partitions: &[i32], minutes: u64) -> i32 {
     sessions.create(answered.into_iter(), false, now, u128::from(1000 * minutes))
 }
 
-type Next = (Rc<RefCell<Session>>, Vec<Wish>);
+type Next = Rc<RefCell<Session>>;
 
 fn next(sessions: &mut FetchSessions, request: &FetchRequest) -> Result<Next, ErrorCode> {
     match sessions.enter(request, 12, Monotonic(0))? {
-        Scope::Next {
-            session, wishes, ..
-        } => Ok((session, wishes)),
+        Scope::Next { session, .. } => Ok(session),
         Scope::Once(_) | Scope::First(_) => panic!("no session"),
     }
 }
 
-fn numbers(wishes: &[Wish]) -> Vec<i32> {
-    wishes.iter().map(|wish| wish.read.partition).collect()
+/// The partitions in the order of reading.
+fn numbers(session: &Next) -> Vec<i32> {
+    let session = session.borrow();
+    let entries = session.entries.values();
+    entries.map(|entry| entry.wish.read.partition).collect()
 }
 
 #[test]
@@ -67,8 +68,8 @@ fn a_session_remembers_partitions_until_they_are_forgotten() {
     let mut sessions = FetchSessions::new(10, 0, 1);
     let id = open(&mut sessions, &[0, 1, 2], 0);
     assert_ne!(id, NO_SESSION);
-    let (_, wishes) = next(&mut sessions, &request(id, 1, &[])).unwrap();
-    assert_eq!(numbers(&wishes), [0, 1, 2]);
+    let session = next(&mut sessions, &request(id, 1, &[])).unwrap();
+    assert_eq!(numbers(&session), [0, 1, 2]);
     let mut changes = request(id, 2, &[7]);
     let topic = "orders".into();
     changes.forgotten_topics_data = vec![FetchForgottenTopic {
@@ -76,37 +77,31 @@ fn a_session_remembers_partitions_until_they_are_forgotten() {
         partitions: vec![1],
         ..Default::default()
     }];
-    let (_, wishes) = next(&mut sessions, &changes).unwrap();
-    assert_eq!(numbers(&wishes), [0, 2, 7]);
+    let session = next(&mut sessions, &changes).unwrap();
+    assert_eq!(numbers(&session), [0, 2, 7]);
 }
 
 #[test]
 fn only_news_is_answered_and_whoever_got_records_goes_to_the_end() {
     let mut sessions = FetchSessions::new(10, 0, 1);
     let id = open(&mut sessions, &[0, 1, 2], 0);
-    let (session, wishes) = next(&mut sessions, &request(id, 1, &[])).unwrap();
+    let session = next(&mut sessions, &request(id, 1, &[])).unwrap();
     let mut state = session.borrow_mut();
-    assert!(
-        !state.is_news(&wishes[0], &answer(5, false)),
-        "nothing changed"
-    );
-    assert!(state.is_news(&wishes[1], &answer(5, true)), "records");
-    assert!(
-        state.is_news(&wishes[2], &answer(6, false)),
-        "the high watermark moved"
-    );
+    assert!(!state.note(0, &answer(5, false)), "nothing changed");
+    assert!(state.note(1, &answer(5, true)), "records");
+    assert!(state.note(2, &answer(6, false)), "the high watermark moved");
     let failed = FetchResponsePartition {
         error_code: ErrorCode::KafkaStorageError,
         ..answer(6, false)
     };
-    assert!(state.is_news(&wishes[0], &failed));
+    assert!(state.note(0, &failed));
     assert!(
-        state.is_news(&wishes[0], &answer(6, false)),
+        state.note(0, &answer(6, false)),
         "told again once the error is gone"
     );
     drop(state);
-    let (_, wishes) = next(&mut sessions, &request(id, 2, &[])).unwrap();
-    assert_eq!(numbers(&wishes), [0, 2, 1]);
+    let session = next(&mut sessions, &request(id, 2, &[])).unwrap();
+    assert_eq!(numbers(&session), [0, 2, 1]);
 }
 
 #[test]

@@ -1,0 +1,200 @@
+//! Whether a well-behaved client notices hostile ones: `siege --server target/release/millrace-server`.
+//!
+//! A producer and a consumer at a fixed rate are measured alone and then beside each kind of hostile client, which is a
+//! process of its own and yields the processor to the others. The goal: a p99 that is at most twice that alone, and memory
+//! within what the broker may use for requests.
+
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Parser;
+use millrace_benches::load::{
+    Durability, Figures, Housed, Program, RoundTimes, Scenario, Short, Target, allow_open_files,
+    fill, rest, scenario_named,
+};
+use millrace_benches::siege::{BOMB_TOPIC, BULK_TOPIC, HOSTILE, Hostile, hostile_named};
+use millrace_benches::{Client, Outcome, Shape};
+use millrace_wire::message::metadata::MetadataRequest;
+
+/// A well-behaved client beside hostile ones.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Kinds of hostile clients by name; all of them without any.
+    kinds: Vec<String>,
+    /// The broker program to start.
+    #[arg(long, default_value = "target/release/millrace-server")]
+    server: PathBuf,
+    /// Where its data lies: a directory made there and removed afterwards.
+    #[arg(long, default_value = "target")]
+    directory: PathBuf,
+    /// Seconds that are measured, alone and beside.
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Be a hostile client of this kind, of the broker at this address.
+    #[arg(long, num_args = 2, value_names = ["KIND", "ADDRESS"], hide = true)]
+    hostile: Option<Vec<String>>,
+}
+
+fn main() -> Outcome<ExitCode> {
+    let arguments = Arguments::parse();
+    allow_open_files()?;
+    if let Some([kind, address]) = arguments.hostile.as_deref() {
+        let address: SocketAddr = address.parse()?;
+        // Its end is that of the process.
+        kind_named(kind)?.act(address, &AtomicBool::new(false))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let kinds = match arguments.kinds.as_slice() {
+        [] => HOSTILE.to_vec(),
+        names => names
+            .iter()
+            .map(|name| kind_named(name))
+            .collect::<Outcome<_>>()?,
+    };
+    let program = Program::Millrace {
+        server: arguments.server.clone(),
+        properties: Vec::new(),
+    };
+    let mut kept = true;
+    println!(
+        "{:20} {:>9} {:>9} {:>6}  {:>9} {:>9} {:>6}  {:>9} {:>9}  {:>7}",
+        "",
+        "ack p99",
+        "beside",
+        "ratio",
+        "e2e p99",
+        "beside",
+        "ratio",
+        "memory",
+        "beside",
+        "sockets"
+    );
+    for kind in kinds {
+        kept &= beside(kind, &program, &arguments)?;
+    }
+    Ok(match kept {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Measures one kind on a fresh broker; whether the goals are met.
+fn beside(kind: Hostile, program: &Program, arguments: &Arguments) -> Outcome<bool> {
+    let broker = Housed::start(program, &arguments.directory)?;
+    let target = broker.target();
+    let well_behaved = well_behaved()?;
+    let bulk = Scenario {
+        partitions: 1,
+        ..*scenario_named("bulk").ok_or("no scenario bulk")?
+    };
+    fill(&bulk, &target, BULK_TOPIC, BULK_BYTES)?;
+    let mut client = Client::connect(target.address)?;
+    client.create_topic_with(BOMB_TOPIC, 1, &[("compression.type", "lz4")])?;
+    let times = RoundTimes {
+        warm_up: Duration::from_secs(1),
+        measured: Duration::from_secs_f64(arguments.seconds),
+        read_back: true,
+        bytes_max: u64::MAX,
+        system_calls: false,
+    };
+    let alone = well_behaved.round(&target, times)?;
+    let at_rest = target.process.resident_bytes()?;
+    target.process.forget_most_resident()?;
+    let siege = Siege::begin(kind, target.address)?;
+    // The crowds have to arrive.
+    rest(ARRIVAL);
+    let beside = well_behaved.round(&target, times)?;
+    let descriptors = target.process.descriptors()?;
+    drop(siege);
+    let most = target.process.resident_bytes_max()?;
+    let mut kept = most <= at_rest + MEMORY_MAX;
+    print!("{:20}", kind.name);
+    for figure in ["p99 ms", "end-to-end p99 ms"] {
+        let values = [&alone, &beside].map(|figures: &Figures| figures.value(figure));
+        let [Some(alone), Some(beside)] = values else {
+            return Err(format!("no {figure}").into());
+        };
+        let ratio = beside / alone;
+        kept &= ratio <= RATIO_MAX;
+        let [alone, beside, ratio] = [alone, beside, ratio].map(Short).map(|one| one.to_string());
+        print!(" {alone:>6} ms {beside:>6} ms {ratio:>6} ");
+    }
+    let megabytes = |bytes: u64| Short(bytes as f64 / 1e6).to_string();
+    println!(
+        " {:>6} MB {:>6} MB  {descriptors:>7}  {}",
+        megabytes(at_rest),
+        megabytes(most),
+        if kept { "kept" } else { "NOT KEPT" }
+    );
+    check_alive(&target)?;
+    Ok(kept)
+}
+
+/// 500 requests per second of ten records each, acknowledged after the flush, and one consumer behind them.
+fn well_behaved() -> Outcome<Scenario> {
+    let end_to_end = scenario_named("end-to-end").ok_or("no scenario end-to-end")?;
+    Ok(Scenario {
+        name: "well-behaved",
+        shape: Shape::of(10, 100),
+        rate: Some(500.0),
+        durability: Durability::Default,
+        idempotent: true,
+        ..*end_to_end
+    })
+}
+
+fn check_alive(target: &Target) -> Outcome<()> {
+    let every = MetadataRequest {
+        topics: None,
+        ..Default::default()
+    };
+    let topics = Client::connect(target.address)?.ask(&every, 9)?;
+    match topics.topics.is_empty() {
+        true => Err("the broker lost its topics".into()),
+        false => Ok(()),
+    }
+}
+
+fn kind_named(name: &str) -> Outcome<Hostile> {
+    let known = || {
+        HOSTILE
+            .iter()
+            .map(|kind| format!("\n  {:20} {}", kind.name, kind.about))
+    };
+    let found = hostile_named(name);
+    found.ok_or_else(|| format!("no kind {name}; there are{}", known().collect::<String>()).into())
+}
+
+/// A process of hostile clients; it ends with the value.
+struct Siege(Child);
+
+impl Siege {
+    fn begin(kind: Hostile, address: SocketAddr) -> Outcome<Self> {
+        let own: &Path = &std::env::current_exe()?;
+        let child = Command::new("nice")
+            .args(["-n", "19"])
+            .arg(own)
+            .args(["--hostile", kind.name, &address.to_string()])
+            .spawn()?;
+        Ok(Self(child))
+    }
+}
+
+impl Drop for Siege {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const RATIO_MAX: f64 = 2.0;
+/// `request.memory.bytes` of two shards, and 4 kB for each of 10,000 connections.
+const MEMORY_MAX: u64 = (64 << 20) + 40_000_000;
+const BULK_BYTES: usize = 64 << 20;
+const ARRIVAL: Duration = Duration::from_secs(2);

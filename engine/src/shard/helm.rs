@@ -1,0 +1,398 @@
+//! The helm of a shard: the shard with all that a step of it needs but the ring. One thread at a time holds it.
+//!
+//! It is the shard's own thread, which nobody disturbs while it is awake. While it sleeps, a thread with a small command for the
+//! shard steps it in its stead: to wake the other thread and be woken by it costs ten times the work itself. What only the
+//! own thread can do (entries for its ring, an earlier alarm) is left for it, and then it is woken.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::command::Command;
+use super::directories::FailedDirectory;
+use super::step::{Effects, Input, Shard};
+use crate::io::{Action, Clock, Completion, Ticket, perform_at_once};
+use crate::maintenance::{Done, JobId, PoolHandle};
+use crate::metadata::MetadataImage;
+use crate::types::Monotonic;
+
+/// The helm of one shard, as all threads see it.
+#[derive(Debug)]
+pub(super) struct Helm {
+    shard: Mutex<Helmed>,
+    /// Whether the shard's thread sleeps, or is about to: only a hint.
+    asleep: AtomicBool,
+    /// Something was left for the shard's own thread.
+    left: Notify,
+}
+
+/// A shard and what a step of it needs.
+#[derive(Debug)]
+pub(super) struct Helmed {
+    shard: Shard,
+    clock: Clock,
+    commands: mpsc::Receiver<Command>,
+    image: watch::Receiver<Arc<MetadataImage>>,
+    pool: PoolHandle,
+    results: mpsc::Sender<(JobId, Done)>,
+    effects: Effects,
+    /// When the shard's thread wakes up by itself.
+    alarm: Option<Monotonic>,
+}
+
+/// What a step needs besides the shard and its commands.
+#[derive(Debug)]
+pub(super) struct Tackle {
+    pub(super) clock: Clock,
+    /// Where images come from.
+    pub(super) image: watch::Receiver<Arc<MetadataImage>>,
+    /// Who runs jobs.
+    pub(super) pool: PoolHandle,
+    /// Where the results of jobs go.
+    pub(super) results: mpsc::Sender<(JobId, Done)>,
+}
+
+impl Helm {
+    pub(super) fn new(shard: Shard, commands: mpsc::Receiver<Command>, tackle: Tackle) -> Self {
+        let Tackle {
+            clock,
+            image,
+            pool,
+            results,
+        } = tackle;
+        Self {
+            shard: Mutex::new(Helmed {
+                shard,
+                clock,
+                commands,
+                image,
+                pool,
+                results,
+                effects: Effects::default(),
+                alarm: None,
+            }),
+            asleep: AtomicBool::new(false),
+            left: Notify::new(),
+        }
+    }
+
+    /// The helm, for the shard's own thread. Another holds it for some microseconds at most.
+    pub(super) fn take(&self) -> MutexGuard<'_, Helmed> {
+        self.shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Steps a sleeping shard on the thread of whoever has `command` for it.
+    ///
+    /// # Errors
+    /// The command, which has to go by the mailbox: the shard's thread is awake, or has commands that came before, or the command
+    /// is better done there.
+    pub(super) fn steer(&self, command: Command) -> Result<(), Command> {
+        if !self.asleep.load(Ordering::Acquire) || !is_light(&command) {
+            return Err(command);
+        }
+        let mut helmed = match self.shard.try_lock() {
+            Ok(helmed) => helmed,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(command),
+        };
+        // Behind what the same connection sent before; its thread is waking up for that.
+        if !helmed.commands.is_empty() || helmed.commands.is_closed() {
+            return Err(command);
+        }
+        let owner_is_needed = helmed.steer(command);
+        drop(helmed);
+        if owner_is_needed {
+            self.left.notify_one();
+        }
+        Ok(())
+    }
+
+    /// To be called by the shard's thread before it sleeps, and when it has woken up.
+    pub(super) fn sleeps(&self, asleep: bool) {
+        self.asleep.store(asleep, Ordering::Release);
+    }
+
+    /// Waits until something was left for the shard's own thread.
+    pub(super) async fn left(&self) {
+        self.left.notified().await;
+    }
+}
+
+impl Helmed {
+    /// The shard, to look at.
+    pub(super) const fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// The commands that came by the mailbox.
+    pub(super) const fn commands(&mut self) -> &mut mpsc::Receiver<Command> {
+        &mut self.commands
+    }
+
+    /// Takes in one thing that happened.
+    pub(super) fn step(&mut self, input: Input) {
+        self.shard.step(self.clock.now(), input, &mut self.effects);
+    }
+
+    /// Takes in everything that came at one moment: what the ring has done, then commands, which are never older than the
+    /// image that their sender saw.
+    pub(super) fn take_in(
+        &mut self,
+        completions: &mut Vec<Completion>,
+        commands: &mut Vec<Command>,
+    ) {
+        self.adopt_news();
+        let now = self.clock.now();
+        for completion in completions.drain(..) {
+            let input = Input::Completed(completion);
+            self.shard.step(now, input, &mut self.effects);
+        }
+        for command in commands.drain(..) {
+            let input = Input::Command(command);
+            self.shard.step(now, input, &mut self.effects);
+        }
+        self.shard.step(now, Input::Tick, &mut self.effects);
+    }
+
+    /// Adopts the newest image if it is another than before.
+    fn adopt_news(&mut self) {
+        // An error says that nothing new will come.
+        if self.image.has_changed().unwrap_or(false) {
+            self.adopt_image();
+        }
+    }
+
+    /// Adopts the newest image.
+    pub(super) fn adopt_image(&mut self) {
+        let image = Arc::clone(&self.image.borrow_and_update());
+        if !Arc::ptr_eq(&image, self.shard.image()) {
+            self.step(Input::Image(image));
+        }
+    }
+
+    /// Hands jobs out, and to the caller what the disk has to do. Swaps with `actions`, which is empty.
+    pub(super) fn hand_out(&mut self, actions: &mut Vec<(Ticket, Action)>) {
+        self.shard.flush(self.clock.now(), &mut self.effects);
+        std::mem::swap(actions, &mut self.effects.actions);
+        for (id, job) in self.effects.jobs.drain(..) {
+            // The pool's queue has room for every job that shards may have out; it refuses only when it is gone.
+            if self.pool.order(id, job, &self.results).is_err() {
+                tracing::error!("the maintenance threads are gone");
+            }
+        }
+    }
+
+    /// Log directories that were found to have failed since the last call, for the shard's own thread to report.
+    pub(super) fn failed_directories(&mut self) -> Vec<FailedDirectory> {
+        std::mem::take(&mut self.effects.failed_directories)
+    }
+
+    /// Notes when the shard's thread will wake up by itself.
+    pub(super) const fn set_alarm(&mut self, due: Option<Monotonic>) {
+        self.alarm = due;
+    }
+
+    /// Takes no more commands; those that came are dropped, which tells their senders that the shard has stopped.
+    pub(super) fn close(&mut self) {
+        self.commands.close();
+        while self.commands.try_recv().is_ok() {}
+    }
+
+    /// Deals with `command` as far as it goes without the ring. True when the shard's own thread has to go on.
+    fn steer(&mut self, command: Command) -> bool {
+        self.adopt_news();
+        self.step(Input::Command(command));
+        let mut actions = Vec::new();
+        let mut left = Vec::new();
+        loop {
+            self.hand_out(&mut actions);
+            if actions.is_empty() {
+                break;
+            }
+            for (ticket, action) in actions.drain(..) {
+                match perform_at_once(action) {
+                    Ok(result) => self.step(Input::Completed(Completion { ticket, result })),
+                    Err(action) => left.push((ticket, action)),
+                }
+            }
+        }
+        let is_earlier = self
+            .shard
+            .next_deadline()
+            .is_some_and(|deadline| self.alarm.is_none_or(|alarm| deadline < alarm));
+        // Before those of the next round.
+        self.effects.actions = left;
+        let has_work =
+            !self.effects.actions.is_empty() || !self.effects.failed_directories.is_empty();
+        has_work || is_earlier
+    }
+}
+
+/// Whether dealing with a command costs less than waking another thread for it.
+fn is_light(command: &Command) -> bool {
+    match command {
+        Command::Produce(produce) => {
+            let sizes = produce.partitions.iter().map(|batch| batch.records.len());
+            sizes.sum::<usize>() <= LIGHT_BYTES_MAX
+        }
+        Command::Fetch(_)
+        | Command::FetchNews(_)
+        | Command::WakeFetch(_)
+        | Command::ForgetStanding(_)
+        | Command::LookupOffsets(_) => true,
+        Command::LookupEpochEnds(_)
+        | Command::DeleteRecords(_)
+        | Command::DescribeLogs(_)
+        | Command::MeasureDirectories(_)
+        | Command::DescribeProducers(_)
+        | Command::Group(_) => false,
+    }
+}
+
+/// Checking and writing this much takes about as long as waking a thread and being woken by it: 20 us.
+const LIGHT_BYTES_MAX: usize = 20 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::io::Sim;
+    use crate::maintenance::{Checkpoints, Pool};
+    use crate::partition::Acks;
+    use crate::shard::command::{Fetch, FetchId, Fetched, Produce, ProducePartition};
+    use crate::shard::step::tests::settings;
+    use crate::types::{TopicIdPartition, Uuid};
+
+    type Answer = oneshot::Receiver<Vec<Result<Fetched, crate::partition::ReadError>>>;
+
+    struct Bench {
+        helm: Helm,
+        mailbox: mpsc::Sender<Command>,
+        _results: mpsc::Receiver<(JobId, Done)>,
+        _images: watch::Sender<Arc<MetadataImage>>,
+    }
+
+    fn bench() -> Bench {
+        let (mailbox, commands) = mpsc::channel(4);
+        let (results, kept) = mpsc::channel(1);
+        let (images, image) = watch::channel(Arc::new(MetadataImage::empty()));
+        let disk = Sim::new(1).disk();
+        let (_, pool) = Pool::start(0, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
+        let clock = Clock::real();
+        let shard = Shard::new(settings(1), clock.now());
+        let tackle = Tackle {
+            clock,
+            image,
+            pool,
+            results,
+        };
+        Bench {
+            helm: Helm::new(shard, commands, tackle),
+            mailbox,
+            _results: kept,
+            _images: images,
+        }
+    }
+
+    /// A fetch of nothing, which is answered at once or waits for its deadline.
+    fn fetch(wait: Duration) -> (Command, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let fetch = Fetch {
+            id: FetchId(1),
+            partitions: Vec::new(),
+            bytes_max: 1,
+            bytes_min: u64::from(!wait.is_zero()),
+            deadline: Clock::real().now().monotonic.after(wait),
+            reply,
+        };
+        (Command::Fetch(fetch), answer)
+    }
+
+    fn owner_is_called(helm: &Helm) -> bool {
+        let mut left = pin!(helm.left());
+        left.as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
+    }
+
+    #[test]
+    fn a_sleeping_shard_is_stepped_by_whoever_has_a_command_and_an_awake_one_is_left_alone() {
+        let bench = bench();
+        let (command, _) = fetch(Duration::ZERO);
+        let refused = bench.helm.steer(command);
+        assert!(matches!(refused, Err(Command::Fetch(_))));
+        let due = bench.helm.take().shard().next_deadline();
+        bench.helm.take().set_alarm(due);
+        bench.helm.sleeps(true);
+        let (command, mut answer) = fetch(Duration::ZERO);
+        bench.helm.steer(command).unwrap();
+        assert!(answer.try_recv().unwrap().is_empty());
+        assert!(!owner_is_called(&bench.helm));
+        bench.helm.sleeps(false);
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+    }
+
+    #[test]
+    fn a_command_does_not_overtake_those_in_the_mailbox() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let (first, mut answer) = fetch(Duration::ZERO);
+        bench.mailbox.try_send(first).unwrap();
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+        let command = bench.helm.take().commands().try_recv().unwrap();
+        bench
+            .helm
+            .take()
+            .take_in(&mut Vec::new(), &mut vec![command]);
+        assert!(answer.try_recv().is_ok());
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_ok());
+    }
+
+    #[test]
+    fn the_owner_is_called_when_it_would_sleep_too_long() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let due = bench.helm.take().shard().next_deadline();
+        bench.helm.take().set_alarm(due);
+        let (late, mut answer) = fetch(Duration::from_secs(3_000));
+        bench.helm.steer(late).unwrap();
+        assert!(answer.try_recv().is_err(), "it waits");
+        assert!(!owner_is_called(&bench.helm));
+        let (soon, _answer) = fetch(Duration::from_secs(3));
+        bench.helm.steer(soon).unwrap();
+        assert!(owner_is_called(&bench.helm));
+    }
+
+    #[test]
+    fn large_batches_and_a_shard_that_has_stopped_are_for_the_mailbox() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let (reply, _answer) = oneshot::channel();
+        let partition = TopicIdPartition {
+            topic_id: crate::types::TopicId(Uuid(1)),
+            partition: 0,
+        };
+        let batch = ProducePartition {
+            partition,
+            records: Bytes::from(vec![0; LIGHT_BYTES_MAX + 1]),
+            zstd_allowed: true,
+        };
+        let produce = Produce {
+            partitions: vec![batch],
+            acks: Acks::All,
+            timeout: Duration::from_secs(1),
+            reply,
+        };
+        assert!(bench.helm.steer(Command::Produce(produce)).is_err());
+        bench.helm.take().close();
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+        assert!(bench.mailbox.try_send(fetch(Duration::ZERO).0).is_err());
+    }
+}
