@@ -1,5 +1,7 @@
 //! The engine as a whole: opened over its log directories, running, stopped in order.
 
+mod simulated;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -20,6 +22,8 @@ use crate::shard::{
     ShardSettings, ShardTask, Shards, TopicDefaultsSource,
 };
 use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
+
+pub use simulated::SimulatedEngine;
 
 /// Which way the shards talk to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,23 +313,31 @@ impl Engine {
             tracing::error!(%error, "the metadata journal could not be closed in order");
             in_order = false;
         }
-        for directory in &self.directories {
-            let written = self
-                .checkpoints
-                .write(&self.disk, &directory.path, Vec::new());
-            let marked = written.and_then(|()| {
-                if !in_order {
-                    return Ok(());
-                }
-                CleanShutdown { broker_epoch: -1 }.write(&self.disk, &directory.path)
-            });
-            if let Err(error) = marked {
-                tracing::error!(%error, "a log directory could not be left in order");
-                in_order = false;
-            }
-        }
-        in_order
+        leave_directories(&self.disk, &self.checkpoints, &self.directories, in_order)
     }
+}
+
+/// Writes the checkpoints and, if all went well so far, the marks of a clean stop. Says whether all went well.
+fn leave_directories(
+    disk: &Disk,
+    checkpoints: &Checkpoints,
+    directories: &[OpenDirectory],
+    mut in_order: bool,
+) -> bool {
+    for directory in directories {
+        let written = checkpoints.write(disk, &directory.path, Vec::new());
+        let marked = written.and_then(|()| {
+            if !in_order {
+                return Ok(());
+            }
+            CleanShutdown { broker_epoch: -1 }.write(disk, &directory.path)
+        });
+        if let Err(error) = marked {
+            tracing::error!(%error, "a log directory could not be left in order");
+            in_order = false;
+        }
+    }
+    in_order
 }
 
 fn choose_backend(choice: IoChoice) -> Result<IoBackend, StartError> {
@@ -399,7 +411,7 @@ fn claim_directory(
     disk: &Disk,
     path: &Path,
 ) -> Result<(DirLock, Option<MetaProperties>), StartError> {
-    disk.create_dir_all(path)?;
+    make_directory(disk, path)?;
     let lock = match disk.lock_dir(path) {
         Err(LockError::Io(error)) => return Err(StartError::Io(error)),
         locked => locked?,
@@ -408,6 +420,32 @@ fn claim_directory(
         Err(CheckpointError::Io(error)) => Err(StartError::Io(error)),
         read => Ok((lock, read?)),
     }
+}
+
+/// Makes a directory if there is none, with a name that outlives a power cut: what is acknowledged in it would be gone
+/// with it.
+fn make_directory(disk: &Disk, path: &Path) -> Result<(), IoError> {
+    let parent_of = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => path.to_owned(),
+    };
+    let mut made = Vec::new();
+    for directory in path.ancestors() {
+        if directory.as_os_str().is_empty() || disk.exists(directory)? {
+            break;
+        }
+        made.push(directory);
+    }
+    disk.create_dir_all(path)?;
+    if made.is_empty() {
+        // It may have been made by a start that was killed right then. Who may not look above has no reason to stop here.
+        let _ = disk.sync_dir(&parent_of(path));
+    }
+    for directory in made.into_iter().rev() {
+        disk.sync_dir(&parent_of(directory))?;
+    }
+    Ok(())
 }
 
 /// The directory that has the directory of the cluster metadata.
@@ -496,7 +534,7 @@ fn open_metadata(
     directories: &[OpenDirectory],
     random: &mut Random,
 ) -> Result<Metadata, StartError> {
-    disk.create_dir_all(home)?;
+    make_directory(disk, home)?;
     let directory = home.join(METADATA_DIRECTORY);
     let broker = options.broker;
     let mut metadata = Metadata::open(

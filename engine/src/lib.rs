@@ -27,4 +27,6 @@ pub mod shard;
 pub mod types;
 pub mod verify;
 
-pub use engine::{Engine, EngineOptions, Facts, IoChoice, SYNCS_PER_DIRECTORY_MAX, StartError};
+pub use engine::{
+    Engine, EngineOptions, Facts, IoChoice, SYNCS_PER_DIRECTORY_MAX, SimulatedEngine, StartError,
+};

@@ -3,6 +3,8 @@
 //!
 //! Only a repair changes anything, and never a record file.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,8 @@ use crate::log::verify::{Cure, Finding, PartitionCheck, Place, Sort, Verified};
 use crate::metadata::raft::{self, MetadataCheck, MetadataFile};
 use crate::metadata::{MetadataImage, OpenError as MetadataError, StorageError, is_internal};
 use crate::types::{DirectoryId, Offset, Timestamp, TopicPartition};
+
+pub use hostile::verify_hostile;
 
 /// What to read, and whether to repair.
 #[derive(Clone, Debug)]

@@ -15,9 +15,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millrace_engine::config::{Alteration, TopicConfig, TopicDefaults};
 use millrace_engine::group::record::{self as group_record, GroupRecord};
 use millrace_engine::group::{CommittedOffset, StoredGroup, StoredMember};
-use millrace_engine::log;
+use millrace_engine::io::{Disk, Sim};
+use millrace_engine::log::producer_state::ProducerStates;
+use millrace_engine::log::{self, OpenOptions};
 use millrace_engine::metadata::{
     self, Broker, ConfigResource, Endpoint, MetadataRecord, Partition, PartitionEpoch,
     SecurityProtocol,
@@ -28,6 +31,7 @@ use millrace_engine::types::{
     BrokerId, DirectoryId, GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence,
     Timestamp, TopicId, TopicPartition, Uuid,
 };
+use millrace_engine::verify::verify_hostile;
 
 const CODECS: [Compression; 5] = [
     Compression::None,
@@ -80,6 +84,207 @@ fn metadata_records_of_the_corpus_are_survived() {
 #[test]
 fn directories_of_the_corpus_are_recovered() {
     replay("segment_recovery", log::recover_hostile);
+}
+
+#[test]
+fn small_files_of_the_corpus_are_survived() {
+    replay("small_file", log::read_small_hostile);
+}
+
+#[test]
+fn metadata_logs_of_the_corpus_are_opened_or_refused() {
+    replay("metadata_log", metadata::open_hostile);
+}
+
+#[test]
+fn log_directories_of_the_corpus_are_verified_and_repaired() {
+    replay("log_directory", verify_hostile);
+    // What a start recovers can be looked at offline too.
+    replay("segment_recovery", verify_hostile);
+}
+
+/// A file that a real Kafka 4.3.1 wrote.
+fn of_kafka(path: &str) -> Vec<u8> {
+    let home = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let data = home.join("../server/tests/fixtures/kafka-4.3.1/data");
+    fs::read(data.join(path)).unwrap()
+}
+
+#[test]
+#[ignore = "writes fuzz/corpus/small_file"]
+fn write_seeds_of_small_file() {
+    let seed = |kind: u8, name: &str, content: &[u8]| {
+        let bytes = [&[kind], content].concat();
+        write("small_file", &format!("seed-{name}"), &bytes);
+    };
+    for (kind, path) in [
+        (0, "recovery-point-offset-checkpoint"),
+        (0, "log-start-offset-checkpoint"),
+        (0, "replication-offset-checkpoint"),
+        (0, "cleaner-offset-checkpoint"),
+        (1, "t-0/leader-epoch-checkpoint"),
+        (2, "meta.properties"),
+        (3, "t-0/partition.metadata"),
+        (5, "t-0/00000000000000000000.index"),
+        (6, "t-0/00000000000000000000.timeindex"),
+    ] {
+        let content = of_kafka(path);
+        seed(
+            kind,
+            &path.replace('/', "-"),
+            &content[..content.len().min(1_000)],
+        );
+    }
+    seed(4, "clean-shutdown", b"{\"version\":0,\"brokerEpoch\":5}");
+    seed(1, "epochs", b"0\n3\n0 0\n2 17\n5 900\n");
+    let entries = |bytes: usize| -> Vec<u8> {
+        let entry = |place: u8| {
+            let mut entry = vec![0; bytes];
+            entry[bytes / 2 - 1] = place;
+            entry[bytes - 1] = place;
+            entry
+        };
+        (1..9).flat_map(entry).collect()
+    };
+    seed(5, "offset-index", &entries(8));
+    seed(6, "time-index", &entries(12));
+    let (snapshot, windows) = producer_files();
+    let length = (snapshot.len() as u16).to_be_bytes();
+    seed(7, "producers", &[&length[..], &snapshot, &windows].concat());
+    let snapshot = of_kafka("t-0/00000000000000000003.snapshot");
+    let length = (snapshot.len() as u16).to_be_bytes();
+    seed(7, "producers-of-kafka", &[&length[..], &snapshot].concat());
+}
+
+/// A snapshot and its windows, of two producers that appended several batches.
+fn producer_files() -> (Vec<u8>, Vec<u8>) {
+    let disk = Disk::real();
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("t-0");
+    let options = OpenOptions {
+        directory: directory.clone(),
+        clean: false,
+        recovery_point: Offset::ZERO,
+        log_start_offset: Offset::ZERO,
+        cleaned_to: Offset::NONE,
+        config: Arc::new(TopicConfig::default()),
+        now: Timestamp(1_000),
+    };
+    fs::create_dir_all(&directory).unwrap();
+    let batches = [
+        at_offset(&batch(produced(0)), 0),
+        at_offset(&batch(produced(3).transactional()), 3),
+        at_offset(&batch(produced(6).transactional()), 6),
+    ];
+    fs::write(directory.join("00000000000000000000.log"), batches.concat()).unwrap();
+    let (log, _) = log::open(&disk, options).unwrap();
+    let mut states = ProducerStates::default();
+    for (id, producer) in log.producers() {
+        states.restore(id, Some(*producer));
+    }
+    log::producer_snapshot::encode(&states)
+}
+
+#[test]
+#[ignore = "writes fuzz/corpus/metadata_log"]
+fn write_seeds_of_metadata_log() {
+    let disk = Sim::new(0).disk();
+    let directory = std::path::Path::new("/data/__cluster_metadata-0");
+    disk.create_dir_all(directory).unwrap();
+    let files = || -> [Vec<u8>; 3] {
+        let snapshots = metadata::raft::snapshot::list(&disk, directory).unwrap();
+        let newest = snapshots.first();
+        let read = |path: PathBuf| disk.read(&path, 1 << 20).unwrap_or_default();
+        [
+            read(metadata::raft::vote::Vote::path(directory)),
+            newest.map_or_else(Vec::new, |&position| {
+                read(metadata::raft::snapshot::path_of(directory, position))
+            }),
+            read(metadata::raft::Journal::path(directory)),
+        ]
+    };
+    let seed = |name: &str, flags: u8, [vote, snapshot, journal]: [&[u8]; 3]| {
+        let mut bytes = vec![flags];
+        for content in [vote, snapshot] {
+            bytes.extend_from_slice(&(content.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(content);
+        }
+        bytes.extend_from_slice(journal);
+        write("metadata_log", &format!("seed-{name}"), &bytes);
+    };
+    let open = || {
+        let options = metadata::MetadataOptions::default();
+        let node = BrokerId(1);
+        metadata::Metadata::open(&disk, directory, node, "cluster", options).unwrap()
+    };
+    let mut opened = open();
+    opened.propose(&register()).unwrap();
+    opened.propose(&create_topic()).unwrap();
+    drop(opened);
+    let [vote, snapshot, journal] = files();
+    seed("crash", 7, [&vote, &snapshot, &journal]);
+    seed("torn", 0, [&vote, &snapshot, &journal[..journal.len() - 9]]);
+    seed("journal-alone", 4, [b"", b"", &journal]);
+    let mut opened = open();
+    opened.write_snapshot().unwrap();
+    opened.propose(&register()).unwrap();
+    opened.close().unwrap();
+    let [vote, snapshot, journal] = files();
+    seed("snapshot", 7, [&vote, &snapshot, &journal]);
+    seed("snapshot-alone", 2, [b"", &snapshot, b""]);
+    seed("no-journal", 3, [&vote, &snapshot, b""]);
+    seed("nothing-mended", 0, [&vote, &snapshot, &journal]);
+}
+
+fn register() -> metadata::Command {
+    metadata::Command::RegisterBroker(metadata::RegisterBroker {
+        id: BrokerId(1),
+        incarnation: Uuid(3),
+        endpoints: Vec::new(),
+        rack: Some("r".into()),
+        log_directories: vec![DirectoryId(Uuid(1))],
+    })
+}
+
+fn create_topic() -> metadata::Command {
+    let topic = metadata::NewTopic {
+        name: "orders".to_owned(),
+        partitions: 2,
+        replication_factor: 1,
+        assignments: Vec::new(),
+        settings: vec![Alteration::set("retention.ms", "5")],
+        random: 77,
+    };
+    metadata::Command::CreateTopics(metadata::CreateTopics {
+        topics: vec![topic],
+        partitions_default: 1,
+        replication_factor_default: 1,
+        partitions_max: 100,
+        topic_defaults: Arc::new(TopicDefaults::default()),
+        validate_only: false,
+    })
+}
+
+#[test]
+#[ignore = "writes fuzz/corpus/log_directory"]
+fn write_seeds_of_log_directory() {
+    let first = at_offset(&batch(produced(0)), 0);
+    let nothing: [&[u8]; 4] = [b"", b"", b"", b""];
+    let small: [&[u8]; 4] = [b"0\n1\n-1 0\n", &[9; 16], &[9; 24], &[9; 30]];
+    for (name, flags, small) in [
+        ("one-batch", 0, nothing),
+        ("wrong-small-files", 1, small),
+        ("log-start", 2, nothing),
+    ] {
+        let bytes = directory(flags, 3, small, &first);
+        write("log_directory", &format!("seed-{name}"), &bytes);
+    }
+    // Of a real Kafka, with its indexes.
+    let log = of_kafka("t-0/00000000000000000000.log");
+    let epochs = of_kafka("t-0/leader-epoch-checkpoint");
+    let snapshot = of_kafka("t-0/00000000000000000003.snapshot");
+    let bytes = directory(1, 3, [&epochs, b"", b"", &snapshot], &log);
+    write("log_directory", "seed-of-kafka", &bytes);
 }
 
 /// Three records, with and without key, value and headers.
@@ -135,6 +340,7 @@ fn write_seeds_of_record_batch() {
         "two-batches",
         &[batch(produced(0)), batch(produced(3))].concat(),
     );
+    seed("legacy", &legacy_sets());
     seed("cut-short", &batch(BatchBuilder::new())[..100]);
     for (name, outcome) in [
         ("commit", TransactionOutcome::Commit),
@@ -387,10 +593,35 @@ fn write_seeds_of_segment_recovery() {
         "aborted-transaction",
         &directory(0, 0, nothing, &transaction),
     );
+    seed("legacy", &directory(4, 0, nothing, &legacy_sets()));
+    let then_legacy = [&first[..], &legacy_sets()].concat();
+    seed("then-legacy", &directory(4, 0, nothing, &then_legacy));
     seed(
         "wrong-index",
         &directory(1, 9, [epochs, &[9; 16], &[9; 24], &[9; 30]], &sound),
     );
+}
+
+/// What brokers stored before record batches: a message of magic 0, one of magic 1.
+fn legacy_sets() -> Vec<u8> {
+    let key_and_value = [&1_u32.to_be_bytes()[..], b"k", &1_u32.to_be_bytes(), b"v"].concat();
+    let mut sets = Vec::new();
+    for (offset, fields) in [
+        (0_u64, [&[0, 0][..], &key_and_value].concat()),
+        (
+            1,
+            [&[1, 0][..], &1_000_u64.to_be_bytes(), &key_and_value].concat(),
+        ),
+    ] {
+        let mut crc = flate2::Crc::new();
+        crc.update(&fields);
+        let length = fields.len() as u32 + 4;
+        sets.extend_from_slice(&offset.to_be_bytes());
+        sets.extend_from_slice(&length.to_be_bytes());
+        sets.extend_from_slice(&crc.sum().to_be_bytes());
+        sets.extend_from_slice(&fields);
+    }
+    sets
 }
 
 /// The batch with another base offset, which lies outside of its checksum.

@@ -4,6 +4,7 @@
 
 mod api;
 pub mod config;
+pub mod fuzzing;
 pub mod logging;
 mod net;
 mod server;

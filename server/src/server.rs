@@ -104,7 +104,8 @@ impl Server {
             })
         };
         let expiration = Arc::new(AtomicI64::new(config.producers.id_expiration_ms));
-        let options = engine_options(&config, &view, &bound, &expiration);
+        let endpoints = bound.iter().map(endpoint).collect();
+        let options = engine_options(&config, &view, endpoints, &expiration);
         let engine = Engine::start(options, Arc::new(task))
             .map_err(|error| StartError::Engine(Box::new(error)))?;
         original
@@ -286,14 +287,16 @@ fn durability(view: &ConfigView) -> &'static str {
     }
 }
 
-fn engine_options(
+/// What the engine is told of the settings.
+pub(crate) fn engine_options(
     config: &BrokerConfig,
     view: &Arc<ConfigView>,
-    bound: &[Bound],
+    endpoints: Vec<Endpoint>,
     expiration: &Arc<AtomicI64>,
 ) -> EngineOptions {
     let milliseconds = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
     let defaults_view = Arc::clone(view);
+    let unchanged = Arc::new(view.topic_defaults());
     let cleaner_view = Arc::clone(view);
     let first = config.log_dirs.first();
     EngineOptions {
@@ -307,9 +310,13 @@ fn engine_options(
             IoBackendChoice::Uring => IoChoice::Uring,
             IoBackendChoice::Threads => IoChoice::Threads,
         },
-        endpoints: bound.iter().map(endpoint).collect(),
+        endpoints,
         rack: config.rack.clone(),
         topic_defaults: TopicDefaultsSource(Arc::new(move |cluster, broker| {
+            // Asked by every shard at every change of metadata; mostly nothing of this was changed.
+            if cluster.is_empty() && broker.is_empty() {
+                return Arc::clone(&unchanged);
+            }
             let view = defaults_view.with_dynamic(cluster.clone(), broker.clone());
             Arc::new(view.topic_defaults())
         })),

@@ -47,11 +47,10 @@ impl Control {
     /// # Errors
     /// The system gives no thread.
     pub fn start(metadata: Metadata) -> std::io::Result<(Self, ControlHandle)> {
-        let (proposals, inbox) = mpsc::channel(PROPOSALS_MAX);
-        let (publish, image) = watch::channel(Arc::clone(metadata.image()));
+        let (desk, handle) = Desk::new(metadata);
         let thread = std::thread::Builder::new().name("control".to_owned());
-        let thread = thread.spawn(move || serve(metadata, inbox, &publish))?;
-        Ok((Self { thread }, ControlHandle { proposals, image }))
+        let thread = thread.spawn(move || desk.serve())?;
+        Ok((Self { thread }, handle))
     }
 
     /// Waits until the journal is closed.
@@ -92,16 +91,54 @@ impl ControlHandle {
     }
 }
 
-fn serve(
-    mut metadata: Metadata,
-    mut inbox: mpsc::Receiver<Proposal>,
-    publish: &watch::Sender<Arc<MetadataImage>>,
-) -> Result<(), StorageError> {
-    while let Some(Proposal { command, outcome }) = inbox.blocking_recv() {
-        let answer = match metadata.propose(&command) {
+/// Where proposals are dealt with: what the thread does, for whoever moves it.
+pub(crate) struct Desk {
+    metadata: Metadata,
+    inbox: mpsc::Receiver<Proposal>,
+    publish: watch::Sender<Arc<MetadataImage>>,
+}
+
+impl Desk {
+    /// A desk on an open journal, and the way to it.
+    pub(crate) fn new(metadata: Metadata) -> (Self, ControlHandle) {
+        let (proposals, inbox) = mpsc::channel(PROPOSALS_MAX);
+        let (publish, image) = watch::channel(Arc::clone(metadata.image()));
+        let desk = Self {
+            metadata,
+            inbox,
+            publish,
+        };
+        (desk, ControlHandle { proposals, image })
+    }
+
+    /// Deals with proposals until every handle is gone, and closes the journal.
+    fn serve(mut self) -> Result<(), StorageError> {
+        while let Some(proposal) = self.inbox.blocking_recv() {
+            self.decide(proposal);
+        }
+        self.close()
+    }
+
+    /// Deals with one proposal if one waits; says whether one did.
+    pub(crate) fn serve_next(&mut self) -> bool {
+        let next = self.inbox.try_recv().ok();
+        next.map(|proposal| self.decide(proposal)).is_some()
+    }
+
+    /// Closes the journal.
+    ///
+    /// # Errors
+    /// As [`Control::join`].
+    pub(crate) fn close(self) -> Result<(), StorageError> {
+        self.metadata.close()
+    }
+
+    fn decide(&mut self, proposal: Proposal) {
+        let Proposal { command, outcome } = proposal;
+        let answer = match self.metadata.propose(&command) {
             Ok((image, reply)) => {
                 // Shown before it is answered: whoever hears of a topic finds it.
-                publish.send_replace(image);
+                self.publish.send_replace(image);
                 Ok(reply)
             }
             Err(error) => {
@@ -114,7 +151,6 @@ fn serve(
         // The asker may have gone; the change stands.
         let _ = outcome.send(answer);
     }
-    metadata.close()
 }
 
 /// How many proposals may wait; those behind wait for room.

@@ -1,6 +1,8 @@
-//! The room's door for fuzzing: any bytes as the files of a partition's directory.
+//! The room's doors for fuzzing: any bytes as the files of a partition's directory, or as one of the small ones.
 //!
 //! It mends magic and checksums of the batches, which no fuzzer guesses, so that what lies behind them is reached.
+
+mod small;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,22 +15,24 @@ use crate::io::{Disk, Sim};
 use crate::record::{BatchBuilder, BatchHeader, Batches, PreparedBatch};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
+pub use small::read_small_hostile;
+
 const DIRECTORY: &str = "/t-0";
 const NOW: Timestamp = Timestamp(1_000);
 
-/// Opens what `data` says was left behind: bit 0 of the first byte marks a clean stop, the second byte is the recovery
-/// point, four small files (leader epochs, offset index, time index, producer snapshot at the recovery point) follow
+/// Opens what `data` says was left behind: bit 0 of the first byte marks a clean stop, bit 2 leaves the record file as it
+/// is (so that it may have message sets of the formats before record batches), the second byte is the recovery point, four small files (leader epochs, offset index, time index, producer snapshot at the recovery point) follow
 /// with their lengths in two bytes each, and all the rest is the record file. Never panics on the bytes.
 ///
 /// # Panics
 /// When a log that was opened cannot be read, appended to and opened again: that is the finding.
 pub fn recover_hostile(data: &[u8]) {
-    let Some((&[flags, recovery_point], rest)) = data.split_first_chunk() else {
+    let Some((&[flags, recovery_point], _)) = data.split_first_chunk() else {
         return;
     };
     let recovery_point = Offset(recovery_point.into());
     let disk = Sim::new(0).disk();
-    lay_out(&disk, recovery_point, rest);
+    lay_out(&disk, Path::new(DIRECTORY), data);
     let options = OpenOptions {
         directory: DIRECTORY.into(),
         clean: flags & 1 == 1,
@@ -68,8 +72,12 @@ pub fn recover_hostile(data: &[u8]) {
     read_all(&disk, &mut reopened);
 }
 
-fn lay_out(disk: &Disk, recovery_point: Offset, data: &[u8]) {
-    let directory = Path::new(DIRECTORY);
+/// Puts the files that `data` describes into a new partition's directory.
+pub(crate) fn lay_out(disk: &Disk, directory: &Path, data: &[u8]) {
+    let Some((&[flags, recovery_point], data)) = data.split_first_chunk() else {
+        return;
+    };
+    let recovery_point = Offset(recovery_point.into());
     disk.create_dir_all(directory)
         .expect("an empty disk takes a directory");
     let segment = |ending| names::segment_file(directory, Offset::ZERO, ending);
@@ -91,7 +99,11 @@ fn lay_out(disk: &Disk, recovery_point: Offset, data: &[u8]) {
         }
         rest = after;
     }
-    put(disk, &segment(names::LOG), &mend(rest));
+    let records = match flags & 4 {
+        0 => mend(rest),
+        _ => rest.to_vec(),
+    };
+    put(disk, &segment(names::LOG), &records);
 }
 
 fn put(disk: &Disk, path: &Path, content: &[u8]) {

@@ -48,7 +48,8 @@ use crate::types::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 pub use append::{AppendError, AppendPlan, AppendUndone, CutBack, StageRefused, Staged};
 pub use clean::{CleanError, CleanLimits, CleanStats, Cleaning, Dirt, Swapped};
-pub use hostile::recover_hostile;
+pub(crate) use hostile::lay_out;
+pub use hostile::{read_small_hostile, recover_hostile};
 pub use leader_epochs::{EpochEnd, EpochStart, LeaderEpochs};
 pub use mark::MarkJob;
 pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};

@@ -194,7 +194,8 @@ fn lost(path: &Path, position: u64, end: Offset, stable: Offset) -> Fault {
 }
 
 fn make_directory(disk: &Disk, options: &OpenOptions) -> Result<(), IoError> {
-    if disk.exists(&options.directory)? {
+    // An empty one may have been made by a broker that was killed before its name was durable.
+    if disk.exists(&options.directory)? && !disk.list(&options.directory)?.is_empty() {
         return Ok(());
     }
     disk.create_dir_all(&options.directory)?;

@@ -71,6 +71,15 @@ fn frame(version: i16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The same contents with versions and checksums that fit, as far as there is room for them: for fuzzing.
+pub(super) fn mend(snapshot: &[u8], windows: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let body = snapshot.get(SNAPSHOT_HEADER_BYTES..).unwrap_or_default();
+    let mended = frame(SNAPSHOT_VERSION, body);
+    let windows = windows.get(SNAPSHOT_HEADER_BYTES + 4..).unwrap_or_default();
+    let windows = [&crc32c::crc32c(body).to_be_bytes()[..], windows].concat();
+    (mended, frame(WINDOWS_VERSION, &windows))
+}
+
 fn encode_producer(bytes: &mut Vec<u8>, id: ProducerId, producer: &Producer) {
     let none = AppendedBatch {
         last_sequence: Sequence::NONE,

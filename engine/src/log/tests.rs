@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::CleanupPolicy;
-use crate::io::Disk;
+use crate::io::{Disk, Sim};
 use crate::record::{BatchBuilder, Batches, PreparedBatch};
 use crate::types::{ProducerEpoch, Sequence};
 
@@ -247,6 +247,31 @@ fn the_first_batch_comes_whole_and_the_rest_is_cut_at_the_limit() {
     assert!(fixture.read(&mut log, 15, 10, 15).unwrap().is_empty());
     let below = fixture.read(&mut log, 0, u64::MAX, 10).unwrap();
     assert_eq!(below.len(), 2 * length, "the bound is exact");
+}
+
+/// The directory is there when the broker comes back, but not on the device: what is acknowledged in it must not go with it.
+#[test]
+fn a_directory_that_a_killed_broker_just_made_outlives_a_power_cut_once_its_log_is_open() {
+    let directory = Path::new("/data/t-0");
+    for seed in 0..20 {
+        let sim = Sim::new(seed);
+        let disk = sim.disk();
+        disk.create_dir_all(Path::new("/data")).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        disk.create_dir_all(directory).unwrap();
+        let options = OpenOptions {
+            directory: directory.to_owned(),
+            clean: false,
+            recovery_point: Offset::ZERO,
+            log_start_offset: Offset::ZERO,
+            cleaned_to: Offset::NONE,
+            config: Arc::new(TopicConfig::default()),
+            now: Timestamp(1_000),
+        };
+        open(&disk, options).unwrap();
+        sim.crash();
+        assert!(disk.exists(directory).unwrap(), "seed {seed}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ pub use controller::{
 pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, is_internal};
 pub use raft::{
     LogStatus, Metadata, MetadataCheck, MetadataFile, MetadataOptions, OpenError, ProposeError,
-    StorageError,
+    StorageError, open_hostile,
 };
 pub use record::{
     Broker, ConfigResource, Endpoint, LENGTH_MAX, MetadataRecord, Partition, PartitionEpoch,

@@ -63,13 +63,29 @@ struct Seen {
 #[derive(Clone, Debug)]
 pub(super) struct Way {
     pub(super) mailbox: mpsc::Sender<Command>,
-    pub(super) helm: Arc<Helm>,
+    /// None where no thread is spared a wake-up: commands go by the mailbox then.
+    pub(super) helm: Option<Arc<Helm>>,
 }
 
 /// The ways to all shards.
 pub(super) type Peers = Arc<[Way]>;
 
 impl Gateway {
+    /// The door of the first shard's thread where all shards share it and are moved by hand.
+    pub(crate) fn by_mailboxes(
+        mailboxes: Vec<mpsc::Sender<Command>>,
+        control: ControlHandle,
+        ring: LocalRing,
+        clock: Clock,
+        random: Random,
+    ) -> Self {
+        let ways = mailboxes.into_iter().map(|mailbox| Way {
+            mailbox,
+            helm: None,
+        });
+        Self::new(ShardIndex(0), ways.collect(), control, ring, clock, random)
+    }
+
     pub(super) fn new(
         shard: ShardIndex,
         peers: Peers,
@@ -135,13 +151,12 @@ impl Gateway {
     /// There is no room, or the shard is stopping.
     pub fn try_send(&self, shard: ShardIndex, command: Command) -> Result<(), NotSent> {
         let way = self.inner.peers.get(shard.0).ok_or(NotSent::Stopped)?;
-        let command = if shard == self.shard() {
-            command
-        } else {
-            match way.helm.steer(command) {
+        let command = match &way.helm {
+            Some(helm) if shard != self.shard() => match helm.steer(command) {
                 Ok(()) => return Ok(()),
                 Err(command) => command,
-            }
+            },
+            _ => command,
         };
         way.mailbox
             .try_send(command)

@@ -52,7 +52,7 @@ impl Shards {
     /// # Errors
     /// The system gives no thread, no ring or no runtime; those started already are stopped.
     pub(crate) fn start(settings: Vec<ShardSettings>, seat: &Seat) -> Result<Self, IoError> {
-        let (peers, results): (Vec<_>, Vec<_>) = settings
+        let (peers, owns): (Vec<_>, Vec<_>) = settings
             .into_iter()
             .map(|settings| way(settings, seat))
             .unzip();
@@ -60,8 +60,8 @@ impl Shards {
         let mut shards = Self {
             threads: Vec::with_capacity(peers.len()),
         };
-        for (index, results) in results.into_iter().enumerate() {
-            match start_one(ShardIndex(index), Arc::clone(&peers), results, seat) {
+        for (index, own) in owns.into_iter().enumerate() {
+            match start_one(ShardIndex(index), Arc::clone(&peers), own, seat) {
                 Ok(running) => shards.threads.push(running),
                 Err(error) => {
                     shards.stop();
@@ -91,8 +91,14 @@ impl Shards {
     }
 }
 
+/// What a shard's own thread needs of it.
+struct Own {
+    helm: Arc<Helm>,
+    results: mpsc::Receiver<(JobId, Done)>,
+}
+
 /// A shard at its helm, with the ways to it, and what its jobs come to.
-fn way(settings: ShardSettings, seat: &Seat) -> (Way, mpsc::Receiver<(JobId, Done)>) {
+fn way(settings: ShardSettings, seat: &Seat) -> (Way, Own) {
     let (mailbox, commands) = mpsc::channel(MAILBOX_LENGTH);
     let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + 1);
     let shard = Shard::new(settings, seat.clock.now());
@@ -103,19 +109,20 @@ fn way(settings: ShardSettings, seat: &Seat) -> (Way, mpsc::Receiver<(JobId, Don
         results: results_sender,
     };
     let helm = Arc::new(Helm::new(shard, commands, tackle));
-    (Way { mailbox, helm }, results)
+    (
+        Way {
+            mailbox,
+            helm: Some(Arc::clone(&helm)),
+        },
+        Own { helm, results },
+    )
 }
 
-fn start_one(
-    shard: ShardIndex,
-    peers: Peers,
-    results: mpsc::Receiver<(JobId, Done)>,
-    seat: &Seat,
-) -> Result<Running, IoError> {
+fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<Running, IoError> {
     let (stop, stopped) = oneshot::channel();
     let (ready, started) = std::sync::mpsc::channel();
     let ShardIndex(index) = shard;
-    let helm = Arc::clone(&peers[index].helm);
+    let Own { helm, results } = own;
     let core = seat.cores.get(index).copied();
     let (backend, clock) = (seat.backend.clone(), seat.clock.clone());
     let (control, task) = (seat.control.clone(), Arc::clone(&seat.task));

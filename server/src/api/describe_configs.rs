@@ -30,8 +30,14 @@ pub(super) async fn handle(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    let results = request
-        .resources
+    // A few bytes ask for hundreds of settings, so nothing is described twice in one answer.
+    let mut seen = BTreeSet::new();
+    let mut resources = request.resources;
+    resources.retain(|asked| {
+        let keys = asked.configuration_keys.clone();
+        seen.insert((asked.resource_type, asked.resource_name.clone(), keys))
+    });
+    let results = resources
         .into_iter()
         .map(|resource| shown.resource(resource));
     Ok(DescribeConfigsResponse {

@@ -1,5 +1,7 @@
 //! DescribeGroups (key 15): state and members of classic groups.
 
+use std::collections::BTreeSet;
+
 use millrace_engine::group::{
     GroupCommand, GroupDescription, GroupError, GroupId, GroupReply, GroupState, MemberDescription,
 };
@@ -15,10 +17,13 @@ use super::coordination::{Answer, ask_each};
 use super::error::ToErrorCode;
 
 pub(super) async fn handle(
-    request: DescribeGroupsRequest,
+    mut request: DescribeGroupsRequest,
     context: &RequestContext,
 ) -> Result<DescribeGroupsResponse, Stopped> {
     let version = context.version();
+    // A few bytes ask for thousands of members, so nothing is described twice in one answer.
+    let mut seen = BTreeSet::new();
+    request.groups.retain(|group| seen.insert(group.clone()));
     let commands = request
         .groups
         .iter()

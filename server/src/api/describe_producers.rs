@@ -1,5 +1,7 @@
 //! DescribeProducers (key 61): the producers a partition leader remembers (KIP-664).
 
+use std::collections::BTreeSet;
+
 use millrace_engine::log::Producer;
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
@@ -17,11 +19,19 @@ use super::scatter::ask;
 use super::topics::partition_by_name;
 
 pub(super) async fn handle(
-    request: DescribeProducersRequest,
+    mut request: DescribeProducersRequest,
     context: &RequestContext,
 ) -> Result<DescribeProducersResponse, Stopped> {
     let image = context.image();
     let in_topic = |topic| questions(topic, &image);
+    // A few bytes ask for thousands of producers, so nothing is described twice in one answer.
+    let mut seen = BTreeSet::new();
+    for topic in &mut request.topics {
+        let name = topic.name.clone();
+        topic
+            .partition_indexes
+            .retain(|&index| seen.insert((name.clone(), index)));
+    }
     let questions: Vec<_> = request.topics.iter().flat_map(in_topic).collect();
     let command =
         |partitions, reply| Command::DescribeProducers(DescribeProducers { partitions, reply });

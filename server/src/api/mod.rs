@@ -187,7 +187,7 @@ static TABLE: &[Api] = &[
 ];
 
 /// The APIs that are served.
-fn served() -> impl Iterator<Item = ApiKey> {
+pub(crate) fn served() -> impl Iterator<Item = ApiKey> {
     TABLE.iter().map(|api| api.key)
 }
 
@@ -196,10 +196,7 @@ fn served() -> impl Iterator<Item = ApiKey> {
 /// # Errors
 /// The connection cannot go on.
 pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispatched, Closing> {
-    let budget_bytes = frame
-        .len()
-        .saturating_mul(DECODED_PER_BYTE)
-        .saturating_add(DECODED_BASE);
+    let budget_bytes = request_budget(frame.len());
     let mut body = Reader::new(frame, budget_bytes);
     let header =
         RequestHeader::decode(&mut body).map_err(|error| Closing::NoRequest(error.to_string()))?;
@@ -230,7 +227,17 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispat
     }
 }
 
+/// Memory that a request of so many bytes may take when it is decoded.
+pub(crate) fn request_budget(frame_bytes: usize) -> usize {
+    frame_bytes
+        .saturating_mul(DECODED_PER_BYTE)
+        .saturating_add(DECODED_BASE)
+        .min(DECODED_MAX)
+}
+
 /// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
 /// elements are two bytes on the wire and a few words in memory.
 const DECODED_PER_BYTE: usize = 16;
 const DECODED_BASE: usize = 64 * 1024;
+/// And never more than this: large requests are large by their records, which stay in the frame.
+const DECODED_MAX: usize = 64 * 1024 * 1024;

@@ -4,6 +4,7 @@
 //! It reads the file and nothing else; printing the notes is `main`'s.
 
 mod complete;
+mod hostile;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ use super::report::{Fault, LoadError, Note, NoteKind};
 use super::settings::{Origin, Setting, Settings};
 use super::table::{self, RETIRED_BROKER_KEYS, RETIRED_PREFIXES};
 use super::view::{CORDONED, ConfigView};
+
+pub use hostile::load_hostile;
 
 /// Where settings may come from; later ones beat earlier ones.
 #[derive(Clone, Debug, Default)]

@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use millrace_wire::message::describe_configs::DescribeConfigsRequestResource;
+use millrace_wire::message::describe_producers::DescribeProducersRequestTopic;
 use millrace_wire::message::metadata::MetadataRequestTopic;
-use millrace_wire::message::{MetadataRequest, MetadataResponse};
+use millrace_wire::message::produce::{ProduceRequestPartition, ProduceRequestTopic};
+use millrace_wire::message::{
+    ApiVersionsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
+    FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+};
 use millrace_wire::{ApiKey, ErrorCode, frame};
 
 use crate::support::broker::Broker;
@@ -22,6 +28,10 @@ impl Bystander {
         let mut wire = Wire::connect(broker);
         wire.create_topic("bystander", 1, &[]);
         Self { wire, appended: 0 }
+    }
+
+    fn is_answered(&mut self) {
+        self.wire.ask(&ApiVersionsRequest::default(), 0);
     }
 
     fn is_served(&mut self) {
@@ -171,6 +181,184 @@ fn a_claimed_count_costs_nothing() {
     assert!(broker.resident_bytes() < 200 << 20);
 }
 
+/// Arrays that are there, not only claimed: two bytes of a frame each, many more in memory.
+#[test]
+fn a_giant_array_is_refused_before_it_takes_memory() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    // Metadata 9: empty names (a length of one more than 0) with no tags.
+    let count = 25_000_000;
+    let mut frame = vec![0, 3, 0, 9, 0, 0, 0, 1, 0xff, 0xff, 0];
+    unsigned_varint(&mut frame, count + 1);
+    frame.resize(frame.len() + 2 * count, 0);
+    for name in frame.iter_mut().skip(15).step_by(2) {
+        *name = 1;
+    }
+    let mut wire = Wire::connect(&broker);
+    wire.send_frame(&frame);
+    wire.assert_closed();
+    bystander.is_served();
+    let resident = broker.resident_bytes() >> 20;
+    // The frame itself, received, and what the allocator keeps of it.
+    assert!(resident < 250, "{resident} MiB are resident");
+}
+
+/// A few bytes ask for all settings of the broker; an answer that repeats them would take gigabytes.
+#[test]
+fn a_resource_that_is_asked_for_many_times_is_described_once() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let resource = |resource_type, name: &str| DescribeConfigsRequestResource {
+        resource_type,
+        resource_name: name.into(),
+        configuration_keys: None,
+    };
+    let both = [resource(2, "t"), resource(4, "1")];
+    let request = DescribeConfigsRequest {
+        resources: both.iter().cycle().take(100_000).cloned().collect(),
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let answer = wire.ask(&request, 4);
+    assert_eq!(answer.results.len(), 2);
+    assert!(answer.results.iter().all(|one| !one.configs.is_empty()));
+    let request = DescribeGroupsRequest {
+        groups: vec!["g".into(); 100_000],
+        ..Default::default()
+    };
+    assert_eq!(wire.ask(&request, 5).groups.len(), 1);
+    let request = DescribeProducersRequest {
+        topics: vec![DescribeProducersRequestTopic {
+            name: "t".into(),
+            partition_indexes: vec![0; 100_000],
+        }],
+    };
+    let topics = wire.ask(&request, 0).topics;
+    assert_eq!(topics[0].partitions.len(), 1);
+    bystander.is_served();
+    let resident = broker.resident_bytes() >> 20;
+    assert!(resident < 200, "{resident} MiB are resident");
+}
+
+/// Each is to be made and cannot be: the others of that thread go on.
+#[test]
+fn a_request_for_a_hundred_thousand_topics_that_cannot_be_made_is_answered_soon() {
+    let broker = Broker::start(&[("num.shards", "1"), ("num.partitions", "10001")]);
+    let mut bystander = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker);
+    let topic = |number: i32| MetadataRequestTopic {
+        name: Some(format!("unknown-{number}").into()),
+        ..Default::default()
+    };
+    let request = MetadataRequest {
+        topics: Some((0..100_000).map(topic).collect()),
+        allow_auto_topic_creation: true,
+        ..Default::default()
+    };
+    let began = Instant::now();
+    wire.send(&request, 9);
+    bystander.ask(&ApiVersionsRequest::default(), 0);
+    let (_, answer) = wire.receive::<MetadataResponse>(9);
+    assert_eq!(answer.topics.len(), 100_000);
+    assert!(
+        answer
+            .topics
+            .iter()
+            .all(|topic| topic.error_code.is_error())
+    );
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+/// Tags are skipped one by one, whatever their number and however often a known one comes.
+#[test]
+fn any_number_of_tags_is_skipped() {
+    let broker = Broker::start(&[]);
+    let mut bystander = Bystander::new(&broker);
+    let mut wire = Wire::connect(&broker);
+    let metadata = |tags: &[u8]| {
+        let front = [0, 3, 0, 9, 0, 0, 0, 1, 0xff, 0xff];
+        // No topics, nothing created, no operations, no tags.
+        [&front[..], tags, &[1, 0, 0, 0, 0]].concat()
+    };
+    let count = 1_000_000;
+    let mut tags = Vec::new();
+    unsigned_varint(&mut tags, count);
+    tags.extend([9, 0].repeat(count));
+    wire.send_frame(&metadata(&tags));
+    assert_eq!(wire.receive::<MetadataResponse>(9).0, 1);
+    // A tag as long as a frame may be, and more tags than there are bytes.
+    let mut tags = vec![1, 9];
+    unsigned_varint(&mut tags, 10_000_000);
+    tags.resize(tags.len() + 10_000_000, 0xff);
+    wire.send_frame(&metadata(&tags));
+    assert_eq!(wire.receive::<MetadataResponse>(9).0, 1);
+    // Fetch 12 knows tag 0 (the cluster's id): however often it comes, the last one counts.
+    let fetch = FetchRequest::default();
+    let known = frame::request_frame(1, None, &fetch, 12).unwrap();
+    let (fields, no_tags) = known[4..].split_at(known.len() - 5);
+    assert_eq!(no_tags, [0]);
+    let mut repeated = fields.to_vec();
+    unsigned_varint(&mut repeated, count);
+    repeated.extend([0, 2, 2, b'c'].repeat(count));
+    wire.send_frame(&repeated);
+    assert_eq!(wire.receive::<FetchResponse>(12).0, 1);
+    wire.send_frame(&metadata(&[0xff, 0xff, 0xff, 0xff, 0x0f]));
+    wire.assert_closed();
+    bystander.is_served();
+    assert!(broker.resident_bytes() < 200 << 20);
+}
+
+/// The socket is asked again after every byte: an answer to somebody else in between says that the broker has been there.
+#[test]
+fn requests_split_at_every_byte_are_answered() {
+    let broker = Broker::start(&[("num.shards", "1")]);
+    let mut bystander = Bystander::new(&broker);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let mut frames = vec![metadata_frame()];
+    for (key, case) in [(ApiKey::FindCoordinator, 0), (ApiKey::ApiVersions, 3)] {
+        let body = recorded_requests(key).swap_remove(case);
+        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        frames.push([&length[..], &body].concat());
+    }
+    let produce = ProduceRequest {
+        acks: -1,
+        timeout_ms: 1_000,
+        topic_data: vec![ProduceRequestTopic {
+            name: "t".into(),
+            partition_data: vec![ProduceRequestPartition {
+                index: 0,
+                records: Some(batch(&["v"])),
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    frames.push(frame::request_frame(5, None, &produce, 9).unwrap().to_vec());
+    for frame in frames {
+        for at in 1..frame.len() {
+            let (first, rest) = frame.split_at(at);
+            wire.send_bytes(first);
+            bystander.is_answered();
+            wire.send_bytes(rest);
+            let answer = wire.frame().expect("an answer");
+            assert_eq!(answer[..4], frame[8..12], "split at {at}");
+        }
+        for byte in &frame {
+            wire.send_bytes(&[*byte]);
+        }
+        let answer = wire.frame().expect("an answer");
+        assert_eq!(answer[..4], frame[8..12], "byte by byte");
+    }
+    // Not one of the batches was taken twice or left out.
+    let produced = frame::request_frame(5, None, &produce, 9).unwrap().len();
+    let end = wire.list_offset("t", 0, -1).offset;
+    assert_eq!(usize::try_from(end), Ok(produced));
+}
+
 #[test]
 fn a_thousand_pipelined_requests_are_all_answered_in_order() {
     let broker = Broker::start(&[]);
@@ -232,6 +420,15 @@ fn recorded_requests(key: ApiKey) -> Vec<Vec<u8>> {
                 .collect()
         })
         .collect()
+}
+
+fn unsigned_varint(bytes: &mut Vec<u8>, value: usize) {
+    let mut rest = value;
+    while rest >= 0x80 {
+        bytes.push(rest.to_le_bytes()[0] | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest.to_le_bytes()[0]);
 }
 
 /// A small generator of numbers without pattern: the same ones in every run.

@@ -121,6 +121,30 @@ fn a_batch_of_another_magic_is_refused() {
     }
 }
 
+/// What clients before Kafka 0.11 sent, in a request that has no place for it; alone, and behind a batch that has.
+#[test]
+fn a_legacy_message_set_is_refused_as_an_invalid_record() {
+    let (_broker, mut wire) = with_topic();
+    let key_and_value = [&1_u32.to_be_bytes()[..], b"k", &1_u32.to_be_bytes(), b"v"].concat();
+    let magic_0 = [&[0, 0][..], &key_and_value].concat();
+    let magic_1 = [&[1, 0][..], &1_000_u64.to_be_bytes(), &key_and_value].concat();
+    // A wrapper: the attributes say gzip.
+    let packed = [&[1, 1][..], &1_000_u64.to_be_bytes(), &key_and_value].concat();
+    for (fields, crc) in [
+        (magic_0, 0xb4e5_1c9b_u32),
+        (magic_1, 0x5cd2_59cb),
+        (packed, 0),
+    ] {
+        let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+        let set = [&[0; 8][..], &length, &crc.to_be_bytes(), &fields].concat();
+        for records in [set.clone(), set.repeat(2)] {
+            let what = format!("magic {}, {} bytes", fields[0], records.len());
+            refused(&mut wire, &what, records, &[ErrorCode::InvalidRecord]);
+        }
+    }
+    wire.append("t", 0, batch(&["v"]));
+}
+
 #[test]
 fn counts_that_disagree_are_refused() {
     let (_broker, mut wire) = with_topic();
@@ -274,6 +298,41 @@ fn a_decompression_bomb_costs_no_memory() {
     assert!(resident < 600, "{resident} MiB are resident");
     let small = packed(&["v"], Compression::Gzip);
     wire.append("t", 0, small);
+}
+
+/// As much of nothing as a codec gets into the largest batch that is taken.
+#[test]
+fn a_decompression_bomb_of_any_codec_costs_no_memory() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    for (codec, mebibytes) in [
+        (Compression::Gzip, 200),
+        (Compression::Snappy, 16),
+        (Compression::Lz4, 200),
+        (Compression::Zstd, 200),
+    ] {
+        let topic = format!("opened-{codec}");
+        // Every record is to be stamped anew and packed otherwise: that needs opening.
+        let target = match codec {
+            Compression::Lz4 => "gzip",
+            _ => "lz4",
+        };
+        let configs = [
+            ("message.timestamp.type", "LogAppendTime"),
+            ("compression.type", target),
+        ];
+        wire.create_topic(&topic, 1, &configs);
+        let mut bomb = BatchBuilder::new().compression(codec);
+        bomb.push(Timestamp(5), None, Some(&vec![0; mebibytes << 20]), &[]);
+        let bomb = bomb.build();
+        assert!(bomb.len() < 1_000_000, "{codec}: {} bytes", bomb.len());
+        // It may be taken, if it fits when it is packed again; what counts is what that costs.
+        let _ = wire.produce(&topic, 0, bomb);
+        let _ = wire.list_offset(&topic, 0, 5);
+        wire.append(&topic, 0, packed(&["v"], codec));
+        let resident = broker.resident_bytes() >> 20;
+        assert!(resident < 600, "{codec}: {resident} MiB are resident");
+    }
 }
 
 /// One record of 600 MiB of zeros: packed in pieces, never held unfolded.

@@ -7,6 +7,7 @@ use crate::error::{DecodeError, EncodeError, EncodeFault};
 use crate::header::{self, RequestHeader, ResponseHeader};
 use crate::message::{self, Message, Request, Response, for_each_api};
 use crate::reader::Reader;
+use crate::sample::{SampleMessage, Source};
 use crate::text::Str;
 use crate::writer::{LengthWriter, Piece, PieceWriter, Writer};
 
@@ -122,17 +123,70 @@ pub fn check_request(frame: Bytes, budget_bytes: usize) -> Result<RequestHeader,
     Ok(header)
 }
 
-macro_rules! check_message {
+/// A made-up request of any API, without the prefix: for fuzzing.
+///
+/// # Errors
+/// The API does not have the version, or it cannot express what was made up.
+pub fn sample_request(
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    source: &mut Source<'_>,
+) -> Result<Bytes, EncodeError> {
+    let mut frame = sample_frame(key, version, correlation_id, source)?;
+    Ok(frame.split_off(PREFIX_LENGTH.min(frame.len())))
+}
+
+/// Reads a whole response of any API, prefix included, only to find out whether it can be read: for fuzzing. Answers its
+/// header, and how many bytes are left behind the message.
+///
+/// # Errors
+/// Whatever is wrong with the frame.
+pub fn check_response(
+    mut frame: Bytes,
+    key: ApiKey,
+    version: i16,
+    budget_bytes: usize,
+) -> Result<(ResponseHeader, usize), DecodeError> {
+    let body = frame.split_off(PREFIX_LENGTH.min(frame.len()));
+    let mut reader = Reader::new(body, budget_bytes);
+    let header = ResponseHeader::decode(&mut reader, key, version)?;
+    check_answer(key, version, &mut reader)?;
+    Ok((header, reader.remaining()))
+}
+
+macro_rules! by_key {
     ($($name:ident $request:ident $response:ident,)*) => {
         fn check_message(key: ApiKey, version: i16, reader: &mut Reader) -> Result<(), DecodeError> {
             match key {
                 $(ApiKey::$name => message::$request::decode(reader, version).map(|_| ()),)*
             }
         }
+
+        fn check_answer(key: ApiKey, version: i16, reader: &mut Reader) -> Result<(), DecodeError> {
+            match key {
+                $(ApiKey::$name => message::$response::decode(reader, version).map(|_| ()),)*
+            }
+        }
+
+        fn sample_frame(
+            key: ApiKey,
+            version: i16,
+            correlation_id: i32,
+            source: &mut Source<'_>,
+        ) -> Result<Bytes, EncodeError> {
+            let name = Some(Str::from("fuzz"));
+            match key {
+                $(ApiKey::$name => {
+                    let request = message::$request::sample_message(source, version)?;
+                    request_frame(correlation_id, name.as_ref(), &request, version)
+                })*
+            }
+        }
     };
 }
 
-for_each_api!(check_message);
+for_each_api!(by_key);
 
 fn response_length<R: Response>(
     header: ResponseHeader,

@@ -35,12 +35,11 @@ pub mod frame;
 pub mod header;
 pub mod message;
 mod reader;
+pub mod sample;
 mod text;
 mod uuid;
 mod writer;
 
-#[cfg(test)]
-mod sample;
 #[cfg(test)]
 mod tests;
 

@@ -22,7 +22,7 @@ const BUDGET_BYTES: usize = 1 << 20;
 /// A made-up message reads back from its bytes, which are as many as announced.
 fn reads_back<M: SampleMessage + Message>(choices: &[u8]) -> TestCaseResult {
     for version in M::VERSIONS {
-        let sample = M::sample_message(&mut Source::new(choices), version);
+        let sample = M::sample_message(&mut Source::new(choices), version).unwrap();
         let bytes = sample.to_bytes(version).unwrap();
         prop_assert_eq!(bytes.len(), sample.encoded_length(version).unwrap());
         let mut reader = Reader::new(bytes, BUDGET_BYTES);
@@ -40,7 +40,7 @@ where
     O: OtherMessage + Decodable + Encodable + HeaderVersion,
 {
     for version in shared_versions::<M, O>() {
-        let sample = M::sample_message(&mut Source::new(choices), version);
+        let sample = M::sample_message(&mut Source::new(choices), version).unwrap();
         let bytes = sample.to_bytes(version).unwrap();
         let mut unread = bytes.clone();
         let theirs = O::decode(&mut unread, version)
@@ -78,7 +78,7 @@ fn survives<M: Message>(bytes: &Bytes) {
 /// Valid bytes cut short anywhere are an error, and changed anywhere are at worst another message.
 fn survives_damage<M: SampleMessage + Message>(choices: &[u8], place: usize, value: u8) {
     for version in M::VERSIONS {
-        let sample = M::sample_message(&mut Source::new(choices), version);
+        let sample = M::sample_message(&mut Source::new(choices), version).unwrap();
         let bytes = sample.to_bytes(version).unwrap();
         if bytes.is_empty() {
             continue;
@@ -323,9 +323,11 @@ fn written(message: &impl Message, version: i16) -> Bytes {
 fn list_offsets_11_looks_like_10() {
     // KIP-1023 adds a special timestamp, no field.
     let choices: Vec<u8> = (0..=255).cycle().take(1000).collect();
-    let request = message::ListOffsetsRequest::sample_message(&mut Source::new(&choices), 11);
+    let request =
+        message::ListOffsetsRequest::sample_message(&mut Source::new(&choices), 11).unwrap();
     assert_eq!(written(&request, 11), written(&request, 10));
-    let response = message::ListOffsetsResponse::sample_message(&mut Source::new(&choices), 11);
+    let response =
+        message::ListOffsetsResponse::sample_message(&mut Source::new(&choices), 11).unwrap();
     assert_eq!(written(&response, 11), written(&response, 10));
 }
 

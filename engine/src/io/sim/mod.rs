@@ -75,6 +75,8 @@ struct World {
     boot: u64,
     tree: Tree,
     files: BTreeMap<u64, Content>,
+    /// From so many files on the unreachable ones are looked for.
+    files_kept_max: usize,
     next_id: u64,
     locked: BTreeSet<PathBuf>,
     /// What each ring has been given and not yet done.
@@ -102,6 +104,7 @@ impl Sim {
             boot: 0,
             tree: Tree::new(),
             files: BTreeMap::new(),
+            files_kept_max: FILES_KEPT_MIN,
             next_id: 1,
             locked: BTreeSet::new(),
             rings: BTreeMap::new(),
@@ -240,15 +243,21 @@ impl World {
         }
     }
 
-    /// Forgets files that no name, no handle and no crash can bring back.
+    /// Forgets files that no name, no handle and no crash can bring back, once there are many more than were left the last
+    /// time: looking for them takes as long as there are names.
     fn forget_files(&mut self) {
+        if self.files.len() < self.files_kept_max {
+            return;
+        }
         let possible = self.tree.possible_files();
         self.files
             .retain(|id, content| content.opened > 0 || possible.contains(id));
+        self.files_kept_max = FILES_KEPT_MIN + 2 * self.files.len();
     }
 }
 
 const CAPACITY_BYTES: u64 = 1 << 40;
+const FILES_KEPT_MIN: usize = 256;
 
 #[cfg(test)]
 mod tests;

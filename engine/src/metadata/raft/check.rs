@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::entry::Entry;
 use super::error::{OpenError, StorageError};
 use super::journal::{self, Journal};
 use super::snapshot::{self, Snapshot};
@@ -144,8 +145,15 @@ fn check_journal(
         sound = false;
     }
     if sound {
-        match super::node::replay(dir, newest, &checked.entries) {
-            Ok(image) => found.image = Some(image),
+        let next_offset = checked.entries.last().map_or_else(
+            || checked.purged.offset.saturating_add(1),
+            Entry::next_offset,
+        );
+        match super::node::replay(dir, newest, &checked.entries, next_offset) {
+            Ok(image) => match super::node::next_term(dir, vote, last, &image) {
+                Ok(_) => found.image = Some(image),
+                Err(error) => found.faults.push((MetadataFile::Journal, error.into())),
+            },
             Err(error) => found.faults.push((MetadataFile::Journal, error)),
         }
     }

@@ -18,6 +18,8 @@ pub const BODY_LENGTH_MAX: usize = 512 * 1024 * 1024;
 
 /// No log comes near this index; below it counting cannot overflow.
 pub(super) const INDEX_MAX: u64 = u64::MAX >> 2;
+/// No log comes near this term; below it there is a next one.
+pub(super) const TERM_MAX: u64 = u64::MAX >> 2;
 /// No log comes near this offset; below it counting cannot overflow.
 pub(super) const OFFSET_MAX: i64 = i64::MAX >> 2;
 
@@ -143,6 +145,21 @@ pub(super) fn decode_body(body: &[u8]) -> Result<Entry, RecordDecodeError> {
             kind: u8::MAX,
             count,
         }),
+    }
+}
+
+/// The same bytes with the right checksum in each entry, as far as their lengths lead: for fuzzing.
+pub(super) fn mend(bytes: &mut [u8]) {
+    let mut rest = bytes;
+    while let Some((prefix, behind)) = rest.split_first_chunk_mut::<PREFIX_LENGTH>() {
+        prefix[..4].copy_from_slice(&SYNC_MARK);
+        let length = u32::from_be_bytes([prefix[4], prefix[5], prefix[6], prefix[7]]);
+        let body_length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some((body, after)) = behind.split_at_mut_checked(body_length) else {
+            return;
+        };
+        prefix[8..].copy_from_slice(&checksum(length, body).to_be_bytes());
+        rest = after;
     }
 }
 

@@ -54,6 +54,14 @@ pub(super) fn check(disk: &Disk, dir: &Path, durable_index: u64) -> Result<Check
     contents::check(&path, &bytes, durable_index)
 }
 
+/// Makes any bytes look like a journal: its header, and the entries as far as their lengths lead.
+pub(super) fn mend(bytes: &mut [u8]) {
+    if let Some((header, entries)) = bytes.split_at_mut_checked(HEADER_LENGTH) {
+        contents::mend_header(header);
+        entry::mend(entries);
+    }
+}
+
 /// The open journal.
 pub struct Journal {
     disk: Disk,

@@ -14,6 +14,7 @@
 mod check;
 pub mod entry;
 mod error;
+mod hostile;
 pub mod journal;
 mod node;
 pub mod snapshot;
@@ -22,6 +23,7 @@ pub mod vote;
 pub use check::{MetadataCheck, MetadataFile, check};
 pub use entry::{Entry, LogPosition};
 pub use error::{OpenError, ProposeError, StorageError};
+pub use hostile::open_hostile;
 pub use journal::{Journal, Reserve};
 pub use node::{LogStatus, Metadata, MetadataOptions};
 

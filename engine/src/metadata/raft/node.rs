@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::entry::{Entry, LogPosition};
+use super::entry::{Entry, LogPosition, TERM_MAX};
 use super::error::{CommitError, FEATURE, FEATURE_LEVEL, OpenError, ProposeError, StorageError};
 use super::journal::{Journal, Purged, Reserve};
 use super::snapshot::{self, Snapshot};
@@ -90,12 +90,11 @@ impl Metadata {
         let snapshot = snapshot::load_newest(disk, dir)?;
         let (journal, entries) = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref())?;
         let place = snapshot.as_ref().map(|snapshot| snapshot.position);
-        let image = replay(dir, snapshot, &entries)?;
+        let image = replay(dir, snapshot, &entries, journal.next_offset())?;
         check_origin(dir, &image, cluster_id)?;
 
         let last = journal.last();
-        let known = stored.map_or(0, |vote| vote.term);
-        let term = known.max(last.term).max(image.term()).saturating_add(1);
+        let term = next_term(dir, stored, last, &image)?;
         let vote = Vote {
             term,
             candidate: node,
@@ -349,11 +348,12 @@ fn open_journal(
     Ok((Journal::create(disk, dir, Purged::NOTHING)?, Vec::new()))
 }
 
-/// The image after the snapshot and the entries behind it.
+/// The image after the snapshot and the entries behind it, in a journal whose next record gets `next_offset`.
 pub(super) fn replay(
     dir: &Path,
     snapshot: Option<Snapshot>,
     entries: &[Entry],
+    next_offset: i64,
 ) -> Result<MetadataImage, OpenError> {
     let reached = snapshot
         .as_ref()
@@ -380,7 +380,43 @@ pub(super) fn replay(
                 error,
             })?;
     }
+    // Without an entry behind the snapshot nothing above held the two against each other.
+    let due = image.version().saturating_add(1);
+    if due != next_offset {
+        let expected = format!("an end at offset {due}, as in the snapshot");
+        let found = format!("offset {next_offset}");
+        return Err(StorageError::damaged(&Journal::path(dir), 0, expected, found).into());
+    }
     Ok(image)
+}
+
+/// The term that a start begins: behind all that were seen.
+///
+/// # Errors
+/// One of them is beyond any that can be.
+pub(super) fn next_term(
+    dir: &Path,
+    vote: Option<Vote>,
+    last: LogPosition,
+    image: &MetadataImage,
+) -> Result<u64, StorageError> {
+    let voted = vote.map_or(0, |vote| vote.term);
+    let newest = voted.max(last.term).max(image.term());
+    if newest < TERM_MAX {
+        return Ok(newest + 1);
+    }
+    let path = if voted == newest {
+        Vote::path(dir)
+    } else {
+        Journal::path(dir)
+    };
+    let expected = format!("a term below {TERM_MAX}");
+    Err(StorageError::damaged(
+        &path,
+        0,
+        expected,
+        newest.to_string(),
+    ))
 }
 
 fn check_origin(dir: &Path, image: &MetadataImage, cluster_id: &str) -> Result<(), OpenError> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::entry::{INDEX_MAX, LogPosition, OFFSET_MAX};
 use super::error::StorageError;
-use super::vote::open_envelope;
+use super::vote::{mend_envelope, open_envelope};
 use crate::io::Disk;
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::{MetadataRecord, Reader};
@@ -130,6 +130,14 @@ pub(super) fn load(
 ) -> Result<Snapshot, StorageError> {
     let path = path_of(dir, position);
     decode(&path, &disk.read(&path, LENGTH_MAX)?)
+}
+
+/// Makes any bytes look like a snapshot, and says the place they stand for.
+pub(super) fn mend(bytes: &mut [u8]) -> Option<LogPosition> {
+    mend_envelope(bytes, MAGIC, VERSION);
+    let mut reader = Reader::new(bytes.get(MAGIC.len() + 2..)?);
+    let (index, term) = (reader.u64().ok()?, reader.u64().ok()?);
+    Some(LogPosition { term, index })
 }
 
 fn encode(snapshot: &Snapshot) -> Vec<u8> {

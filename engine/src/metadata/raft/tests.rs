@@ -374,6 +374,44 @@ fn snapshots_are_taken_as_the_journal_grows_and_the_last_two_are_kept() {
     );
 }
 
+/// Found by fuzzing: with no entry behind the snapshot nothing compared the two, and the first change aborted the broker.
+#[test]
+fn a_snapshot_of_another_offset_than_the_journals_end_is_refused() {
+    let (dir, mut metadata) = with_topics(&["a"]);
+    metadata.write_snapshot().unwrap();
+    let position = metadata.status().snapshot.unwrap();
+    drop(metadata);
+    let path = snapshot::path_of(dir.path(), position);
+    let mut bytes = fs::read(&path).unwrap();
+    // The last byte of the offset; the checksum is made to fit.
+    bytes[33] ^= 1;
+    snapshot::mend(&mut bytes).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let checked = super::check(&Disk::real(), dir.path()).unwrap();
+    assert_eq!(checked.faults.len(), 1, "{checked:?}");
+    let refused = try_open(dir.path(), MetadataOptions::default()).err();
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains("as in the snapshot"), "{refused}");
+}
+
+/// Found by fuzzing: behind the last term there is none, so the start after the next was refused.
+#[test]
+fn a_term_that_has_no_next_one_is_refused() {
+    let (dir, metadata) = with_topics(&["a"]);
+    drop(metadata);
+    let vote = Vote::load(&Disk::real(), dir.path()).unwrap().unwrap();
+    let beyond = Vote {
+        term: u64::MAX,
+        ..vote
+    };
+    beyond.save(&Disk::real(), dir.path()).unwrap();
+    let checked = super::check(&Disk::real(), dir.path()).unwrap();
+    assert_eq!(checked.faults.len(), 1, "{checked:?}");
+    let refused = try_open(dir.path(), MetadataOptions::default()).err();
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains("expected a term below"), "{refused}");
+}
+
 #[test]
 fn what_an_unfinished_snapshot_left_is_cleared() {
     let (dir, metadata) = with_topics(&["a"]);

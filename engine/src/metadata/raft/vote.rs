@@ -34,6 +34,11 @@ impl Vote {
         dir.join(FILE_NAME)
     }
 
+    /// Makes any bytes look like a vote.
+    pub(super) fn mend(bytes: &mut [u8]) {
+        mend_envelope(bytes, MAGIC, VERSION);
+    }
+
     /// The vote in `dir`; `None` when none was ever written there.
     ///
     /// # Errors
@@ -86,6 +91,17 @@ impl Vote {
             durable_index,
         })
     }
+}
+
+/// The same bytes with `magic` and `version` in front and their checksum at the end, as far as there is room: for fuzzing.
+pub(super) fn mend_envelope(bytes: &mut [u8], magic: &[u8; 8], version: u16) {
+    let Some(body_end) = bytes.len().checked_sub(4).filter(|&end| end >= 10) else {
+        return;
+    };
+    bytes[..8].copy_from_slice(magic);
+    bytes[8..10].copy_from_slice(&version.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[..body_end]);
+    bytes[body_end..].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// What lies between magic and version in front and a CRC-32C of everything at the end.

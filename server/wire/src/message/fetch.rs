@@ -9,6 +9,7 @@ use crate::error::{DecodeError, EncodeError};
 use crate::error_code::ErrorCode;
 use crate::field::{self, Field, Form, NullableField};
 use crate::reader::Reader;
+use crate::sample::{Sample, Source};
 use crate::text::Str;
 use crate::uuid::Uuid;
 use crate::writer::Writer;
@@ -214,6 +215,12 @@ impl NullableField for Records {
     }
 }
 
+impl Sample for Records {
+    fn sample(source: &mut Source<'_>, form: Form) -> Self {
+        Self::Bytes(Bytes::sample(source, form))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
@@ -222,14 +229,7 @@ mod tests {
     use crate::error::EncodeFault;
     use crate::frame::{response_frame, response_pieces};
     use crate::message::Message;
-    use crate::sample::{Sample, Source};
     use crate::writer::Piece;
-
-    impl Sample for Records {
-        fn sample(source: &mut Source<'_>, form: Form) -> Self {
-            Self::Bytes(Bytes::sample(source, form))
-        }
-    }
 
     /// Two topics; of the second one's partitions, one has records in memory, one empty ones, one none.
     fn response(records: impl Fn(&'static [u8]) -> Records) -> FetchResponse {

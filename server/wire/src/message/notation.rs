@@ -39,7 +39,7 @@
 //!
 //! A structure both messages use is declared once, in the first.
 //!
-//! Out of this come the structures, with `Default` and the codec of every version, and for tests a way to make values up.
+//! Out of this come the structures, with `Default`, the codec of every version, and for tests and fuzzing a way to make values up.
 
 use std::ops::RangeBounds;
 
@@ -113,11 +113,13 @@ macro_rules! messages {
             }
         }
 
-        #[cfg(test)]
         impl $crate::sample::SampleMessage for $name {
-            fn sample_message(source: &mut $crate::sample::Source<'_>, version: i16) -> Self {
-                let form = $crate::message::encode_form::<Self>(version).unwrap();
-                $crate::sample::Sample::sample(source, form)
+            fn sample_message(
+                source: &mut $crate::sample::Source<'_>,
+                version: i16,
+            ) -> Result<Self, $crate::EncodeError> {
+                let form = $crate::message::encode_form::<Self>(version)?;
+                Ok($crate::sample::Sample::sample(source, form))
             }
         }
     };
@@ -268,7 +270,6 @@ macro_rules! messages {
             }
         }
 
-        #[cfg(test)]
         impl $crate::sample::Sample for $name {
             fn sample(
                 source: &mut $crate::sample::Source<'_>,

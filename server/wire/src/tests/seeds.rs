@@ -19,7 +19,7 @@ fn write_seeds_of<R: Request + SampleMessage>() {
     fs::create_dir_all(&directory).unwrap();
     let choices: Vec<u8> = CHOICES.into_iter().cycle().take(1000).collect();
     for version in [*R::VERSIONS.start(), *R::VERSIONS.end()] {
-        let request = R::sample_message(&mut Source::new(&choices), version);
+        let request = R::sample_message(&mut Source::new(&choices), version).unwrap();
         let frame = request_frame(1, Some(&"c".into()), &request, version).unwrap();
         let name = format!("seed-{}-{version}", R::NAME);
         fs::write(directory.join(name), &frame[4..]).unwrap();

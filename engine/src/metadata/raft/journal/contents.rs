@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{HEADER_LENGTH, Place, Purged};
 use crate::metadata::raft::entry::{self, Entry, INDEX_MAX, LogPosition, OFFSET_MAX};
 use crate::metadata::raft::error::StorageError;
-use crate::metadata::raft::vote::open_envelope;
+use crate::metadata::raft::vote::{mend_envelope, open_envelope};
 use crate::metadata::record::Reader;
 
 const MAGIC: &[u8; 8] = b"MILLJRNL";
@@ -20,6 +20,11 @@ pub(super) struct Contents {
     pub(super) places: Vec<Place>,
     /// Where the last whole entry ends.
     pub(super) end: usize,
+}
+
+/// Makes any bytes look like a header.
+pub(super) fn mend_header(header: &mut [u8]) {
+    mend_envelope(header, MAGIC, VERSION);
 }
 
 /// Reads a whole journal. A spoiled end is left out; a journal that is spoiled before its durable end is refused.
