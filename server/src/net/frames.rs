@@ -157,8 +157,13 @@ impl<'a> FrameReader<'a> {
     }
 
     /// A read that fills less than the room it is given tells the runtime that the socket is empty, which spares the
-    /// read that would find nothing.
+    /// read that would find nothing. Room is made when there is something to read: a client that sends a few bytes and
+    /// then nothing holds no more than those.
     async fn read_some(&mut self) -> Result<usize, Closing> {
+        if (1..WAITING_BYTES_MAX).contains(&self.arrived.len()) {
+            self.arrived = BytesMut::from(&self.arrived[..]);
+        }
+        self.stream.readable().await?;
         self.arrived.reserve(READ_BYTES);
         Ok(self.stream.read_buf(&mut self.arrived).await?)
     }
@@ -186,6 +191,8 @@ impl Patience {
 }
 
 const PREFIX_LENGTH: usize = 4;
+/// Fewer bytes than these are copied out of the room they were read into when the rest has to be waited for.
+const WAITING_BYTES_MAX: usize = 2_048;
 const MEBIBYTE: usize = 1024 * 1024;
 /// How much one read asks for.
 const READ_BYTES: usize = 16 * 1024;
