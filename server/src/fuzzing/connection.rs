@@ -255,7 +255,7 @@ mod tests {
         let request = HeartbeatRequest::default();
         let frame = request_frame(7, None, &request, 4).unwrap();
         let asked = Asked::of(&frame.slice(PREFIX_LENGTH..));
-        judge(&asked, &vec![Part::Bytes(answer)]).is_some()
+        judge(&asked, &Parts::from_iter([Part::Bytes(answer)])).is_some()
     }
 
     fn answer(correlation_id: i32) -> Bytes {
