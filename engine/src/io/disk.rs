@@ -213,6 +213,22 @@ impl Disk {
         }
     }
 
+    /// Makes the names durable that lead to `dir`. A directory above it that this process may not open, or that cannot
+    /// be synced, is passed over: somebody else made it.
+    pub fn sync_names_of(&self, dir: &Path) -> Result<(), IoError> {
+        for above in dir.ancestors().skip(1) {
+            let above = match above.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => above,
+            };
+            match self.sync_dir(above) {
+                Err(error) if error.is_refusal() => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a file or directory has this name. An error is not an answer.
     pub fn exists(&self, path: &Path) -> Result<bool, IoError> {
         match &self.inside {
