@@ -381,8 +381,7 @@ fn open_directories(
         }
         checkpoints.load(disk, &path)?;
         // The marker counts once: whatever happens from here on, the next start looks for itself.
-        let clean = CleanShutdown::read(disk, &path)?.is_some();
-        CleanShutdown::remove(disk, &path)?;
+        let clean = CleanShutdown::take(disk, &path)?;
         open.push(OpenDirectory {
             id,
             place,
@@ -404,10 +403,15 @@ fn claim_directory(
         Err(LockError::Io(error)) => return Err(StartError::Io(error)),
         locked => locked?,
     };
-    match MetaProperties::read(disk, path) {
-        Err(CheckpointError::Io(error)) => Err(StartError::Io(error)),
-        read => Ok((lock, read?)),
+    let found = match MetaProperties::read(disk, path) {
+        Err(CheckpointError::Io(error)) => return Err(StartError::Io(error)),
+        read => read?,
+    };
+    if found.is_none() {
+        // It may be new, and so may those it lies in.
+        disk.sync_names_of(path)?;
     }
+    Ok((lock, found))
 }
 
 /// The directory that has the directory of the cluster metadata.
@@ -496,7 +500,10 @@ fn open_metadata(
     directories: &[OpenDirectory],
     random: &mut Random,
 ) -> Result<Metadata, StartError> {
-    disk.create_dir_all(home)?;
+    if !disk.exists(home)? {
+        disk.create_dir_all(home)?;
+        disk.sync_names_of(home)?;
+    }
     let directory = home.join(METADATA_DIRECTORY);
     let broker = options.broker;
     let mut metadata = Metadata::open(

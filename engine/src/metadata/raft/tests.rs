@@ -14,7 +14,7 @@ use super::{
     StorageError,
 };
 use crate::config::Alteration;
-use crate::io::{Disk, Sim};
+use crate::io::{Disk, Sim, SimOperation};
 use crate::metadata::controller::tests::{create, new_topic, registration};
 use crate::metadata::controller::{
     AlterConfigs, AlterResource, Command, CreatePartitions, DeleteTopics, GrowTopic, TopicReference,
@@ -513,6 +513,27 @@ fn a_journal_can_lose_its_suffix_and_its_prefix_as_raft_wants_it() {
         ),
         live
     );
+}
+
+#[test]
+fn entries_behind_a_purge_whose_name_was_not_synced_survive_a_power_cut() {
+    for seed in 0..64 {
+        let sim = Sim::new(seed);
+        let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+        disk.create_dir_all(dir).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let mut journal = Journal::create(&disk, dir, super::journal::Purged::NOTHING).unwrap();
+        for index in 1..=4 {
+            journal.append(&entry(1, index), Reserve::Use).unwrap();
+        }
+        sim.fail_next(SimOperation::SyncDir, "/metadata", 5);
+        journal.purge_prefix(3).unwrap_err();
+        journal.append(&entry(1, 5), Reserve::Use).unwrap();
+        drop(journal);
+        sim.crash();
+        let (journal, _) = Journal::open(&disk, dir, 4).unwrap();
+        assert_eq!(journal.last().index, 5, "seed {seed}");
+    }
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
