@@ -3,6 +3,7 @@
 //! It does what the shell around the shards does, in an order that a seed decides. It knows no client and judges nothing.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use millrace_engine::config::{Alteration, TopicDefaults};
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
 use millrace_engine::log::checkpoint::CleanShutdown;
-use millrace_engine::log::names::FLUSH_FAILED;
+use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
 use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
 use millrace_engine::metadata::{
     self, CreateTopics, DeleteTopics, MetadataImage, NewTopic, RegisterBroker, Reply,
@@ -157,13 +158,26 @@ impl Machine {
         })
     }
 
-    /// Starts the broker on what the disk holds, as the engine does.
+    /// Starts the broker on what the disk holds.
     pub(crate) fn start(&mut self) {
+        self.sim.go_on();
+        assert!(self.try_start().unwrap(), "the broker starts");
+    }
+
+    /// The same; false when it was stopped before it ran. What it cannot start on is said.
+    pub(crate) fn try_start(&mut self) -> Result<bool, String> {
+        match self.start_as_the_engine_does() {
+            Ok(()) => Ok(true),
+            Err(_) if self.sim.stands_still() => Ok(false),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn start_as_the_engine_does(&mut self) -> Result<(), Box<dyn Error>> {
         let path = directory();
         let checkpoints = Checkpoints::default();
-        checkpoints.load(&self.disk, &path).unwrap();
-        let clean = CleanShutdown::read(&self.disk, &path).unwrap().is_some();
-        CleanShutdown::remove(&self.disk, &path).unwrap();
+        checkpoints.load(&self.disk, &path)?;
+        let clean = CleanShutdown::take(&self.disk, &path)?;
         if !clean {
             self.decide(&metadata::Command::UncleanStart { broker: BROKER });
         }
@@ -175,7 +189,7 @@ impl Machine {
             };
             image.partition(id).is_some()
         };
-        sweep(&self.disk, &path, known).unwrap();
+        sweep(&self.disk, &path, known)?;
         let now = self.now();
         let seats = (0..self.shard_count).map(|index| {
             let mut seat = Seat {
@@ -194,6 +208,7 @@ impl Machine {
             jobs: VecDeque::new(),
         });
         self.collect_jobs();
+        Ok(())
     }
 
     fn settings(&self, index: usize, clean: bool) -> ShardSettings {
@@ -317,12 +332,12 @@ impl Machine {
         })
     }
 
-    /// How many partitions are marked as having had a fault.
+    /// How many partitions are marked as having had a fault, not counting those that were set aside.
     pub(crate) fn marks(&self) -> u64 {
         let entries = self.disk.list(&directory()).unwrap();
         let marked = entries.iter().filter(|entry| {
             let mark = directory().join(&entry.name).join(FLUSH_FAILED);
-            entry.is_dir && self.disk.exists(&mark).unwrap()
+            partition_of_directory(&entry.name).is_some() && self.disk.exists(&mark).unwrap()
         });
         marked.count() as u64
     }
@@ -347,9 +362,13 @@ impl Machine {
 
     /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
     pub(crate) fn kill(&mut self, random: &mut Random) {
+        let stood_still = self.sim.stands_still();
+        self.sim.go_on();
         if let Some(mut running) = self.running.take() {
             for seat in &mut running.seats {
-                seat.submit(false);
+                if !stood_still {
+                    seat.submit(false);
+                }
                 for _ in 0..random.below(3) {
                     seat.ring.reap(&mut Vec::new());
                 }

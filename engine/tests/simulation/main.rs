@@ -14,4 +14,5 @@ mod driver;
 mod faults;
 mod invariants;
 mod scenarios;
+mod topics;
 mod world;

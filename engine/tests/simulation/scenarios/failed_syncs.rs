@@ -8,7 +8,7 @@ use crate::faults::Blow;
 use crate::invariants::{Violation, recovery_settles};
 use crate::world::World;
 
-fn play(world: &mut World) -> Result<(), Violation> {
+pub(crate) fn play(world: &mut World) -> Result<(), Violation> {
     for _ in 0..LIVES {
         let faults = Faults {
             sync_errors: 4_000,

@@ -1,6 +1,7 @@
 //! What is played, and what has to come of it.
 
 mod compaction;
+mod endless;
 mod failed_syncs;
 mod lying_disk;
 mod mixed;
