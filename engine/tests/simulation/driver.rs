@@ -8,24 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_engine::config::{Alteration, TopicDefaults};
+use millrace_engine::config::TopicDefaults;
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
 use millrace_engine::log::checkpoint::CleanShutdown;
 use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
 use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
-use millrace_engine::metadata::{
-    self, CreateTopics, DeleteTopics, MetadataImage, NewTopic, RegisterBroker, Reply,
-    TopicReference,
-};
+use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, Effects, Input, LogDirectory,
     Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
 };
-use millrace_engine::types::{
-    BrokerId, DirectoryId, Now, Timestamp, TopicIdPartition, TopicName, Uuid,
-};
+use millrace_engine::types::{Now, Timestamp, TopicIdPartition, TopicName};
+
+use crate::controller::{self, BROKER, Controller, DIRECTORY};
 
 /// The machine, what is installed on it, and the broker if it runs.
 pub(crate) struct Machine {
@@ -36,8 +33,7 @@ pub(crate) struct Machine {
     disk: Disk,
     clock: Clock,
     hands: SimClock,
-    /// The cluster metadata; its journal is not simulated here, so it survives everything.
-    image: Arc<MetadataImage>,
+    pub(crate) controller: Controller,
     running: Option<Running>,
     fetches: u64,
     cleaner: CleanerShare,
@@ -66,26 +62,19 @@ impl Machine {
         let disk = sim.disk();
         disk.create_dir_all(&directory()).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
-        let mut machine = Self {
+        let controller = Controller::new(&disk, seed);
+        Self {
             disk,
             sim,
             shard_count,
             syncs_are_lies: false,
             clock,
             hands,
-            image: Arc::new(MetadataImage::empty()),
+            controller,
             running: None,
             fetches: 0,
             cleaner: cleaner(CleanerSettings::default()),
-        };
-        machine.decide(&metadata::Command::RegisterBroker(RegisterBroker {
-            id: BROKER,
-            incarnation: Uuid(1),
-            endpoints: Vec::new(),
-            rack: None,
-            log_directories: vec![DIRECTORY],
-        }));
-        machine
+        }
     }
 
     /// Broker settings of compaction from the next start on.
@@ -102,13 +91,7 @@ impl Machine {
         FetchId(self.fetches)
     }
 
-    fn decide(&mut self, command: &metadata::Command) -> Reply {
-        let decision = metadata::decide(&self.image, command).unwrap();
-        let image = self.image.apply(&decision.records).unwrap();
-        self.image = Arc::new(image);
-        decision.reply
-    }
-
+    /// Makes a topic that has to come about.
     pub(crate) fn create_topic(
         &mut self,
         name: &str,
@@ -116,26 +99,8 @@ impl Machine {
         settings: &[(&str, &str)],
         random: u128,
     ) {
-        let topic = NewTopic {
-            name: name.to_owned(),
-            partitions,
-            replication_factor: 1,
-            assignments: Vec::new(),
-            settings: settings
-                .iter()
-                .map(|(name, value)| Alteration::set(*name, *value))
-                .collect(),
-            random,
-        };
-        let create = CreateTopics {
-            topics: vec![topic],
-            partitions_default: 1,
-            replication_factor_default: 1,
-            partitions_max: 100,
-            topic_defaults: Arc::new(TopicDefaults::default()),
-            validate_only: false,
-        };
-        let reply = self.decide(&metadata::Command::CreateTopics(create));
+        let command = controller::create_topic(name, partitions, settings, random);
+        let reply = self.controller.propose(&command).unwrap().unwrap();
         assert!(
             matches!(&reply, Reply::CreateTopics(made) if made.iter().all(|(_, made)| made.is_ok())),
             "{reply:?}"
@@ -143,14 +108,14 @@ impl Machine {
     }
 
     pub(crate) fn delete_topic(&mut self, name: &str) {
-        let topics = vec![TopicReference::Name(name.to_owned())];
-        self.decide(&metadata::Command::DeleteTopics(DeleteTopics { topics }));
+        let command = controller::delete_topic(name);
+        self.controller.propose(&command).unwrap().unwrap();
     }
 
     /// The partition that stands by that name at present.
     pub(crate) fn partition(&self, topic: &str, number: i32) -> Option<TopicIdPartition> {
         let name: TopicName = topic.parse().unwrap();
-        let topic = self.image.topic(&name)?;
+        let topic = self.controller.image.topic(&name)?;
         topic.partition(number)?;
         Some(TopicIdPartition {
             topic_id: topic.id,
@@ -178,10 +143,8 @@ impl Machine {
         let checkpoints = Checkpoints::default();
         checkpoints.load(&self.disk, &path)?;
         let clean = CleanShutdown::take(&self.disk, &path)?;
-        if !clean {
-            self.decide(&metadata::Command::UncleanStart { broker: BROKER });
-        }
-        let image = Arc::clone(&self.image);
+        self.controller.open(clean)?;
+        let image = Arc::clone(&self.controller.image);
         let known = |topic_id, partition| {
             let id = TopicIdPartition {
                 topic_id,
@@ -237,7 +200,7 @@ impl Machine {
 
     /// Hands a command to the shard it is for, which by then has the newest metadata.
     pub(crate) fn send(&mut self, partition: TopicIdPartition, command: Command) {
-        let (now, image) = (self.now(), Arc::clone(&self.image));
+        let (now, image) = (self.now(), Arc::clone(&self.controller.image));
         let ShardIndex(owner) = shard_of(partition, self.shard_count);
         if let Some(running) = &mut self.running {
             let seat = &mut running.seats[owner];
@@ -249,7 +212,7 @@ impl Machine {
 
     /// Lets one shard see the newest metadata.
     pub(crate) fn publish(&mut self, index: usize) {
-        let (now, image) = (self.now(), Arc::clone(&self.image));
+        let (now, image) = (self.now(), Arc::clone(&self.controller.image));
         self.with_seat(index, |seat, _| seat.adopt(&image, now));
     }
 
@@ -358,12 +321,14 @@ impl Machine {
     pub(crate) fn cut_power(&mut self) {
         self.sim.crash();
         self.running = None;
+        self.controller.die();
     }
 
     /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
     pub(crate) fn kill(&mut self, random: &mut Random) {
         let stood_still = self.sim.stands_still();
         self.sim.go_on();
+        self.controller.die();
         if let Some(mut running) = self.running.take() {
             for seat in &mut running.seats {
                 if !stood_still {
@@ -398,6 +363,7 @@ impl Machine {
             panic!("the shards do not stop");
         };
         let running = self.running.take().unwrap();
+        let in_order = self.controller.close() && in_order;
         let written = running
             .checkpoints
             .write(&self.disk, &directory(), Vec::new());
@@ -445,6 +411,4 @@ fn directory() -> PathBuf {
     PathBuf::from("/data")
 }
 
-const BROKER: BrokerId = BrokerId(1);
-const DIRECTORY: DirectoryId = DirectoryId(Uuid(77));
 const STOP_ROUNDS_MAX: usize = 20_000;

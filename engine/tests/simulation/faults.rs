@@ -54,6 +54,17 @@ impl Blow {
         }
     }
 
+    /// One that falls while the metadata is changed.
+    pub(crate) fn in_the_journal(random: &mut Random) -> Self {
+        let power_cut = random.chance(1, 2);
+        if random.chance(1, 2) {
+            let changes = random.below(25);
+            return Self::Amid { changes, power_cut };
+        }
+        let step = one_of(random, &JOURNAL_STEPS);
+        Self::At { step, power_cut }
+    }
+
     /// Whether what was not synced may be gone behind it.
     pub(crate) const fn cuts_power(self) -> bool {
         match self {
@@ -111,6 +122,20 @@ const STEPS: [Step; 12] = [
     (SimOperation::SyncDir, "/data"),
     (SimOperation::Read, ".log"),
     (SimOperation::Open, ""),
+];
+
+/// Places where a change of the metadata, a snapshot of it, or a start can be cut short.
+const JOURNAL_STEPS: [Step; 10] = [
+    (SimOperation::Write, ".journal"),
+    (SimOperation::Sync, ".journal"),
+    (SimOperation::Resize, ".journal"),
+    (SimOperation::Write, ".journal.tmp"),
+    (SimOperation::Sync, ".journal.tmp"),
+    (SimOperation::Name, ".journal.tmp"),
+    (SimOperation::Name, ".snapshot.tmp"),
+    (SimOperation::Name, ".snapshot"),
+    (SimOperation::SyncDir, "__cluster_metadata-0"),
+    (SimOperation::Name, ".vote.tmp"),
 ];
 
 /// Places where a compaction can be cut short.

@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod controller;
 mod driver;
 mod faults;
 mod invariants;

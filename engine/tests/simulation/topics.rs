@@ -17,6 +17,9 @@ pub(crate) const COUNTED: &str = "counted";
 pub(crate) const BRIEF: &str = "brief";
 pub(crate) const OFFSETS: &str = "__consumer_offsets";
 
+/// They come and go, and nobody writes to them.
+pub(crate) const SIDE_TOPICS: [&str; 4] = ["side-0", "side-1", "side-2", "side-3"];
+
 pub(crate) const TOPICS: [Topic; 6] = [
     Topic {
         name: STEADY,

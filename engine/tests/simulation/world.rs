@@ -1,6 +1,7 @@
 //! The machine with its clients and checkers: one random step after the other.
 
 mod blows;
+mod metadata;
 mod reading;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,7 +27,7 @@ use crate::faults::one_of;
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
 use crate::invariants::{Checkers, Verdict};
-use crate::topics::{BRIEF, CACHED, COUNTED, OFFSETS, STEADY, TOPICS, Topic};
+use crate::topics::{CACHED, COUNTED, OFFSETS, STEADY, TOPICS, Topic};
 
 pub(crate) struct World {
     pub(crate) machine: Machine,
@@ -42,6 +43,10 @@ pub(crate) struct World {
     pub(crate) offline: u64,
     /// How many times another thing is done before the topic that comes and goes is replaced.
     pub(crate) brief_life: u64,
+    /// One of so many rounds amid a death changes the metadata.
+    pub(crate) metadata_rest: u64,
+    /// The journal of this life takes no more.
+    journal_failed: bool,
     topics: Vec<Topic>,
     producers: Vec<Producer>,
     readers: Vec<Reader>,
@@ -78,6 +83,8 @@ impl World {
             ..CleanerSettings::default()
         });
         machine.start();
+        let mut checkers = Checkers::default();
+        checkers.metadata.begin(&machine.controller.image).unwrap();
         let mut producers = Vec::new();
         let mut readers = Vec::new();
         for topic in topics {
@@ -104,13 +111,15 @@ impl World {
         Self {
             machine,
             random,
-            checkers: Checkers::default(),
+            checkers,
             steps: 0,
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
             offline: 0,
             brief_life: 6,
+            metadata_rest: 10,
+            journal_failed: false,
             topics: topics.to_vec(),
             producers,
             readers,
@@ -139,7 +148,8 @@ impl World {
             22..=31 => self.read(),
             32..=36 => self.use_group(),
             37 => self.delete_records(),
-            38 if self.random.chance(1, self.brief_life) => self.replace_brief(),
+            38 if self.random.chance(1, self.brief_life) => self.replace_brief()?,
+            38 => self.change_metadata()?,
             39..=40 => self.machine.publish(index),
             41..=58 => self.machine.flush(index),
             59..=74 => self.machine.reap(index),
@@ -412,36 +422,11 @@ impl World {
         self.machine.send(id, Command::DeleteRecords(delete));
     }
 
-    /// The topic is deleted and made again by the same name, or only one of the two.
-    fn replace_brief(&mut self) {
-        if let Some(id) = self.machine.partition(BRIEF, 0) {
-            self.machine.delete_topic(BRIEF);
-            self.checkers.forget(id);
-            self.deletions.retain(|deletion| deletion.partition != id);
-            for producer in self.producers.iter_mut().filter(|one| one.topic == BRIEF) {
-                producer.outstanding.clear();
-                producer.target = None;
-            }
-            for reader in self.readers.iter_mut().filter(|one| one.topic == BRIEF) {
-                reader.pending = None;
-                reader.positions.clear();
-            }
-            if self.random.chance(1, 2) {
-                return;
-            }
-        }
-        let Some(brief) = self.topics.iter().find(|topic| topic.name == BRIEF) else {
-            return;
-        };
-        let random = self.random.u128();
-        self.machine.create_topic(BRIEF, 1, brief.settings, random);
-    }
-
     fn change_disk_size(&mut self) {
         let size = if self.random.chance(1, 2) {
             1 << 40
         } else {
-            200_000 + self.random.below(400_000)
+            ROOM_OF_THE_JOURNAL_BYTES + 200_000 + self.random.below(400_000)
         };
         self.machine.sim.set_capacity_bytes(size);
     }
@@ -456,4 +441,6 @@ impl World {
     }
 }
 
+/// What the journal keeps for a start, and some more.
+const ROOM_OF_THE_JOURNAL_BYTES: u64 = 1_200_000;
 const ANSWER_ROUNDS_MAX: usize = 5_000;

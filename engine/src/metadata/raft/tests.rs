@@ -452,6 +452,26 @@ fn a_start_finds_room_on_a_full_disk_and_clients_are_refused_until_there_is_some
 }
 
 #[test]
+fn a_start_finds_room_on_a_disk_that_was_filled_right_after_the_journal_was_compacted() {
+    let sim = Sim::new(1);
+    let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+    let open = || Metadata::open(&disk, dir, NODE, CLUSTER, MetadataOptions::default());
+    let mut metadata = open().unwrap();
+    metadata.propose(&registration(1)).unwrap();
+    metadata.write_snapshot().unwrap();
+    metadata
+        .propose(&create(vec![new_topic("a", 1, 1)]))
+        .unwrap();
+    metadata.write_snapshot().unwrap();
+    drop(metadata);
+    sim.set_capacity_bytes(0);
+    sim.crash();
+    let mut metadata = open().unwrap();
+    metadata.propose_at_start(&registration(1)).unwrap();
+    assert_eq!(names(&metadata), ["a"]);
+}
+
+#[test]
 fn a_refused_command_leaves_no_trace() {
     let (_dir, mut metadata) = with_topics(&["a"]);
     let before = (Arc::clone(metadata.image()), metadata.status());

@@ -8,6 +8,7 @@ pub(crate) mod exactly_once;
 pub(crate) mod gapless;
 pub(crate) mod group_offsets;
 pub(crate) mod high_watermark;
+pub(crate) mod metadata_stays;
 pub(crate) mod recovery_settles;
 pub(crate) mod visible_stays;
 
@@ -64,6 +65,7 @@ pub(crate) struct Checkers {
     pub(crate) groups: group_offsets::GroupOffsets,
     pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
+    pub(crate) metadata: metadata_stays::MetadataStays,
 }
 
 impl Checkers {

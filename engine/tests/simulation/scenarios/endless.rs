@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_engine::io::Clock;
 
-use super::{failed_syncs, mixed};
+use super::{failed_syncs, metadata, mixed};
 use crate::invariants::Violation;
 use crate::world::World;
 
@@ -20,11 +20,15 @@ struct Sum {
 type Play = fn(u64) -> (u64, u64, Result<(), Violation>);
 
 /// What is played of each seed: steps and blows come of it, and a verdict.
-const PLAYS: [(&str, Play); 4] = [
+const PLAYS: [(&str, Play); 5] = [
     ("mixed", |seed| of_storage(seed, mixed::play)),
     ("hasty", |seed| of_storage(seed, mixed::play_hastily)),
     ("alone", |seed| {
         let (world, verdict) = mixed::play_alone(seed);
+        (world.steps, world.blows, verdict)
+    }),
+    ("metadata", |seed| {
+        let (world, verdict) = metadata::play(seed);
         (world.steps, world.blows, verdict)
     }),
     ("failed_syncs", |seed| of_storage(seed, failed_syncs::play)),

@@ -4,6 +4,7 @@ mod compaction;
 mod endless;
 mod failed_syncs;
 mod lying_disk;
+mod metadata;
 mod mixed;
 mod replay;
 mod waiting;

@@ -99,6 +99,9 @@ impl World {
             }
             self.machine.pump(&mut self.random);
             self.machine.pass(Duration::from_millis(2));
+            if self.random.chance(1, self.metadata_rest) {
+                self.change_metadata()?;
+            }
         }
         self.hear()?;
         if power_cut {
@@ -140,7 +143,13 @@ impl World {
 
     fn try_start(&mut self) -> Result<bool, Violation> {
         let started = self.machine.try_start();
-        started.map_err(|error| acknowledged_survives::refused(&error))
+        let started = started.map_err(|error| acknowledged_survives::refused(&error))?;
+        if started {
+            self.journal_failed = false;
+            let image = &self.machine.controller.image;
+            self.checkers.metadata.observe(image)?;
+        }
+        Ok(started)
     }
 
     /// Lets everything come to rest; whoever still waits then waits in vain.
