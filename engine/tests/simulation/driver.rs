@@ -188,7 +188,11 @@ impl Machine {
             shards: self.shard_count,
             log_directories: vec![log_directory],
             topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
-            groups: GroupConfig::default(),
+            groups: GroupConfig {
+                session_timeout_min_ms: 10,
+                initial_rebalance_delay: Duration::from_millis(30),
+                ..GroupConfig::default()
+            },
             producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
@@ -303,6 +307,13 @@ impl Machine {
             partition_of_directory(&entry.name).is_some() && self.disk.exists(&mark).unwrap()
         });
         marked.count() as u64
+    }
+
+    /// What is stored.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.sim.set_capacity_bytes(1 << 40);
+        let space = self.disk.space(&directory()).unwrap();
+        space.total_bytes - space.usable_bytes
     }
 
     /// One round of everything that goes on by itself.

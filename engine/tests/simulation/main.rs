@@ -10,6 +10,7 @@
 )]
 
 mod clients;
+mod consumers;
 mod controller;
 mod driver;
 mod faults;

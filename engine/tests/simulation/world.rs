@@ -1,9 +1,11 @@
 //! The machine with its clients and checkers: one random step after the other.
 
 mod blows;
+mod consumers;
 mod metadata;
 mod reading;
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition
 use tokio::sync::oneshot;
 
 use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
+use crate::consumers::Consumer;
 use crate::driver::Machine;
 use crate::faults::one_of;
 use crate::invariants::acknowledged_survives::Grade;
@@ -51,6 +54,11 @@ pub(crate) struct World {
     producers: Vec<Producer>,
     readers: Vec<Reader>,
     groups: Vec<Group>,
+    consumers: Vec<Consumer>,
+    /// Which generation had been shared out when a consumer committed last.
+    newest_at_commit: Vec<GenerationId>,
+    /// The greatest offset that was ever sent for a slot of a group.
+    slots_sent: BTreeMap<String, i64>,
     deletions: Vec<Deletion>,
     next_message: u64,
     trace: DefaultHasher,
@@ -108,7 +116,7 @@ impl World {
             sent: -1,
             pending: None,
         });
-        Self {
+        let mut world = Self {
             machine,
             random,
             checkers,
@@ -124,10 +132,15 @@ impl World {
             producers,
             readers,
             groups: groups.collect(),
+            consumers: Self::consumers(),
+            newest_at_commit: Vec::new(),
+            slots_sent: BTreeMap::new(),
             deletions: Vec::new(),
             next_message: 0,
             trace: DefaultHasher::new(),
-        }
+        };
+        world.newest_at_commit = world.no_generations();
+        world
     }
 
     /// A number that stands for all that happened.
@@ -144,9 +157,11 @@ impl World {
         let kind = self.random.below(100);
         kind.hash(&mut self.trace);
         match kind {
+            0..=31 | 37 if self.topics.is_empty() => self.use_consumer(),
             0..=21 => self.produce(),
             22..=31 => self.read(),
-            32..=36 => self.use_group(),
+            32..=34 => self.use_group(),
+            35..=36 => self.use_consumer(),
             37 => self.delete_records(),
             38 if self.random.chance(1, self.brief_life) => self.replace_brief()?,
             38 => self.change_metadata()?,
@@ -236,6 +251,7 @@ impl World {
         for index in 0..self.groups.len() {
             self.hear_group(index)?;
         }
+        self.hear_consumers()?;
         let checkers = &mut self.checkers;
         self.deletions
             .retain_mut(|deletion| match deletion.answer.try_recv() {
@@ -426,7 +442,8 @@ impl World {
         let size = if self.random.chance(1, 2) {
             1 << 40
         } else {
-            ROOM_OF_THE_JOURNAL_BYTES + 200_000 + self.random.below(400_000)
+            let size = ROOM_OF_THE_JOURNAL_BYTES + 200_000 + self.random.below(400_000);
+            size.max(self.machine.used_bytes())
         };
         self.machine.sim.set_capacity_bytes(size);
     }

@@ -25,6 +25,14 @@ pub(crate) fn unreadable(partition: TopicIdPartition, error: &ReadError) -> Viol
     }
 }
 
+/// What is shown is what was written.
+pub(crate) fn spoiled(error: &impl std::fmt::Display) -> Violation {
+    Violation {
+        invariant: "INV-DUR-1",
+        text: format!("a reader got bytes that nobody wrote: {error}"),
+    }
+}
+
 /// On what the broker itself has left, it starts.
 pub(crate) fn refused(error: &str) -> Violation {
     Violation {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_engine::io::Clock;
 
-use super::{failed_syncs, metadata, mixed};
+use super::{failed_syncs, metadata, mixed, rebalances};
 use crate::invariants::Violation;
 use crate::world::World;
 
@@ -20,7 +20,7 @@ struct Sum {
 type Play = fn(u64) -> (u64, u64, Result<(), Violation>);
 
 /// What is played of each seed: steps and blows come of it, and a verdict.
-const PLAYS: [(&str, Play); 5] = [
+const PLAYS: [(&str, Play); 6] = [
     ("mixed", |seed| of_storage(seed, mixed::play)),
     ("hasty", |seed| of_storage(seed, mixed::play_hastily)),
     ("alone", |seed| {
@@ -29,6 +29,10 @@ const PLAYS: [(&str, Play); 5] = [
     }),
     ("metadata", |seed| {
         let (world, verdict) = metadata::play(seed);
+        (world.steps, world.blows, verdict)
+    }),
+    ("rebalances", |seed| {
+        let (world, verdict) = rebalances::play(seed);
         (world.steps, world.blows, verdict)
     }),
     ("failed_syncs", |seed| of_storage(seed, failed_syncs::play)),

@@ -86,7 +86,7 @@ fn judge(world: &mut World) -> Result<(), Violation> {
     let first = world.read_all()?;
     world.checkers.audit(&first)?;
     world.strike(Blow::Kill)?;
-    world.machine.start();
+    world.begin()?;
     let second = world.read_all()?;
     world.checkers.audit(&second)?;
     // Retention and compaction may have gone on; what it left is as it was.
@@ -115,7 +115,7 @@ const LIVES: usize = 5;
 #[test]
 fn no_promise_is_broken_to_a_topic_that_is_alone() {
     let (mut acknowledged, mut blows) = (0, 0);
-    for seed in seeds(60) {
+    for seed in seeds(42) {
         println!("MILLRACE_SIM_SEED={seed}");
         let (world, verdict) = play_alone(seed);
         if let Err(violation) = verdict {
@@ -134,7 +134,7 @@ fn no_promise_is_broken_to_a_topic_that_is_alone() {
 #[test]
 fn no_promise_is_broken_in_short_lives() {
     let (mut acknowledged, mut blows) = (0, 0);
-    for seed in seeds(36) {
+    for seed in seeds(16) {
         println!("MILLRACE_SIM_SEED={seed}");
         let mut world = World::new(seed);
         if let Err(violation) = play_hastily(&mut world) {

@@ -6,5 +6,6 @@ mod failed_syncs;
 mod lying_disk;
 mod metadata;
 mod mixed;
+mod rebalances;
 mod replay;
 mod waiting;

@@ -102,6 +102,8 @@ impl World {
             if self.random.chance(1, self.metadata_rest) {
                 self.change_metadata()?;
             }
+            self.use_consumer();
+            self.hear()?;
         }
         self.hear()?;
         if power_cut {
@@ -137,6 +139,11 @@ impl World {
             };
             self.strike(blow)?;
         }
+        self.begin()
+    }
+
+    /// Starts the broker in peace.
+    pub(crate) fn begin(&mut self) -> Verdict {
         self.machine.sim.go_on();
         self.try_start().map(|_| ())
     }
@@ -187,6 +194,10 @@ impl World {
         }
         if let Some(reader) = self.readers.iter().find(|reader| reader.pending.is_some()) {
             return Some(format!("a reader of {}", reader.topic));
+        }
+        let consumers = &self.consumers;
+        if let Some(consumer) = consumers.iter().find(|one| one.pending.is_some()) {
+            return Some(format!("a consumer of {}", consumer.group));
         }
         if let Some(group) = self.groups.iter().find(|group| group.pending.is_some()) {
             return Some(group.name.clone());

@@ -128,7 +128,7 @@ impl World {
                     .deleted
                     .observe(partition, fetched.log_start_offset)?;
                 let gaps = self.is_compacted(partition);
-                let batches = self.batches(&fetched, offset, *first, gaps);
+                let batches = self.batches(&fetched, offset, *first, gaps)?;
                 *first &= fetched.extent.is_none();
                 let mut next = offset;
                 for batch in batches {
@@ -173,9 +173,9 @@ impl World {
         offset: Offset,
         first: bool,
         gaps: bool,
-    ) -> Vec<SeenBatch> {
+    ) -> Result<Vec<SeenBatch>, Violation> {
         let Some(extent) = &fetched.extent else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let mut bytes = vec![0; usize::try_from(extent.length).unwrap()];
         if extent
@@ -183,19 +183,20 @@ impl World {
             .read_exact_at(extent.position, &mut bytes)
             .is_err()
         {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let bytes = Bytes::from(bytes);
         let mut found: Vec<SeenBatch> = Vec::new();
         let mut position = 0;
         while bytes.len() - position >= BATCH_HEADER_LENGTH {
-            let header = BatchHeader::parse(&bytes[position..]).unwrap();
+            let header = BatchHeader::parse(&bytes[position..])
+                .map_err(|error| acknowledged_survives::spoiled(&error))?;
             let end = position + header.length_bytes();
             if end > bytes.len() {
                 break;
             }
             let batch = bytes.slice(position..end);
-            check_crc(&batch).unwrap();
+            check_crc(&batch).map_err(|error| acknowledged_survives::spoiled(&error))?;
             found.push(seen(&header, &batch));
             position = end;
         }
@@ -206,7 +207,7 @@ impl World {
                 "the first batch of an answer is whole and holds {offset}: {whole:?}"
             );
         }
-        found
+        Ok(found)
     }
 
     /// Reads everything there is, from outside.
@@ -243,7 +244,7 @@ impl World {
                     if fetched.extent.is_none() {
                         return Ok(reading);
                     }
-                    let batches = self.batches(&fetched, position, true, reading.compacted);
+                    let batches = self.batches(&fetched, position, true, reading.compacted)?;
                     position = batches.last().map_or(position, |batch| batch.next);
                     reading.batches.extend(batches);
                 }
