@@ -393,8 +393,7 @@ fn open_directories(
         }
         checkpoints.load(disk, &path)?;
         // The marker counts once: whatever happens from here on, the next start looks for itself.
-        let clean = CleanShutdown::read(disk, &path)?.is_some();
-        CleanShutdown::remove(disk, &path)?;
+        let clean = CleanShutdown::take(disk, &path)?;
         open.push(OpenDirectory {
             id,
             place,
@@ -411,41 +410,20 @@ fn claim_directory(
     disk: &Disk,
     path: &Path,
 ) -> Result<(DirLock, Option<MetaProperties>), StartError> {
-    make_directory(disk, path)?;
+    disk.create_dir_all(path)?;
     let lock = match disk.lock_dir(path) {
         Err(LockError::Io(error)) => return Err(StartError::Io(error)),
         locked => locked?,
     };
-    match MetaProperties::read(disk, path) {
-        Err(CheckpointError::Io(error)) => Err(StartError::Io(error)),
-        read => Ok((lock, read?)),
-    }
-}
-
-/// Makes a directory if there is none, with a name that outlives a power cut: what is acknowledged in it would be gone
-/// with it.
-fn make_directory(disk: &Disk, path: &Path) -> Result<(), IoError> {
-    let parent_of = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => path.to_owned(),
+    let found = match MetaProperties::read(disk, path) {
+        Err(CheckpointError::Io(error)) => return Err(StartError::Io(error)),
+        read => read?,
     };
-    let mut made = Vec::new();
-    for directory in path.ancestors() {
-        if directory.as_os_str().is_empty() || disk.exists(directory)? {
-            break;
-        }
-        made.push(directory);
+    if found.is_none() {
+        // It may be new, and so may those it lies in.
+        disk.sync_names_of(path)?;
     }
-    disk.create_dir_all(path)?;
-    if made.is_empty() {
-        // It may have been made by a start that was killed right then. Who may not look above has no reason to stop here.
-        let _ = disk.sync_dir(&parent_of(path));
-    }
-    for directory in made.into_iter().rev() {
-        disk.sync_dir(&parent_of(directory))?;
-    }
-    Ok(())
+    Ok((lock, found))
 }
 
 /// The directory that has the directory of the cluster metadata.
@@ -534,8 +512,12 @@ fn open_metadata(
     directories: &[OpenDirectory],
     random: &mut Random,
 ) -> Result<Metadata, StartError> {
-    make_directory(disk, home)?;
     let directory = home.join(METADATA_DIRECTORY);
+    disk.create_dir_all(home)?;
+    if !disk.exists(&directory)? {
+        // Its home may be new, and so may those that lies in.
+        disk.sync_names_of(home)?;
+    }
     let broker = options.broker;
     let mut metadata = Metadata::open(
         disk,

@@ -141,6 +141,17 @@ impl Disk {
     /// Replaces the file's content so that after any crash it is the old or the new one, whole; durable on return.
     /// Goes through `path` with `.tmp` appended, which only one writer may use at a time.
     pub fn write_atomic(&self, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+        self.write_atomic_reserving(path, bytes, 0)
+    }
+
+    /// The same with the blocks for `reserve_bytes` more behind them, which the file has before it takes the place of
+    /// the old one, where the file system can reserve at all.
+    pub fn write_atomic_reserving(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        reserve_bytes: u64,
+    ) -> Result<(), IoError> {
         let parent = match path.parent() {
             Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
             Some(parent) => parent,
@@ -152,6 +163,12 @@ impl Disk {
         let file = self.open_or_create(&temporary)?;
         file.truncate(0)?;
         file.write_all_at(0, bytes)?;
+        if reserve_bytes > 0 {
+            match file.preallocate(bytes.len() as u64, reserve_bytes) {
+                Err(error) if error.is_out_of_space() => return Err(error),
+                _ => {}
+            }
+        }
         file.sync_data()?;
         self.rename(&temporary, path)?;
         self.sync_dir(parent)
@@ -211,6 +228,22 @@ impl Disk {
                 .and_then(|opened| opened.sync_all())
                 .map_err(failed("fsync directory", dir)),
         }
+    }
+
+    /// Makes the names durable that lead to `dir`. A directory above it that this process may not open, or that cannot
+    /// be synced, is passed over: somebody else made it.
+    pub fn sync_names_of(&self, dir: &Path) -> Result<(), IoError> {
+        for above in dir.ancestors().skip(1) {
+            let above = match above.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => above,
+            };
+            match self.sync_dir(above) {
+                Err(error) if error.is_refusal() => {}
+                synced => synced?,
+            }
+        }
+        Ok(())
     }
 
     /// Whether a file or directory has this name. An error is not an answer.

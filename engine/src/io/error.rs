@@ -51,6 +51,15 @@ impl IoError {
         self.source.kind() == io::ErrorKind::AlreadyExists
     }
 
+    /// Not this process, or not this kind of file system.
+    pub(super) fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+        matches!(
+            self.source.kind(),
+            PermissionDenied | InvalidInput | Unsupported
+        )
+    }
+
     /// The device or its file system can no longer be trusted with this file: a failed transfer, a lost device, a
     /// corrupt or read-only file system.
     #[must_use]

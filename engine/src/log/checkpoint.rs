@@ -341,16 +341,19 @@ impl CleanShutdown {
         disk.write_atomic(&directory.join(CLEAN_SHUTDOWN), text.as_bytes())
     }
 
-    /// Takes the mark away, durably: from here on a stop is unclean until the mark is written again.
+    /// Takes the mark away, durably, and says whether it was there: from here on a stop is unclean until the mark is
+    /// written again. What else an earlier process named in the directory, and had no time to sync, is durable as well:
+    /// a partition's directory, a mark that it had taken away.
     ///
     /// # Errors
-    /// [`IoError`] when the disk refuses.
-    pub fn remove(disk: &Disk, directory: &Path) -> Result<(), IoError> {
-        match disk.remove_file(&directory.join(CLEAN_SHUTDOWN)) {
-            Ok(()) => disk.sync_dir(directory),
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(error),
+    /// [`CheckpointError`] for a newer version or a failing disk.
+    pub fn take(disk: &Disk, directory: &Path) -> Result<bool, CheckpointError> {
+        let there = Self::read(disk, directory)?.is_some();
+        if there {
+            disk.remove_file(&directory.join(CLEAN_SHUTDOWN))?;
         }
+        disk.sync_dir(directory)?;
+        Ok(there)
     }
 }
 
@@ -540,8 +543,8 @@ mod tests {
         let mark = CleanShutdown { broker_epoch: 17 };
         mark.write(&disk, dir.path()).unwrap();
         assert_eq!(CleanShutdown::read(&disk, dir.path()).unwrap(), Some(mark));
-        CleanShutdown::remove(&disk, dir.path()).unwrap();
-        CleanShutdown::remove(&disk, dir.path()).unwrap();
+        assert!(CleanShutdown::take(&disk, dir.path()).unwrap());
+        assert!(!CleanShutdown::take(&disk, dir.path()).unwrap());
         assert_eq!(CleanShutdown::read(&disk, dir.path()).unwrap(), None);
 
         let path = dir.path().join(RECOVERY_POINT_CHECKPOINT);

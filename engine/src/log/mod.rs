@@ -20,6 +20,7 @@ mod read;
 mod recent;
 mod recover;
 mod replay;
+mod restore;
 mod retention;
 mod roll;
 mod scan;

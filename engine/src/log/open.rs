@@ -13,6 +13,7 @@ use super::mark;
 use super::names;
 use super::recent::Recent;
 use super::recover::{self, Scan, Trust};
+use super::restore;
 use super::roll::write_epochs;
 use super::segment::Segment;
 use super::segments::Segments;
@@ -287,7 +288,7 @@ fn finish(
     let first = scan.segments.first().map_or(end, |first| first.base_offset);
     epochs.truncate_from_start(options.log_start_offset.max(first).min(end));
     let producers =
-        recover::restore_producers(disk, &options, inventory, &scan.segments, end, &mut report)?;
+        restore::restore_producers(disk, &options, inventory, &scan.segments, end, &mut report)?;
     // What a topic bounds is answered as if it were synced when a producer repeats it, so it has to be.
     let bounded = options.config.flush_messages.is_some();
     let durable = trust != Trust::Cache || !options.config.write_caching || bounded;

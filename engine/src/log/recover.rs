@@ -3,7 +3,6 @@
 //! Up to the recovery point only headers are followed; behind it everything is checked. A first failure behind it is a
 //! torn tail and is cut; one below it is damage and is left alone.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,11 +10,8 @@ use super::Damage;
 use super::leader_epochs::LeaderEpochs;
 use super::names;
 use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
-use super::producer_snapshot;
-use super::producer_state::ProducerStates;
-use super::replay;
 use super::segment::{IndexState, Segment, SegmentIndex, remove_index};
-use super::sweep::{Inventory, remove_segment, remove_snapshot};
+use super::sweep::{Inventory, remove_segment};
 use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
 use crate::io::{Disk, File, IoError, Reread};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
@@ -465,120 +461,4 @@ pub(super) fn replay_epochs(segments: &[Segment]) -> Result<LeaderEpochs, WalkEr
         }
     }
     Ok(epochs)
-}
-
-/// Restores the producers' state at `end_offset` from the newest sound snapshot and the log behind it.
-pub(super) fn restore_producers(
-    disk: &Disk,
-    options: &OpenOptions,
-    inventory: &Inventory,
-    segments: &[Segment],
-    end_offset: Offset,
-    report: &mut RecoveryReport,
-) -> Result<ProducerStates, WalkError> {
-    let directory = &options.directory;
-    for &offset in inventory
-        .snapshots
-        .range(Offset(end_offset.0.saturating_add(1))..)
-    {
-        remove_snapshot(disk, directory, offset)?;
-        report.notes.push(format!(
-            "removed the producer snapshot at {offset}, behind the log's end"
-        ));
-    }
-    let mut start = Offset(i64::MIN);
-    let mut states = ProducerStates::default();
-    // An older one says nothing of the segments deleted since: a producer it knows may have gone on in those.
-    let first = segments
-        .first()
-        .map_or(end_offset, |first| first.base_offset);
-    for &offset in inventory
-        .snapshots
-        .range(first..=end_offset.max(first))
-        .rev()
-    {
-        let path = names::segment_file(directory, offset, names::SNAPSHOT);
-        let Some(snapshot) = super::checkpoint::read_if_there(disk, &path)? else {
-            continue;
-        };
-        match producer_snapshot::decode(&snapshot, options.now) {
-            Ok(decoded) => {
-                states = decoded;
-                let windows = names::segment_file(directory, offset, names::WINDOWS);
-                let windows = super::checkpoint::read_if_there(disk, &windows)?;
-                let widened = windows.is_some_and(|windows| {
-                    producer_snapshot::widen(&mut states, &snapshot, &windows)
-                });
-                if !widened && states.count() > 0 {
-                    let replayed = replay_segment_before(offset, segments, options)?;
-                    states.widen(&replayed);
-                }
-                start = offset;
-                break;
-            }
-            Err(error) => {
-                remove_snapshot(disk, directory, offset)?;
-                report
-                    .notes
-                    .push(format!("removed {}: {error}", path.display()));
-            }
-        }
-    }
-    report.replayed_from = start.max(options.log_start_offset);
-    replay_range(&mut states, segments, start, end_offset, options.now)?;
-    Ok(states)
-}
-
-/// Kafka's snapshots hold one batch of each producer; the last segment before it holds the others that matter.
-fn replay_segment_before(
-    offset: Offset,
-    segments: &[Segment],
-    options: &OpenOptions,
-) -> Result<ProducerStates, WalkError> {
-    let mut states = ProducerStates::default();
-    let before = segments
-        .iter()
-        .rfind(|segment| segment.base_offset < offset);
-    if let Some(segment) = before {
-        let only = std::slice::from_ref(segment);
-        replay_range(&mut states, only, segment.base_offset, offset, options.now)?;
-    }
-    Ok(states)
-}
-
-fn replay_range(
-    states: &mut ProducerStates,
-    segments: &[Segment],
-    from: Offset,
-    to: Offset,
-    now: Timestamp,
-) -> Result<(), WalkError> {
-    let ends: BTreeMap<Offset, Offset> = segments
-        .iter()
-        .zip(segments.iter().skip(1))
-        .map(|(segment, next)| (segment.base_offset, next.base_offset))
-        .collect();
-    for segment in segments {
-        let end = ends.get(&segment.base_offset).copied().unwrap_or(to);
-        if end <= from || segment.base_offset >= to {
-            continue;
-        }
-        let position = match &segment.index {
-            IndexState::Loaded { index, .. } => {
-                index.offsets.floor(from).map_or(0, |entry| entry.1)
-            }
-            IndexState::OnDisk => 0,
-        };
-        let mut walker = Walker::new(&segment.file, position, segment.length);
-        while let Some(batch) = walker.next_batch()? {
-            let header = &batch.header;
-            if header.base_offset() >= to {
-                break;
-            }
-            if header.base_offset() >= from {
-                replay::apply(states, &batch, &mut walker, now)?;
-            }
-        }
-    }
-    Ok(())
 }

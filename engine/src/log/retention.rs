@@ -33,13 +33,17 @@ pub struct Doomed {
 }
 
 impl DeleteJob {
-    /// Renames every file of the segments.
+    /// Renames every file of the segments, oldest first. That a record file is gone is durable before the next one goes:
+    /// were a later one lost and an earlier one back after a power cut, the log would end, or have a gap, between them.
     ///
     /// # Errors
     /// [`IoError`] when the disk refuses; the log goes on without the segments, the files come back with the next start.
     pub fn run(&self, disk: &Disk) -> Result<Doomed, IoError> {
         let mut paths = Vec::new();
-        for &base_offset in &self.base_offsets {
+        for (place, &base_offset) in self.base_offsets.iter().enumerate() {
+            if place > 0 {
+                disk.sync_dir(&self.directory)?;
+            }
             for ending in names::SEGMENT_ENDINGS {
                 let path = names::segment_file(&self.directory, base_offset, ending);
                 let doomed = names::with_ending(&path, names::DELETED);

@@ -92,6 +92,10 @@ fn finish_compactions(
         let path = names::segment_file(directory, base_offset, ending);
         (names::with_ending(&path, names::SWAP), path)
     };
+    if !swaps.is_empty() {
+        // Were the renaming to `.swap` lost, and not the removal of what it replaces, nothing would be left.
+        disk.sync_dir(directory)?;
+    }
     for &(base_offset, ending) in &swaps {
         if ending == names::LOG {
             let (swap, _) = swap_path(base_offset, ending);

@@ -1,5 +1,7 @@
 //! The log as a whole, on real directories: append and read against a model, recovery after every kind of cut.
 
+mod interrupted;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -434,6 +436,24 @@ fn without_our_windows_the_log_itself_widens_kafkas_snapshot() {
     let windows = names::segment_file(&fixture.path(), Offset(14), names::WINDOWS);
     fixture.disk.remove_file(&windows).unwrap();
     assert_eq!(fixture.open(true, 14).0.producers, producers);
+}
+
+#[test]
+fn a_snapshot_that_lost_its_windows_forgets_no_batch_that_a_producer_may_repeat() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    // Each segment has two batches: five reach back over three of them.
+    for n in 0..7 {
+        if n > 0 && n % 2 == 0 {
+            fixture.roll(&mut log);
+        }
+        fixture.append(&mut log, &of_producer(9, n * 2, 2));
+    }
+    let producers = log.producers.clone();
+    drop(log);
+    let windows = names::segment_file(&fixture.path(), Offset(12), names::WINDOWS);
+    fixture.disk.remove_file(&windows).unwrap();
+    assert_eq!(fixture.open(false, 0).0.producers, producers);
 }
 
 #[test]

@@ -3,28 +3,26 @@
 //! It does what the shell around the shards does, in an order that a seed decides. It knows no client and judges nothing.
 
 use std::collections::VecDeque;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_engine::config::{Alteration, TopicDefaults};
+use millrace_engine::config::TopicDefaults;
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
 use millrace_engine::log::checkpoint::CleanShutdown;
-use millrace_engine::log::names::FLUSH_FAILED;
+use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
 use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
-use millrace_engine::metadata::{
-    self, CreateTopics, DeleteTopics, MetadataImage, NewTopic, RegisterBroker, Reply,
-    TopicReference,
-};
+use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, Effects, Input, LogDirectory,
     Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
 };
-use millrace_engine::types::{
-    BrokerId, DirectoryId, Now, Timestamp, TopicIdPartition, TopicName, Uuid,
-};
+use millrace_engine::types::{Now, Timestamp, TopicIdPartition, TopicName};
+
+use crate::controller::{self, BROKER, Controller, DIRECTORY};
 
 /// The machine, what is installed on it, and the broker if it runs.
 pub(crate) struct Machine {
@@ -35,8 +33,7 @@ pub(crate) struct Machine {
     disk: Disk,
     clock: Clock,
     hands: SimClock,
-    /// The cluster metadata; its journal is not simulated here, so it survives everything.
-    image: Arc<MetadataImage>,
+    pub(crate) controller: Controller,
     running: Option<Running>,
     fetches: u64,
     cleaner: CleanerShare,
@@ -65,26 +62,19 @@ impl Machine {
         let disk = sim.disk();
         disk.create_dir_all(&directory()).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
-        let mut machine = Self {
+        let controller = Controller::new(&disk, seed);
+        Self {
             disk,
             sim,
             shard_count,
             syncs_are_lies: false,
             clock,
             hands,
-            image: Arc::new(MetadataImage::empty()),
+            controller,
             running: None,
             fetches: 0,
             cleaner: cleaner(CleanerSettings::default()),
-        };
-        machine.decide(&metadata::Command::RegisterBroker(RegisterBroker {
-            id: BROKER,
-            incarnation: Uuid(1),
-            endpoints: Vec::new(),
-            rack: None,
-            log_directories: vec![DIRECTORY],
-        }));
-        machine
+        }
     }
 
     /// Broker settings of compaction from the next start on.
@@ -101,13 +91,7 @@ impl Machine {
         FetchId(self.fetches)
     }
 
-    fn decide(&mut self, command: &metadata::Command) -> Reply {
-        let decision = metadata::decide(&self.image, command).unwrap();
-        let image = self.image.apply(&decision.records).unwrap();
-        self.image = Arc::new(image);
-        decision.reply
-    }
-
+    /// Makes a topic that has to come about.
     pub(crate) fn create_topic(
         &mut self,
         name: &str,
@@ -115,26 +99,8 @@ impl Machine {
         settings: &[(&str, &str)],
         random: u128,
     ) {
-        let topic = NewTopic {
-            name: name.to_owned(),
-            partitions,
-            replication_factor: 1,
-            assignments: Vec::new(),
-            settings: settings
-                .iter()
-                .map(|(name, value)| Alteration::set(*name, *value))
-                .collect(),
-            random,
-        };
-        let create = CreateTopics {
-            topics: vec![topic],
-            partitions_default: 1,
-            replication_factor_default: 1,
-            partitions_max: 100,
-            topic_defaults: Arc::new(TopicDefaults::default()),
-            validate_only: false,
-        };
-        let reply = self.decide(&metadata::Command::CreateTopics(create));
+        let command = controller::create_topic(name, partitions, settings, random);
+        let reply = self.controller.propose(&command).unwrap().unwrap();
         assert!(
             matches!(&reply, Reply::CreateTopics(made) if made.iter().all(|(_, made)| made.is_ok())),
             "{reply:?}"
@@ -142,14 +108,14 @@ impl Machine {
     }
 
     pub(crate) fn delete_topic(&mut self, name: &str) {
-        let topics = vec![TopicReference::Name(name.to_owned())];
-        self.decide(&metadata::Command::DeleteTopics(DeleteTopics { topics }));
+        let command = controller::delete_topic(name);
+        self.controller.propose(&command).unwrap().unwrap();
     }
 
     /// The partition that stands by that name at present.
     pub(crate) fn partition(&self, topic: &str, number: i32) -> Option<TopicIdPartition> {
         let name: TopicName = topic.parse().unwrap();
-        let topic = self.image.topic(&name)?;
+        let topic = self.controller.image.topic(&name)?;
         topic.partition(number)?;
         Some(TopicIdPartition {
             topic_id: topic.id,
@@ -157,17 +123,28 @@ impl Machine {
         })
     }
 
-    /// Starts the broker on what the disk holds, as the engine does.
+    /// Starts the broker on what the disk holds.
     pub(crate) fn start(&mut self) {
+        self.sim.go_on();
+        assert!(self.try_start().unwrap(), "the broker starts");
+    }
+
+    /// The same; false when it was stopped before it ran. What it cannot start on is said.
+    pub(crate) fn try_start(&mut self) -> Result<bool, String> {
+        match self.start_as_the_engine_does() {
+            Ok(()) => Ok(true),
+            Err(_) if self.sim.stands_still() => Ok(false),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn start_as_the_engine_does(&mut self) -> Result<(), Box<dyn Error>> {
         let path = directory();
         let checkpoints = Checkpoints::default();
-        checkpoints.load(&self.disk, &path).unwrap();
-        let clean = CleanShutdown::read(&self.disk, &path).unwrap().is_some();
-        CleanShutdown::remove(&self.disk, &path).unwrap();
-        if !clean {
-            self.decide(&metadata::Command::UncleanStart { broker: BROKER });
-        }
-        let image = Arc::clone(&self.image);
+        checkpoints.load(&self.disk, &path)?;
+        let clean = CleanShutdown::take(&self.disk, &path)?;
+        self.controller.open(clean)?;
+        let image = Arc::clone(&self.controller.image);
         let known = |topic_id, partition| {
             let id = TopicIdPartition {
                 topic_id,
@@ -175,7 +152,7 @@ impl Machine {
             };
             image.partition(id).is_some()
         };
-        sweep(&self.disk, &path, known).unwrap();
+        sweep(&self.disk, &path, known)?;
         let now = self.now();
         let seats = (0..self.shard_count).map(|index| {
             let mut seat = Seat {
@@ -194,6 +171,7 @@ impl Machine {
             jobs: VecDeque::new(),
         });
         self.collect_jobs();
+        Ok(())
     }
 
     fn settings(&self, index: usize, clean: bool) -> ShardSettings {
@@ -210,7 +188,11 @@ impl Machine {
             shards: self.shard_count,
             log_directories: vec![log_directory],
             topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
-            groups: GroupConfig::default(),
+            groups: GroupConfig {
+                session_timeout_min_ms: 10,
+                initial_rebalance_delay: Duration::from_millis(30),
+                ..GroupConfig::default()
+            },
             producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
@@ -222,7 +204,7 @@ impl Machine {
 
     /// Hands a command to the shard it is for, which by then has the newest metadata.
     pub(crate) fn send(&mut self, partition: TopicIdPartition, command: Command) {
-        let (now, image) = (self.now(), Arc::clone(&self.image));
+        let (now, image) = (self.now(), Arc::clone(&self.controller.image));
         let ShardIndex(owner) = shard_of(partition, self.shard_count);
         if let Some(running) = &mut self.running {
             let seat = &mut running.seats[owner];
@@ -234,7 +216,7 @@ impl Machine {
 
     /// Lets one shard see the newest metadata.
     pub(crate) fn publish(&mut self, index: usize) {
-        let (now, image) = (self.now(), Arc::clone(&self.image));
+        let (now, image) = (self.now(), Arc::clone(&self.controller.image));
         self.with_seat(index, |seat, _| seat.adopt(&image, now));
     }
 
@@ -317,14 +299,21 @@ impl Machine {
         })
     }
 
-    /// How many partitions are marked as having had a fault.
+    /// How many partitions are marked as having had a fault, not counting those that were set aside.
     pub(crate) fn marks(&self) -> u64 {
         let entries = self.disk.list(&directory()).unwrap();
         let marked = entries.iter().filter(|entry| {
             let mark = directory().join(&entry.name).join(FLUSH_FAILED);
-            entry.is_dir && self.disk.exists(&mark).unwrap()
+            partition_of_directory(&entry.name).is_some() && self.disk.exists(&mark).unwrap()
         });
         marked.count() as u64
+    }
+
+    /// What is stored.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.sim.set_capacity_bytes(1 << 40);
+        let space = self.disk.space(&directory()).unwrap();
+        space.total_bytes - space.usable_bytes
     }
 
     /// One round of everything that goes on by itself.
@@ -343,13 +332,19 @@ impl Machine {
     pub(crate) fn cut_power(&mut self) {
         self.sim.crash();
         self.running = None;
+        self.controller.die();
     }
 
     /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
     pub(crate) fn kill(&mut self, random: &mut Random) {
+        let stood_still = self.sim.stands_still();
+        self.sim.go_on();
+        self.controller.die();
         if let Some(mut running) = self.running.take() {
             for seat in &mut running.seats {
-                seat.submit(false);
+                if !stood_still {
+                    seat.submit(false);
+                }
                 for _ in 0..random.below(3) {
                     seat.ring.reap(&mut Vec::new());
                 }
@@ -379,6 +374,7 @@ impl Machine {
             panic!("the shards do not stop");
         };
         let running = self.running.take().unwrap();
+        let in_order = self.controller.close() && in_order;
         let written = running
             .checkpoints
             .write(&self.disk, &directory(), Vec::new());
@@ -426,6 +422,4 @@ fn directory() -> PathBuf {
     PathBuf::from("/data")
 }
 
-const BROKER: BrokerId = BrokerId(1);
-const DIRECTORY: DirectoryId = DirectoryId(Uuid(77));
 const STOP_ROUNDS_MAX: usize = 20_000;

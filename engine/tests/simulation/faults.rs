@@ -13,6 +13,20 @@ pub(crate) enum Blow {
     PowerCutInCompaction(SimOperation, &'static str),
     /// The process is killed; the machine goes on.
     Kill,
+    /// The process is killed, or the power fails, before it changes the disk for the time after so many.
+    Amid {
+        /// How many changes are still made.
+        changes: u64,
+        /// Whether it is the power.
+        power_cut: bool,
+    },
+    /// The same, before it does this.
+    At {
+        /// What it is about to do.
+        step: Step,
+        /// Whether it is the power.
+        power_cut: bool,
+    },
     /// The broker is stopped in order, and the power may fail behind it.
     Stop {
         /// Whether it does.
@@ -22,7 +36,8 @@ pub(crate) enum Blow {
 
 impl Blow {
     pub(crate) fn choose(random: &mut Random) -> Self {
-        match random.below(12) {
+        match random.below(16) {
+            12..=15 => Self::amid(random),
             0..=2 => Self::PowerCut,
             10..=11 => {
                 let (operation, path_end) = one_of(random, &COMPACTION_STEPS);
@@ -38,14 +53,63 @@ impl Blow {
             },
         }
     }
+
+    /// One that falls while the metadata is changed.
+    pub(crate) fn in_the_journal(random: &mut Random) -> Self {
+        let power_cut = random.chance(1, 2);
+        if random.chance(1, 2) {
+            let changes = random.below(25);
+            return Self::Amid { changes, power_cut };
+        }
+        let step = one_of(random, &JOURNAL_STEPS);
+        Self::At { step, power_cut }
+    }
+
+    /// Whether what was not synced may be gone behind it.
+    pub(crate) const fn cuts_power(self) -> bool {
+        match self {
+            Self::PowerCut | Self::PowerCutInJob(..) | Self::PowerCutInCompaction(..) => true,
+            Self::Amid { power_cut, .. } | Self::At { power_cut, .. } => power_cut,
+            Self::Stop { then_power_cut } => then_power_cut,
+            Self::Kill => false,
+        }
+    }
+
+    /// One without warning.
+    pub(crate) fn sudden(random: &mut Random) -> Self {
+        match random.below(12) {
+            0 => Self::PowerCut,
+            1 => Self::Kill,
+            2..=4 => Self::At {
+                step: one_of(random, &STEPS),
+                power_cut: random.chance(1, 2),
+            },
+            5..=7 => Self::At {
+                step: one_of(random, &COMPACTION_STEPS),
+                power_cut: random.chance(1, 2),
+            },
+            _ => Self::amid(random),
+        }
+    }
+
+    fn amid(random: &mut Random) -> Self {
+        let changes_max = one_of(random, &[6, 30, 120]);
+        Self::Amid {
+            changes: random.below(changes_max),
+            power_cut: random.chance(1, 2),
+        }
+    }
 }
 
 pub(crate) fn one_of<T: Copy>(random: &mut Random, choices: &[T]) -> T {
     choices[usize::try_from(random.below(choices.len() as u64)).unwrap()]
 }
 
+/// Something done to a path that ends so.
+pub(crate) type Step = (SimOperation, &'static str);
+
 /// Places where a job can be cut short.
-const STEPS: [(SimOperation, &str); 12] = [
+const STEPS: [Step; 12] = [
     (SimOperation::Resize, ".log"),
     (SimOperation::Sync, ".log"),
     (SimOperation::Write, ".index"),
@@ -60,8 +124,22 @@ const STEPS: [(SimOperation, &str); 12] = [
     (SimOperation::Open, ""),
 ];
 
+/// Places where a change of the metadata, a snapshot of it, or a start can be cut short.
+const JOURNAL_STEPS: [Step; 10] = [
+    (SimOperation::Write, ".journal"),
+    (SimOperation::Sync, ".journal"),
+    (SimOperation::Resize, ".journal"),
+    (SimOperation::Write, ".journal.tmp"),
+    (SimOperation::Sync, ".journal.tmp"),
+    (SimOperation::Name, ".journal.tmp"),
+    (SimOperation::Name, ".snapshot.tmp"),
+    (SimOperation::Name, ".snapshot"),
+    (SimOperation::SyncDir, "__cluster_metadata-0"),
+    (SimOperation::Name, ".vote.tmp"),
+];
+
 /// Places where a compaction can be cut short.
-const COMPACTION_STEPS: [(SimOperation, &str); 13] = [
+const COMPACTION_STEPS: [Step; 14] = [
     (SimOperation::Open, ".log.cleaned"),
     (SimOperation::Write, ".log.cleaned"),
     (SimOperation::Sync, ".log.cleaned"),
@@ -74,6 +152,7 @@ const COMPACTION_STEPS: [(SimOperation, &str); 13] = [
     (SimOperation::Name, ".index.swap"),
     (SimOperation::Name, ".log.swap"),
     (SimOperation::Write, "cleaner-offset-checkpoint.tmp"),
+    (SimOperation::SyncDir, "-0"),
     // Nothing goes wrong but the power.
     (SimOperation::Name, ".never"),
 ];

@@ -10,8 +10,11 @@
 )]
 
 mod clients;
+mod consumers;
+mod controller;
 mod driver;
 mod faults;
 mod invariants;
 mod scenarios;
+mod topics;
 mod world;

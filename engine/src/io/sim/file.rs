@@ -79,8 +79,10 @@ impl SimFile {
             }
             let rate = world.faults.write_errors;
             if let Some(errno) = world.goes_wrong(SimOperation::Write, &self.path, rate) {
-                let part = below(world, bytes.len() + 1);
-                content.write(position, &bytes[..part])?;
+                if world.does_in_part() {
+                    let part = below(world, bytes.len() + 1);
+                    content.write(position, &bytes[..part])?;
+                }
                 return Err(errno);
             }
             world.note(("write", position, bytes));
@@ -100,8 +102,14 @@ impl SimFile {
         self.with(|world, content| {
             let rate = world.faults.sync_errors;
             if let Some(errno) = world.goes_wrong(SimOperation::Sync, &self.path, rate) {
-                content.sync_in_part(&mut world.random);
+                if world.does_in_part() {
+                    content.sync_in_part(&mut world.random);
+                }
                 return Err(errno);
+            }
+            let lie = world.lies.syncs_of_files.as_deref();
+            if lie.is_some_and(|ending| self.path.to_string_lossy().ends_with(ending)) {
+                return Ok(());
             }
             content.sync();
             Ok(())

@@ -47,6 +47,15 @@ pub struct Faults {
     pub sync_errors: u32,
 }
 
+/// What the disk says to have done and has not: the checkers of a simulation have to find out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Lies {
+    /// Files with a name that ends like this are never synced.
+    pub syncs_of_files: Option<String>,
+    /// Directories with a path that ends like this are never synced.
+    pub syncs_of_directories: Option<String>,
+}
+
 /// Operations that can be told to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SimOperation {
@@ -66,10 +75,21 @@ pub enum SimOperation {
     SyncDir,
 }
 
+impl SimOperation {
+    /// Opening may create a file.
+    const fn changes_the_disk(self) -> bool {
+        !matches!(self, Self::Read)
+    }
+}
+
 struct World {
     random: Random,
     faults: Faults,
     planned: Vec<Planned>,
+    /// How many more changes of the disk the process makes before it stands still; `None`: it goes on.
+    stands_still_in: Option<u64>,
+    /// What is said to be done and is not.
+    lies: Lies,
     capacity_bytes: u64,
     /// Counts the crashes: handles from before one are void.
     boot: u64,
@@ -89,7 +109,8 @@ struct World {
 struct Planned {
     operation: SimOperation,
     path_end: String,
-    errno: i32,
+    /// `None`: the process stands still from there on.
+    errno: Option<i32>,
 }
 
 impl Sim {
@@ -100,6 +121,8 @@ impl Sim {
             random: Random::seeded(seed),
             faults: Faults::default(),
             planned: Vec::new(),
+            stands_still_in: None,
+            lies: Lies::default(),
             capacity_bytes: CAPACITY_BYTES,
             boot: 0,
             tree: Tree::new(),
@@ -144,7 +167,17 @@ impl Sim {
         self.lock().planned.push(Planned {
             operation,
             path_end: path_end.to_owned(),
-            errno,
+            errno: Some(errno),
+        });
+    }
+
+    /// Lets the process stand still before the next `operation` on a path that ends with `path_end`, as
+    /// [`Sim::stand_still_after`] does.
+    pub fn stand_still_at(&self, operation: SimOperation, path_end: &str) {
+        self.lock().planned.push(Planned {
+            operation,
+            path_end: path_end.to_owned(),
+            errno: None,
         });
     }
 
@@ -153,10 +186,35 @@ impl Sim {
         self.lock().planned.clear();
     }
 
+    /// The process stands still before it changes the disk for the time after the next `changes`: whatever it tries then
+    /// fails with EIO and does nothing, until [`Sim::go_on`] or a crash.
+    pub fn stand_still_after(&self, changes: u64) {
+        self.lock().stands_still_in = Some(changes);
+    }
+
+    /// Whether the process stands still.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        self.lock().stands_still_in == Some(0)
+    }
+
+    /// Another process begins on the machine, or the one there goes on.
+    pub fn go_on(&self) {
+        let mut world = self.lock();
+        world.stands_still_in = None;
+        world.planned.retain(|planned| planned.errno.is_some());
+    }
+
+    /// What is not done from now on, though it is said to be.
+    pub fn set_lies(&self, lies: Lies) {
+        self.lock().lies = lies;
+    }
+
     /// Power fails. Of what was in flight on the rings some is still done. Then every unsynced write may be lost,
     /// whole or in sectors of 512 bytes, in any order, and unsynced names go back to what they were; open files,
     /// locks, plans and rings of before are void.
     pub fn crash(&self) {
+        self.go_on();
         let in_flight = std::mem::take(&mut self.lock().rings);
         for job in in_flight.into_values().flatten() {
             if self.lock().random.chance(1, 2) {
@@ -198,14 +256,29 @@ impl World {
     /// Whether `operation` on `path` goes wrong: as planned, or `rate` times in a million.
     fn goes_wrong(&mut self, operation: SimOperation, path: &Path, rate: u32) -> Option<Errno> {
         self.note((operation, path));
+        if self.stands_still_in == Some(0) {
+            return Some(Errno::EIO);
+        }
+        if operation.changes_the_disk() {
+            self.stands_still_in = self.stands_still_in.map(|left| left - 1);
+        }
         let path = path.to_string_lossy();
         let planned = self.planned.iter().position(|planned| {
             planned.operation == operation && path.ends_with(planned.path_end.as_str())
         });
         if let Some(index) = planned {
-            return Some(Errno::from_raw(self.planned.remove(index).errno));
+            let planned = self.planned.remove(index).errno;
+            if planned.is_none() {
+                self.stands_still_in = Some(0);
+            }
+            return Some(planned.map_or(Errno::EIO, Errno::from_raw));
         }
         (rate > 0 && self.random.chance(u64::from(rate), 1_000_000)).then_some(Errno::EIO)
+    }
+
+    /// Whether a failed operation has done a part of its work: not so when nobody was there to begin it.
+    fn does_in_part(&self) -> bool {
+        self.stands_still_in != Some(0)
     }
 
     fn planned(&mut self, operation: SimOperation, path: &Path) -> Result<(), Errno> {

@@ -1,7 +1,9 @@
 //! The names of the simulated disk: directories as they look, and as the device holds them.
 //!
-//! A change of names is durable when a directory it touches has been synced, and then in the order it was made. A
-//! crash cuts the changes of each directory short somewhere: ext4 would often keep more, never less.
+//! A change of names is durable when a directory it touches has been synced; a sync of a file promises nothing about
+//! its name. Of the changes that were not synced a crash keeps any, whatever their order, as POSIX allows: only changes
+//! of the same name or of the same file stand in the order they were made, and a rename happens whole or not at all.
+//! Journalling file systems keep more order than that; nobody may rest on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
@@ -104,14 +106,15 @@ impl Tree {
         reachable(&self.seen, outer).contains(&Node::Dir(inner))
     }
 
-    /// Makes the changes of `dir` durable, and whatever came before them in the directories they share with others.
+    /// Makes the changes of `dir` durable, with what came before them on the same names and files.
     pub(super) fn sync(&mut self, dir: u64) {
-        let mut dirs = BTreeSet::from([dir]);
+        let mut tied = BTreeSet::new();
         let mut synced = vec![false; self.unsynced.len()];
         for (change, synced) in self.unsynced.iter().zip(&mut synced).rev() {
-            if change.iter().any(|edit| dirs.contains(&edit.dir)) {
+            let here = change.iter().any(|edit| edit.dir == dir);
+            if here || ties(change).any(|tie| tied.contains(&tie)) {
                 *synced = true;
-                dirs.extend(change.iter().map(|edit| edit.dir));
+                tied.extend(ties(change));
             }
         }
         let mut left = Vec::new();
@@ -125,15 +128,17 @@ impl Tree {
         self.unsynced = left;
     }
 
-    /// The machine stops, and starts again with what the device holds: of each directory's changes the first few.
+    /// The machine stops, and starts again with what the device holds: of the changes some, few, most or all.
     pub(super) fn crash(&mut self, random: &mut Random) {
-        let mut cut = BTreeSet::new();
-        for change in std::mem::take(&mut self.unsynced) {
-            let lost = change.iter().any(|edit| cut.contains(&edit.dir)) || random.chance(1, 3);
-            if lost {
-                cut.extend(change.iter().map(|edit| edit.dir));
+        let lost_of_eight = [0, 1, 4, 8][usize::try_from(random.below(4)).unwrap_or(0)];
+        let unsynced = std::mem::take(&mut self.unsynced);
+        let mut missing = BTreeSet::new();
+        for change in &unsynced {
+            let waits = ties(change).any(|tie| missing.contains(&tie));
+            if waits || random.chance(lost_of_eight, 8) {
+                missing.extend(ties(change));
             } else {
-                apply(&mut self.durable, &change);
+                apply(&mut self.durable, change);
             }
         }
         let alive = reachable(&self.durable, ROOT);
@@ -154,6 +159,20 @@ impl Tree {
         let seen = self.seen.values().flat_map(BTreeMap::values).copied();
         files(edits.chain(durable).chain(seen))
     }
+}
+
+/// What a change has in common with those it keeps its order with: a name, or what was given one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tie<'a> {
+    Name(u64, &'a str),
+    Node(Node),
+}
+
+fn ties(change: &Change) -> impl Iterator<Item = Tie<'_>> {
+    change.iter().flat_map(|edit| {
+        let name = Tie::Name(edit.dir, &edit.name);
+        [Some(name), edit.node.map(Tie::Node)].into_iter().flatten()
+    })
 }
 
 fn files(nodes: impl IntoIterator<Item = Node>) -> BTreeSet<u64> {

@@ -383,9 +383,19 @@ impl Journal {
         bytes.resize(HEADER_LENGTH + rest, 0);
         self.file
             .read_exact_at(last.end, &mut bytes[HEADER_LENGTH..])?;
-        let written = self.disk.write_atomic(&self.path, &bytes);
-        // Whether it went well or not, the file of that name is the one that counts from now on.
-        self.offline = self.reopen(purged, count, last.end).is_err();
+        // On a disk that fills up meanwhile the next start needs its reserve in the new file.
+        let reserve_bytes = RESERVE_BYTES.saturating_add(RESERVE_STEP_BYTES);
+        let written = self
+            .disk
+            .write_atomic_reserving(&self.path, &bytes, reserve_bytes);
+        // Whether it went well or not, the file of that name is the one that counts from now on, if it keeps the name.
+        let reopened = self.reopen(purged, count, last.end).and_then(|()| {
+            match (&written, self.path.parent()) {
+                (Err(_), Some(dir)) => Ok(self.disk.sync_dir(dir)?),
+                _ => Ok(()),
+            }
+        });
+        self.offline = reopened.is_err();
         self.check_online()?;
         Ok(written?)
     }

@@ -283,7 +283,9 @@ fn save_vote(disk: &Disk, dir: &Path, vote: Vote, stored: bool) -> Result<(), St
         Err(error) if error.is_out_of_space() && stored => {
             tracing::warn!(%error, "no vote is written for this start");
             // What it left behind takes the space that is missing.
-            snapshot::clear_unfinished(disk, dir)
+            snapshot::clear_unfinished(disk, dir)?;
+            // Writing it would have made durable what an earlier process named here.
+            Ok(disk.sync_dir(dir)?)
         }
         saved => saved,
     }

@@ -14,7 +14,7 @@ use super::{
     StorageError,
 };
 use crate::config::Alteration;
-use crate::io::{Disk, Sim};
+use crate::io::{Disk, Sim, SimOperation};
 use crate::metadata::controller::tests::{create, new_topic, registration};
 use crate::metadata::controller::{
     AlterConfigs, AlterResource, Command, CreatePartitions, DeleteTopics, GrowTopic, TopicReference,
@@ -490,6 +490,26 @@ fn a_start_finds_room_on_a_full_disk_and_clients_are_refused_until_there_is_some
 }
 
 #[test]
+fn a_start_finds_room_on_a_disk_that_was_filled_right_after_the_journal_was_compacted() {
+    let sim = Sim::new(1);
+    let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+    let open = || Metadata::open(&disk, dir, NODE, CLUSTER, MetadataOptions::default());
+    let mut metadata = open().unwrap();
+    metadata.propose(&registration(1)).unwrap();
+    metadata.write_snapshot().unwrap();
+    metadata
+        .propose(&create(vec![new_topic("a", 1, 1)]))
+        .unwrap();
+    metadata.write_snapshot().unwrap();
+    drop(metadata);
+    sim.set_capacity_bytes(0);
+    sim.crash();
+    let mut metadata = open().unwrap();
+    metadata.propose_at_start(&registration(1)).unwrap();
+    assert_eq!(names(&metadata), ["a"]);
+}
+
+#[test]
 fn a_refused_command_leaves_no_trace() {
     let (_dir, mut metadata) = with_topics(&["a"]);
     let before = (Arc::clone(metadata.image()), metadata.status());
@@ -551,6 +571,27 @@ fn a_journal_can_lose_its_suffix_and_its_prefix_as_raft_wants_it() {
         ),
         live
     );
+}
+
+#[test]
+fn entries_behind_a_purge_whose_name_was_not_synced_survive_a_power_cut() {
+    for seed in 0..64 {
+        let sim = Sim::new(seed);
+        let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+        disk.create_dir_all(dir).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let mut journal = Journal::create(&disk, dir, super::journal::Purged::NOTHING).unwrap();
+        for index in 1..=4 {
+            journal.append(&entry(1, index), Reserve::Use).unwrap();
+        }
+        sim.fail_next(SimOperation::SyncDir, "/metadata", 5);
+        journal.purge_prefix(3).unwrap_err();
+        journal.append(&entry(1, 5), Reserve::Use).unwrap();
+        drop(journal);
+        sim.crash();
+        let (journal, _) = Journal::open(&disk, dir, 4).unwrap();
+        assert_eq!(journal.last().index, 5, "seed {seed}");
+    }
 }
 
 fn any_command() -> impl Strategy<Value = Command> {

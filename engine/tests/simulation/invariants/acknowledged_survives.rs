@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_engine::partition::ReadError;
 use millrace_engine::types::{Offset, TopicIdPartition};
 
 use super::{Reading, Verdict, Violation};
@@ -14,6 +15,30 @@ pub(crate) enum Grade {
     Process,
     /// To survive a power cut.
     Power,
+}
+
+/// On a disk without faults everything can be read.
+pub(crate) fn unreadable(partition: TopicIdPartition, error: &ReadError) -> Violation {
+    Violation {
+        invariant: "INV-DUR-1",
+        text: format!("{partition:?} cannot be read: {error}"),
+    }
+}
+
+/// What is shown is what was written.
+pub(crate) fn spoiled(error: &impl std::fmt::Display) -> Violation {
+    Violation {
+        invariant: "INV-DUR-1",
+        text: format!("a reader got bytes that nobody wrote: {error}"),
+    }
+}
+
+/// On what the broker itself has left, it starts.
+pub(crate) fn refused(error: &str) -> Violation {
+    Violation {
+        invariant: "INV-DUR-1",
+        text: format!("the broker does not start: {error}"),
+    }
 }
 
 #[derive(Debug, Default)]

@@ -6,8 +6,10 @@ pub(crate) mod deleted_stays_deleted;
 pub(crate) mod everyone_is_answered;
 pub(crate) mod exactly_once;
 pub(crate) mod gapless;
+pub(crate) mod group_generations;
 pub(crate) mod group_offsets;
 pub(crate) mod high_watermark;
+pub(crate) mod metadata_stays;
 pub(crate) mod recovery_settles;
 pub(crate) mod visible_stays;
 
@@ -62,8 +64,10 @@ pub(crate) struct Checkers {
     pub(crate) once: exactly_once::ExactlyOnce,
     pub(crate) watermark: high_watermark::HighWatermark,
     pub(crate) groups: group_offsets::GroupOffsets,
+    pub(crate) generations: group_generations::GroupGenerations,
     pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
+    pub(crate) metadata: metadata_stays::MetadataStays,
 }
 
 impl Checkers {

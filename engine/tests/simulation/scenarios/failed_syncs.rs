@@ -8,7 +8,7 @@ use crate::faults::Blow;
 use crate::invariants::{Violation, recovery_settles};
 use crate::world::World;
 
-fn play(world: &mut World) -> Result<(), Violation> {
+pub(crate) fn play(world: &mut World) -> Result<(), Violation> {
     for _ in 0..LIVES {
         let faults = Faults {
             sync_errors: 4_000,
@@ -36,7 +36,7 @@ fn play(world: &mut World) -> Result<(), Violation> {
         }
         world.power_failed();
         // Once more while it recovers: that opening is marked as well.
-        world.machine.start();
+        world.begin()?;
         world.machine.sim.fail_next(SimOperation::Sync, ".log", EIO);
         for _ in 0..world.random.below(8) {
             world.machine.run_job(&mut world.random);
@@ -45,11 +45,11 @@ fn play(world: &mut World) -> Result<(), Violation> {
         world.strike(Blow::Kill)?;
         world.machine.sim.forget_plans();
         world.power_failed();
-        world.machine.start();
+        world.begin()?;
         let first = world.read_all()?;
         world.checkers.audit(&first)?;
         world.strike(Blow::PowerCut)?;
-        world.machine.start();
+        world.begin()?;
         let second = world.read_all()?;
         world.checkers.audit(&second)?;
         let first = first

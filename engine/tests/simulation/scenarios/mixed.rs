@@ -1,7 +1,8 @@
 //! Everything at once, with blows at random, judged all the way.
 
-use crate::faults::Blow;
+use crate::faults::{Blow, one_of};
 use crate::invariants::{Violation, recovery_settles};
+use crate::topics::TOPICS;
 use crate::world::World;
 
 /// Plays one seed to its end.
@@ -23,18 +24,56 @@ pub(crate) fn play(world: &mut World) -> Result<(), Violation> {
         }
         let blow = Blow::choose(&mut world.random);
         world.strike(blow)?;
-        world.machine.start();
-        // Struck again while it recovers.
-        while world.random.chance(1, 3) {
-            for _ in 0..world.random.below(12) {
-                world.machine.run_job(&mut world.random);
-                world.machine.deliver(0);
-            }
-            let blow = Blow::choose(&mut world.random);
-            world.strike(blow)?;
-            world.machine.start();
-        }
+        world.start()?;
         if world.random.chance(2, 3) {
+            judge(world)?;
+        }
+    }
+    world.rest()?;
+    judge(world)
+}
+
+/// Many short lives, none of which is left in order.
+pub(crate) fn play_hastily(world: &mut World) -> Result<(), Violation> {
+    world.brief_life = 1;
+    // The very first start is not spared.
+    let blow = Blow::sudden(&mut world.random);
+    world.strike(blow)?;
+    world.start()?;
+    for _ in 0..LIVES * 4 {
+        for _ in 0..5 + world.random.below(80) {
+            world.step()?;
+        }
+        let blow = Blow::sudden(&mut world.random);
+        world.strike(blow)?;
+        world.start()?;
+        if world.random.chance(1, 4) {
+            judge(world)?;
+        }
+    }
+    world.rest()?;
+    judge(world)
+}
+
+/// One topic alone, so that no work for another covers what was left out for it; each life ends amid something.
+pub(crate) fn play_alone(seed: u64) -> (World, Result<(), Violation>) {
+    let topic = usize::try_from(seed).unwrap() % TOPICS.len();
+    let mut world = World::of(seed, &TOPICS[topic..=topic]);
+    world.brief_life = 1;
+    let verdict = play_alone_in(&mut world);
+    (world, verdict)
+}
+
+fn play_alone_in(world: &mut World) -> Result<(), Violation> {
+    for _ in 0..LIVES * 2 {
+        let steps = one_of(&mut world.random, &[1, 40, 40, 200]);
+        for _ in 0..world.random.below(steps) {
+            world.step()?;
+        }
+        let blow = Blow::sudden(&mut world.random);
+        world.strike(blow)?;
+        world.start()?;
+        if world.random.chance(1, 4) {
             judge(world)?;
         }
     }
@@ -47,7 +86,7 @@ fn judge(world: &mut World) -> Result<(), Violation> {
     let first = world.read_all()?;
     world.checkers.audit(&first)?;
     world.strike(Blow::Kill)?;
-    world.machine.start();
+    world.begin()?;
     let second = world.read_all()?;
     world.checkers.audit(&second)?;
     // Retention and compaction may have gone on; what it left is as it was.
@@ -72,6 +111,44 @@ pub(crate) fn seeds(count: u64) -> Vec<u64> {
 }
 
 const LIVES: usize = 5;
+
+#[test]
+fn no_promise_is_broken_to_a_topic_that_is_alone() {
+    let (mut acknowledged, mut blows) = (0, 0);
+    for seed in seeds(42) {
+        println!("MILLRACE_SIM_SEED={seed}");
+        let (world, verdict) = play_alone(seed);
+        if let Err(violation) = verdict {
+            panic!("seed {seed}: {}: {}", violation.invariant, violation.text);
+        }
+        acknowledged += world.acknowledged;
+        blows += world.blows;
+    }
+    println!("{acknowledged} batches, {blows} blows");
+    assert!(
+        acknowledged > 0 && blows > 0,
+        "a simulation that does nothing"
+    );
+}
+
+#[test]
+fn no_promise_is_broken_in_short_lives() {
+    let (mut acknowledged, mut blows) = (0, 0);
+    for seed in seeds(16) {
+        println!("MILLRACE_SIM_SEED={seed}");
+        let mut world = World::new(seed);
+        if let Err(violation) = play_hastily(&mut world) {
+            panic!("seed {seed}: {}: {}", violation.invariant, violation.text);
+        }
+        acknowledged += world.acknowledged;
+        blows += world.blows;
+    }
+    println!("{acknowledged} batches, {blows} blows");
+    assert!(
+        acknowledged > 0 && blows > 0,
+        "a simulation that does nothing"
+    );
+}
 
 #[test]
 fn no_promise_is_broken_whatever_befalls_the_broker() {

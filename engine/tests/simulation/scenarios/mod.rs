@@ -1,8 +1,11 @@
 //! What is played, and what has to come of it.
 
 mod compaction;
+mod endless;
 mod failed_syncs;
 mod lying_disk;
+mod metadata;
 mod mixed;
+mod rebalances;
 mod replay;
 mod waiting;

@@ -1,0 +1,168 @@
+//! What the producers of a log had sent last: from the newest whole snapshot and the batches behind it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::checkpoint::read_if_there;
+use super::names;
+use super::open::{OpenOptions, RecoveryReport};
+use super::producer_snapshot::{self, SnapshotError};
+use super::producer_state::ProducerStates;
+use super::replay;
+use super::segment::{IndexState, Segment};
+use super::sweep::{Inventory, remove_snapshot};
+use super::walk::{WalkError, Walker};
+use crate::io::{Disk, IoError};
+use crate::types::{Offset, Timestamp};
+
+/// Restores the producers' state at `end_offset` from the newest sound snapshot and the log behind it.
+pub(super) fn restore_producers(
+    disk: &Disk,
+    options: &OpenOptions,
+    inventory: &Inventory,
+    segments: &[Segment],
+    end_offset: Offset,
+    report: &mut RecoveryReport,
+) -> Result<ProducerStates, WalkError> {
+    let directory = &options.directory;
+    for &offset in inventory
+        .snapshots
+        .range(Offset(end_offset.0.saturating_add(1))..)
+    {
+        remove_snapshot(disk, directory, offset)?;
+        report.notes.push(format!(
+            "removed the producer snapshot at {offset}, behind the log's end"
+        ));
+    }
+    // An older one says nothing of the segments deleted since: a producer it knows may have gone on in those.
+    let first = segments
+        .first()
+        .map_or(end_offset, |first| first.base_offset);
+    let mut found = Vec::new();
+    for &offset in inventory
+        .snapshots
+        .range(first..=end_offset.max(first))
+        .rev()
+    {
+        let path = names::segment_file(directory, offset, names::SNAPSHOT);
+        match read_snapshot(disk, directory, offset, options.now)? {
+            None => {}
+            Some(Ok(snapshot)) => {
+                let whole = snapshot.whole;
+                found.push(snapshot);
+                // A power cut may leave the newest one without its companion; the one before it then serves.
+                if whole || found.len() == 2 {
+                    break;
+                }
+            }
+            Some(Err(error)) => {
+                remove_snapshot(disk, directory, offset)?;
+                report
+                    .notes
+                    .push(format!("removed {}: {error}", path.display()));
+            }
+        }
+    }
+    let chosen = found.iter().position(|snapshot| snapshot.whole);
+    let (start, mut states) = match found.into_iter().nth(chosen.unwrap_or(0)) {
+        None => (Offset(i64::MIN), ProducerStates::default()),
+        Some(mut snapshot) => {
+            if !snapshot.whole {
+                let replayed = replay_segment_before(snapshot.offset, segments, options)?;
+                snapshot.states.widen(&replayed);
+            }
+            (snapshot.offset, snapshot.states)
+        }
+    };
+    report.replayed_from = start.max(options.log_start_offset);
+    replay_range(&mut states, segments, start, end_offset, options.now)?;
+    Ok(states)
+}
+
+/// What the files of a snapshot say.
+struct Snapshot {
+    offset: Offset,
+    states: ProducerStates,
+    /// All batches that matter are in it: its companion is there too, or no producer is.
+    whole: bool,
+}
+
+/// `None` when it is not there.
+fn read_snapshot(
+    disk: &Disk,
+    directory: &Path,
+    offset: Offset,
+    now: Timestamp,
+) -> Result<Option<Result<Snapshot, SnapshotError>>, IoError> {
+    let path = |ending| names::segment_file(directory, offset, ending);
+    let Some(bytes) = read_if_there(disk, &path(names::SNAPSHOT))? else {
+        return Ok(None);
+    };
+    let mut states = match producer_snapshot::decode(&bytes, now) {
+        Ok(states) => states,
+        Err(error) => return Ok(Some(Err(error))),
+    };
+    let windows = read_if_there(disk, &path(names::WINDOWS))?;
+    let widened =
+        windows.is_some_and(|windows| producer_snapshot::widen(&mut states, &bytes, &windows));
+    let whole = widened || states.count() == 0;
+    Ok(Some(Ok(Snapshot {
+        offset,
+        states,
+        whole,
+    })))
+}
+
+/// Kafka's snapshots hold one batch of each producer; the last segment before it holds the others that matter.
+fn replay_segment_before(
+    offset: Offset,
+    segments: &[Segment],
+    options: &OpenOptions,
+) -> Result<ProducerStates, WalkError> {
+    let mut states = ProducerStates::default();
+    let before = segments
+        .iter()
+        .rfind(|segment| segment.base_offset < offset);
+    if let Some(segment) = before {
+        let only = std::slice::from_ref(segment);
+        replay_range(&mut states, only, segment.base_offset, offset, options.now)?;
+    }
+    Ok(states)
+}
+
+fn replay_range(
+    states: &mut ProducerStates,
+    segments: &[Segment],
+    from: Offset,
+    to: Offset,
+    now: Timestamp,
+) -> Result<(), WalkError> {
+    let ends: BTreeMap<Offset, Offset> = segments
+        .iter()
+        .zip(segments.iter().skip(1))
+        .map(|(segment, next)| (segment.base_offset, next.base_offset))
+        .collect();
+    for segment in segments {
+        let end = ends.get(&segment.base_offset).copied().unwrap_or(to);
+        if end <= from || segment.base_offset >= to {
+            continue;
+        }
+        let position = match &segment.index {
+            IndexState::Loaded { index, .. } => {
+                index.offsets.floor(from).map_or(0, |entry| entry.1)
+            }
+            IndexState::OnDisk => 0,
+        };
+        let mut walker = Walker::new(&segment.file, position, segment.length);
+        while let Some(batch) = walker.next_batch()? {
+            let header = &batch.header;
+            if header.base_offset() >= to {
+                break;
+            }
+            if header.base_offset() >= from {
+                replay::apply(states, &batch, &mut walker, now)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! A process that is killed between a change of names and its sync, or loses power there: the next one must not rest on
+//! names that only the page cache has.
+
+use super::*;
+use crate::io::Sim;
+use crate::log::checkpoint::CleanShutdown;
+use crate::log::names;
+
+/// A fixture on a simulated disk, with everything above the log's directory durable.
+fn on(sim: &Sim, config: TopicConfig) -> Fixture {
+    let mut fixture = Fixture::new(config);
+    fixture.disk = sim.disk();
+    fixture.disk.create_dir_all(fixture.dir.path()).unwrap();
+    fixture.disk.sync_names_of(fixture.dir.path()).unwrap();
+    fixture
+}
+
+#[test]
+fn segments_deleted_together_leave_no_gap_when_the_power_fails_meanwhile() {
+    for seed in 0..200 {
+        let sim = Sim::new(seed);
+        let fixture = on(&sim, config(400));
+        let mut log = fixture.fresh();
+        for time in 0..6 {
+            fixture.append(&mut log, &batch(1, 200, time));
+        }
+        fixture.roll(&mut log);
+        let end = log.log_end_offset();
+        let job = log.delete_segments(4);
+        sim.stand_still_after(seed % 24);
+        let _ = job.run(&fixture.disk);
+        drop(log);
+        sim.crash();
+        let (log, report) = fixture.open(false, 1);
+        assert_eq!(report.cuts, [], "seed {seed}");
+        assert_eq!(log.damage(), None, "seed {seed}");
+        assert_eq!(log.log_end_offset(), end, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_directory_that_a_killed_process_had_not_synced_stays_once_the_next_one_has_begun() {
+    for seed in 0..32 {
+        let sim = Sim::new(seed);
+        let fixture = on(&sim, config(400));
+        sim.stand_still_after(1);
+        open(&fixture.disk, fixture.options(false, 0)).unwrap_err();
+        sim.go_on();
+        assert!(!CleanShutdown::take(&fixture.disk, fixture.dir.path()).unwrap());
+        let mut log = fixture.fresh();
+        fixture.append(&mut log, &batch(1, 200, 1));
+        fixture.roll(&mut log);
+        drop(log);
+        sim.crash();
+        assert_eq!(fixture.fresh().log_end_offset(), Offset(1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_compaction_that_a_killed_process_had_not_synced_is_not_finished_before_it_is() {
+    for seed in 0..300 {
+        let sim = Sim::new(seed);
+        let fixture = on(&sim, config(400));
+        let mut log = fixture.fresh();
+        for time in 0..4 {
+            fixture.append(&mut log, &batch(1, 200, time));
+        }
+        fixture.roll(&mut log);
+        let end = log.log_end_offset();
+        drop(log);
+        // What compaction has done when it is killed before it syncs the directory.
+        let merged = fixture.path().join("00000000000000000000.log");
+        let bytes = fixture.disk.read(&merged, u64::MAX).unwrap();
+        let cleaned = names::with_ending(&merged, names::CLEANED);
+        let file = fixture.disk.create_new(&cleaned).unwrap();
+        file.write_all_at(0, &bytes).unwrap();
+        file.sync_data().unwrap();
+        fixture.disk.sync_dir(&fixture.path()).unwrap();
+        let swap = names::with_ending(&merged, names::SWAP);
+        fixture.disk.rename(&cleaned, &swap).unwrap();
+        sim.stand_still_after(seed % 10);
+        let _ = open(&fixture.disk, fixture.options(false, 0));
+        sim.crash();
+        let (log, report) = fixture.open(false, 0);
+        assert_eq!(report.cuts, [], "seed {seed}");
+        let first = log.log_start_offset();
+        assert_eq!(
+            (first, log.log_end_offset()),
+            (Offset(0), end),
+            "seed {seed}"
+        );
+    }
+}

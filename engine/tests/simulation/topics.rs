@@ -1,0 +1,71 @@
+//! The topics of the simulation: what is promised of each differs.
+
+use crate::clients::DISTILLED;
+
+/// A topic of the simulation.
+#[derive(Clone, Copy)]
+pub(crate) struct Topic {
+    pub(crate) name: &'static str,
+    pub(crate) partitions: i32,
+    pub(crate) settings: &'static [(&'static str, &'static str)],
+}
+
+pub(crate) const STEADY: &str = "steady";
+pub(crate) const CACHED: &str = "cached";
+/// Cached, and no record is acknowledged before it is synced.
+pub(crate) const COUNTED: &str = "counted";
+pub(crate) const BRIEF: &str = "brief";
+pub(crate) const OFFSETS: &str = "__consumer_offsets";
+
+/// They come and go, and nobody writes to them.
+pub(crate) const SIDE_TOPICS: [&str; 4] = ["side-0", "side-1", "side-2", "side-3"];
+
+pub(crate) const TOPICS: [Topic; 6] = [
+    Topic {
+        name: STEADY,
+        partitions: 2,
+        settings: &[("segment.ms", "700")],
+    },
+    Topic {
+        name: CACHED,
+        partitions: 1,
+        settings: &[
+            ("write.caching", "true"),
+            ("segment.ms", "900"),
+            ("flush.ms", "400"),
+        ],
+    },
+    Topic {
+        name: COUNTED,
+        partitions: 1,
+        settings: &[
+            ("write.caching", "true"),
+            ("segment.ms", "800"),
+            ("flush.messages", "1"),
+        ],
+    },
+    Topic {
+        name: BRIEF,
+        partitions: 1,
+        settings: &[("segment.ms", "400")],
+    },
+    Topic {
+        name: "short",
+        partitions: 1,
+        settings: &[
+            ("segment.ms", "300"),
+            ("retention.ms", "2500"),
+            ("file.delete.delay.ms", "100"),
+        ],
+    },
+    Topic {
+        name: DISTILLED,
+        partitions: 2,
+        settings: &[
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("segment.ms", "200"),
+            ("file.delete.delay.ms", "100"),
+        ],
+    },
+];
