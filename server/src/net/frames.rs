@@ -70,9 +70,11 @@ impl<'a> FrameReader<'a> {
         let body = if length > OWN_BUFFER_FROM {
             // Boxed, because every quiet connection keeps room for its largest state.
             Box::pin(self.large_body(length, &mut reservation, &mut patience)).await?
+        } else if self.arrived.len() < length {
+            Box::pin(self.small_body(length, &mut reservation, &mut patience)).await?
         } else {
-            self.small_body(length, &mut reservation, &mut patience)
-                .await?
+            reservation.cover(length).await;
+            self.arrived.split_to(length).freeze()
         };
         Ok(Some(Frame { body, reservation }))
     }
