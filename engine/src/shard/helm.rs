@@ -96,8 +96,7 @@ impl Helm {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(command),
         };
-        // Behind what the same connection sent before; its thread is waking up for that.
-        if !helmed.commands.is_empty() || helmed.commands.is_closed() {
+        if !self.is_free(&helmed) {
             return Err(command);
         }
         let owner_is_needed = helmed.steer(command);
@@ -106,6 +105,15 @@ impl Helm {
             self.left.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether whoever holds the helm, and is not the shard's thread, may use it: nothing that the same connection sent before
+    /// may be overtaken. That lies in the mailbox, and its thread is waking up for it; or it was taken out since by the thread,
+    /// which says that it is awake before it takes the helm to do so.
+    fn is_free(&self, helmed: &Helmed) -> bool {
+        helmed.commands.is_empty()
+            && !helmed.commands.is_closed()
+            && self.asleep.load(Ordering::Acquire)
     }
 
     /// To be called by the shard's thread before it sleeps, and when it has woken up.
@@ -353,6 +361,18 @@ mod tests {
             .take_in(&mut Vec::new(), &mut vec![command]);
         assert!(answer.try_recv().is_ok());
         assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_ok());
+    }
+
+    #[test]
+    fn a_command_does_not_overtake_those_that_the_owner_took_out_after_waking_up() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        bench.mailbox.try_send(fetch(Duration::ZERO).0).unwrap();
+        // Another thread has seen it asleep. It wakes up, and holds what came while nobody holds the helm.
+        bench.helm.sleeps(false);
+        let held = bench.helm.take().commands().try_recv();
+        assert!(held.is_ok() && bench.helm.take().commands.is_empty());
+        assert!(!bench.helm.is_free(&bench.helm.take()));
     }
 
     #[test]
