@@ -33,6 +33,7 @@ pub use goals::{Goal, Measure, Side};
 pub use idle::settle;
 pub use overload::OverloadTimes;
 pub use process::{Process, Usage, allow_open_files};
+pub(crate) use read_back::read_on;
 pub use round::{RoundTimes, fill};
 pub use scenario::{Durability, SCENARIOS, Scenario, Work, scenario_named};
 pub use system_calls::SystemCalls;

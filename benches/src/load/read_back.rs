@@ -1,5 +1,6 @@
 //! What was acknowledged has to be readable: everything is fetched, checked, and counted.
 
+use bytes::Bytes;
 use millrace_engine::record::{Batches, check_crc};
 use millrace_wire::Uuid;
 use millrace_wire::message::fetch::{
@@ -34,22 +35,32 @@ fn count_records(client: &mut Client, topic: Uuid, partition: i32, expected: u64
         // Once everything is there the end is looked at too, without waiting for more.
         let wait_ms = if count < expected { 5_000 } else { 0 };
         let records = fetch(client, topic, partition, offset, wait_ms)?;
-        let before = count;
-        for batch in Batches::new(records) {
-            // The byte limit may cut the last one.
-            let Ok(batch) = batch else { break };
-            let base_offset = batch.header.base_offset().0;
-            if base_offset != offset {
-                return Err(format!("offset {base_offset} follows where {offset} should").into());
-            }
-            check_crc(&batch.bytes)?;
-            offset = batch.header.next_offset().0;
-            count += u64::try_from(batch.header.record_count())?;
-        }
-        if count == before {
+        let (next, more) = read_on(records, offset)?;
+        if more == 0 {
             return Ok(count);
         }
+        (offset, count) = (next, count + more);
     }
+}
+
+/// Checks that whole batches follow `offset` without a gap; says where they end, and how many records they have.
+///
+/// # Errors
+/// There is a gap, or a damaged batch.
+pub(crate) fn read_on(records: Bytes, mut offset: i64) -> Outcome<(i64, u64)> {
+    let mut count = 0;
+    for batch in Batches::new(records) {
+        // The byte limit may cut the last one.
+        let Ok(batch) = batch else { break };
+        let base_offset = batch.header.base_offset().0;
+        if base_offset != offset {
+            return Err(format!("offset {base_offset} follows where {offset} should").into());
+        }
+        check_crc(&batch.bytes)?;
+        offset = batch.header.next_offset().0;
+        count += u64::try_from(batch.header.record_count())?;
+    }
+    Ok((offset, count))
 }
 
 fn fetch(
@@ -58,7 +69,7 @@ fn fetch(
     partition: i32,
     fetch_offset: i64,
     max_wait_ms: i32,
-) -> Outcome<bytes::Bytes> {
+) -> Outcome<Bytes> {
     let request = FetchRequest {
         max_wait_ms,
         min_bytes: 1,
@@ -86,7 +97,7 @@ fn fetch(
     }
     match result.records {
         Some(Records::Bytes(records)) => Ok(records),
-        Some(Records::Elsewhere { .. }) | None => Ok(bytes::Bytes::new()),
+        Some(Records::Elsewhere { .. }) | None => Ok(Bytes::new()),
     }
 }
 

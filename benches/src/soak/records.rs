@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::io::Random;
-use millrace_engine::record::{BatchBuilder, Batches, check_crc};
+use millrace_engine::record::BatchBuilder;
 use millrace_engine::types::Timestamp;
 
 use super::work::Scene;
-use crate::load::{rest, unix_millis};
+use crate::load::{read_on, rest, unix_millis};
 use crate::{Client, Outcome};
 
 /// Written without an end, and held small by retention.
@@ -86,18 +86,9 @@ pub(super) fn follow(scene: &Scene) -> Outcome<()> {
             offset = scene.insist(&mut client, |client| client.log_start(TURNED_OVER, 0))?;
             continue;
         };
-        let before = offset;
-        for batch in Batches::new(records) {
-            // The byte limit may cut the last one.
-            let Ok(batch) = batch else { break };
-            let base_offset = batch.header.base_offset().0;
-            if base_offset != offset {
-                return Err(format!("offset {base_offset} follows where {offset} should").into());
-            }
-            check_crc(&batch.bytes)?;
-            offset = batch.header.next_offset().0;
-        }
-        let followed = u64::try_from(offset - before)?;
+        let (next, _) = read_on(records, offset)?;
+        let followed = u64::try_from(next - offset)?;
+        offset = next;
         scene.done.followed.fetch_add(followed, Ordering::Relaxed);
         if followed == 0 {
             rest(Duration::from_millis(100));
