@@ -70,9 +70,10 @@ impl<'a> FrameReader<'a> {
         let body = if length > OWN_BUFFER_FROM {
             // Boxed, because every quiet connection keeps room for its largest state.
             Box::pin(self.large_body(length, &mut reservation, &mut patience)).await?
-        } else if self.arrived.len() < length {
-            Box::pin(self.small_body(length, &mut reservation, &mut patience)).await?
         } else {
+            if self.arrived.len() < length {
+                Box::pin(self.gather(length, &mut reservation, &mut patience)).await?;
+            }
             reservation.cover(length).await;
             self.arrived.split_to(length).freeze()
         };
@@ -112,12 +113,13 @@ impl<'a> FrameReader<'a> {
         }
     }
 
-    async fn small_body(
+    /// Reads on until `length` bytes have arrived.
+    async fn gather(
         &mut self,
         length: usize,
         reservation: &mut Reservation,
         patience: &mut Patience,
-    ) -> Result<Bytes, Closing> {
+    ) -> Result<(), Closing> {
         while self.arrived.len() < length {
             reservation.cover(self.arrived.len()).await;
             if patience.wait(self.read_some()).await? == 0 {
@@ -126,8 +128,7 @@ impl<'a> FrameReader<'a> {
                 });
             }
         }
-        reservation.cover(length).await;
-        Ok(self.arrived.split_to(length).freeze())
+        Ok(())
     }
 
     /// Reads straight into a buffer of the frame's own. It grows with what arrives: a claim alone costs nothing.
