@@ -1,6 +1,9 @@
 //! Takes whole frames off a socket: length checked, memory charged, progress demanded. It does not look inside.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -39,6 +42,8 @@ pub(crate) struct FrameReader<'a> {
     at_rest: &'a Cell<bool>,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
     arrived: BytesMut,
+    /// Bytes of the last frame with its prefix: the next is expected to be like it.
+    last_bytes: usize,
 }
 
 impl<'a> FrameReader<'a> {
@@ -54,6 +59,7 @@ impl<'a> FrameReader<'a> {
             limits,
             at_rest,
             arrived: BytesMut::new(),
+            last_bytes: PREFIX_LENGTH,
         }
     }
 
@@ -77,6 +83,7 @@ impl<'a> FrameReader<'a> {
             reservation.cover(length).await;
             self.arrived.split_to(length).freeze()
         };
+        self.last_bytes = PREFIX_LENGTH + length;
         Ok(Some(Frame { body, reservation }))
     }
 
@@ -91,7 +98,8 @@ impl<'a> FrameReader<'a> {
             self.at_rest.set(false);
         }
         while self.arrived.len() < PREFIX_LENGTH {
-            let Ok(read) = timeout(self.limits.idle, self.read_some()).await else {
+            let more = whole_frames(self.last_bytes).saturating_sub(self.arrived.len());
+            let Ok(read) = timeout(self.limits.idle, self.read_some(more)).await else {
                 return Err(Closing::Idle);
             };
             if read? == 0 {
@@ -122,7 +130,8 @@ impl<'a> FrameReader<'a> {
     ) -> Result<(), Closing> {
         while self.arrived.len() < length {
             reservation.cover(self.arrived.len()).await;
-            if patience.wait(self.read_some()).await? == 0 {
+            let more = whole_frames(PREFIX_LENGTH + length) - PREFIX_LENGTH - self.arrived.len();
+            if patience.wait(self.read_some(more)).await? == 0 {
                 return Err(Closing::Truncated {
                     arrived: self.arrived.len(),
                 });
@@ -159,16 +168,34 @@ impl<'a> FrameReader<'a> {
         Ok(body.freeze())
     }
 
-    /// A read that fills less than the room it is given tells the runtime that the socket is empty, which spares the
-    /// read that would find nothing. Room is made when there is something to read: a client that sends a few bytes and
-    /// then nothing holds no more than those.
-    async fn read_some(&mut self) -> Result<usize, Closing> {
-        if (1..WAITING_BYTES_MAX).contains(&self.arrived.len()) {
-            self.arrived = BytesMut::from(&self.arrived[..]);
+    /// Reads up to `more` bytes, and a few of what follows: a read that fills less than the room it is given tells the
+    /// runtime that the socket is empty, which spares the read that would find nothing. Room is made when there is
+    /// something to read: a client that sends a few bytes and then nothing holds no more than those.
+    async fn read_some(&mut self, more: usize) -> Result<usize, Closing> {
+        if !self.is_readable().await {
+            if (1..WAITING_BYTES_MAX).contains(&self.arrived.len()) {
+                self.arrived = BytesMut::from(&self.arrived[..]);
+            }
+            self.stream.readable().await?;
         }
-        self.stream.readable().await?;
-        self.arrived.reserve(READ_BYTES);
+        self.arrived.reserve(more + READ_AHEAD_BYTES);
         Ok(self.stream.read_buf(&mut self.arrived).await?)
+    }
+
+    /// Whether there may be something to read, as far as the runtime knows without asking.
+    async fn is_readable(&self) -> bool {
+        let mut readable = pin!(self.stream.readable());
+        poll_fn(|context| Poll::Ready(readable.as_mut().poll(context).is_ready())).await
+    }
+}
+
+/// Bytes of as many frames of `bytes` as one read may bring, at least one: room that ends where a frame does leaves nothing
+/// to be moved to the next room. A frame that gets a buffer of its own is not read for here.
+const fn whole_frames(bytes: usize) -> usize {
+    match bytes {
+        1..=READ_BYTES => READ_BYTES / bytes * bytes,
+        _ if bytes <= PREFIX_LENGTH + OWN_BUFFER_FROM => bytes,
+        _ => READ_BYTES,
     }
 }
 
@@ -197,8 +224,10 @@ const PREFIX_LENGTH: usize = 4;
 /// Fewer bytes than these are copied out of the room they were read into when the rest has to be waited for.
 const WAITING_BYTES_MAX: usize = 2_048;
 const MEBIBYTE: usize = 1024 * 1024;
-/// How much one read asks for.
+/// How much one read asks for, unless a longer frame is expected.
 const READ_BYTES: usize = 16 * 1024;
+/// And how much beyond it.
+const READ_AHEAD_BYTES: usize = 64;
 /// Frames longer than this get a buffer of their own; shorter ones are slices of what a read brought.
 const OWN_BUFFER_FROM: usize = 64 * 1024;
 /// How much one read of a large frame asks for, at most: it is charged afterwards.
@@ -261,6 +290,18 @@ mod tests {
         }
         assert!(reader.next().await.unwrap().is_none());
         sending.await.unwrap();
+    }
+
+    #[test]
+    fn a_read_has_room_for_whole_frames_like_the_last() {
+        for bytes in [4, 5, 170, 5_004, 16_383, 16_384, 16_385, 20_004, 65_540] {
+            let room = whole_frames(bytes);
+            assert!(room.is_multiple_of(bytes) && room >= bytes, "{bytes}");
+            assert!(room <= bytes.max(READ_BYTES), "{bytes}");
+        }
+        for bytes in [65_541, 1 << 20, usize::MAX] {
+            assert_eq!(whole_frames(bytes), READ_BYTES);
+        }
     }
 
     #[tokio::test]
