@@ -12,7 +12,7 @@ use crate::control::{Control, ControlHandle};
 use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown, MetaProperties};
-use crate::maintenance::{Checkpoints, Pool, any_partition, sweep};
+use crate::maintenance::{Checkpoints, Pool, PoolThreads, any_partition, sweep};
 use crate::metadata::{
     self, Command, Endpoint, Metadata, MetadataImage, MetadataOptions, ProposeError,
     RegisterBroker, Reply,
@@ -236,9 +236,12 @@ impl Engine {
         let cores = available_cores();
         let count = options.shards.unwrap_or(cores.count).max(1);
         let queue_length = count * JOBS_PER_SHARD_MAX;
-        let (pool, pool_handle) =
-            Pool::start(MAINTENANCE_THREADS, queue_length, &disk, &checkpoints)
-                .map_err(|error| thread_error(&error))?;
+        let threads = PoolThreads {
+            files: MAINTENANCE_THREADS,
+            batches: count.div_ceil(SHARDS_PER_UNPACKING_THREAD),
+        };
+        let (pool, pool_handle) = Pool::start(threads, queue_length, &disk, &checkpoints)
+            .map_err(|error| thread_error(&error))?;
         let (control, handle) = Control::start(metadata).map_err(|error| thread_error(&error))?;
         let cleaner = CleanerShare {
             settings: options.cleaner.clone(),
@@ -610,5 +613,7 @@ fn thread_error(error: &std::io::Error) -> IoError {
 const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 /// Two keep a long recovery from holding up a roll.
 const MAINTENANCE_THREADS: usize = 2;
-/// Room in the maintenance queue for each shard: as many jobs as it may have out.
+/// One thread that opens batches leaves half of two cores to those who need nothing opened.
+const SHARDS_PER_UNPACKING_THREAD: usize = 2;
+/// Room in each queue of the pool for each shard: as many jobs as it may have out.
 const JOBS_PER_SHARD_MAX: usize = 65;

@@ -13,6 +13,7 @@ use crate::log::{
     FlushJob, Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation,
     RecoveryReport, RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
 };
+use crate::record::{PackedBatch, PreparedBatch, RecordError};
 use crate::types::{Offset, TopicId, TopicPartition};
 
 /// Names a job of one shard, so that its result finds what waits for it.
@@ -53,6 +54,8 @@ pub enum Job {
     LoadIndex(IndexJob),
     /// Look an offset up by time.
     Lookup(TimeLookup),
+    /// Open a client's batch.
+    Unpack(Box<PackedBatch>),
     /// Read a coordinator's partition from its start.
     Replay {
         /// What to read.
@@ -138,6 +141,8 @@ pub enum Done {
     IndexLoaded(Result<LoadedIndex, WalkError>),
     /// Of [`Job::Lookup`].
     LookedUp(Result<Option<TimestampedOffset>, WalkError>),
+    /// Of [`Job::Unpack`].
+    Unpacked(Result<Box<PreparedBatch>, RecordError>),
     /// Of [`Job::Replay`].
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
     /// Of [`Job::Clean`].
@@ -206,6 +211,7 @@ impl Job {
             Self::Unlink(doomed) => Done::Unlinked(doomed.run(disk)),
             Self::LoadIndex(job) => Done::IndexLoaded(job.run(disk)),
             Self::Lookup(lookup) => Done::LookedUp(lookup.run(disk)),
+            Self::Unpack(packed) => Done::Unpacked(packed.unpack().map(Box::new)),
             Self::Replay { scan, config } => Done::Replayed(replay::run(scan, config)),
             Self::Checkpoint {
                 log_directory,

@@ -1,4 +1,5 @@
-//! The slow work on files that no shard may wait for: opening and recovering logs, rolling, deleting, checkpoints.
+//! The slow work that no shard may wait for: opening and recovering logs, rolling, deleting, checkpoints; and the opening of
+//! large batches.
 //!
 //! A job is a value that a shard hands out and whose result it gets back; a small pool of low-priority threads runs
 //! them. The simulation runs the same jobs itself.
@@ -13,5 +14,5 @@ pub use checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 pub use directory::{OpenPartition, any_partition, sweep};
 pub(crate) use job::UNMARKED;
 pub use job::{Done, Job, JobId, NotYet};
-pub use pool::{Pool, PoolHandle};
+pub use pool::{Pool, PoolHandle, PoolThreads};
 pub use replay::ReplayError;

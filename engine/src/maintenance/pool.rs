@@ -1,4 +1,5 @@
-//! The threads that run jobs: few, at low priority, behind one bounded queue.
+//! The threads that run jobs: few, at low priority, behind bounded queues. Batches that have to be opened have threads of
+//! their own: a recovery must not hold them up, nor they a roll.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,31 +28,63 @@ pub struct Pool {
 /// A way to give the pool jobs.
 #[derive(Clone, Debug)]
 pub struct PoolHandle {
-    orders: SyncSender<Order>,
+    about_files: SyncSender<Order>,
+    about_batches: SyncSender<Order>,
+}
+
+/// How many threads a pool has.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolThreads {
+    /// For the work on files.
+    pub files: usize,
+    /// For batches: each holds at most two unfolded ones.
+    pub batches: usize,
 }
 
 impl Pool {
-    /// Starts `threads` threads on `disk` with a queue of `queue_length_max` jobs.
+    /// Starts threads on `disk`, with a queue of `queue_length_max` jobs for each kind.
     ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(
-        threads: usize,
+        threads: PoolThreads,
         queue_length_max: usize,
         disk: &Disk,
         checkpoints: &Arc<Checkpoints>,
     ) -> std::io::Result<(Self, PoolHandle)> {
-        let (orders, queue) = sync_channel::<Order>(queue_length_max);
+        let mut pool = Self {
+            threads: Vec::with_capacity(threads.files + threads.batches),
+        };
+        let mut queue = |name, count| pool.queue(name, count, queue_length_max, disk, checkpoints);
+        let about_files = queue("maintain", threads.files)?;
+        let about_batches = queue("unpack", threads.batches)?;
+        let handle = PoolHandle {
+            about_files,
+            about_batches,
+        };
+        Ok((pool, handle))
+    }
+
+    /// Starts the threads of one queue.
+    fn queue(
+        &mut self,
+        name: &str,
+        count: usize,
+        length_max: usize,
+        disk: &Disk,
+        checkpoints: &Arc<Checkpoints>,
+    ) -> std::io::Result<SyncSender<Order>> {
+        let (orders, queue) = sync_channel::<Order>(length_max);
         let queue = Arc::new(Mutex::new(queue));
-        let mut running = Vec::with_capacity(threads);
-        for number in 0..threads {
+        for number in 0..count {
             let queue = Arc::clone(&queue);
             let disk = disk.clone();
             let checkpoints = Arc::clone(checkpoints);
-            let thread = std::thread::Builder::new().name(format!("maintain-{number}"));
-            running.push(thread.spawn(move || work(&queue, &disk, &checkpoints))?);
+            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
+            let thread = thread.spawn(move || work(&queue, &disk, &checkpoints))?;
+            self.threads.push(thread);
         }
-        Ok((Self { threads: running }, PoolHandle { orders }))
+        Ok(orders)
     }
 
     /// Waits until the threads have ended, which they do once every [`PoolHandle`] is gone and the queue is empty.
@@ -79,13 +112,13 @@ impl PoolHandle {
             job,
             results: results.clone(),
         };
-        self.orders
-            .try_send(order)
-            .map_err(|refused| match refused {
-                TrySendError::Full(order) | TrySendError::Disconnected(order) => {
-                    Box::new(order.job)
-                }
-            })
+        let orders = match order.job {
+            Job::Unpack(_) => &self.about_batches,
+            _ => &self.about_files,
+        };
+        orders.try_send(order).map_err(|refused| match refused {
+            TrySendError::Full(order) | TrySendError::Disconnected(order) => Box::new(order.job),
+        })
     }
 }
 

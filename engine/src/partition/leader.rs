@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::error::{AppendError, DeleteRecordsError, ReadError, Unavailable};
 use super::rules::rules;
+use super::unpacking::{Arrival, Unpacking};
 use super::waiting::{Acks, Appended, Told, Waiter, WaitingRoom};
 use crate::config::TopicConfig;
 use crate::io::{File, IoError};
@@ -20,7 +21,9 @@ use crate::log::{
     Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeLookup,
     TimestampedOffset,
 };
-use crate::record::{PreparedBatch, Rules, TimestampType, prepare};
+use crate::record::{
+    Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin, prepare,
+};
 use crate::types::{
     LeaderEpoch, Monotonic, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,
 };
@@ -76,6 +79,8 @@ pub enum Work {
     Preallocate(Preallocation),
     /// Write the leader epochs down; then [`Leader::epochs_written`].
     Epochs(EpochsJob),
+    /// Open a client's batch; then [`Leader::unpacked`].
+    Unpack(Box<PackedBatch>),
 }
 
 /// A fault after which a partition must not go on: its files are not what we believe them to be.
@@ -96,14 +101,6 @@ pub struct Offered {
     pub waiter: Waiter,
 }
 
-/// A checked batch on its way into the log.
-#[derive(Debug)]
-struct Arrival {
-    batch: PreparedBatch,
-    acks: Acks,
-    waiter: Waiter,
-}
-
 /// The sync in flight.
 #[derive(Debug)]
 struct Syncing {
@@ -120,6 +117,8 @@ pub struct Leader {
     log: Log,
     config: Arc<TopicConfig>,
     rules: Rules,
+    /// Batches that have to be opened first, and those behind them.
+    unpacking: Unpacking,
     /// Checked batches that have no offset yet, because the segment is full.
     backlog: VecDeque<Arrival>,
     writing: Option<AppendPlan>,
@@ -168,6 +167,7 @@ impl Leader {
             rules: rules(&config),
             log,
             config,
+            unpacking: Unpacking::default(),
             backlog: VecDeque::new(),
             writing: None,
             syncing: None,
@@ -263,14 +263,7 @@ impl Leader {
     pub fn append(&mut self, offered: Offered, now: Now, told: &mut Told) {
         let (acks, waiter) = (offered.acks, offered.waiter);
         match self.check(offered, now) {
-            Ok(batch) => {
-                let arrival = Arrival {
-                    batch,
-                    acks,
-                    waiter,
-                };
-                self.arrive(arrival, now, told);
-            }
+            Ok(begun) => self.receive(begun, acks, waiter, now, told),
             Err(error) => told.push((waiter, Err(error))),
         }
     }
@@ -278,15 +271,7 @@ impl Leader {
     /// Appends a batch of the broker's own making.
     pub fn append_own(&mut self, records: Bytes, waiter: Waiter, now: Now, told: &mut Told) {
         match prepare(records, &self.own_rules(), now.wall) {
-            Ok(batch) => self.arrive(
-                Arrival {
-                    batch,
-                    acks: Acks::All,
-                    waiter,
-                },
-                now,
-                told,
-            ),
+            Ok(batch) => self.receive(Begun::Ready(batch), Acks::All, waiter, now, told),
             Err(error) => told.push((waiter, Err(error.into()))),
         }
     }
@@ -299,7 +284,38 @@ impl Leader {
         }
     }
 
-    fn check(&self, offered: Offered, now: Now) -> Result<PreparedBatch, AppendError> {
+    fn receive(&mut self, begun: Begun, acks: Acks, waiter: Waiter, now: Now, told: &mut Told) {
+        match begun {
+            Begun::Ready(batch) if self.unpacking.is_empty() => {
+                let arrival = Arrival {
+                    batch,
+                    acks,
+                    waiter,
+                };
+                self.arrive(arrival, now, told);
+            }
+            begun => self.unpacking.push(begun, acks, waiter),
+        }
+    }
+
+    /// A batch has been opened: it is appended, or its sender told why not, and so are those that waited behind it.
+    pub fn unpacked(
+        &mut self,
+        result: Result<PreparedBatch, RecordError>,
+        now: Now,
+        told: &mut Told,
+    ) {
+        match self.unpacking.unpacked(result) {
+            Some(Ok(arrival)) => self.arrive(arrival, now, told),
+            Some(Err((waiter, error))) => told.push((waiter, Err(error.into()))),
+            None => {}
+        }
+        while let Some(arrival) = self.unpacking.pop_ready() {
+            self.arrive(arrival, now, told);
+        }
+    }
+
+    fn check(&self, offered: Offered, now: Now) -> Result<Begun, AppendError> {
         let Offered {
             records,
             zstd_allowed,
@@ -311,10 +327,10 @@ impl Leader {
             let required = self.config.min_insync_replicas;
             return Err(AppendError::NotEnoughReplicas { in_sync, required });
         }
-        let batch = if zstd_allowed {
-            prepare(records, &self.rules, now.wall)
+        let begun = if zstd_allowed {
+            begin(records, &self.rules, now.wall)
         } else {
-            prepare(
+            begin(
                 records,
                 &Rules {
                     zstd_allowed,
@@ -323,10 +339,10 @@ impl Leader {
                 now.wall,
             )
         }?;
-        if batch.header().attributes().is_transactional() {
+        if begun.header().attributes().is_transactional() {
             return Err(AppendError::Transactional);
         }
-        Ok(batch)
+        Ok(begun)
     }
 
     fn arrive(&mut self, arrival: Arrival, now: Now, told: &mut Told) {
@@ -436,6 +452,9 @@ impl Leader {
     /// What the disk has to do next, if anything. Ask until it says nothing; a group commit is asked for with
     /// [`Leader::sync_due`], because it may have to wait for its turn.
     pub fn next_work(&mut self, now: Now) -> Option<Work> {
+        if let Some(packed) = self.unpacking.next() {
+            return Some(Work::Unpack(packed));
+        }
         if let Some(cut) = self
             .cut_due
             .take_if(|_| !self.segment_busy && self.syncing.is_none())
@@ -916,7 +935,9 @@ impl Leader {
     /// Whether every batch that was taken is committed, or has failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.backlog.is_empty() && self.log.next_offset() <= self.high_watermark
+        self.unpacking.is_empty()
+            && self.backlog.is_empty()
+            && self.log.next_offset() <= self.high_watermark
     }
 
     /// Whether nothing of this partition is in flight or about to be, so that it may be closed.
@@ -930,14 +951,16 @@ impl Leader {
             && !self.chore_busy
             && self.cut_due.is_none()
             && self.backlog.is_empty()
+            && self.unpacking.is_empty()
     }
 
     /// Gives the log up, for closing or dropping it. Whoever still waits is told that the partition is gone.
     #[must_use]
     pub fn into_log(mut self, told: &mut Told) -> Log {
         self.waiting.lost(Offset(-1), told);
-        for arrival in self.backlog.drain(..) {
-            told.push((arrival.waiter, Err(AppendError::Storage)));
+        let backlog = self.backlog.drain(..).map(|arrival| arrival.waiter);
+        for waiter in backlog.chain(self.unpacking.drain()) {
+            told.push((waiter, Err(AppendError::Storage)));
         }
         self.log
     }

@@ -6,6 +6,7 @@
 mod error;
 mod leader;
 mod rules;
+mod unpacking;
 mod waiting;
 
 pub use error::{AppendError, DeleteRecordsError, OffsetLookupError, ReadError, Unavailable};

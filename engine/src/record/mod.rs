@@ -41,4 +41,4 @@ pub use prepared::PreparedBatch;
 pub use record::{
     Record, RecordHeader, Records, first_at_or_after, record_of_max_timestamp, records,
 };
-pub use validate::{BODY_BYTES_MAX_DEFAULT, Rules, prepare};
+pub use validate::{BODY_BYTES_MAX_DEFAULT, Begun, PackedBatch, Rules, begin, prepare};

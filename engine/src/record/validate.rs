@@ -58,6 +58,71 @@ impl Default for Rules {
     }
 }
 
+/// A batch of which header and checksum are good.
+#[derive(Debug)]
+pub enum Begun {
+    /// It has passed.
+    Ready(PreparedBatch),
+    /// Its records have to be looked at, which takes too long to be done beside other work.
+    Packed(Box<PackedBatch>),
+}
+
+impl Begun {
+    /// The header as it was sent, or, once the batch is ready, as it will be stored.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        match self {
+            Self::Ready(batch) => batch.header(),
+            Self::Packed(packed) => packed.batch.header(),
+        }
+    }
+}
+
+/// A batch whose body has to be opened or packed before it can be stored, and is large.
+#[derive(Debug)]
+pub struct PackedBatch {
+    batch: PreparedBatch,
+    rules: Rules,
+    /// When it was received.
+    now: Timestamp,
+}
+
+impl PackedBatch {
+    /// Does the rest of [`prepare`]: some milliseconds for each megabyte of records.
+    ///
+    /// # Errors
+    /// Those of [`prepare`] about records.
+    pub fn unpack(self) -> Result<PreparedBatch, RecordError> {
+        let mut batch = self.batch;
+        look_inside(&mut batch, &self.rules, self.now, self.rules.body_limit())?;
+        Ok(batch)
+    }
+}
+
+/// As [`prepare`], but leaves the opening and packing of large bodies to the caller.
+///
+/// # Errors
+/// Those of [`prepare`].
+pub fn begin(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Begun, RecordError> {
+    let header = check_whole(&records, rules.message_bytes_max)?;
+    check_body_crc(&header, body_of(&header, &records)?)?;
+    let compression = check_header(&header, rules)?;
+    let mut batch = PreparedBatch::new(header, records.slice(BATCH_HEADER_LENGTH..));
+    let limit = rules.body_limit().min(AT_ONCE_BYTES_MAX);
+    let packs = compression == Compression::None && rules.compression_target.is_some();
+    if !(packs && batch.payload().len() > AT_ONCE_BYTES_MAX) {
+        match look_inside(&mut batch, rules, now, limit) {
+            Err(RecordError::BodyTooLarge { .. }) if limit < rules.body_limit() => {}
+            result => return result.map(|()| Begun::Ready(batch)),
+        }
+    }
+    Ok(Begun::Packed(Box::new(PackedBatch {
+        batch,
+        rules: rules.clone(),
+        now,
+    })))
+}
+
 /// Checks the records a client sent for one partition: exactly one whole batch that keeps `rules`, received at
 /// `now`. What is stored differs from what was sent only where Kafka does the same: LogAppendTime, a max timestamp
 /// that is not that of the records, `compression.type`.
@@ -69,12 +134,22 @@ pub fn prepare(
     rules: &Rules,
     now: Timestamp,
 ) -> Result<PreparedBatch, RecordError> {
-    let header = check_whole(&records, rules.message_bytes_max)?;
-    let body = body_of(&header, &records)?;
-    check_body_crc(&header, body)?;
-    let compression = check_header(&header, rules)?;
-    let payload = records.slice(BATCH_HEADER_LENGTH..);
-    let mut prepared = PreparedBatch::new(header, payload);
+    match begin(records, rules, now)? {
+        Begun::Ready(batch) => Ok(batch),
+        Begun::Packed(packed) => packed.unpack(),
+    }
+}
+
+/// Looks at the records as far as `rules` need it, and makes of the batch what is to be stored. A body that unfolds to
+/// more than `limit` bytes, if it must be opened, is refused as too large and the batch left as it was.
+fn look_inside(
+    prepared: &mut PreparedBatch,
+    rules: &Rules,
+    now: Timestamp,
+    limit: usize,
+) -> Result<(), RecordError> {
+    let header = *prepared.header();
+    let compression = header.attributes().compression()?;
     let target = rules.compression_target.unwrap_or(compression.into());
     let window = Window::new(rules, now);
     if compression == Compression::None {
@@ -85,7 +160,7 @@ pub fn prepare(
             prepared.repack(target, body, rules.message_bytes_max)?;
         }
     } else if target.compression != compression || rules.compacted || window.earliest.is_some() {
-        let body = decompress(compression, prepared.payload(), rules.body_limit())?;
+        let body = decompress(compression, prepared.payload(), limit)?;
         let findings = examine(&header, &body, rules, &window)?;
         prepared.note_max_timestamp(findings.max_timestamp, findings.offset_delta_of_max);
         if target.compression != compression {
@@ -98,8 +173,11 @@ pub fn prepare(
         prepared.set_log_append_time(now);
     }
     prepared.reseal_if_changed(&header);
-    Ok(prepared)
+    Ok(())
 }
+
+/// A larger body is not opened or packed beside other work. This much takes some tenths of a millisecond, up to two with gzip.
+const AT_ONCE_BYTES_MAX: usize = 64 << 10;
 
 impl Rules {
     /// An unfolded body may become a stored one, so it is also bounded by what a length field can say.

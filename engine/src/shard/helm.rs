@@ -272,7 +272,7 @@ mod tests {
 
     use super::*;
     use crate::io::Sim;
-    use crate::maintenance::{Checkpoints, Pool};
+    use crate::maintenance::{Checkpoints, Pool, PoolThreads};
     use crate::partition::Acks;
     use crate::shard::command::{Fetch, FetchId, Fetched, Produce, ProducePartition};
     use crate::shard::step::tests::settings;
@@ -292,7 +292,11 @@ mod tests {
         let (results, kept) = mpsc::channel(1);
         let (images, image) = watch::channel(Arc::new(MetadataImage::empty()));
         let disk = Sim::new(1).disk();
-        let (_, pool) = Pool::start(0, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
+        let none = PoolThreads {
+            files: 0,
+            batches: 0,
+        };
+        let (_, pool) = Pool::start(none, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
         let clock = Clock::real();
         let shard = Shard::new(settings(1), clock.now());
         let tackle = Tackle {

@@ -324,6 +324,9 @@ impl Shard {
                     self.order(Errand::Preallocate(id), Job::Preallocate(job), effects);
                 }
                 Work::Epochs(job) => self.order(Errand::Epochs(id), Job::Epochs(job), effects),
+                Work::Unpack(packed) => {
+                    self.order(Errand::Unpack(id), Job::Unpack(packed), effects)
+                }
             }
         }
         if let Some(Slot::Leading(leader)) = self.slots.get(&id)

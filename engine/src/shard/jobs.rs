@@ -32,6 +32,8 @@ pub(super) enum Errand {
     Flush(TopicIdPartition),
     /// The mark of a partition that was taken offline.
     Mark(TopicIdPartition),
+    /// A batch that a leader has to have opened.
+    Unpack(TopicIdPartition),
     /// Segments that are let go.
     Delete(TopicIdPartition),
     /// Segments that are unlinked: nobody waits.
@@ -74,7 +76,8 @@ impl Errand {
             | Self::Delete(id)
             | Self::CleanFiles(id)
             | Self::Close(id) => Some(id),
-            Self::Unlink
+            Self::Unpack(_)
+            | Self::Unlink
             | Self::LoadIndex(_)
             | Self::Lookup { .. }
             | Self::Replay(_)
@@ -92,11 +95,38 @@ impl Errand {
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     errands: BTreeMap<JobId, Errand>,
+    /// Those about files.
+    files: Lane<JOBS_OUT_MAX>,
+    /// Those about batches of clients, who must not hold up the others.
+    batches: Lane<UNPACKING_OUT_MAX>,
+    /// Partitions whose files a job is changing, and the jobs that wait for it.
+    changing: BTreeMap<TopicIdPartition, VecDeque<(JobId, Job)>>,
+}
+
+/// Jobs of which at most `MAX` are out.
+#[derive(Debug, Default)]
+struct Lane<const MAX: usize> {
     out: usize,
     /// Those that wait until fewer are out.
     waiting: VecDeque<(JobId, Job)>,
-    /// Partitions whose files a job is changing, and the jobs that wait for it.
-    changing: BTreeMap<TopicIdPartition, VecDeque<(JobId, Job)>>,
+}
+
+impl<const MAX: usize> Lane<MAX> {
+    fn hand_out(&mut self, id: JobId, job: Job, effects: &mut Effects) {
+        if self.out < MAX {
+            self.out += 1;
+            effects.jobs.push((id, job));
+        } else {
+            self.waiting.push_back((id, job));
+        }
+    }
+
+    fn done(&mut self, effects: &mut Effects) {
+        self.out -= 1;
+        if let Some((id, job)) = self.waiting.pop_front() {
+            self.hand_out(id, job, effects);
+        }
+    }
 }
 
 impl Jobs {
@@ -110,24 +140,18 @@ impl Jobs {
                 }
             }
         }
-        self.hand_out(id, job, effects);
-    }
-
-    fn hand_out(&mut self, id: JobId, job: Job, effects: &mut Effects) {
-        if self.out < JOBS_OUT_MAX {
-            self.out += 1;
-            effects.jobs.push((id, job));
-        } else {
-            self.waiting.push_back((id, job));
+        match errand {
+            Errand::Unpack(_) => self.batches.hand_out(id, job, effects),
+            _ => self.files.hand_out(id, job, effects),
         }
     }
 
     /// Takes a job off the books and hands out what waited for it.
     fn done(&mut self, id: JobId, effects: &mut Effects) -> Option<Errand> {
         let errand = self.errands.remove(&id)?;
-        self.out -= 1;
-        if let Some((id, job)) = self.waiting.pop_front() {
-            self.hand_out(id, job, effects);
+        match errand {
+            Errand::Unpack(_) => self.batches.done(effects),
+            _ => self.files.done(effects),
         }
         if let Some(partition) = errand.changes() {
             match self
@@ -135,7 +159,7 @@ impl Jobs {
                 .get_mut(&partition)
                 .and_then(VecDeque::pop_front)
             {
-                Some((id, job)) => self.hand_out(id, job, effects),
+                Some((id, job)) => self.files.hand_out(id, job, effects),
                 None => {
                     self.changing.remove(&partition);
                 }
@@ -185,6 +209,13 @@ impl Shard {
             (Errand::Flush(id), Done::Flushed(result)) => {
                 self.advance(id, now, effects, |leader, told| {
                     leader.flushed(result, told)
+                });
+            }
+            (Errand::Unpack(id), Done::Unpacked(result)) => {
+                let result = result.map(|batch| *batch);
+                self.advance(id, now, effects, |leader, told| {
+                    leader.unpacked(result, now, told);
+                    Ok(())
                 });
             }
             (Errand::Mark(id), Done::Marked(result)) => {
@@ -271,5 +302,7 @@ fn unreachable_pair(errand: Errand, done: &Done) {
     debug_assert!(false, "{errand:?} was answered with {done:?}");
 }
 
-/// How many jobs of one shard may be out at a time; their results have room in its channel.
+/// How many jobs of one shard may be out at a time about files; their results have room in its channel.
 pub(super) const JOBS_OUT_MAX: usize = 64;
+/// And how many about batches: more would only wait elsewhere.
+pub(super) const UNPACKING_OUT_MAX: usize = 8;

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{Overrides, TopicDefaults};
 use crate::io::{Disk, Sim, SimOperation};
 use crate::log::{OpenOptions, open};
-use crate::record::BatchBuilder;
+use crate::record::{BatchBuilder, Compression};
 use crate::types::{ProducerEpoch, ProducerId, Sequence, TopicId, Uuid};
 
 struct Bench {
@@ -393,4 +393,92 @@ fn more_in_sync_replicas_than_there_are_refuse_acks_all_only() {
         [(one, Some(0))],
         "batch {all} took no offset"
     );
+}
+
+/// A batch that is small as it is sent and large when it is opened.
+fn folded(zeros: usize) -> BatchBuilder {
+    let mut builder = BatchBuilder::new().compression(Compression::Zstd);
+    builder.push(
+        Timestamp(1_000_000),
+        Some(b"key"),
+        Some(&vec![0; zeros]),
+        &[],
+    );
+    builder
+}
+
+fn unpack(bench: &mut Bench) {
+    let Some(Work::Unpack(packed)) = bench.work() else {
+        panic!("nothing is to be opened");
+    };
+    bench
+        .leader
+        .unpacked(packed.unpack(), bench.now, &mut bench.told);
+}
+
+#[test]
+fn batches_behind_one_that_is_being_opened_keep_their_order() {
+    let mut bench = bench(&[("compression.type", "lz4"), ("write.caching", "true")]);
+    bench.offer(Acks::All, folded(1 << 20));
+    bench.plain(Acks::All);
+    bench.offer(Acks::All, folded(1 << 20));
+    bench.plain(Acks::All);
+    let Some(Work::Unpack(first)) = bench.work() else {
+        panic!("nothing is to be opened");
+    };
+    assert!(bench.work().is_none(), "one at a time");
+    assert!(!bench.leader.is_quiet() && !bench.leader.is_settled());
+    bench
+        .leader
+        .unpacked(first.unpack(), bench.now, &mut bench.told);
+    assert_eq!(bench.leader.log().next_offset(), Offset(3));
+    unpack(&mut bench);
+    assert_eq!(bench.leader.log().next_offset(), Offset(6));
+    while !bench.leader.is_settled() {
+        bench.do_write();
+    }
+    let offsets: Vec<(usize, Offset)> = bench
+        .told
+        .drain(..)
+        .map(|(waiter, result)| match waiter {
+            Waiter::Produce { index, .. } => (index, result.unwrap().base_offset),
+            Waiter::Coordinator { .. } => panic!("nobody else offered anything"),
+        })
+        .collect();
+    let expected = [(0, 0), (1, 2), (2, 3), (3, 5)];
+    assert_eq!(offsets, expected.map(|(index, at)| (index, Offset(at))));
+}
+
+#[test]
+fn a_batch_that_is_found_wanting_when_opened_holds_nobody_up() {
+    let settings = [
+        ("compression.type", "lz4"),
+        ("max.message.bytes", "100000"),
+        ("write.caching", "true"),
+    ];
+    let mut bench = bench(&settings);
+    bench.offer(Acks::All, folded(100 << 20));
+    bench.plain(Acks::All);
+    unpack(&mut bench);
+    let refused = bench.told.pop().expect("the first is told at once");
+    assert_eq!(refused.0, Waiter::Produce { work: 0, index: 0 });
+    assert!(matches!(
+        refused.1,
+        Err(AppendError::Record(RecordError::BodyTooLarge { .. }))
+    ));
+    bench.do_write();
+    let taken = bench.told.pop().expect("the second is written");
+    assert_eq!(taken.1.unwrap().base_offset, Offset(0));
+}
+
+#[test]
+fn who_waits_for_a_batch_to_be_opened_is_told_when_the_partition_goes() {
+    let mut bench = bench(&[("cleanup.policy", "compact")]);
+    bench.offer(Acks::All, folded(1 << 20));
+    bench.offer(Acks::All, folded(1 << 20));
+    assert!(matches!(bench.work(), Some(Work::Unpack(_))));
+    let mut told = Told::new();
+    let _log = bench.leader.into_log(&mut told);
+    assert_eq!(told.len(), 2);
+    assert!(told.iter().all(|(_, result)| result.is_err()));
 }
