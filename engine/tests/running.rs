@@ -11,10 +11,10 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_engine::config::TopicDefaults;
+use millrace_engine::config::{Alteration, TopicDefaults};
 use millrace_engine::metadata::{Command as Metadata, CreateTopics, NewTopic, Reply};
-use millrace_engine::partition::{Acks, Isolation};
-use millrace_engine::record::BatchBuilder;
+use millrace_engine::partition::{Acks, AppendError, Appended, Isolation};
+use millrace_engine::record::{BatchBuilder, Batches, Compression, records};
 use millrace_engine::shard::Gateway;
 use millrace_engine::shard::command::{
     Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
@@ -57,12 +57,16 @@ where
 }
 
 async fn create(gateway: &Gateway, name: &str, partitions: i32) {
+    create_with(gateway, name, partitions, Vec::new()).await;
+}
+
+async fn create_with(gateway: &Gateway, name: &str, partitions: i32, settings: Vec<Alteration>) {
     let topic = NewTopic {
         name: name.to_owned(),
         partitions,
         replication_factor: 1,
         assignments: Vec::new(),
-        settings: Vec::new(),
+        settings,
         random: gateway.random(),
     };
     let create = CreateTopics {
@@ -101,10 +105,20 @@ fn batch(value: &str) -> Bytes {
 }
 
 async fn produce(gateway: &Gateway, partition: TopicIdPartition, value: &str) -> Offset {
+    let answer = send(gateway, partition, batch(value)).await;
+    answer.await.unwrap().remove(0).unwrap().base_offset
+}
+
+/// Hands a batch over; its answer comes later.
+async fn send(
+    gateway: &Gateway,
+    partition: TopicIdPartition,
+    records: Bytes,
+) -> oneshot::Receiver<Vec<Result<Appended, AppendError>>> {
     let (reply, answer) = oneshot::channel();
     let entry = ProducePartition {
         partition,
-        records: batch(value),
+        records,
         zstd_allowed: true,
     };
     let command = Command::Produce(Produce {
@@ -117,7 +131,7 @@ async fn produce(gateway: &Gateway, partition: TopicIdPartition, value: &str) ->
         .send(gateway.owner(partition), command)
         .await
         .unwrap();
-    answer.await.unwrap().remove(0).unwrap().base_offset
+    answer
 }
 
 async fn fetch(gateway: &Gateway, partition: TopicIdPartition, offset: i64) -> Fetched {
@@ -217,6 +231,45 @@ fn a_fetch_waits_for_the_record_that_is_written_next() {
             assert!(!bytes_of(&fetched).is_empty());
         },
     );
+}
+
+#[test]
+fn a_large_batch_is_recompressed_in_its_place_among_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let work = async |gateway: Gateway| {
+        let settings = vec![Alteration::set("compression.type", "lz4")];
+        create_with(&gateway, "packed", 1, settings).await;
+        let partition = partition(&gateway, "packed", 0);
+        let mut large = BatchBuilder::new().compression(Compression::Zstd);
+        large.push(
+            Timestamp(1_700_000_000_000),
+            None,
+            Some(&vec![0; 20 << 20]),
+            &[],
+        );
+        let mut answers = Vec::new();
+        for records in [batch("a"), large.build(), batch("b")] {
+            answers.push(send(&gateway, partition, records).await);
+        }
+        let mut offsets = Vec::new();
+        for answer in answers {
+            offsets.push(answer.await.unwrap().remove(0).unwrap().base_offset.0);
+        }
+        (offsets, bytes_of(&fetch(&gateway, partition, 0).await))
+    };
+    let ((offsets, stored), in_order) = with_engine(directory.path(), IoChoice::Auto, work);
+    assert!(in_order);
+    assert_eq!(offsets, [0, 1, 2]);
+    let mut lengths = Vec::new();
+    for batch in Batches::new(stored.into()) {
+        let batch = batch.unwrap();
+        let codec = batch.header.attributes().compression().unwrap();
+        assert_eq!(codec, Compression::Lz4);
+        for record in records(&batch.bytes, 32 << 20).unwrap() {
+            lengths.push(record.unwrap().value.unwrap().len());
+        }
+    }
+    assert_eq!(lengths, [1, 20 << 20, 1]);
 }
 
 #[test]
