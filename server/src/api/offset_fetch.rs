@@ -3,6 +3,8 @@
 //! Up to version 7 a request is about one group, from version 8 about several; from version 10 topics are named by id. All
 //! forms become one question per group, and its answer is dressed in the form it was asked in.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use millrace_engine::group::{FetchOffsets, FetchedOffset, GroupCommand, GroupId, GroupReply};
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
@@ -13,7 +15,7 @@ use millrace_wire::message::offset_fetch::{
     OffsetFetchResponseGroupPartition, OffsetFetchResponseGroupTopic, OffsetFetchResponsePartition,
     OffsetFetchResponseTopic,
 };
-use millrace_wire::{ErrorCode, Str};
+use millrace_wire::{ErrorCode, Str, Uuid};
 
 use super::context::RequestContext;
 use super::coordination::{Answer, ask_each};
@@ -27,7 +29,7 @@ pub(super) async fn handle(
     let version = context.version();
     let image = context.image();
     let require_stable = request.require_stable;
-    let groups = groups(request, version);
+    let groups = each_once(groups(request, version));
     let questions = groups
         .iter()
         .map(|group| question(group, version, &image, require_stable));
@@ -58,6 +60,25 @@ fn groups(request: OffsetFetchRequest, version: i16) -> Vec<OffsetFetchRequestGr
             .map(|topics| topics.into_iter().map(topic).collect()),
         ..Default::default()
     }]
+}
+
+/// The same without repetitions: four bytes ask for some kilobytes that came with a commit, and a few for all that a group has
+/// committed, so nothing is answered twice.
+fn each_once(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+    let mut seen = BTreeSet::new();
+    groups.retain(|group| seen.insert(group.group_id.clone()));
+    for topics in groups.iter_mut().filter_map(|group| group.topics.as_mut()) {
+        let mut seen: BTreeMap<(Str, Uuid), BTreeSet<i32>> = BTreeMap::new();
+        for topic in topics {
+            let partitions = seen
+                .entry((topic.name.clone(), topic.topic_id))
+                .or_default();
+            topic
+                .partition_indexes
+                .retain(|&index| partitions.insert(index));
+        }
+    }
+    groups
 }
 
 fn question(
@@ -297,6 +318,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_twice_is_answered_once() {
+        let asked = |partitions: &[(&str, &[i32])]| {
+            let mut group = groups(old_request(Some(partitions)), 7).remove(0);
+            group.group_id = "g".into();
+            group
+        };
+        let repeated = vec![
+            asked(&[("t", &[1, 0, 1]), ("u", &[1]), ("t", &[2, 0])]),
+            asked(&[("t", &[5])]),
+        ];
+        let once = each_once(repeated);
+        assert_eq!(once, [asked(&[("t", &[1, 0]), ("u", &[1]), ("t", &[2])])]);
+    }
+
+    #[test]
     fn offsets_come_in_the_order_asked_for() {
         let image = image_with(&[("t", 2)]);
         let request = old_request(Some(&[("b ad", &[0]), ("t", &[1, 0])]));
@@ -375,7 +411,7 @@ mod tests {
     fn an_unknown_id_is_said_beside_each_partition() {
         let image = image_with(&[("t", 2)]);
         let topic = OffsetFetchRequestGroupTopic {
-            topic_id: millrace_wire::Uuid(5),
+            topic_id: Uuid(5),
             partition_indexes: vec![0],
             ..Default::default()
         };
