@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use millrace_benches::load::{Figures, Kind, Process, RoundTimes, Target, scenario_named};
+use millrace_benches::load::{
+    Figures, Kind, Process, RoundTimes, Scenario, Target, Work, scenario_named,
+};
 use millrace_server::config::{Sources, load};
 use millrace_server::{Running, Server};
 
@@ -85,5 +87,25 @@ fn a_paced_round_keeps_its_pace_and_its_consumers_get_everything() {
         "{rate} requests/s instead of 500"
     );
     assert!(figures.value("end-to-end p50 ms").unwrap() > 0.0);
+    assert!(broker.stop());
+}
+
+#[test]
+fn a_cold_catch_up_comes_from_the_device_while_others_are_answered() {
+    // Not where temporary files are: that may be memory, which nothing can be dropped from.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (broker, target) = start(directory.path());
+    let scenario = Scenario {
+        work: Work::ColdCatchUp(64_000_000),
+        ..*scenario_named("cold-catch-up").unwrap()
+    };
+    // The round refuses a warm reading, and one that brings more or less than was written.
+    let figures = scenario.round(&target, TIMES).unwrap();
+    let value = |name| figures.value(name).unwrap();
+    assert!(value("from device GB") > 0.05, "{figures}");
+    assert!(value("cold MB/s") > 0.0, "{figures}");
+    for name in ["alone p50 ms", "cold p50 ms", "warm p50 ms"] {
+        assert!(value(name) > 0.0, "{figures}");
+    }
     assert!(broker.stop());
 }

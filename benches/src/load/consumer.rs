@@ -102,7 +102,7 @@ impl Consumer {
                     self.ask()?;
                 }
             }
-            if count < scratch.len() {
+            if count < scratch.len() || !self.waiting {
                 return Ok(());
             }
         }

@@ -5,6 +5,7 @@
 
 mod broker;
 mod clock;
+mod cold;
 mod consumer;
 mod figures;
 mod floor;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -87,6 +88,35 @@ impl Process {
     /// There is no such process.
     pub fn resident_bytes_max(self) -> Outcome<u64> {
         self.status_bytes("VmHWM:")
+    }
+
+    /// Bytes that it had the device read for it: those of the page cache do not count.
+    ///
+    /// # Errors
+    /// There is no such process, or it is somebody else's, or the kernel does not count.
+    pub fn device_bytes_read(self) -> Outcome<u64> {
+        let counts = fs::read_to_string(format!("/proc/{}/io", self.0))?;
+        let mut counts = counts.lines().filter_map(|line| line.split_once(": "));
+        let found = counts.find(|(name, _)| *name == "read_bytes");
+        Ok(found.ok_or("no read_bytes of a process")?.1.parse()?)
+    }
+
+    /// The directory of this name in which it has files open.
+    ///
+    /// # Errors
+    /// There is no such process, or it is somebody else's, or none of its open files is in such a directory.
+    pub fn open_directory(self, name: &str) -> Outcome<PathBuf> {
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.0))? {
+            // It may have been closed meanwhile; sockets have no directory.
+            let Ok(path) = fs::read_link(entry?.path()) else {
+                continue;
+            };
+            let directory = path.parent().filter(|directory| directory.ends_with(name));
+            if let Some(directory) = directory {
+                return Ok(directory.to_owned());
+            }
+        }
+        Err(format!("process {} has no file open in a directory {name}", self.0).into())
     }
 
     /// Open files and sockets.
@@ -198,5 +228,20 @@ mod tests {
         assert!(this.usage().unwrap().seconds_since(&before) >= 0.0);
         assert!(this.usage().unwrap().switches_since(&before) < 1_000);
         assert!(before.switches.values().sum::<u64>() > 0, "{before:?}");
+        this.device_bytes_read().unwrap();
+    }
+
+    #[test]
+    fn the_directory_of_an_open_file_is_found_by_its_name_until_it_is_closed() {
+        let this = Process(std::process::id());
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("found-by-its-name-0");
+        fs::create_dir(&directory).unwrap();
+        let file = fs::File::create(directory.join("0.log")).unwrap();
+        let found = this.open_directory("found-by-its-name-0").unwrap();
+        assert_eq!(found, directory.canonicalize().unwrap());
+        drop(file);
+        let error = this.open_directory("found-by-its-name-0").unwrap_err();
+        assert!(error.to_string().contains("no file open"), "{error}");
     }
 }

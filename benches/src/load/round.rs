@@ -57,6 +57,7 @@ impl Scenario {
             Work::Produce => round.produce(times),
             Work::FirstWrites => round.first_writes(times),
             Work::CatchUp(consumers) => round.catch_up(consumers, times),
+            Work::ColdCatchUp(bytes) => round.cold_catch_up(bytes, times),
             Work::Tail(consumers) => round.tail(consumers, times),
             Work::Session => session(target, &round.topic, &round.batch, times),
             Work::Parked(count) => parked(target, &round.topic, &round.batch, count, times),
@@ -72,10 +73,10 @@ impl Scenario {
 
 /// A round with its topic and its frames.
 pub(super) struct Round<'a> {
-    scenario: &'a Scenario,
-    target: &'a Target,
+    pub(super) scenario: &'a Scenario,
+    pub(super) target: &'a Target,
     pub(super) topic: Topic,
-    batch: bytes::Bytes,
+    pub(super) batch: bytes::Bytes,
     frames: ProduceFrames,
     answer: Rc<ProduceAnswer>,
 }
@@ -195,7 +196,7 @@ impl<'a> Round<'a> {
     }
 
     /// Appends so many batches as fast as it goes.
-    fn fill(&self, batches: usize) -> Outcome<Load> {
+    pub(super) fn fill(&self, batches: usize) -> Outcome<Load> {
         let mut load = self.load(1)?;
         load.rate = None;
         load.limit = u64::try_from(batches)?;
@@ -230,6 +231,7 @@ impl<'a> Round<'a> {
             limit: u64::MAX,
             tail: false,
             budget: u64::MAX,
+            over: None,
             system_calls: None,
         })
     }
@@ -242,7 +244,7 @@ impl<'a> Round<'a> {
         load.run(process, times.warm_up, times.measured)
     }
 
-    fn consumer(&self) -> Outcome<Consumer> {
+    pub(super) fn consumer(&self) -> Outcome<Consumer> {
         Consumer::new(
             TcpStream::connect(self.target.address)?,
             FetchFrame::new(&self.topic, 0, FETCH_BYTES)?,
@@ -275,7 +277,7 @@ impl<'a> Round<'a> {
         );
     }
 
-    fn memory(&self, figures: &mut Figures) -> Outcome<()> {
+    pub(super) fn memory(&self, figures: &mut Figures) -> Outcome<()> {
         let process = self.target.process;
         figures.push("resident MB", process.resident_bytes()? as f64 / 1e6);
         figures.push(
@@ -286,12 +288,12 @@ impl<'a> Round<'a> {
     }
 
     /// Gigabytes of record values in so many batches.
-    fn value_gigabytes(&self, batches: u64) -> f64 {
+    pub(super) fn value_gigabytes(&self, batches: u64) -> f64 {
         let shape = self.scenario.shape;
         batches as f64 * (shape.record_count * shape.value_bytes) as f64 / 1e9
     }
 
-    fn check(&self, loads: &[&Load], times: RoundTimes) -> Outcome<()> {
+    pub(super) fn check(&self, loads: &[&Load], times: RoundTimes) -> Outcome<()> {
         if self.target.kind == Kind::Floor || !times.read_back {
             return Ok(());
         }

@@ -3,6 +3,8 @@
 //! A run has a warm-up, a measured time, and an end in which everything sent is answered and everything acknowledged is
 //! consumed. Figures cover the measured time only.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -30,6 +32,8 @@ pub(super) struct Load {
     pub(super) tail: bool,
     /// Requests of all producers after which the measured time ends early; a quarter of it at most is warm-up.
     pub(super) budget: u64,
+    /// Ends the measured time early, when somebody else says so.
+    pub(super) over: Option<Arc<AtomicBool>>,
     /// Counts the broker's system calls in the measured time.
     pub(super) system_calls: Option<SystemCalls>,
 }
@@ -131,7 +135,8 @@ impl Load {
                 }
                 phase = Phase::Measured;
             }
-            let over = now >= measure_until || answered >= self.budget || self.is_spent();
+            let spent = answered >= self.budget || self.is_spent() || self.is_over();
+            let over = now >= measure_until || spent;
             if phase == Phase::Measured && over {
                 let counted = self.system_calls.take().map(SystemCalls::finish);
                 system_calls = counted.transpose()?;
@@ -223,6 +228,11 @@ impl Load {
     fn is_spent(&self) -> bool {
         let spent = |producer: &Producer| producer.answered >= self.limit;
         !self.producers.is_empty() && self.producers.iter().all(spent)
+    }
+
+    fn is_over(&self) -> bool {
+        let over = self.over.as_ref();
+        over.is_some_and(|over| over.load(Ordering::Relaxed))
     }
 
     /// Whether this consumer, or whatever it is, has got all there is for it.

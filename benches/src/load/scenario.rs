@@ -42,6 +42,8 @@ pub enum Work {
     Produce,
     /// So many consumers read again and again what is in the page cache.
     CatchUp(usize),
+    /// One consumer reads so many bytes that are on the device only, beside producers at a fixed rate.
+    ColdCatchUp(usize),
     /// So many consumers read at the end what is produced at a fixed rate.
     Tail(usize),
     /// Producing, the first write to each partition apart.
@@ -68,10 +70,13 @@ pub enum Durability {
 }
 
 impl Scenario {
-    /// Whether its rounds are made of requests: those can be warmed up, and counted by.
+    /// Whether its rounds are made of requests of one kind: those can be warmed up, and counted by.
     #[must_use]
     pub fn has_requests(&self) -> bool {
-        !matches!(self.work, Work::Idle(_) | Work::Start)
+        !matches!(
+            self.work,
+            Work::Idle(_) | Work::ColdCatchUp(_) | Work::Start
+        )
     }
 }
 
@@ -116,6 +121,27 @@ const HEADLINE: Scenario = Scenario {
     ..TYPICAL
 };
 
+/// One record per request, far below what the broker can do.
+const TINY_RATE: Scenario = Scenario {
+    name: "tiny-rate",
+    about: "one 100-byte record per request, 16 connections, 2,000 requests/s",
+    shape: Shape::of(1, 100),
+    connections: 16,
+    rate: Some(2_000.0),
+    figure: CPU_PER_REQUEST,
+    ..TYPICAL
+};
+
+/// What others notice of a consumer that was away for long.
+const COLD_CATCH_UP: Scenario = Scenario {
+    name: "cold-catch-up",
+    about: "tiny-rate alone, and while 1 consumer reads 4 GB that are not in the page cache, 1 MiB per fetch",
+    work: Work::ColdCatchUp(4_000_000_000),
+    figure: "cold p99 ms",
+    has_floor: false,
+    ..TINY_RATE
+};
+
 /// What a fetch of a session costs, the write that ends its wait included.
 const SESSION: Scenario = Scenario {
     name: "session-10",
@@ -140,15 +166,7 @@ pub const SCENARIOS: &[Scenario] = &[
         figure: CPU_PER_REQUEST,
         ..TYPICAL
     },
-    Scenario {
-        name: "tiny-rate",
-        about: "one 100-byte record per request, 16 connections, 2,000 requests/s",
-        shape: Shape::of(1, 100),
-        connections: 16,
-        rate: Some(2_000.0),
-        figure: CPU_PER_REQUEST,
-        ..TYPICAL
-    },
+    TINY_RATE,
     TYPICAL,
     Scenario {
         name: "typical-idempotent",
@@ -183,6 +201,13 @@ pub const SCENARIOS: &[Scenario] = &[
         work: Work::CatchUp(4),
         partitions: 1,
         ..TYPICAL
+    },
+    COLD_CATCH_UP,
+    Scenario {
+        name: "cold-catch-up-durable",
+        about: "cold-catch-up, every acknowledgement after the flush",
+        durability: Durability::Device,
+        ..COLD_CATCH_UP
     },
     Scenario {
         name: "fan-out",
