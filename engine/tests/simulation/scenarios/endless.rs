@@ -24,7 +24,8 @@ const PLAYS: [(&str, Play); 6] = [
     ("mixed", |seed| of_storage(seed, mixed::play)),
     ("hasty", |seed| of_storage(seed, mixed::play_hastily)),
     ("alone", |seed| {
-        let (world, verdict) = mixed::play_alone(seed);
+        let mut world = mixed::alone(seed);
+        let verdict = mixed::play_alone(&mut world);
         (world.steps, world.blows, verdict)
     }),
     ("metadata", |seed| {
