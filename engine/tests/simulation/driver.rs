@@ -21,6 +21,7 @@ use millrace_engine::shard::{
     Shard, ShardIndex, ShardSettings, TopicDefaultsSource, shard_of,
 };
 use millrace_engine::types::{Now, Timestamp, TopicIdPartition, TopicName};
+use millrace_engine::verify::{Report, VerifyOptions, verify};
 
 use crate::controller::{self, BROKER, Controller, DIRECTORY};
 
@@ -315,6 +316,17 @@ impl Machine {
         self.sim.set_capacity_bytes(1 << 40);
         let space = self.disk.space(&directory()).unwrap();
         space.total_bytes - space.usable_bytes
+    }
+
+    /// What `millrace verify-log` would say of what is stored, while the broker does not run.
+    pub(crate) fn verify(&self) -> Report {
+        let options = VerifyOptions {
+            directory: directory(),
+            metadata_directory: None,
+            repair: false,
+            now: self.now().wall,
+        };
+        verify(&self.disk, &options, &mut |_| {}).unwrap()
     }
 
     /// One round of everything that goes on by itself.

@@ -5,6 +5,7 @@ pub(crate) mod compacted;
 pub(crate) mod deleted_stays_deleted;
 pub(crate) mod everyone_is_answered;
 pub(crate) mod exactly_once;
+pub(crate) mod files_agree;
 pub(crate) mod gapless;
 pub(crate) mod group_generations;
 pub(crate) mod group_offsets;
