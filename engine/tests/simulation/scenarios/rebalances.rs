@@ -48,7 +48,13 @@ const LIVES: usize = 4;
 
 /// Static members only, whose processes end and begin again, each time before its session is over: but for that nothing
 /// happens in the group.
-fn play_returns(world: &mut World) -> Result<(), Violation> {
+pub(crate) fn play_returns(seed: u64) -> (World, Result<(), Violation>) {
+    let mut world = World::of(seed, &[]);
+    let verdict = play_returns_in(&mut world);
+    (world, verdict)
+}
+
+fn play_returns_in(world: &mut World) -> Result<(), Violation> {
     world.employ(GROUP, &["a", "b", "c"]);
     come_to_work(world)?;
     let generation = world.checkers.generations.newest(GROUP);
@@ -90,8 +96,8 @@ fn static_members_that_come_back_in_time_move_nobody_whatever_becomes_of_the_bro
     let mut returns = 0;
     for seed in seeds(12) {
         println!("MILLRACE_SIM_SEED={seed}");
-        let mut world = World::of(seed, &[]);
-        if let Err(violation) = play_returns(&mut world) {
+        let (world, verdict) = play_returns(seed);
+        if let Err(violation) = verdict {
             panic!("seed {seed}: {}: {}", violation.invariant, violation.text);
         }
         returns += world.checkers.statics.returns;
