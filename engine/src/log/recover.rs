@@ -454,6 +454,28 @@ impl Scan {
     }
 }
 
+/// The epochs, with those in front that the log's first batches have and the file has not. Batches from before there
+/// were epochs have none.
+pub(super) fn with_front(
+    epochs: LeaderEpochs,
+    segments: &[Segment],
+) -> Result<LeaderEpochs, IoError> {
+    let first = segments.first();
+    let first = first.map(|first| Walker::new(&first.file, 0, first.length).next_batch());
+    let has_epoch = |batch: &Walked| batch.header.leader_epoch() != LeaderEpoch::NONE;
+    match first {
+        Some(Ok(Some(batch))) if has_epoch(&batch) => {}
+        Some(Err(WalkError::Io(error))) => return Err(error),
+        _ => return Ok(epochs),
+    }
+    match replay_epochs(segments) {
+        Ok(found) => Ok(found),
+        Err(WalkError::Io(error)) => Err(error),
+        // Answered by whoever reads there.
+        Err(WalkError::Fault(_)) => Ok(epochs),
+    }
+}
+
 /// Rebuilds the epochs from every batch of the log.
 pub(super) fn replay_epochs(segments: &[Segment]) -> Result<LeaderEpochs, WalkError> {
     let mut epochs = LeaderEpochs::default();
