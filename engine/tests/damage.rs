@@ -19,7 +19,9 @@ use millrace_engine::metadata::{
 use millrace_engine::partition::{Acks, Isolation};
 use millrace_engine::record::{BatchBuilder, BatchHeader, check_crc};
 use millrace_engine::shard::Gateway;
-use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
+use millrace_engine::shard::command::{
+    Command, DeleteRecords, Fetch, FetchPartition, Produce, ProducePartition,
+};
 use millrace_engine::types::{
     BrokerId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
     TopicIdPartition, TopicName,
@@ -357,6 +359,28 @@ fn an_intact_directory_has_no_findings() {
     assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
     let report = verified(home.path(), false);
     assert_eq!(report.findings, [], "after another start and stop");
+}
+
+#[test]
+fn records_deleted_up_to_the_middle_of_a_segment_are_no_fault_of_the_leader_epochs() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let deleted = with_engine(home.path(), async |gateway: Gateway| {
+        let partition = partition(&gateway).unwrap();
+        let (reply, answer) = oneshot::channel();
+        let delete = DeleteRecords {
+            partitions: vec![(partition, Some(Offset(3)))],
+            reply,
+        };
+        let owner = gateway.owner(partition);
+        let sent = gateway.send(owner, Command::DeleteRecords(delete)).await;
+        sent.unwrap();
+        answer.await.unwrap().remove(0)
+    });
+    assert_eq!(deleted.unwrap().unwrap(), Offset(3));
+    // The epochs are cut where the log begins by the start after it.
+    with_engine(home.path(), async |_| ()).unwrap();
+    assert_eq!(verified(home.path(), false).findings, []);
 }
 
 #[test]

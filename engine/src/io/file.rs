@@ -17,7 +17,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::uio::pwritev;
 
 use super::error::IoError;
-use super::sim::SimFile;
+use super::sim::{Check, SimFile};
 
 /// An open file. The descriptor lives until the last clone is gone, so an unlinked file stays readable; two clones
 /// are equal, two openings of one path are not. Every operation blocks its thread.
@@ -75,6 +75,14 @@ impl File {
     #[must_use]
     pub fn id(&self) -> FileId {
         self.inner.id
+    }
+
+    /// Whether readers of this file have to make the check: always, but in a simulation that leaves it out.
+    pub(crate) fn asks_for(&self, check: Check) -> bool {
+        match &self.inner.body {
+            Body::Sim(file) => file.asks_for(check),
+            Body::Real(_) => true,
+        }
     }
 
     /// Length in bytes now.

@@ -32,4 +32,4 @@ pub use reread::Reread;
 pub use ring::{IoBackend, Ring};
 pub use rng::Random;
 pub use send_file::{SendFileError, TURN_BYTES, read_resident, send_file};
-pub use sim::{Faults, Lies, Sim, SimOperation};
+pub use sim::{Check, Faults, Lies, Sim, SimOperation};

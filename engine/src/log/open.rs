@@ -281,12 +281,16 @@ fn finish(
     mut report: RecoveryReport,
 ) -> Result<(Log, RecoveryReport), OpenError> {
     let end = scan.end_offset;
+    let first = scan.segments.first().map_or(end, |first| first.base_offset);
+    let start = options.log_start_offset.max(first).min(end);
     if read.is_none() {
         epochs = recover::replay_epochs(&scan.segments)?;
+    } else if start < end && epochs.epoch_of(start).is_none() {
+        // The file may know of a log start that a crash took back.
+        epochs = recover::with_front(epochs, &scan.segments)?;
     }
     epochs.truncate_from_end(end);
-    let first = scan.segments.first().map_or(end, |first| first.base_offset);
-    epochs.truncate_from_start(options.log_start_offset.max(first).min(end));
+    epochs.truncate_from_start(start);
     let producers =
         restore::restore_producers(disk, &options, inventory, &scan.segments, end, &mut report)?;
     // What a topic bounds is answered as if it were synced when a producer repeats it, so it has to be.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::segment::{BatchPlace, IndexJob, IndexState, LoadedIndex};
 use super::walk::{Fault, FaultReason};
 use super::{Damage, Log};
-use crate::io::File;
+use crate::io::{Check, File};
 use crate::record::{BATCH_HEADER_LENGTH, BatchHeader};
 use crate::types::Offset;
 
@@ -187,7 +187,9 @@ impl Log {
         let lookup = Lookup {
             file: segment.file.clone(),
             position: place.map_or(0, |entry| entry.1),
-            promised: place.map(|entry| entry.0),
+            promised: place
+                .map(|entry| entry.0)
+                .filter(|_| segment.file.asks_for(Check::Indexes)),
             goal: Goal::First,
             first: None,
             offset,

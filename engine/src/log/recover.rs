@@ -13,7 +13,7 @@ use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
 use super::segment::{IndexState, Segment, SegmentIndex, remove_index};
 use super::sweep::{Inventory, remove_segment};
 use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
-use crate::io::{Disk, File, IoError, Reread};
+use crate::io::{Check, Disk, File, IoError, Reread};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// How far a log may be believed before it was looked at.
@@ -225,7 +225,13 @@ impl Scanner<'_> {
             return Ok(Some(fault));
         }
         let mut index = self.index_so_far(base_offset, &file, length)?;
-        let from = index.resume_below(self.stable_below);
+        // An entry tells where a batch was written, not that it arrived.
+        let believed_below = if file.asks_for(Check::Indexes) {
+            self.stable_below
+        } else {
+            Offset(i64::MAX)
+        };
+        let from = index.resume_below(believed_below);
         if self.trust == Trust::Device {
             self.reread(&file, from, length)?;
         }
@@ -350,7 +356,7 @@ impl Scanner<'_> {
             let expected = self.expected.unwrap_or(found);
             return fault(walker, FaultReason::Offset { expected, found });
         }
-        if header.last_offset() >= self.stable_below {
+        if header.last_offset() >= self.stable_below && walker.asks_for(Check::Checksums) {
             walker.check_crc(&batch)?;
         }
         self.last_epoch = self.last_epoch.max(found);
@@ -445,6 +451,28 @@ impl Scan {
             }
         }
         disk.sync_dir(directory)
+    }
+}
+
+/// The epochs, with those in front that the log's first batches have and the file has not. Batches from before there
+/// were epochs have none.
+pub(super) fn with_front(
+    epochs: LeaderEpochs,
+    segments: &[Segment],
+) -> Result<LeaderEpochs, IoError> {
+    let first = segments.first();
+    let first = first.map(|first| Walker::new(&first.file, 0, first.length).next_batch());
+    let has_epoch = |batch: &Walked| batch.header.leader_epoch() != LeaderEpoch::NONE;
+    match first {
+        Some(Ok(Some(batch))) if has_epoch(&batch) => {}
+        Some(Err(WalkError::Io(error))) => return Err(error),
+        _ => return Ok(epochs),
+    }
+    match replay_epochs(segments) {
+        Ok(found) => Ok(found),
+        Err(WalkError::Io(error)) => Err(error),
+        // Answered by whoever reads there.
+        Err(WalkError::Fault(_)) => Ok(epochs),
     }
 }
 

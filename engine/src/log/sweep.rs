@@ -29,7 +29,7 @@ pub(super) fn sweep(
 ) -> Result<Inventory, WalkError> {
     finish_compactions(disk, directory, notes)?;
     let mut inventory = Inventory::default();
-    let mut companions = Vec::new();
+    let (mut companions, mut windows) = (Vec::new(), Vec::new());
     for entry in disk.list(directory)? {
         let path = directory.join(&entry.name);
         match FileKind::of(&entry.name) {
@@ -44,7 +44,7 @@ pub(super) fn sweep(
                 names::SNAPSHOT => {
                     inventory.snapshots.insert(base_offset);
                 }
-                names::WINDOWS => {}
+                names::WINDOWS => windows.push((base_offset, path)),
                 _ => companions.push((base_offset, path)),
             },
             FileKind::Leftover | FileKind::Cleaned { .. } | FileKind::Swap { .. } => {
@@ -53,6 +53,12 @@ pub(super) fn sweep(
             }
             FileKind::Known => {}
             FileKind::Foreign(_) => notes.push(format!("left alone: {}", path.display())),
+        }
+    }
+    for (offset, path) in windows {
+        if !inventory.snapshots.contains(&offset) {
+            disk.remove_file(&path)?;
+            notes.push(format!("removed {}: it has no snapshot", path.display()));
         }
     }
     for (base_offset, path) in companions {

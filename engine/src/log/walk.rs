@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use super::segment::BatchPlace;
-use crate::io::{File, IoError};
+use crate::io::{Check, File, IoError};
 use crate::record::{BATCH_HEADER_LENGTH, BatchHeader, InvalidBatch, RecordError, check_crc};
 use crate::types::{LeaderEpoch, Offset};
 
@@ -119,6 +119,11 @@ impl<'a> Walker<'a> {
     /// Where the next batch should start.
     pub(super) fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Whether the file's readers have to make the check.
+    pub(super) fn asks_for(&self, check: Check) -> bool {
+        self.file.asks_for(check)
     }
 
     /// The header of the next batch, which lies in the file as a whole; `None` at the end.

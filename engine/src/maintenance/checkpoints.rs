@@ -135,6 +135,16 @@ impl Checkpoints {
             .copied()
     }
 
+    /// A log that was opened ends at `end`. Where a page cache was lost readers had seen more of it, which is not there
+    /// any more.
+    pub(super) fn opened(&self, log_directory: &Path, partition: &TopicPartition, end: Offset) {
+        let mut directories = self.locked();
+        let known = directories.get_mut(log_directory);
+        if let Some(line) = known.and_then(|known| known.lines.get_mut(partition)) {
+            line.high_watermark = line.high_watermark.min(end);
+        }
+    }
+
     /// Takes a line in without writing it yet.
     pub fn note(&self, log_directory: &Path, line: OwnedLine) {
         self.locked()
@@ -279,6 +289,21 @@ mod tests {
             topic_id,
             line: line(offset),
         }
+    }
+
+    #[test]
+    fn a_high_watermark_behind_the_end_of_a_log_goes_with_the_page_cache_that_held_the_rest() {
+        let directory = Path::new("/data");
+        let checkpoints = Checkpoints::default();
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        checkpoints.note(directory, owned(0, OURS, 7));
+        checkpoints.opened(directory, &partition(0), Offset(9));
+        let known = |offset| Some(line(offset));
+        assert_eq!(checkpoints.line(directory, &partition(0)), known(7));
+        checkpoints.opened(directory, &partition(0), Offset(5));
+        let line = checkpoints.line(directory, &partition(0)).unwrap();
+        assert_eq!(line.high_watermark, Offset(5));
+        assert_eq!(line.recovery_point, Offset(7), "recovery judges by it");
     }
 
     #[test]

@@ -57,6 +57,10 @@ impl OpenPartition {
                 now: self.now,
             },
         )?;
+        if log.damage().is_none() {
+            let end = log.log_end_offset();
+            checkpoints.opened(&self.log_directory, &self.name, end);
+        }
         if PartitionMetadata::read(disk, &directory)?.is_none() {
             PartitionMetadata {
                 topic_id: self.topic_id,

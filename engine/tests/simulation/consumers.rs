@@ -1,13 +1,13 @@
 //! Consumers of the classic protocol, eager as old clients are: what each believes about its group, and what it asks
-//! for next. A subscription is nothing but a list of protocols; an assignment is the generation and some of the slots.
+//! for next. Some are static members, which come back under their own name and never leave. A subscription is nothing but a list of protocols; an assignment is the generation and some of the slots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_engine::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, Heartbeat, Join,
-    Joined, Leave, Leaver, MemberId, OffsetToCommit, Protocol, Sync,
+    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, Heartbeat,
+    InstanceId, Join, Joined, Leave, Leaver, MemberId, OffsetToCommit, Protocol, Sync,
 };
 use millrace_engine::io::Random;
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicPartition};
@@ -18,6 +18,10 @@ use crate::faults::one_of;
 /// One consumer; it has at most one request under way.
 pub(crate) struct Consumer {
     pub(crate) group: String,
+    /// Of a static member; two with the same fence each other.
+    pub(crate) instance_id: Option<InstanceId>,
+    /// Which of all members that ever came without an id it is, by the order they came in.
+    pub(crate) incarnation: u64,
     pub(crate) member_id: MemberId,
     pub(crate) generation: GenerationId,
     pub(crate) phase: Phase,
@@ -33,6 +37,8 @@ pub(crate) enum Phase {
     Joined(Vec<MemberId>),
     /// Works on these slots.
     Stable(Vec<u8>),
+    /// Another has its name: its process ends sooner or later.
+    Fenced,
 }
 
 /// What was asked for.
@@ -47,9 +53,11 @@ pub(crate) enum Ask {
 }
 
 impl Consumer {
-    pub(crate) fn new(group: &str) -> Self {
+    pub(crate) fn new(group: &str, instance: Option<&str>) -> Self {
         Self {
             group: group.to_owned(),
+            instance_id: instance.map(InstanceId::from),
+            incarnation: 0,
             member_id: MemberId::from(""),
             generation: GenerationId(-1),
             phase: Phase::Out,
@@ -58,14 +66,29 @@ impl Consumer {
         }
     }
 
+    /// Its process has ended, and another one takes its place.
+    pub(crate) fn begin_anew(&mut self) {
+        let instance = self.instance_id.take();
+        *self = Self::new(&self.group, instance.as_ref().map(InstanceId::as_str));
+    }
+
+    /// Who it is in its group, whatever its member id.
+    pub(crate) fn seat(&self) -> String {
+        match &self.instance_id {
+            Some(instance) => format!("instance {instance}"),
+            None => self.member_id.to_string(),
+        }
+    }
+
     /// What it wants to do now; `None` to let time pass.
     pub(crate) fn next(&mut self, random: &mut Random) -> Option<(Ask, GroupCommand)> {
-        // Its process dies, and another one takes its place.
-        if random.chance(1, 120) {
-            *self = Self::new(&self.group);
+        let is_static = self.instance_id.is_some();
+        if random.chance(1, if is_static { 40 } else { 120 }) {
+            self.begin_anew();
             return None;
         }
         match &self.phase {
+            Phase::Fenced => None,
             Phase::Out => Some((Ask::Join, self.join(random))),
             Phase::Joined(members) => {
                 let sync = self.sync(members, random);
@@ -74,9 +97,9 @@ impl Consumer {
             Phase::Stable(slots) => {
                 let slots = slots.clone();
                 match random.below(40) {
-                    0 => Some((Ask::Leave, self.leave())),
-                    1 => Some((Ask::Join, self.join(random))),
-                    2..=12 => Some((Ask::Heartbeat, self.heartbeat())),
+                    0 if !is_static => Some((Ask::Leave, self.leave())),
+                    1 if !is_static => Some((Ask::Join, self.join(random))),
+                    0..=12 => Some((Ask::Heartbeat, self.heartbeat())),
                     _ if slots.is_empty() => None,
                     _ => {
                         let slot = one_of(random, &slots);
@@ -97,7 +120,9 @@ impl Consumer {
     pub(crate) fn joined(&mut self, joined: Joined) {
         self.member_id = joined.member_id;
         self.generation = joined.generation;
-        let members = joined.members.into_iter();
+        // Who is not to share out anything is told of the others for their own sake.
+        let shares = joined.members.into_iter();
+        let members = shares.filter(|_| !joined.skip_assignment);
         self.phase = Phase::Joined(members.map(|member| member.member_id).collect());
     }
 
@@ -119,6 +144,10 @@ impl Consumer {
         match error {
             GroupError::MemberIdRequired { member_id } => self.member_id = member_id.clone(),
             GroupError::UnknownMember { .. } => self.member_id = MemberId::from(""),
+            GroupError::FencedInstanceId { .. } => {
+                self.phase = Phase::Fenced;
+                return;
+            }
             // The coordinator may come back and know of us.
             GroupError::CoordinatorLoading | GroupError::NotCoordinator => return,
             _ => {}
@@ -128,7 +157,8 @@ impl Consumer {
 
     fn join(&self, random: &mut Random) -> GroupCommand {
         let mut protocols = vec!["range"];
-        if random.chance(2, 3) {
+        // Another choice of a member that comes back would be a reason to rebalance.
+        if self.instance_id.is_none() && random.chance(2, 3) {
             let place = usize::try_from(random.below(2)).unwrap();
             protocols.insert(place, one_of(random, &["roundrobin", "sticky"]));
         }
@@ -139,7 +169,7 @@ impl Consumer {
         GroupCommand::Join(Join {
             group: self.group(),
             member_id: self.member_id.clone(),
-            instance_id: None,
+            instance_id: self.instance_id.clone(),
             client_id: Arc::from("consumer"),
             client_host: Arc::from("/127.0.0.1"),
             session_timeout_ms: 300,
@@ -147,7 +177,7 @@ impl Consumer {
             protocol_type: Arc::from("consumer"),
             protocols: protocols.collect(),
             requires_known_member_id: random.chance(1, 2),
-            supports_skip_assignment: false,
+            supports_skip_assignment: random.chance(1, 2),
             random: random.u128(),
         })
     }
@@ -171,7 +201,7 @@ impl Consumer {
         GroupCommand::Sync(Sync {
             group: self.group(),
             member_id: self.member_id.clone(),
-            instance_id: None,
+            instance_id: self.instance_id.clone(),
             generation: self.generation,
             protocol_type: None,
             protocol: None,
@@ -183,7 +213,7 @@ impl Consumer {
         GroupCommand::Heartbeat(Heartbeat {
             group: self.group(),
             member_id: self.member_id.clone(),
-            instance_id: None,
+            instance_id: self.instance_id.clone(),
             generation: self.generation,
         })
     }
@@ -193,7 +223,7 @@ impl Consumer {
             group: self.group(),
             members: vec![Leaver {
                 member_id: self.member_id.clone(),
-                instance_id: None,
+                instance_id: self.instance_id.clone(),
             }],
         })
     }
@@ -210,7 +240,7 @@ impl Consumer {
         GroupCommand::CommitOffsets(CommitOffsets {
             group: self.group(),
             member_id: self.member_id.clone(),
-            instance_id: None,
+            instance_id: self.instance_id.clone(),
             generation: self.generation,
             retention_ms: None,
             offsets: vec![OffsetToCommit {

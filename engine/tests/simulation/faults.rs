@@ -109,10 +109,12 @@ pub(crate) fn one_of<T: Copy>(random: &mut Random, choices: &[T]) -> T {
 pub(crate) type Step = (SimOperation, &'static str);
 
 /// Places where a job can be cut short.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 14] = [
     (SimOperation::Resize, ".log"),
     (SimOperation::Sync, ".log"),
     (SimOperation::Write, ".index"),
+    (SimOperation::Sync, ".index"),
+    (SimOperation::Sync, ".timeindex"),
     (SimOperation::Write, ".tmp"),
     (SimOperation::Sync, ".tmp"),
     (SimOperation::Name, ""),

@@ -24,7 +24,7 @@ pub(crate) const TOPICS: [Topic; 6] = [
     Topic {
         name: STEADY,
         partitions: 2,
-        settings: &[("segment.ms", "700")],
+        settings: &[("segment.ms", "700"), ("index.interval.bytes", "500")],
     },
     Topic {
         name: CACHED,
@@ -32,6 +32,7 @@ pub(crate) const TOPICS: [Topic; 6] = [
         settings: &[
             ("write.caching", "true"),
             ("segment.ms", "900"),
+            ("index.interval.bytes", "500"),
             ("flush.ms", "400"),
         ],
     },
@@ -41,19 +42,21 @@ pub(crate) const TOPICS: [Topic; 6] = [
         settings: &[
             ("write.caching", "true"),
             ("segment.ms", "800"),
+            ("index.interval.bytes", "500"),
             ("flush.messages", "1"),
         ],
     },
     Topic {
         name: BRIEF,
         partitions: 1,
-        settings: &[("segment.ms", "400")],
+        settings: &[("segment.ms", "400"), ("index.interval.bytes", "500")],
     },
     Topic {
         name: "short",
         partitions: 1,
         settings: &[
             ("segment.ms", "300"),
+            ("index.interval.bytes", "500"),
             ("retention.ms", "2500"),
             ("file.delete.delay.ms", "100"),
         ],
@@ -65,6 +68,7 @@ pub(crate) const TOPICS: [Topic; 6] = [
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "200"),
+            ("index.interval.bytes", "500"),
             ("file.delete.delay.ms", "100"),
         ],
     },

@@ -57,6 +57,10 @@ pub(crate) struct World {
     consumers: Vec<Consumer>,
     /// Which generation had been shared out when a consumer committed last.
     newest_at_commit: Vec<GenerationId>,
+    /// Which incarnation was at work under a consumer's name when it asked last.
+    holder_at_ask: Vec<u64>,
+    /// How many members ever came without an id.
+    incarnations: u64,
     /// The greatest offset that was ever sent for a slot of a group.
     slots_sent: BTreeMap<String, i64>,
     deletions: Vec<Deletion>,
@@ -134,12 +138,15 @@ impl World {
             groups: groups.collect(),
             consumers: Self::consumers(),
             newest_at_commit: Vec::new(),
+            holder_at_ask: Vec::new(),
+            incarnations: 0,
             slots_sent: BTreeMap::new(),
             deletions: Vec::new(),
             next_message: 0,
             trace: DefaultHasher::new(),
         };
         world.newest_at_commit = world.no_generations();
+        world.holder_at_ask = vec![0; world.consumers.len()];
         world
     }
 

@@ -2,8 +2,11 @@
 //!
 //! What was changed since the last sync is kept as a list; a crash, or a sync that fails, decides what of it arrived.
 
+use std::collections::BTreeSet;
+
 use nix::errno::Errno;
 
+use super::old_blocks::OldBlocks;
 use crate::io::rng::Random;
 
 /// One file, with or without a name.
@@ -103,29 +106,49 @@ impl Content {
         self.arrive_in_part(random, true);
     }
 
-    fn arrive_in_part(&mut self, random: &mut Random, lengths_arrive: bool) {
+    /// Answers which sectors the file has now that nobody wrote: zeros, as they are left.
+    fn arrive_in_part(&mut self, random: &mut Random, lengths_arrive: bool) -> Vec<usize> {
         let cached_length = self.cached.len();
+        let mut kept_bytes = self.durable.len();
+        let mut written = BTreeSet::new();
         for change in self.unsynced.drain(..) {
-            if lengths_arrive && matches!(change, Change::Length(_)) {
-                change.apply(&mut self.durable, |_| true);
-                continue;
+            let arrived = if lengths_arrive && matches!(change, Change::Length(_)) {
+                1
+            } else {
+                random.below(4)
+            };
+            change.apply(&mut self.durable, |at| {
+                let arrives = match arrived {
+                    0 => false,
+                    1 => true,
+                    // Sectors go their own ways; which of them arrive does not depend on their order.
+                    _ => random.chance(1, 2),
+                };
+                if arrives && matches!(change, Change::Write { .. }) {
+                    written.insert(at / SECTOR_BYTES);
+                }
+                arrives
+            });
+            if self.durable.len() < kept_bytes {
+                kept_bytes = self.durable.len();
             }
-            match random.below(4) {
-                0 => {}
-                1 => change.apply(&mut self.durable, |_| true),
-                // Sectors go their own ways; which of them arrive does not depend on their order.
-                _ => change.apply(&mut self.durable, |_| random.chance(1, 2)),
-            }
+            written.split_off(&self.durable.len().div_ceil(SECTOR_BYTES));
         }
         // A file system may remember the length and not the bytes.
         if self.durable.len() < cached_length && random.chance(1, 4) {
             self.durable.resize(cached_length, 0);
         }
+        let new = kept_bytes.div_ceil(SECTOR_BYTES)..self.durable.len().div_ceil(SECTOR_BYTES);
+        new.filter(|sector| !written.contains(sector)).collect()
     }
 
     /// The machine stops, and starts again with what the device holds.
-    pub(super) fn crash(&mut self, random: &mut Random) {
-        self.arrive_in_part(random, false);
+    pub(super) fn crash(&mut self, old_blocks: &OldBlocks, random: &mut Random) {
+        for sector in self.arrive_in_part(random, false) {
+            let from = sector * SECTOR_BYTES;
+            let to = (from + SECTOR_BYTES).min(self.durable.len());
+            old_blocks.show(&mut self.durable[from..to], random);
+        }
         self.cached = self.durable.clone();
         self.reserved = self.reserved_durably;
         self.opened = 0;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use nix::errno::Errno;
 
 use super::content::Content;
-use super::{Sim, SimOperation, World};
+use super::{Check, Sim, SimOperation, World};
 
 /// A handle; void after a crash.
 pub(in crate::io) struct SimFile {
@@ -86,6 +86,7 @@ impl SimFile {
                 return Err(errno);
             }
             world.note(("write", position, bytes));
+            world.old_blocks.written(&self.path, position, bytes);
             // What the others leave, as this file is taken out of the world; what it has, it keeps.
             let room = world.free_bytes().max(content.occupied());
             let end = position.saturating_add(bytes.len() as u64);
@@ -148,6 +149,10 @@ impl SimFile {
             }
             content.reserve(end)
         })
+    }
+
+    pub(in crate::io) fn asks_for(&self, check: Check) -> bool {
+        !self.sim.lock().left_out.contains(&check)
     }
 
     /// Lends the file's content, taken out of the world for the time; ESTALE for a handle from before a crash.

@@ -6,6 +6,7 @@
 mod content;
 mod disk;
 mod file;
+mod old_blocks;
 mod ring;
 mod tree;
 
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 
 use self::content::Content;
+use self::old_blocks::OldBlocks;
 use self::tree::Tree;
 use super::action::Job;
 use super::disk::Disk;
@@ -56,6 +58,16 @@ pub struct Lies {
     pub syncs_of_directories: Option<String>,
 }
 
+/// What a reader holds against what a file shows. On the machine's own files every check is made; a simulation can
+/// leave one out, and its checkers have to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Check {
+    /// Checksums of what a power cut may have torn.
+    Checksums,
+    /// What an index says against the file that it is about.
+    Indexes,
+}
+
 /// Operations that can be told to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SimOperation {
@@ -90,6 +102,9 @@ struct World {
     stands_still_in: Option<u64>,
     /// What is said to be done and is not.
     lies: Lies,
+    /// What readers do not check.
+    left_out: BTreeSet<Check>,
+    old_blocks: OldBlocks,
     capacity_bytes: u64,
     /// Counts the crashes: handles from before one are void.
     boot: u64,
@@ -123,6 +138,8 @@ impl Sim {
             planned: Vec::new(),
             stands_still_in: None,
             lies: Lies::default(),
+            left_out: BTreeSet::new(),
+            old_blocks: OldBlocks::default(),
             capacity_bytes: CAPACITY_BYTES,
             boot: 0,
             tree: Tree::new(),
@@ -210,6 +227,18 @@ impl Sim {
         self.lock().lies = lies;
     }
 
+    /// Whoever reads here leaves a check out from now on.
+    pub fn leave_out(&self, check: Check) {
+        self.lock().left_out.insert(check);
+    }
+
+    /// The file system shows what lay in new blocks before: behind a crash an unsynced sector that did not arrive, in a
+    /// place that the file had not before, holds noise or what a file with a path that ends like one of `left_by` was
+    /// once written with, instead of zeros.
+    pub fn show_old_blocks(&self, left_by: &[&str]) {
+        self.lock().old_blocks = OldBlocks::left_by(left_by);
+    }
+
     /// Power fails. Of what was in flight on the rings some is still done. Then every unsynced write may be lost,
     /// whole or in sectors of 512 bytes, in any order, and unsynced names go back to what they were; open files,
     /// locks, plans and rings of before are void.
@@ -233,6 +262,7 @@ impl Sim {
         let world = self.lock();
         let mut hasher = world.history.clone();
         (&world.tree, &world.files, &world.locked, &world.planned).hash(&mut hasher);
+        world.old_blocks.hash(&mut hasher);
         (world.boot, world.next_id, world.random.clone().u64()).hash(&mut hasher);
         hasher.finish()
     }
@@ -312,7 +342,7 @@ impl World {
         let named = self.tree.named_files();
         self.files.retain(|id, _| named.contains(id));
         for content in self.files.values_mut() {
-            content.crash(&mut self.random);
+            content.crash(&self.old_blocks, &mut self.random);
         }
     }
 

@@ -103,6 +103,41 @@ fn unsynced_writes_may_arrive_out_of_order() {
 }
 
 #[test]
+fn a_new_sector_that_did_not_arrive_holds_zeros_or_what_its_blocks_held_before() {
+    let (mut zeros, mut old, mut noise) = (0, 0, 0);
+    for seed in SEEDS {
+        for shows_old_blocks in [false, true] {
+            let (sim, disk) = machine(seed);
+            if shows_old_blocks {
+                sim.show_old_blocks(&[".old"]);
+            }
+            let left = created(&disk, "/data/a.old");
+            left.write_all_at(0, &[7; 512]).unwrap();
+            left.sync_data().unwrap();
+            let file = created(&disk, "/data/a");
+            file.write_all_at(0, &[1; 100]).unwrap();
+            file.sync_data().unwrap();
+            file.write_all_at(100, &[2; 1400]).unwrap();
+            sim.crash();
+            let found = content(&disk, "/data/a");
+            assert_eq!(found[..100], [1; 100], "what was synced stays");
+            assert_eq!(content(&disk, "/data/a.old"), [7; 512]);
+            for sector in found.chunks(512).skip(1) {
+                let all = |byte| sector.iter().all(|&found| found == byte);
+                match (all(0), all(7), all(2)) {
+                    (true, ..) => zeros += 1,
+                    (_, true, _) if shows_old_blocks => old += 1,
+                    (_, _, true) => {}
+                    _ if shows_old_blocks => noise += 1,
+                    _ => panic!("seed {seed}: {sector:?} from nowhere"),
+                }
+            }
+        }
+    }
+    assert!(zeros > 0 && old > 0 && noise > 0, "{zeros} {old} {noise}");
+}
+
+#[test]
 fn an_unsynced_truncation_may_be_undone_and_a_synced_one_never() {
     let mut undone = 0;
     for seed in SEEDS {

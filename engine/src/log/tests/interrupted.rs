@@ -91,3 +91,20 @@ fn a_compaction_that_a_killed_process_had_not_synced_is_not_finished_before_it_i
         );
     }
 }
+
+#[test]
+fn records_whose_deletion_a_crash_took_back_are_of_the_epoch_they_were_written_in() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    log.start_leader_epoch(EPOCH);
+    for _ in 0..3 {
+        fixture.append(&mut log, &batch(2, 80, 1));
+    }
+    assert!(log.move_log_start(Offset(3)));
+    log.epochs_job().unwrap().run(&fixture.disk).unwrap();
+    drop(log);
+    // No checkpoint tells of the log start.
+    let (log, _) = fixture.open(false, 0);
+    assert_eq!(log.log_start_offset(), Offset(0));
+    assert_eq!(log.epoch_of(Offset(0)), Some(EPOCH));
+}

@@ -277,8 +277,16 @@ impl<'a> SegmentsWalk<'a> {
             return;
         };
         let written = self.check.clean || header.last_offset() < self.check.recovery_point;
-        let (said, found) = (epochs.epoch_of(header.base_offset()), header.leader_epoch());
+        // Epochs begin where the log does, which may be inside of a batch.
+        let start = self.check.log_start_offset.unwrap_or(Offset::ZERO);
+        let offset = header.base_offset().max(start);
+        let (said, found) = (epochs.epoch_of(offset), header.leader_epoch());
         if !written || found == LeaderEpoch::NONE || said == Some(found) {
+            return;
+        }
+        // A log start that no checkpoint tells of yet.
+        let deleted = said.is_none() && !self.check.clean && epochs.latest().is_some();
+        if header.last_offset() < start || deleted {
             return;
         }
         self.epochs_differ = true;
@@ -287,10 +295,7 @@ impl<'a> SegmentsWalk<'a> {
             path: self.check.directory.join(names::LEADER_EPOCH_CHECKPOINT),
             sort: Sort::LeaderEpochs,
             place: Place::File,
-            expected: format!(
-                "epoch {found} at offset {}, as in the log",
-                header.base_offset()
-            ),
+            expected: format!("epoch {found} at offset {offset}, as in the log"),
             found: format!("epoch {said}"),
             cure: Cure::Rebuild,
         });

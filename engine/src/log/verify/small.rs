@@ -123,8 +123,8 @@ impl PartitionCheck {
             });
             return None;
         }
-        // Kafka writes no companion.
-        if windows {
+        // Kafka writes no companion, and nothing is lost with that of nobody.
+        if windows && states.count() > 0 {
             let path = names::segment_file(&self.directory, offset, names::WINDOWS);
             let widened = match read_if_there(disk, &path) {
                 Ok(windows) => {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_engine::group::{MemberId, Synced};
+use millrace_engine::group::Synced;
 use millrace_engine::types::GenerationId;
 
 use super::{Verdict, Violation};
@@ -21,7 +21,8 @@ pub(crate) struct GroupGenerations {
 #[derive(Debug)]
 struct Generation {
     protocol: Arc<str>,
-    assignments: BTreeMap<MemberId, Bytes>,
+    /// By seat: a static member that comes back has the one it had.
+    assignments: BTreeMap<String, Bytes>,
 }
 
 impl GroupGenerations {
@@ -52,7 +53,7 @@ impl GroupGenerations {
         &mut self,
         group: &str,
         generation: GenerationId,
-        member: &MemberId,
+        member: &str,
         synced: Synced,
     ) -> Result<Vec<u8>, Violation> {
         self.joined(group, generation)?;
@@ -83,7 +84,9 @@ impl GroupGenerations {
                 return broken(format!("shares one of {slots:?} with {other:?}"));
             }
         }
-        known.assignments.insert(member.clone(), synced.assignment);
+        known
+            .assignments
+            .insert(member.to_owned(), synced.assignment);
         Ok(slots)
     }
 

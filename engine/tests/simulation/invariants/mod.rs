@@ -5,12 +5,14 @@ pub(crate) mod compacted;
 pub(crate) mod deleted_stays_deleted;
 pub(crate) mod everyone_is_answered;
 pub(crate) mod exactly_once;
+pub(crate) mod files_agree;
 pub(crate) mod gapless;
 pub(crate) mod group_generations;
 pub(crate) mod group_offsets;
 pub(crate) mod high_watermark;
 pub(crate) mod metadata_stays;
 pub(crate) mod recovery_settles;
+pub(crate) mod static_members;
 pub(crate) mod visible_stays;
 
 use std::collections::BTreeMap;
@@ -65,6 +67,7 @@ pub(crate) struct Checkers {
     pub(crate) watermark: high_watermark::HighWatermark,
     pub(crate) groups: group_offsets::GroupOffsets,
     pub(crate) generations: group_generations::GroupGenerations,
+    pub(crate) statics: static_members::StaticMembers,
     pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
     pub(crate) metadata: metadata_stays::MetadataStays,

@@ -20,11 +20,12 @@ struct Sum {
 type Play = fn(u64) -> (u64, u64, Result<(), Violation>);
 
 /// What is played of each seed: steps and blows come of it, and a verdict.
-const PLAYS: [(&str, Play); 6] = [
+const PLAYS: [(&str, Play); 7] = [
     ("mixed", |seed| of_storage(seed, mixed::play)),
     ("hasty", |seed| of_storage(seed, mixed::play_hastily)),
     ("alone", |seed| {
-        let (world, verdict) = mixed::play_alone(seed);
+        let mut world = mixed::alone(seed);
+        let verdict = mixed::play_alone(&mut world);
         (world.steps, world.blows, verdict)
     }),
     ("metadata", |seed| {
@@ -33,6 +34,10 @@ const PLAYS: [(&str, Play); 6] = [
     }),
     ("rebalances", |seed| {
         let (world, verdict) = rebalances::play(seed);
+        (world.steps, world.blows, verdict)
+    }),
+    ("returns", |seed| {
+        let (world, verdict) = rebalances::play_returns(seed);
         (world.steps, world.blows, verdict)
     }),
     ("failed_syncs", |seed| of_storage(seed, failed_syncs::play)),

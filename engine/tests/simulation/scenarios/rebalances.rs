@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millrace_engine::group::{MemberId, Synced};
+use millrace_engine::group::Synced;
 use millrace_engine::types::GenerationId;
 
 use super::mixed::seeds;
+use crate::consumers::Consumer;
 use crate::faults::Blow;
 use crate::invariants::Violation;
 use crate::invariants::group_generations::GroupGenerations;
+use crate::invariants::static_members::StaticMembers;
 use crate::topics::TOPICS;
 use crate::world::World;
 
@@ -44,9 +46,69 @@ fn play_in(world: &mut World) -> Result<(), Violation> {
 
 const LIVES: usize = 4;
 
+/// Static members only, whose processes end and begin again, each time before its session is over: but for that nothing
+/// happens in the group.
+pub(crate) fn play_returns(seed: u64) -> (World, Result<(), Violation>) {
+    let mut world = World::of(seed, &[]);
+    let verdict = play_returns_in(&mut world);
+    (world, verdict)
+}
+
+fn play_returns_in(world: &mut World) -> Result<(), Violation> {
+    world.employ(GROUP, &["a", "b", "c"]);
+    come_to_work(world)?;
+    let generation = world.checkers.generations.newest(GROUP);
+    for _ in 0..LIVES * 2 {
+        let rounds = world.random.below(300);
+        world.let_work(rounds)?;
+        world.replace_consumer();
+        let rounds = world.random.below(12);
+        world.let_work(rounds)?;
+        let then_power_cut = world.random.chance(1, 2);
+        let blow = match world.random.below(3) {
+            0 => Blow::Kill,
+            1 => Blow::PowerCut,
+            _ => Blow::Stop { then_power_cut },
+        };
+        world.strike(blow)?;
+        world.begin()?;
+        come_to_work(world)?;
+        let newest = world.checkers.generations.newest(GROUP);
+        assert_eq!(newest, generation, "a return was a reason to rebalance");
+    }
+    Ok(())
+}
+
+fn come_to_work(world: &mut World) -> Result<(), Violation> {
+    for _ in 0..500 {
+        world.let_work(10)?;
+        if world.all_at_work() {
+            return Ok(());
+        }
+    }
+    panic!("the members do not come to work");
+}
+
+const GROUP: &str = "crew-0";
+
+#[test]
+fn static_members_that_come_back_in_time_move_nobody_whatever_becomes_of_the_broker() {
+    let mut returns = 0;
+    for seed in seeds(12) {
+        println!("MILLRACE_SIM_SEED={seed}");
+        let (world, verdict) = play_returns(seed);
+        if let Err(violation) = verdict {
+            panic!("seed {seed}: {}: {}", violation.invariant, violation.text);
+        }
+        returns += world.checkers.statics.returns;
+    }
+    println!("{returns} returns");
+    assert!(returns > 100, "{returns} returns");
+}
+
 #[test]
 fn groups_rebalance_and_nothing_they_were_told_is_taken_back() {
-    let (mut generations, mut commits, mut blows) = (0, 0, 0);
+    let (mut generations, mut commits, mut blows, mut returns, mut fenced) = (0, 0, 0, 0, 0);
     for seed in seeds(16) {
         println!("MILLRACE_SIM_SEED={seed}");
         let (world, verdict) = play(seed);
@@ -56,10 +118,15 @@ fn groups_rebalance_and_nothing_they_were_told_is_taken_back() {
         generations += world.checkers.generations.count();
         commits += world.slots_committed();
         blows += world.blows;
+        returns += world.checkers.statics.returns;
+        fenced += world.checkers.statics.fenced;
     }
-    println!("{generations} generations shared out, {commits} commits of members, {blows} blows");
+    println!(
+        "{generations} generations shared out, {commits} commits of members, {blows} blows, \
+         {returns} returns of static members, {fenced} fenced"
+    );
     assert!(
-        generations > 0 && commits > 0 && blows > 0,
+        generations > 0 && commits > 0 && blows > 0 && returns > 0 && fenced > 0,
         "a simulation that does nothing"
     );
 }
@@ -96,8 +163,7 @@ fn what_a_group_must_not_do_is_found_out() {
     let hear = |answers: &[(i32, &str, Synced)]| {
         let mut generations = GroupGenerations::default();
         let mut heard = answers.iter().map(|(generation, member, answer)| {
-            let member = MemberId::from(*member);
-            generations.synced("g", GenerationId(*generation), &member, answer.clone())
+            generations.synced("g", GenerationId(*generation), member, answer.clone())
         });
         heard.find_map(Result::err).map(|found| found.invariant)
     };
@@ -119,4 +185,21 @@ fn what_a_group_must_not_do_is_found_out() {
     }
     let late = GroupGenerations::committed("g", GenerationId(3), GenerationId(4));
     assert_eq!(late.map_err(|found| found.invariant), Err("INV-GROUP-6"));
+    let mut former = Consumer::new("g", Some("a"));
+    former.incarnation = 1;
+    let mut later = Consumer::new("g", Some("a"));
+    later.incarnation = 2;
+    let mut statics = StaticMembers::default();
+    statics.synced(&former, false);
+    assert_eq!(
+        StaticMembers::served(&former, statics.holder(&former)),
+        Ok(())
+    );
+    statics.synced(&later, true);
+    assert_eq!(
+        StaticMembers::served(&later, statics.holder(&later)),
+        Ok(())
+    );
+    let served = StaticMembers::served(&former, statics.holder(&former));
+    assert_eq!(served.map_err(|found| found.invariant), Err("INV-GROUP-7"));
 }

@@ -7,7 +7,7 @@ use crate::world::World;
 
 type Play = fn(u64) -> (World, Result<(), Violation>);
 
-const PLAYS: [(&str, Play); 3] = [
+const PLAYS: [(&str, Play); 4] = [
     ("mixed", |seed| {
         let mut world = World::new(seed);
         let verdict = play(&mut world);
@@ -15,6 +15,7 @@ const PLAYS: [(&str, Play); 3] = [
     }),
     ("metadata", metadata::play),
     ("rebalances", rebalances::play),
+    ("returns", rebalances::play_returns),
 ];
 
 #[test]

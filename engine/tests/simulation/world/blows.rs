@@ -7,7 +7,9 @@ use millrace_engine::types::{Offset, TopicIdPartition};
 
 use super::{ANSWER_ROUNDS_MAX, World};
 use crate::faults::Blow;
-use crate::invariants::{Verdict, Violation, acknowledged_survives, everyone_is_answered};
+use crate::invariants::{
+    Verdict, Violation, acknowledged_survives, everyone_is_answered, files_agree,
+};
 use crate::topics::CACHED;
 
 impl World {
@@ -73,6 +75,7 @@ impl World {
                 self.stops_in_order += u64::from(in_order);
                 if in_order {
                     self.checkers.settled();
+                    files_agree::check(&self.machine.verify())?;
                 }
                 if then_power_cut {
                     self.machine.cut_power();

@@ -8,17 +8,58 @@ use millrace_engine::types::GenerationId;
 use tokio::sync::oneshot;
 
 use super::World;
-use crate::consumers::{Ask, Consumer};
+use crate::consumers::{Ask, Consumer, Phase};
 use crate::invariants::Verdict;
 use crate::invariants::group_generations::GroupGenerations;
+use crate::invariants::static_members::StaticMembers;
 use crate::topics::OFFSETS;
 
 impl World {
     /// The consumers that there are at first.
     pub(super) fn consumers() -> Vec<Consumer> {
-        (0..7)
-            .map(|number| Consumer::new(["crew-0", "crew-1"][number % 2]))
+        let (a, b) = (Some("a"), Some("b"));
+        let instances = [a, a, b, None, None, None, a, None, None];
+        let numbered = instances.iter().enumerate();
+        numbered
+            .map(|(number, &instance)| Consumer::new(["crew-0", "crew-1"][number % 2], instance))
             .collect()
+    }
+
+    /// There are only these static members, all of one group.
+    pub(crate) fn employ(&mut self, group: &str, instances: &[&str]) {
+        let instances = instances.iter();
+        self.consumers = instances
+            .map(|&instance| Consumer::new(group, Some(instance)))
+            .collect();
+        self.newest_at_commit = self.no_generations();
+        self.holder_at_ask = vec![0; self.consumers.len()];
+    }
+
+    /// Whether every consumer is at work, in the generation that was shared out last.
+    pub(crate) fn all_at_work(&self) -> bool {
+        let at_work = |consumer: &Consumer| {
+            matches!(consumer.phase, Phase::Stable(_))
+                && consumer.generation == self.checkers.generations.newest(&consumer.group)
+        };
+        self.consumers.iter().all(at_work)
+    }
+
+    /// The consumers do their work for a while, and time passes as slowly as it can.
+    pub(crate) fn let_work(&mut self, rounds: u64) -> Verdict {
+        for _ in 0..rounds {
+            self.steps += 1;
+            self.use_consumer();
+            self.machine.pump(&mut self.random);
+            self.hear_consumers()?;
+        }
+        Ok(())
+    }
+
+    /// The process of one of the consumers ends, and the next begins.
+    pub(crate) fn replace_consumer(&mut self) {
+        let index = self.below(self.consumers.len());
+        self.consumers[index].pending = None;
+        self.consumers[index].begin_anew();
     }
 
     /// One of the consumers does something.
@@ -35,6 +76,11 @@ impl World {
         let Some((ask, command)) = consumer.next(&mut self.random) else {
             return;
         };
+        if matches!(ask, Ask::Join) && consumer.member_id.is_empty() {
+            self.incarnations += 1;
+            consumer.incarnation = self.incarnations;
+        }
+        self.holder_at_ask[index] = self.checkers.statics.holder(consumer);
         if let Ask::Commit { slot, offset } = ask {
             let sent = self.slots_sent.entry(key(consumer, slot)).or_insert(-1);
             *sent = offset.max(*sent);
@@ -83,6 +129,16 @@ impl World {
     ) -> Verdict {
         let newest = self.newest_at_commit[index];
         let consumer = &mut self.consumers[index];
+        // Anybody may look at offsets.
+        let is_members = !matches!(ask, Ask::Fetch { .. });
+        match &answer {
+            Some(Ok(GroupReply::OffsetsCommitted(results))) if results[0].is_err() => {}
+            Some(Ok(_)) if is_members => {
+                StaticMembers::served(consumer, self.holder_at_ask[index])?;
+            }
+            Some(Err(GroupError::FencedInstanceId { .. })) => self.checkers.statics.fenced += 1,
+            _ => {}
+        }
         match (ask, answer) {
             (_, Some(Ok(GroupReply::Joined(joined)))) => {
                 let generations = &self.checkers.generations;
@@ -90,15 +146,18 @@ impl World {
                 consumer.joined(joined);
             }
             (_, Some(Ok(GroupReply::Synced(synced)))) => {
-                let slots = self.checkers.generations.synced(
+                let generations = &mut self.checkers.generations;
+                let stood = generations.newest(&consumer.group) == consumer.generation;
+                let slots = generations.synced(
                     &consumer.group,
                     consumer.generation,
-                    &consumer.member_id,
+                    &consumer.seat(),
                     synced,
                 )?;
+                self.checkers.statics.synced(consumer, stood);
                 consumer.synced(slots);
             }
-            (_, Some(Ok(GroupReply::Left(_)))) => *consumer = Consumer::new(&consumer.group),
+            (_, Some(Ok(GroupReply::Left(_)))) => consumer.begin_anew(),
             (Ask::Fetch { slot }, Some(Ok(GroupReply::OffsetsFetched(offsets)))) => {
                 let key = key(consumer, slot);
                 let (found, sent) = (offsets[0].offset.0, self.slots_sent.get(&key));
