@@ -188,22 +188,22 @@ impl SegmentIndex {
     }
 
     /// Writes both index files, durably: the greatest timestamp of a closed segment is read from there at the next
-    /// start.
+    /// start. After any crash each is the old or the new one, whole: half an index may pass for a whole one.
     pub(super) fn write(
         &self,
         disk: &Disk,
         directory: &Path,
         base_offset: Offset,
     ) -> Result<(), IoError> {
+        // What the offset index knows, the time index has to know: an opening goes on from the former's last entry.
         let files = [
-            (names::OFFSET_INDEX, self.offsets.encode()),
             (names::TIME_INDEX, self.times.encode()),
+            (names::OFFSET_INDEX, self.offsets.encode()),
         ];
         for (ending, bytes) in files {
             let path = names::segment_file(directory, base_offset, ending);
-            let written = replace(disk, &path, &bytes).and_then(|file| file.sync_data());
-            if let Err(error) = written {
-                // Half an index may pass for a whole one, and none is built anew.
+            if let Err(error) = disk.write_atomic(&path, &bytes) {
+                // What is there says less than the log, and none is built anew.
                 remove_index(disk, directory, base_offset)?;
                 return Err(error);
             }

@@ -108,3 +108,30 @@ fn records_whose_deletion_a_crash_took_back_are_of_the_epoch_they_were_written_i
     assert_eq!(log.log_start_offset(), Offset(0));
     assert_eq!(log.epoch_of(Offset(0)), Some(EPOCH));
 }
+
+#[test]
+fn a_segment_does_not_look_older_when_the_power_fails_while_its_index_is_written_anew() {
+    for seed in 0..300 {
+        let sim = Sim::new(seed);
+        let fixture = on(&sim, config(100_000));
+        let mut log = fixture.fresh();
+        for time in 0..200 {
+            fixture.append(&mut log, &batch(1, 200, time));
+        }
+        fixture.roll(&mut log);
+        let end = log.log_end_offset();
+        let segment = log.segments.iter().next().unwrap();
+        let newest = segment.max_timestamp;
+        let times = names::segment_file(&fixture.path(), Offset(0), names::TIME_INDEX);
+        // Three sectors of it are whole entries.
+        assert!(fixture.disk.read(&times, u64::MAX).unwrap().len() > 1_536);
+        let job = segment.index_job(&fixture.path(), 200, true, true);
+        sim.stand_still_after(seed % 12);
+        let _ = job.run(&fixture.disk);
+        drop(log);
+        sim.crash();
+        let (log, _) = fixture.open(false, end.0);
+        let first = log.segments.iter().next().unwrap();
+        assert_eq!(first.max_timestamp, newest, "seed {seed}");
+    }
+}
