@@ -108,9 +108,17 @@ pub fn begin(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Begun, Rec
     check_body_crc(&header, body_of(&header, &records)?)?;
     let compression = check_header(&header, rules)?;
     let mut batch = PreparedBatch::new(header, records.slice(BATCH_HEADER_LENGTH..));
-    let limit = rules.body_limit().min(AT_ONCE_BYTES_MAX);
-    let packs = compression == Compression::None && rules.compression_target.is_some();
-    if !(packs && batch.payload().len() > AT_ONCE_BYTES_MAX) {
+    let repacks = rules
+        .compression_target
+        .is_some_and(|target| target.compression != compression);
+    let at_once = if repacks {
+        REPACKED_AT_ONCE_BYTES_MAX
+    } else {
+        OPENED_AT_ONCE_BYTES_MAX
+    };
+    let limit = rules.body_limit().min(at_once);
+    let is_open = compression == Compression::None;
+    if !(is_open && repacks && batch.payload().len() > at_once) {
         match look_inside(&mut batch, rules, now, limit) {
             Err(RecordError::BodyTooLarge { .. }) if limit < rules.body_limit() => {}
             result => return result.map(|()| Begun::Ready(batch)),
@@ -176,8 +184,11 @@ fn look_inside(
     Ok(())
 }
 
-/// A larger body is not opened or packed beside other work. This much takes some tenths of a millisecond, up to two with gzip.
-const AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// A body that unfolds to more is not opened beside other work: some tenths of a millisecond, one with gzip. Batches of usual
+/// producers are within it.
+const OPENED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
+/// And this much is compressed in about the same time.
+const REPACKED_AT_ONCE_BYTES_MAX: usize = 64 << 10;
 
 impl Rules {
     /// An unfolded body may become a stored one, so it is also bounded by what a length field can say.
