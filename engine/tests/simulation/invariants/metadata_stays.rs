@@ -154,8 +154,16 @@ impl MetadataStays {
         self.observe(image)
     }
 
-    /// Judges what is seen, after a start or at any other time.
-    pub(crate) fn observe(&mut self, image: &MetadataImage) -> Verdict {
+    /// Judges what a start shows, which is all that there will be: what nobody knew about came about or never does. Before it a
+    /// change that changes nothing is still answered, by a journal that takes no more.
+    pub(crate) fn started(&mut self, image: &MetadataImage) -> Verdict {
+        self.observe(image)?;
+        self.unknown = None;
+        Ok(())
+    }
+
+    /// Judges what is seen.
+    fn observe(&mut self, image: &MetadataImage) -> Verdict {
         let seen = Facts::of(image);
         if seen != self.facts {
             let change = self.unknown.take();
@@ -168,7 +176,6 @@ impl MetadataStays {
             }
             self.came_about += 1;
         }
-        self.unknown = None;
         self.facts = seen;
         self.observe_ids()?;
         self.observe_epochs(image)

@@ -157,7 +157,7 @@ impl World {
         if started {
             self.journal_failed = false;
             let image = &self.machine.controller.image;
-            self.checkers.metadata.observe(image)?;
+            self.checkers.metadata.started(image)?;
         }
         Ok(started)
     }
