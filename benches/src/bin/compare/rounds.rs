@@ -73,7 +73,11 @@ pub(crate) fn compare(
             eprintln!("{} {round} {}: {said}", scenario.name, broker.name);
             match figures {
                 Ok(figures) => rows[index].take(round, figures),
-                Err(_) => rows[index].faults.push(said),
+                // A broker may have said much before it ended: that is for the terminal.
+                Err(_) => {
+                    let first = said.lines().next().unwrap_or_default();
+                    rows[index].faults.push(first.to_owned());
+                }
             }
         }
     }
