@@ -94,6 +94,12 @@ fn finish_compactions(
     }
     // Those that are not finished are swept with the other leftovers.
     swaps.retain(|&(base_offset, _)| first_cleaned.is_none_or(|cleaned| base_offset < cleaned));
+    // Indexes without their log are what a sweep left that was interrupted, and of no log that is there; or their log is in
+    // place already, and they are made anew.
+    let logs = swaps.iter().filter(|(_, ending)| *ending == names::LOG);
+    let logs: BTreeSet<Offset> = logs.map(|&(base_offset, _)| base_offset).collect();
+    swaps.retain(|(base_offset, _)| logs.contains(base_offset));
+    swaps.sort_by_key(|&(_, ending)| ending == names::LOG);
     let swap_path = |base_offset, ending| {
         let path = names::segment_file(directory, base_offset, ending);
         (names::with_ending(&path, names::SWAP), path)

@@ -135,3 +135,25 @@ fn a_segment_does_not_look_older_when_the_power_fails_while_its_index_is_written
         assert_eq!(first.max_timestamp, newest, "seed {seed}");
     }
 }
+
+/// Found by the simulation: the sweep of a compaction that had not come about was interrupted.
+#[test]
+fn an_index_that_a_compaction_left_without_its_log_takes_the_place_of_none() {
+    let fixture = Fixture::new(config(400));
+    let mut log = fixture.fresh();
+    for time in 0..4 {
+        fixture.append(&mut log, &batch(1, 200, time));
+    }
+    fixture.roll(&mut log);
+    let end = log.log_end_offset();
+    drop(log);
+    let index = names::segment_file(&fixture.path(), Offset(0), names::TIME_INDEX);
+    let before = fixture.disk.read(&index, u64::MAX).unwrap();
+    let swap = names::with_ending(&index, names::SWAP);
+    let left = fixture.disk.create_new(&swap).unwrap();
+    left.write_all_at(0, &[7; 12]).unwrap();
+    let (log, _) = fixture.open(false, end.0);
+    assert_eq!(log.log_end_offset(), end);
+    assert_eq!(fixture.disk.read(&index, u64::MAX).unwrap(), before);
+    assert!(fixture.disk.open(&swap).unwrap_err().is_not_found());
+}
