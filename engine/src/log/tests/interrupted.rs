@@ -15,16 +15,22 @@ fn on(sim: &Sim, config: TopicConfig) -> Fixture {
     fixture
 }
 
+/// A log of so many batches, a millisecond apart, all of them in closed segments.
+fn closed(fixture: &Fixture, batches: i64) -> Log {
+    let mut log = fixture.fresh();
+    for time in 0..batches {
+        fixture.append(&mut log, &batch(1, 200, time));
+    }
+    fixture.roll(&mut log);
+    log
+}
+
 #[test]
 fn segments_deleted_together_leave_no_gap_when_the_power_fails_meanwhile() {
     for seed in 0..200 {
         let sim = Sim::new(seed);
         let fixture = on(&sim, config(400));
-        let mut log = fixture.fresh();
-        for time in 0..6 {
-            fixture.append(&mut log, &batch(1, 200, time));
-        }
-        fixture.roll(&mut log);
+        let mut log = closed(&fixture, 6);
         let end = log.log_end_offset();
         let job = log.delete_segments(4);
         sim.stand_still_after(seed % 24);
@@ -61,11 +67,7 @@ fn a_compaction_that_a_killed_process_had_not_synced_is_not_finished_before_it_i
     for seed in 0..300 {
         let sim = Sim::new(seed);
         let fixture = on(&sim, config(400));
-        let mut log = fixture.fresh();
-        for time in 0..4 {
-            fixture.append(&mut log, &batch(1, 200, time));
-        }
-        fixture.roll(&mut log);
+        let log = closed(&fixture, 4);
         let end = log.log_end_offset();
         drop(log);
         // What compaction has done when it is killed before it syncs the directory.
@@ -114,11 +116,7 @@ fn a_segment_does_not_look_older_when_the_power_fails_while_its_index_is_written
     for seed in 0..300 {
         let sim = Sim::new(seed);
         let fixture = on(&sim, config(100_000));
-        let mut log = fixture.fresh();
-        for time in 0..200 {
-            fixture.append(&mut log, &batch(1, 200, time));
-        }
-        fixture.roll(&mut log);
+        let log = closed(&fixture, 200);
         let end = log.log_end_offset();
         let segment = log.segments.iter().next().unwrap();
         let newest = segment.max_timestamp;
@@ -140,11 +138,7 @@ fn a_segment_does_not_look_older_when_the_power_fails_while_its_index_is_written
 #[test]
 fn an_index_that_a_compaction_left_without_its_log_takes_the_place_of_none() {
     let fixture = Fixture::new(config(400));
-    let mut log = fixture.fresh();
-    for time in 0..4 {
-        fixture.append(&mut log, &batch(1, 200, time));
-    }
-    fixture.roll(&mut log);
+    let log = closed(&fixture, 4);
     let end = log.log_end_offset();
     drop(log);
     let index = names::segment_file(&fixture.path(), Offset(0), names::TIME_INDEX);
