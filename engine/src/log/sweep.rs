@@ -79,6 +79,7 @@ fn finish_compactions(
 ) -> Result<(), WalkError> {
     let mut first_cleaned = None;
     let mut swaps: Vec<(Offset, &'static str)> = Vec::new();
+    let mut there = BTreeSet::new();
     for entry in disk.list(directory)? {
         match FileKind::of(&entry.name) {
             FileKind::Cleaned { base_offset } => {
@@ -89,41 +90,52 @@ fn finish_compactions(
                 base_offset,
                 ending,
             } => swaps.push((base_offset, ending)),
+            FileKind::Segment {
+                base_offset,
+                ending,
+            } => {
+                there.insert((base_offset, ending));
+            }
             _ => {}
         }
     }
     // Those that are not finished are swept with the other leftovers.
     swaps.retain(|&(base_offset, _)| first_cleaned.is_none_or(|cleaned| base_offset < cleaned));
-    // Indexes without their log are what a sweep left that was interrupted, and of no log that is there; or their log is in
-    // place already, and they are made anew.
     let logs = swaps.iter().filter(|(_, ending)| *ending == names::LOG);
     let logs: BTreeSet<Offset> = logs.map(|&(base_offset, _)| base_offset).collect();
-    swaps.retain(|(base_offset, _)| logs.contains(base_offset));
-    swaps.sort_by_key(|&(_, ending)| ending == names::LOG);
-    let swap_path = |base_offset, ending| {
-        let path = names::segment_file(directory, base_offset, ending);
-        (names::with_ending(&path, names::SWAP), path)
-    };
-    if !swaps.is_empty() {
-        // Were the renaming to `.swap` lost, and not the removal of what it replaces, nothing would be left.
-        disk.sync_dir(directory)?;
+    // Companions without their log: it has its own name already, or a sweep of what had not come about was interrupted. Then
+    // the segment that is there has such a file, and is not given another.
+    swaps.retain(|swap| logs.contains(&swap.0) || !there.contains(swap));
+    if swaps.is_empty() {
+        return Ok(());
     }
-    for &(base_offset, ending) in &swaps {
-        if ending == names::LOG {
-            let (swap, _) = swap_path(base_offset, ending);
-            remove_replaced(disk, directory, base_offset, &swap)?;
-            notes.push(format!("finished the compaction of {}", swap.display()));
+    // Were the renaming to `.swap` lost, and not the removal of what it replaces, nothing would be left.
+    disk.sync_dir(directory)?;
+    for &base_offset in &logs {
+        let path = names::segment_file(directory, base_offset, names::LOG);
+        let swap = names::with_ending(&path, names::SWAP);
+        remove_replaced(disk, directory, base_offset, &swap)?;
+        notes.push(format!("finished the compaction of {}", swap.display()));
+    }
+    // A replaced segment that came back beside the new one would hold offsets twice.
+    disk.sync_dir(directory)?;
+    Ok(name_swapped(disk, directory, &swaps)?)
+}
+
+/// Gives swap files their own names; durable on return. The logs first: a start that finds one named `.swap` removes what has
+/// the names of its companions.
+pub(super) fn name_swapped(
+    disk: &Disk,
+    directory: &Path,
+    swaps: &[(Offset, &str)],
+) -> Result<(), IoError> {
+    for is_log in [true, false] {
+        for &(base_offset, ending) in swaps {
+            if (ending == names::LOG) == is_log {
+                let path = names::segment_file(directory, base_offset, ending);
+                disk.rename(&names::with_ending(&path, names::SWAP), &path)?;
+            }
         }
-    }
-    if !swaps.is_empty() {
-        // A replaced segment that came back beside the new one would hold offsets twice.
-        disk.sync_dir(directory)?;
-    }
-    for &(base_offset, ending) in &swaps {
-        let (swap, path) = swap_path(base_offset, ending);
-        disk.rename(&swap, &path)?;
-    }
-    if !swaps.is_empty() {
         disk.sync_dir(directory)?;
     }
     Ok(())

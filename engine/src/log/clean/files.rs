@@ -9,6 +9,7 @@ use super::super::checkpoint::read_if_there;
 use super::super::names::{self, FileKind};
 use super::super::retention::remove_if_there;
 use super::super::segment::{SegmentIndex, replace};
+use super::super::sweep::name_swapped;
 use super::task::CleanError;
 use super::transactions::Aborted;
 use crate::io::{Disk, File, IoError};
@@ -172,11 +173,11 @@ impl Replacement<'_> {
         }
         // An old segment that came back beside the new one would hold offsets twice.
         disk.sync_dir(self.directory)?;
-        for ending in endings {
-            let path = names::segment_file(self.directory, base_offset, ending);
-            disk.rename(&swap(self.directory, base_offset, ending), &path)?;
-        }
-        disk.sync_dir(self.directory)?;
+        let swaps: Vec<_> = endings
+            .iter()
+            .map(|&ending| (base_offset, ending))
+            .collect();
+        name_swapped(disk, self.directory, &swaps)?;
         let file = disk.open(&names::segment_file(
             self.directory,
             base_offset,

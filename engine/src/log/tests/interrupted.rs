@@ -151,3 +151,34 @@ fn an_index_that_a_compaction_left_without_its_log_takes_the_place_of_none() {
     assert_eq!(fixture.disk.read(&index, u64::MAX).unwrap(), before);
     assert!(fixture.disk.open(&swap).unwrap_err().is_not_found());
 }
+
+#[test]
+fn a_compaction_that_is_finished_loses_none_of_its_files_when_the_power_fails_meanwhile() {
+    for seed in 0..300 {
+        let sim = Sim::new(seed);
+        let fixture = on(&sim, config(400));
+        let log = closed(&fixture, 4);
+        let end = log.log_end_offset();
+        drop(log);
+        // All of it is announced: aborted transactions are nowhere else.
+        let merged = fixture.path().join("00000000000000000000.log");
+        let aborted = names::with_ending(&merged.with_extension("txnindex"), names::SWAP);
+        let log_bytes = fixture.disk.read(&merged, u64::MAX).unwrap();
+        for (path, bytes) in [
+            (names::with_ending(&merged, names::SWAP), &log_bytes[..]),
+            (aborted, &[1; 34]),
+        ] {
+            let file = fixture.disk.create_new(&path).unwrap();
+            file.write_all_at(0, bytes).unwrap();
+            file.sync_data().unwrap();
+        }
+        fixture.disk.sync_dir(&fixture.path()).unwrap();
+        sim.stand_still_after(seed % 12);
+        let _ = open(&fixture.disk, fixture.options(false, 0));
+        sim.crash();
+        let (log, _) = fixture.open(false, 0);
+        assert_eq!(log.log_end_offset(), end, "seed {seed}");
+        let aborted = fixture.disk.read(&merged.with_extension("txnindex"), 100);
+        assert_eq!(aborted.unwrap(), [1; 34], "seed {seed}");
+    }
+}
