@@ -6,8 +6,10 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::clock::Clock;
 use super::error::IoError;
 use super::file::{File, bytes_in};
+use super::large_writes::LargeWrites;
 use super::nowait;
 
 /// The asker's name for one action; comes back with its completion. The upper half of the numbers belongs to
@@ -252,29 +254,23 @@ impl Task {
     /// Does what can be done at once on this thread; the outcome if that was all.
     ///
     /// The one place that decides between inline and elsewhere. A sync always goes elsewhere. A read is first tried
-    /// without waiting. A write below [`INLINE_WRITE_BYTES_MAX`] is tried without waiting where the file system can
-    /// promise that (XFS, btrfs), else done outright: where it cannot (ext4) the ring would only hand it to a kernel
-    /// worker, at three times the cost, and the worker would wait for the same locks.
+    /// without waiting. A write is tried without waiting where the file system can promise that (XFS, btrfs), else done
+    /// outright: where it cannot (ext4) the ring would only hand it to a kernel worker, at three times the cost for a small
+    /// one, and the worker would wait for the same locks. Large ones have their own rule, [`LargeWrites`].
     pub(super) fn begin(&mut self) -> Option<Result<Outcome, IoError>> {
         match self {
             Self::Sync { .. } => None,
-            Self::Write { length, .. } if *length >= INLINE_WRITE_BYTES_MAX => None,
-            Self::Write {
-                file,
-                position,
-                buffers,
-                length,
-                done,
-            } => {
-                if file.takes_nowait_writes() {
-                    *done += nowait::write(file, *position, buffers);
-                }
-                if done < length && file.takes_nowait_writes() {
+            Self::Write { length, .. } if *length >= LARGE_WRITE_BYTES => {
+                let (length, clock) = (*length, Clock::real());
+                let began = clock.now().monotonic;
+                if !LARGE_WRITES.stays_here(length, began) {
                     return None;
                 }
-                let written = file.write_rest_at(*position, buffers, *done);
-                Some(written.map(|length| Outcome::Written { length }))
+                let written = self.begin_write();
+                LARGE_WRITES.took(began, clock.now().monotonic);
+                written
             }
+            Self::Write { .. } => self.begin_write(),
             Self::Read {
                 file,
                 position,
@@ -291,6 +287,27 @@ impl Task {
                 ..
             } => nowait::is_resident(file, *position, *length).then_some(Ok(Outcome::ReadAhead)),
         }
+    }
+
+    fn begin_write(&mut self) -> Option<Result<Outcome, IoError>> {
+        let Self::Write {
+            file,
+            position,
+            buffers,
+            length,
+            done,
+        } = self
+        else {
+            return None;
+        };
+        if file.takes_nowait_writes() {
+            *done += nowait::write(file, *position, buffers);
+        }
+        if done < length && file.takes_nowait_writes() {
+            return None;
+        }
+        let written = file.write_rest_at(*position, buffers, *done);
+        Some(written.map(|length| Outcome::Written { length }))
     }
 
     /// Does the rest, blocking this thread.
@@ -350,9 +367,11 @@ fn read_ahead(file: &File, position: u64, length: u64) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Writes of fewer bytes are performed by the thread that submits them. Measured on ext4: 2 us inline against 8 us
-/// through the ring for 4 KiB, equal from 64 KiB on.
-pub(super) const INLINE_WRITE_BYTES_MAX: u64 = 64 << 10;
+/// Writes of fewer bytes are always performed by the thread that submits them. Measured on ext4: 2 us inline against 8 us
+/// through the ring for 4 KiB.
+const LARGE_WRITE_BYTES: u64 = 64 << 10;
+
+static LARGE_WRITES: LargeWrites = LargeWrites::new();
 
 /// Memory that read-ahead reads into, over and over: small enough to stay in a core's cache.
 pub(super) const SCRATCH_BYTES: usize = 64 << 10;

@@ -9,6 +9,7 @@ mod cores;
 mod disk;
 mod error;
 mod file;
+mod large_writes;
 mod local_ring;
 mod nowait;
 mod process;
