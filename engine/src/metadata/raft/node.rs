@@ -407,14 +407,9 @@ pub(super) fn next_term(
     if newest < TERM_MAX {
         return Ok(newest + 1);
     }
-    let path = if voted == newest {
-        Vote::path(dir)
-    } else {
-        Journal::path(dir)
-    };
     let expected = format!("a term below {TERM_MAX}");
     Err(StorageError::damaged(
-        &path,
+        &Journal::path(dir),
         0,
         expected,
         newest.to_string(),

@@ -412,6 +412,20 @@ fn a_term_that_has_no_next_one_is_refused() {
     assert!(refused.contains("expected a term below"), "{refused}");
 }
 
+/// Found by fuzzing: a start refused it, and without a journal beside it the check found nothing.
+#[test]
+fn a_vote_alone_with_a_term_that_has_no_next_one_is_a_fault() {
+    let dir = TempDir::new().unwrap();
+    let vote = Vote {
+        term: u64::MAX,
+        candidate: NODE,
+        durable_index: 0,
+    };
+    vote.save(&Disk::real(), dir.path()).unwrap();
+    let checked = super::check(&Disk::real(), dir.path()).unwrap();
+    assert_eq!(checked.faults.len(), 1, "{checked:?}");
+}
+
 #[test]
 fn what_an_unfinished_snapshot_left_is_cleared() {
     let (dir, metadata) = with_topics(&["a"]);

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::entry::TERM_MAX;
 use super::error::StorageError;
 use crate::io::Disk;
 use crate::metadata::record::Reader;
@@ -85,6 +86,10 @@ impl Vote {
                 bytes.len().to_string(),
             ));
         };
+        if term >= TERM_MAX {
+            let expected = format!("a term below {TERM_MAX}");
+            return Err(StorageError::damaged(path, 10, expected, term.to_string()));
+        }
         Ok(Self {
             term,
             candidate: BrokerId(candidate),
