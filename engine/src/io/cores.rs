@@ -44,6 +44,16 @@ pub fn pin_to(core: usize) -> Result<(), IoError> {
         .map_err(|errno| IoError::new("pin to", Path::new(&format!("core {core}")), errno))
 }
 
+/// Lets the calling thread, and those it starts, run on any of `cores`.
+pub fn let_roam(cores: &[usize]) -> Result<(), IoError> {
+    let mut mask = CpuSet::new();
+    cores
+        .iter()
+        .try_for_each(|&core| mask.set(core))
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &mask))
+        .map_err(|errno| IoError::new("run on", Path::new(&format!("cores {cores:?}")), errno))
+}
+
 fn own_cgroup() -> PathBuf {
     let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path = text

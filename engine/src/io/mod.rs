@@ -23,7 +23,7 @@ mod uring;
 
 pub use action::{Action, Completion, Outcome, Ticket, perform_at_once};
 pub use clock::{Clock, SimClock};
-pub use cores::{AvailableCores, available_cores, pin_to};
+pub use cores::{AvailableCores, available_cores, let_roam, pin_to};
 pub use disk::{DirLock, Disk, Entry, LockError, Space};
 pub use error::IoError;
 pub use file::{File, FileId};

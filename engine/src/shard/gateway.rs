@@ -111,6 +111,22 @@ impl Gateway {
         }
     }
 
+    /// Does `work`, which takes long and waits for nothing, on one of two threads beside this shard's that go after all shards.
+    /// How much is queued for them is the callers' to bound. Where shards are moved by hand it is done at once.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let by_hand = self.inner.peers.iter().all(|way| way.helm.is_none());
+        if by_hand {
+            return Ok(work());
+        }
+        tokio::task::spawn_blocking(work).await.map_err(|_| Stopped)
+    }
+
     /// The shard whose thread this is.
     #[must_use]
     pub fn shard(&self) -> ShardIndex {

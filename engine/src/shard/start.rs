@@ -126,6 +126,7 @@ fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<R
     let core = seat.cores.get(index).copied();
     let (backend, clock) = (seat.backend.clone(), seat.clock.clone());
     let (control, task) = (seat.control.clone(), Arc::clone(&seat.task));
+    let roaming = io::available_cores().cores;
     let body = move || {
         if let Some(Err(error)) = core.map(io::pin_to) {
             tracing::warn!(shard = index, %error, "runs unpinned");
@@ -134,6 +135,13 @@ fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<R
         let (parked, unparked) = (Arc::clone(&helm), Arc::clone(&helm));
         let runtime = Builder::new_current_thread()
             .enable_all()
+            .thread_name("aside")
+            .max_blocking_threads(ASIDE_THREADS_MAX)
+            .on_thread_start(move || {
+                io::lower_priority();
+                // It would else have its maker's core only; there it runs, too, just later.
+                let _ = io::let_roam(&roaming);
+            })
             .on_thread_park(move || parked.sleeps(true))
             .on_thread_unpark(move || unparked.sleeps(false))
             .build_local(LocalOptions::default())
@@ -187,6 +195,9 @@ fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<R
         },
     }
 }
+
+/// Pieces of work of one shard that are done aside at the same time.
+const ASIDE_THREADS_MAX: usize = 2;
 
 /// How many commands may wait for a shard; senders wait for room.
 const MAILBOX_LENGTH: usize = 1_024;

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use millrace_engine::control::ControlError;
 use millrace_engine::metadata;
-use millrace_engine::shard::{Gateway, ShardIndex, ThreadImage};
+use millrace_engine::shard::{Gateway, ShardIndex, Stopped, ThreadImage};
 use millrace_wire::frame::response_frame;
-use millrace_wire::{Request, RequestHeader, Response};
+use millrace_wire::{DecodeError, DecodeFault, EncodeError, Request, RequestHeader, Response};
 use smallvec::smallvec;
 use tokio::sync::watch;
 
@@ -160,11 +161,24 @@ impl Client {
 pub(crate) struct RequestContext {
     client: Rc<Client>,
     header: RequestHeader,
+    /// Whether its answer is likely to have many elements.
+    is_long: Cell<bool>,
 }
 
 impl RequestContext {
     pub(super) const fn new(client: Rc<Client>, header: RequestHeader) -> Self {
-        Self { client, header }
+        Self {
+            client,
+            header,
+            is_long: Cell::new(false),
+        }
+    }
+
+    /// Notes that an answer has so many elements at its top.
+    pub(super) fn answers_many(&self, elements: usize) {
+        if elements >= MANY_ELEMENTS {
+            self.is_long.set(true);
+        }
     }
 
     /// The version of the request, one of those its API is served in.
@@ -213,12 +227,14 @@ impl RequestContext {
         self.client.frontend.settings()
     }
 
-    /// The message as a frame.
+    /// The message as a frame; a long one is made aside.
     ///
     /// # Errors
     /// A message that its version cannot express: a bug of ours, which costs this connection only.
-    pub(super) fn encode<R: Response>(&self, response: &R) -> Result<Parts, Closing> {
-        self.encode_as(response, self.version())
+    pub(super) async fn encode<R: Response>(&self, response: R) -> Result<Parts, Closing> {
+        let (correlation_id, version) = (self.header.correlation_id, self.version());
+        let encode = move |response: R| response_frame(correlation_id, &response, version);
+        self.as_parts(self.in_peace(response, encode).await?)
     }
 
     /// The message as a frame of another version than that of the request.
@@ -230,15 +246,46 @@ impl RequestContext {
         response: &R,
         version: i16,
     ) -> Result<Parts, Closing> {
-        let frame = response_frame(self.header.correlation_id, response, version);
-        let frame =
-            frame.map_err(|error| self.refuse(format!("the answer has no form: {error}")))?;
+        self.as_parts(response_frame(
+            self.header.correlation_id,
+            response,
+            version,
+        ))
+    }
+
+    fn as_parts(&self, frame: Result<Bytes, EncodeError>) -> Result<Parts, Closing> {
+        let frame = frame.map_err(|error| self.formless(&error))?;
         Ok(smallvec![Part::Bytes(frame)])
+    }
+
+    /// The end of a connection whose answer cannot be written down.
+    pub(super) fn formless(&self, error: &EncodeError) -> Closing {
+        self.refuse(format!("the answer has no form: {error}"))
+    }
+
+    /// What `work` makes of a message of this request, or of its answer: here, or aside if it is long.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub(super) async fn in_peace<M: Send + 'static, T: Send + 'static>(
+        &self,
+        message: M,
+        work: impl FnOnce(M) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        if !self.is_long.get() {
+            return Ok(work(message));
+        }
+        // The message is dropped there, too, which takes as long as making it.
+        self.gateway().aside(move || work(message)).await
     }
 
     /// The number that ties an answer to its request.
     pub(super) const fn correlation_id(&self) -> i32 {
         self.header.correlation_id
+    }
+
+    fn malformed(&self, error: &DecodeError) -> Closing {
+        self.refuse(format!("malformed: {error}"))
     }
 
     /// The end of a connection on which this request cannot be answered.
@@ -253,14 +300,67 @@ impl RequestContext {
 }
 
 impl Call {
-    /// The body as a message. Bytes behind it are ignored, as Kafka does.
+    /// The body as a message, if it is not a long one; see [`Self::decode_aside`] for those. Bytes behind it are ignored, as Kafka does.
     ///
     /// # Errors
     /// It is none.
-    pub(super) fn decode<R: Request>(mut self) -> Result<(R, RequestContext), Closing> {
-        match R::decode(&mut self.body, self.context.version()) {
-            Ok(request) => Ok((request, self.context)),
-            Err(error) => Err(self.context.refuse(format!("malformed: {error}"))),
+    pub(super) fn decode<R: Request>(mut self) -> Result<Decoded<R>, Closing> {
+        let version = self.context.version();
+        let may_be_long = self.body.budget_bytes() > SHORT_BYTES;
+        let decoded = if may_be_long {
+            R::decode(&mut self.body.within(SHORT_BYTES), version)
+        } else {
+            R::decode(&mut self.body, version)
+        };
+        match decoded {
+            Ok(request) => Ok(Decoded::Short(request, self.context)),
+            Err(DecodeError {
+                fault: DecodeFault::TooLarge { .. },
+                ..
+            }) if may_be_long => Ok(Decoded::Long(self)),
+            Err(error) => Err(self.context.malformed(&error)),
+        }
+    }
+
+    /// The body as a message; of any length, without holding up the other clients of this thread.
+    ///
+    /// # Errors
+    /// It is none, or the broker is stopping.
+    pub(super) async fn decode_of_any_length<R: Request>(
+        self,
+    ) -> Result<(R, RequestContext), Closing> {
+        match self.decode()? {
+            Decoded::Short(request, context) => Ok((request, context)),
+            Decoded::Long(call) => call.decode_aside().await,
+        }
+    }
+
+    /// The body as a message, decoded on another thread.
+    ///
+    /// # Errors
+    /// It is none, or the broker is stopping.
+    pub(super) async fn decode_aside<R: Request>(self) -> Result<(R, RequestContext), Closing> {
+        let Self { context, mut body } = self;
+        let version = context.version();
+        context.is_long.set(true);
+        let decode = move || R::decode(&mut body, version);
+        match context.gateway().aside(decode).await? {
+            Ok(request) => Ok((request, context)),
+            Err(error) => Err(context.malformed(&error)),
         }
     }
 }
+
+/// A request's body.
+pub(super) enum Decoded<R> {
+    /// As a message.
+    Short(R, RequestContext),
+    /// It has so many elements that this takes a while.
+    Long(Call),
+}
+
+/// Memory for the arrays of a message that is decoded where it arrives: it takes some hundred microseconds at most.
+const SHORT_BYTES: usize = 256 * 1024;
+
+/// An answer with so many topics, groups or partitions at its top is written down aside.
+const MANY_ELEMENTS: usize = 1_000;

@@ -5,20 +5,21 @@
 
 use std::time::Duration;
 
-use millrace_engine::log::Extent;
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::partition::{Isolation, ReadError};
 use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Fetched};
 use millrace_engine::shard::{Gateway, ShardIndex, Stopped};
 use millrace_engine::types::{LeaderEpoch, Monotonic, Offset};
 use millrace_wire::ErrorCode;
-use millrace_wire::message::fetch::{FetchRequest, FetchResponse, FetchResponsePartition};
+use millrace_wire::message::fetch::FetchRequest;
 use tokio::sync::oneshot;
 
 use super::context::RequestContext;
-use super::fetch_answer::{Dressing, encode, hold_within, length, refusal};
+use super::fetch_answer::{
+    Dressed, Dressing, PartitionAnswer, encode, hold_within, length, refusal,
+};
 use super::fetch_news::{forget_left_behind, next};
-use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish};
+use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, wishes};
 use super::fetch_waiting::{Waiting, all_of};
 use super::topics::{partition_by_id, partition_by_name};
 use super::turns::Turns;
@@ -27,21 +28,21 @@ use super::{Answer, Call};
 /// The row's function.
 pub(super) fn in_turn(call: Call) -> Answer {
     Box::pin(async move {
-        let (request, context) = call.decode::<FetchRequest>()?;
-        let (response, extents) = handle(&request, &context).await?;
-        encode(&response, extents, &context)
+        let (request, context) = call.decode_of_any_length().await?;
+        let answer = handle(request, &context).await?;
+        encode(answer, &context).await
     })
 }
 
-async fn handle(
-    request: &FetchRequest,
-    context: &RequestContext,
-) -> Result<(FetchResponse, Vec<Extent>), Stopped> {
+async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dressed, Stopped> {
+    let version = context.version();
+    let with_wishes = move |request| (wishes(&request, version), request);
+    let (wishes, request) = context.in_peace(request, with_wishes).await?;
     let frontend = context.client().frontend();
     forget_left_behind(context).await?;
     let now = context.gateway().now().monotonic;
     let limits = Limits::of(
-        request,
+        &request,
         context.settings().config.sockets.fetch_bytes_max,
         now,
     );
@@ -49,8 +50,8 @@ async fn handle(
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let entered = frontend.sessions().enter(request, context.version(), now);
-    let (wishes, opens_session) = match entered {
+    let entered = frontend.sessions().enter(&request, wishes, version, now);
+    let (mut wishes, opens_session) = match entered {
         Err(error_code) => return Ok(refusal(error_code)),
         Ok(Scope::Once(wishes)) => (wishes, false),
         Ok(Scope::First(wishes)) => (wishes, true),
@@ -58,12 +59,11 @@ async fn handle(
             return next(context, &session, epoch, isolation, &limits).await;
         }
     };
-    let (dressing, answers) = full(context, wishes, isolation, &limits).await?;
+    let (dressing, answers) = full(context, &mut wishes, isolation, &limits).await?;
     let session_id = if opens_session {
-        let answered = answers
-            .iter()
-            .map(|(wish, response, _)| (wish.clone(), response));
-        let by_id = context.version() >= TOPIC_IDS_FIRST;
+        let responses = answers.iter().map(|(_, response, _)| response);
+        let answered = wishes.into_iter().zip(responses);
+        let by_id = version >= TOPIC_IDS_FIRST;
         let random = context.gateway().random();
         let now = context.gateway().now().monotonic;
         frontend.sessions().create(answered, by_id, now, random)
@@ -71,26 +71,20 @@ async fn handle(
         NO_SESSION
     };
     context.client().set_session(session_id);
-    let answers = answers
-        .into_iter()
-        .map(|(wish, response, extent)| (wish.topic, response, extent));
-    Ok(dressing.respond(session_id, answers.collect()))
+    Ok(dressing.respond(session_id, answers))
 }
-
-/// Partitions as they were asked for, each with its answer.
-type Answered = Vec<(Wish, FetchResponsePartition, Option<Extent>)>;
 
 /// Reads all of `wishes`.
 async fn full<'a>(
     context: &'a RequestContext,
-    mut wishes: Vec<Wish>,
+    wishes: &mut [Wish],
     isolation: Isolation,
     limits: &Limits,
-) -> Result<(Dressing<'a>, Answered), Stopped> {
+) -> Result<(Dressing<'a>, Vec<PartitionAnswer>), Stopped> {
     let image = context.image();
     let mut turns = Turns::default();
     let mut reads = Vec::with_capacity(wishes.len());
-    for wish in &mut wishes {
+    for wish in wishes.iter_mut() {
         turns.next().await;
         reads.push(resolve(&image, wish, isolation));
     }
@@ -103,7 +97,7 @@ async fn full<'a>(
     let mut results = fetched.into_iter();
     let mut dressing = Dressing::new(context, isolation);
     let mut answers = Vec::with_capacity(wishes.len());
-    for (wish, read) in wishes.into_iter().zip(reads) {
+    for (wish, read) in wishes.iter().zip(reads) {
         let result = match read {
             // As many results as reads.
             Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
@@ -111,7 +105,7 @@ async fn full<'a>(
         };
         turns.next().await;
         let (response, extent) = dressing.dress(wish.read.partition, result);
-        answers.push((wish, response, extent));
+        answers.push((wish.topic.clone(), response, extent));
     }
     Ok((dressing, answers))
 }

@@ -18,15 +18,31 @@ use super::error::ToErrorCode;
 use super::fetch_session::TopicKey;
 use super::{Closing, Part, Parts};
 
+/// An answer that has not been put into the form of a response.
+#[derive(Default)]
+pub(super) struct Dressed {
+    /// Without its topics.
+    response: FetchResponse,
+    /// Partition by partition.
+    answers: Vec<PartitionAnswer>,
+}
+
+/// The answer for a partition of a topic.
+pub(super) type PartitionAnswer = (TopicKey, FetchResponsePartition, Option<Extent>);
+
 /// The response as encoded pieces with the extents where their records belong.
-pub(super) fn encode(
-    response: &FetchResponse,
-    extents: Vec<Extent>,
-    context: &RequestContext,
-) -> Result<Parts, Closing> {
-    let pieces = response_pieces(context.correlation_id(), response, context.version());
-    let pieces =
-        pieces.map_err(|error| context.refuse(format!("the answer has no form: {error}")))?;
+pub(super) async fn encode(dressed: Dressed, context: &RequestContext) -> Result<Parts, Closing> {
+    let (correlation_id, version) = (context.correlation_id(), context.version());
+    let encode = move |dressed: Dressed| {
+        let (responses, extents) = gather(dressed.answers);
+        let response = FetchResponse {
+            responses,
+            ..dressed.response
+        };
+        (response_pieces(correlation_id, &response, version), extents)
+    };
+    let (pieces, extents) = context.in_peace(dressed, encode).await?;
+    let pieces = pieces.map_err(|error| context.formless(&error))?;
     let parts = pieces.into_iter().map(|piece| match piece {
         Piece::Bytes(bytes) => Some(Part::Bytes(bytes)),
         Piece::Records { index, .. } => extents.get(index).cloned().map(Part::Extent),
@@ -134,44 +150,37 @@ impl<'a> Dressing<'a> {
     }
 
     /// The whole response, of the answers that the client is to hear.
-    pub(super) fn respond(
-        self,
-        session_id: i32,
-        answers: Vec<Dressed>,
-    ) -> (FetchResponse, Vec<Extent>) {
+    pub(super) fn respond(self, session_id: i32, answers: Vec<PartitionAnswer>) -> Dressed {
         let node_endpoints = self.hints.endpoints().map(|broker| FetchNodeEndpoint {
             node_id: broker.id,
             host: broker.host,
             port: broker.port,
             rack: broker.rack,
         });
-        let node_endpoints = node_endpoints.collect();
-        let (responses, extents) = gather(answers);
         let response = FetchResponse {
             session_id,
-            responses,
-            node_endpoints,
+            node_endpoints: node_endpoints.collect(),
             ..Default::default()
         };
-        (response, extents)
+        Dressed { response, answers }
     }
 }
 
 /// A response that says no more than that the request is refused.
-pub(super) fn refusal(error_code: ErrorCode) -> (FetchResponse, Vec<Extent>) {
+pub(super) fn refusal(error_code: ErrorCode) -> Dressed {
     let response = FetchResponse {
         error_code,
         ..Default::default()
     };
-    (response, Vec::new())
+    Dressed {
+        response,
+        ..Default::default()
+    }
 }
-
-/// The answer for a partition of a topic.
-pub(super) type Dressed = (TopicKey, FetchResponsePartition, Option<Extent>);
 
 /// Puts partitions that follow each other and belong to one topic under one topic, and takes out the extents in the order in
 /// which their records are encoded.
-fn gather(answers: Vec<Dressed>) -> (Vec<FetchResponseTopic>, Vec<Extent>) {
+fn gather(answers: Vec<PartitionAnswer>) -> (Vec<FetchResponseTopic>, Vec<Extent>) {
     let mut topics: Vec<FetchResponseTopic> = Vec::new();
     let mut extents = Vec::new();
     let mut last = None;

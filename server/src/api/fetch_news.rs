@@ -5,18 +5,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use millrace_engine::log::Extent;
 use millrace_engine::partition::{Isolation, ReadError};
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, FetchNews, Fetched, News};
 use millrace_engine::types::TopicIdPartition;
 use millrace_wire::ErrorCode;
-use millrace_wire::message::fetch::FetchResponse;
 use tokio::sync::oneshot;
 
 use super::context::RequestContext;
 use super::fetch::{Limits, resolve};
-use super::fetch_answer::{Dressing, hold_within, length, refusal};
+use super::fetch_answer::{Dressed, Dressing, hold_within, length, refusal};
 use super::fetch_session::{Ask, Session, Standing};
 use super::fetch_waiting::{Waiting, all_of};
 
@@ -37,7 +35,7 @@ pub(super) async fn next(
     epoch: i32,
     isolation: Isolation,
     limits: &Limits,
-) -> Result<(FetchResponse, Vec<Extent>), Stopped> {
+) -> Result<Dressed, Stopped> {
     let (mut lent, found) = ask(context, session, isolation, limits).await?;
     let mut session = session.borrow_mut();
     if session.epoch() != epoch {

@@ -110,17 +110,17 @@ impl FetchSessions {
         }
     }
 
-    /// Finds what `request` is about, and takes its changes into its session.
+    /// Finds what `request` is about, and takes its changes, which are its [`wishes`], into its session.
     ///
     /// # Errors
     /// The session is unknown, elsewhere, at another epoch, or names topics the other way. It stays as it was.
     pub(super) fn enter(
         &mut self,
         request: &FetchRequest,
+        wishes: Vec<Wish>,
         version: i16,
         now: Monotonic,
     ) -> Result<Scope, ErrorCode> {
-        let wishes = wishes(request, version);
         match request.session_epoch {
             EPOCH_FIRST | EPOCH_LAST => {
                 // A full request ends the session it names.
@@ -464,7 +464,7 @@ impl Session {
 }
 
 /// The partitions a request names.
-fn wishes(request: &FetchRequest, version: i16) -> Vec<Wish> {
+pub(super) fn wishes(request: &FetchRequest, version: i16) -> Vec<Wish> {
     let mut wishes = Vec::new();
     for topic in &request.topics {
         // The text is copied: as it stands it would keep the whole frame in memory for the life of a session.

@@ -17,31 +17,38 @@ use super::brokers::{authorized, numbers, offline_replicas};
 use super::context::RequestContext;
 use super::creation::create;
 use super::topics::{topic_id, wire_id};
-use super::turns::Turns;
 
 pub(super) async fn handle(
     request: MetadataRequest,
     context: &RequestContext,
 ) -> Result<MetadataResponse, Stopped> {
     let version = context.version();
-    let mut answers = match asked(request.topics, version) {
+    let asked = move |topics| asked(topics, version);
+    let mut answers = match context.in_peace(request.topics, asked).await? {
         Asked::All => {
-            let image = context.image();
-            image
-                .topics()
-                .map(|topic| describe(&image, topic, version))
-                .collect()
+            let image = Arc::clone(&context.image());
+            context.answers_many(image.topic_count());
+            let all = move |image: Arc<MetadataImage>| {
+                let topics = image.topics();
+                topics
+                    .map(|topic| describe(&image, topic, version))
+                    .collect()
+            };
+            context.in_peace(image, all).await?
         }
         Asked::Ids(ids) => {
-            let image = context.image();
-            ids.into_iter()
-                .map(|id| by_id(&image, id, version))
-                .collect()
+            let image = Arc::clone(&context.image());
+            let each = move |ids: Vec<Uuid>| {
+                ids.into_iter()
+                    .map(|id| by_id(&image, id, version))
+                    .collect()
+            };
+            context.in_peace(ids, each).await?
         }
         Asked::Names(names) => {
             let may_create = (request.allow_auto_topic_creation || version < SWITCH_FIRST)
                 && context.settings().config.new_topics.auto_create;
-            by_name(&names, may_create, context).await?
+            by_name(names, may_create, context).await?
         }
         Asked::Wrongly(topics) => topics.into_iter().map(refused).collect(),
     };
@@ -53,6 +60,7 @@ pub(super) async fn handle(
             answer.topic_authorized_operations = authorized::TOPIC;
         }
     }
+    context.answers_many(answers.len());
     let image = context.image();
     let brokers = context
         .brokers(&image)
@@ -140,50 +148,54 @@ fn by_id(image: &MetadataImage, id: Uuid, version: i16) -> MetadataResponseTopic
 }
 
 async fn by_name(
-    names: &[Str],
+    names: Vec<Str>,
     may_create: bool,
     context: &RequestContext,
 ) -> Result<Vec<MetadataResponseTopic>, Stopped> {
-    let mut image = context.image();
-    let parsed: Vec<_> = names.iter().map(|name| name.parse::<TopicName>()).collect();
-    let missing = parsed
-        .iter()
-        .flatten()
-        .filter(|name| image.topic(*name).is_none());
-    let missing: Vec<_> = missing.map(|name| name.as_str().to_owned()).collect();
-    let mut failures = BTreeMap::new();
-    if may_create && !missing.is_empty() {
-        let created = create(context, &missing).await?;
-        failures = missing.into_iter().zip(created).collect();
-        image = context.image();
-    }
     let version = context.version();
-    let answer = |name: &Str, parsed: Result<TopicName, _>| {
-        let known: Option<&Arc<Topic>> = parsed.as_ref().ok().and_then(|name| image.topic(name));
-        if let Some(topic) = known {
-            return describe(&image, topic, version);
+    let mut image = Arc::clone(&context.image());
+    let mut failures = BTreeMap::new();
+    if may_create {
+        let missing: Vec<_> = names
+            .iter()
+            .flat_map(|name| name.parse::<TopicName>())
+            .filter(|name| image.topic(name).is_none())
+            .map(|name| name.as_str().to_owned())
+            .collect();
+        if !missing.is_empty() {
+            let created = create(context, &missing).await?;
+            failures = missing.into_iter().zip(created).collect();
+            image = Arc::clone(&context.image());
         }
-        let error_code = match failures.get(&**name) {
-            _ if parsed.is_err() => ErrorCode::InvalidTopicException,
-            // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
-            Some(Err(ErrorCode::InvalidTopicException)) => ErrorCode::InvalidTopicException,
-            Some(Err(ErrorCode::InvalidReplicationFactor)) => ErrorCode::InvalidReplicationFactor,
-            _ => ErrorCode::UnknownTopicOrPartition,
-        };
-        MetadataResponseTopic {
-            error_code,
-            name: Some(name.clone()),
-            is_internal: is_internal(name),
-            ..Default::default()
-        }
-    };
-    let mut answers = Vec::with_capacity(names.len());
-    let mut turns = Turns::default();
-    for (name, parsed) in names.iter().zip(parsed) {
-        turns.next().await;
-        answers.push(answer(name, parsed));
     }
-    Ok(answers)
+    let look_up = move |names: Vec<Str>| {
+        let answer = |name: Str| match failures.get(&*name) {
+            // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
+            Some(Err(
+                code @ (ErrorCode::InvalidTopicException | ErrorCode::InvalidReplicationFactor),
+            )) => nothing_known(name, *code),
+            _ => known(&image, name, version),
+        };
+        names.into_iter().map(answer).collect()
+    };
+    context.in_peace(names, look_up).await
+}
+
+fn known(image: &MetadataImage, name: Str, version: i16) -> MetadataResponseTopic {
+    match name.parse::<TopicName>().map(|name| image.topic(&name)) {
+        Ok(Some(topic)) => describe(image, topic, version),
+        Ok(None) => nothing_known(name, ErrorCode::UnknownTopicOrPartition),
+        Err(_) => nothing_known(name, ErrorCode::InvalidTopicException),
+    }
+}
+
+fn nothing_known(name: Str, error_code: ErrorCode) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code,
+        is_internal: is_internal(&name),
+        name: Some(name),
+        ..Default::default()
+    }
 }
 
 fn describe(image: &MetadataImage, topic: &Topic, version: i16) -> MetadataResponseTopic {

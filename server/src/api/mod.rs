@@ -138,9 +138,9 @@ macro_rules! in_turn {
             key: ApiKey::$key,
             serve: Serve::InTurn(|call| {
                 Box::pin(async move {
-                    let (request, context) = call.decode()?;
+                    let (request, context) = call.decode_of_any_length().await?;
                     let response = $handle(request, &context).await?;
-                    context.encode(&response)
+                    context.encode(response).await
                 })
             }),
         }

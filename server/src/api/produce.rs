@@ -10,66 +10,48 @@ use bytes::Bytes;
 use millrace_engine::metadata::{MetadataImage, is_internal};
 use millrace_engine::partition::{Acks, AppendError, Appended};
 use millrace_engine::record::{BatchHeader, RecordError, Refused};
-use millrace_engine::shard::Stopped;
-use millrace_engine::shard::command::{Command, Produce, ProducePartition};
+use millrace_engine::shard::command::{Command, Produce, ProducePartition, ReplySlot};
+use millrace_engine::shard::{Stopped, ThreadImage};
 use millrace_engine::types::TopicIdPartition;
-use millrace_wire::ErrorCode;
 use millrace_wire::message::produce::{
-    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest, ProduceResponse,
-    ProduceResponsePartition, ProduceResponseTopic,
+    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest,
+    ProduceRequestPartition, ProduceResponse, ProduceResponsePartition, ProduceResponseTopic,
 };
-
+use millrace_wire::{ErrorCode, Uuid};
 use smallvec::SmallVec;
 
 use super::brokers::LeaderHints;
-use super::context::RequestContext;
+use super::context::{Decoded, RequestContext};
 use super::error::ToErrorCode;
 use super::scatter::{Scattered, Unsent, scatter, scatter_at_once};
 use super::topics::{partition_by_id, partition_by_name};
+use super::turns::Turns;
 use super::{Answer, Call, Closing, Parts, Submission};
 
 /// The row's function: hands the batches over; yields the answer that waits for them.
 pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
-    let (mut request, context) = call.decode::<ProduceRequest>()?;
-    let rules = Rules::of(&request, context.version());
-    let image = context.image();
-    let mut admitted = Admitted::new();
-    let mut batches = Vec::new();
+    let (mut request, context) = match call.decode::<ProduceRequest>()? {
+        Decoded::Short(request, context) => (request, context),
+        Decoded::Long(call) => return Ok(Submission::Waiting(Box::pin(submit_long(call)))),
+    };
+    let mut door = Door::new(&request, &context);
     for topic in &mut request.topic_data {
-        // The records leave the request, so that it can be kept for its names while they are written.
         for asked in &mut topic.partition_data {
-            let (index, records) = (asked.index, asked.records.take().unwrap_or_default());
-            let verdict = rules.admit(&image, &topic.name, topic.topic_id, index, &records);
-            if let Ok(partition) = verdict {
-                let zstd_allowed = context.version() >= ZSTD_FIRST;
-                batches.push(ProducePartition {
-                    partition,
-                    records,
-                    zstd_allowed,
-                });
-            }
-            admitted.push(verdict);
+            door.admit((&topic.name, topic.topic_id), asked);
         }
     }
-    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let acks = rules.acks.unwrap_or(Acks::None);
-    let command = move |partitions, reply| {
-        Command::Produce(Produce {
-            partitions,
-            acks,
-            timeout,
-            reply,
-        })
-    };
-    let partition = |batch: &ProducePartition| batch.partition;
-    let unsent = match scatter_at_once(context.gateway(), batches, partition, command) {
+    let Door {
+        admitted, batches, ..
+    } = door;
+    let command = command(&request);
+    let unsent = match scatter_at_once(context.gateway(), batches, owned, command) {
         Ok(results) => return Ok(Submission::Done(wait(request, context, admitted, results))),
         Err(unsent) => unsent,
     };
     Ok(Submission::Waiting(Box::pin(async move {
         let gateway = context.gateway();
         let results = match unsent {
-            Unsent::Several(batches) => scatter(gateway, batches, partition, command).await?,
+            Unsent::Several(batches) => scatter(gateway, batches, owned, command).await?,
             Unsent::One(shard, command, results) => {
                 gateway.send(shard, *command).await?;
                 results
@@ -80,9 +62,86 @@ pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
     })))
 }
 
+/// As [`on_arrival`] for a request of very many partitions.
+async fn submit_long(call: Call) -> Result<Answer, Closing> {
+    let (mut request, context) = call.decode_aside::<ProduceRequest>().await?;
+    let mut door = Door::new(&request, &context);
+    let mut turns = Turns::default();
+    for topic in &mut request.topic_data {
+        for asked in &mut topic.partition_data {
+            turns.next().await;
+            door.admit((&topic.name, topic.topic_id), asked);
+        }
+    }
+    let Door {
+        admitted, batches, ..
+    } = door;
+    let command = command(&request);
+    let results = scatter(context.gateway(), batches, owned, command).await?;
+    Ok(wait(request, context, admitted, results))
+}
+
+/// Makes a shard's message of its batches.
+fn command(
+    request: &ProduceRequest,
+) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + Copy + use<> {
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let acks = acks(request).unwrap_or(Acks::None);
+    move |partitions, reply| {
+        Command::Produce(Produce {
+            partitions,
+            acks,
+            timeout,
+            reply,
+        })
+    }
+}
+
+fn owned(batch: &ProducePartition) -> TopicIdPartition {
+    batch.partition
+}
+
+/// Lets batches in that the rules allow.
+struct Door {
+    rules: Rules,
+    image: ThreadImage,
+    zstd_allowed: bool,
+    admitted: Admitted,
+    batches: Vec<ProducePartition>,
+}
+
+impl Door {
+    fn new(request: &ProduceRequest, context: &RequestContext) -> Self {
+        Self {
+            rules: Rules::of(request, context.version()),
+            image: context.image(),
+            zstd_allowed: context.version() >= ZSTD_FIRST,
+            admitted: Admitted::new(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// The records leave the request, so that it can be kept for its names while they are written.
+    fn admit(&mut self, (name, topic_id): (&str, Uuid), asked: &mut ProduceRequestPartition) {
+        let (index, records) = (asked.index, asked.records.take().unwrap_or_default());
+        let verdict = self
+            .rules
+            .admit(&self.image, name, topic_id, index, &records);
+        if let Ok(partition) = verdict {
+            self.batches.push(ProducePartition {
+                partition,
+                records,
+                zstd_allowed: self.zstd_allowed,
+            });
+        }
+        self.admitted.push(verdict);
+    }
+}
+
 /// What the rules say of each batch, in the order of the request.
 type Admitted = SmallVec<[Result<TopicIdPartition, Failure>; 1]>;
 
+type Slot = ReplySlot<Vec<Result<Appended, AppendError>>>;
 type Results = Scattered<Result<Appended, AppendError>>;
 
 /// The answer to what was handed over.
@@ -106,10 +165,12 @@ async fn answer(
     let mut results = results.gather().await?.into_iter();
     let mut hints = LeaderHints::default();
     let mut admitted = admitted.into_iter();
+    let mut turns = Turns::default();
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for (asked, admitted) in topic.partition_data.iter().zip(admitted.by_ref()) {
+            turns.next().await;
             let index = asked.index;
             let appended = match admitted {
                 // As many results as batches were admitted; were one missing, its fate would be unknown.
@@ -155,11 +216,12 @@ async fn answer(
         port: broker.port,
         rack: broker.rack,
     });
-    context.encode(&ProduceResponse {
+    let response = ProduceResponse {
         responses,
         node_endpoints: node_endpoints.collect(),
         ..Default::default()
-    })
+    };
+    context.encode(response).await
 }
 
 /// What of a request concerns all its batches.
@@ -174,12 +236,7 @@ impl Rules {
         Self {
             by_id: version >= TOPIC_IDS_FIRST,
             transactional: request.transactional_id.is_some(),
-            acks: match request.acks {
-                0 => Ok(Acks::None),
-                1 => Ok(Acks::Leader),
-                -1 => Ok(Acks::All),
-                _ => Err(ErrorCode::InvalidRequiredAcks),
-            },
+            acks: acks(request),
         }
     }
 
@@ -188,7 +245,7 @@ impl Rules {
         &self,
         image: &MetadataImage,
         name: &str,
-        topic_id: millrace_wire::Uuid,
+        topic_id: Uuid,
         index: i32,
         records: &Bytes,
     ) -> Result<TopicIdPartition, Failure> {
@@ -211,6 +268,15 @@ impl Rules {
             return Err(code.into());
         }
         Ok(partition)
+    }
+}
+
+const fn acks(request: &ProduceRequest) -> Result<Acks, ErrorCode> {
+    match request.acks {
+        0 => Ok(Acks::None),
+        1 => Ok(Acks::Leader),
+        -1 => Ok(Acks::All),
+        _ => Err(ErrorCode::InvalidRequiredAcks),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Asks every shard concerned about its part of a request and puts the results back into the order of the request.
 //!
-//! One message per shard goes out, one answer comes back; all shards work at the same time.
+//! One message per shard goes out, one answer comes back; all shards work at the same time. Very many questions go in several
+//! messages, so that a shard has other clients' turns between them.
 
 use millrace_engine::shard::command::{Command, ReplySlot};
 use millrace_engine::shard::{Gateway, NotSent, ShardIndex, Stopped};
@@ -9,6 +10,7 @@ use millrace_wire::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::error::ToErrorCode;
+use super::turns::Turns;
 
 /// Questions on their way.
 pub(crate) struct Scattered<T> {
@@ -44,17 +46,25 @@ pub(crate) async fn scatter<Q, T>(
 ) -> Result<Scattered<T>, Stopped> {
     let owner = |question: &Q| gateway.owner(partition(question));
     let count = questions.len();
-    if let Some(shard) = only_owner(&questions, owner) {
+    if count <= QUESTIONS_PER_TURN
+        && let Some(shard) = only_owner(&questions, owner)
+    {
         let (slot, answer) = oneshot::channel();
         gateway.send(shard, command(questions, slot)).await?;
         let asked = Asked::One(shard, answer);
         return Ok(Scattered { count, asked });
     }
     let mut parts = Vec::new();
-    for (shard, Group { places, questions }) in group(questions, owner, gateway.shard_count()) {
-        let (slot, answer) = oneshot::channel();
-        gateway.send(shard, command(questions, slot)).await?;
-        parts.push(Part { places, answer });
+    let mut questions = questions.into_iter().enumerate();
+    while questions.len() > 0 {
+        let some = questions.by_ref().take(QUESTIONS_PER_TURN);
+        for (shard, group) in group(some, owner, gateway.shard_count()) {
+            let (slot, answer) = oneshot::channel();
+            gateway.send(shard, command(group.questions, slot)).await?;
+            let places = group.places;
+            parts.push(Part { places, answer });
+        }
+        tokio::task::yield_now().await;
     }
     let asked = Asked::Many(parts);
     Ok(Scattered { count, asked })
@@ -113,9 +123,11 @@ pub(crate) async fn ask<Q, T, E: ToErrorCode>(
     partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<Vec<Result<T, E>>>) -> Command,
 ) -> Result<Vec<Result<T, ErrorCode>>, Stopped> {
+    let mut turns = Turns::default();
     let mut results: Vec<Option<Result<T, ErrorCode>>> = Vec::with_capacity(questions.len());
     let mut good = Vec::with_capacity(questions.len());
     for question in questions {
+        turns.next().await;
         match question {
             Ok(question) => {
                 good.push(question);
@@ -181,15 +193,15 @@ struct Group<Q> {
     questions: Vec<Q>,
 }
 
-/// The questions of each shard that has any.
+/// The questions of each shard that has any, out of questions with their places.
 fn group<Q>(
-    questions: Vec<Q>,
+    questions: impl Iterator<Item = (usize, Q)>,
     owner: impl Fn(&Q) -> ShardIndex,
     shard_count: usize,
 ) -> Vec<(ShardIndex, Group<Q>)> {
     let mut groups: Vec<Option<Group<Q>>> = Vec::new();
     groups.resize_with(shard_count, || None);
-    for (place, question) in questions.into_iter().enumerate() {
+    for (place, question) in questions {
         if let Some(group) = groups.get_mut(owner(&question).0) {
             let group = group.get_or_insert_with(|| Group {
                 places: Vec::new(),
@@ -205,13 +217,17 @@ fn group<Q>(
         .collect()
 }
 
+/// Questions that go out before others have their turn: some hundred microseconds' worth for the shard.
+const QUESTIONS_PER_TURN: usize = 1_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn questions_go_to_their_owners_with_their_places() {
-        let groups = group(vec![4, 1, 3, 6], |number| ShardIndex(number % 2), 3);
+        let questions = (0..).zip([4, 1, 3, 6]);
+        let groups = group(questions, |number| ShardIndex(number % 2), 3);
         let groups: Vec<_> = groups
             .into_iter()
             .map(|(shard, group)| (shard.0, group.places, group.questions))

@@ -21,6 +21,7 @@ mod idempotence;
 mod limits;
 mod log_append_time;
 mod log_directories;
+mod long_requests;
 mod membership;
 mod moving;
 mod obeyed;

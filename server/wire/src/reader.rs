@@ -24,6 +24,12 @@ impl Reader {
         }
     }
 
+    /// The same rest with a budget of at most `bytes`.
+    #[must_use]
+    pub fn within(&self, bytes: usize) -> Self {
+        Self::new(self.rest.clone(), self.budget_bytes.min(bytes))
+    }
+
     /// How many bytes are unread.
     #[must_use]
     pub fn remaining(&self) -> usize {

@@ -36,9 +36,18 @@ fn answer(high_watermark: i64, records: bool) -> FetchResponsePartition {
     }
 }
 
+fn enter(
+    sessions: &mut FetchSessions,
+    request: &FetchRequest,
+    version: i16,
+    now: Monotonic,
+) -> Result<Scope, ErrorCode> {
+    sessions.enter(request, wishes(request, version), version, now)
+}
+
 fn open(sessions: &mut FetchSessions, partitions: &[i32], minutes: u64) -> i32 {
     let now = Monotonic(minutes * MINUTE);
-    let scope = sessions.enter(&request(0, 0, partitions), 12, now);
+    let scope = enter(sessions, &request(0, 0, partitions), 12, now);
     let Ok(Scope::First(wishes)) = scope else {
         panic!("a full request opens a session")
     };
@@ -50,7 +59,7 @@ fn open(sessions: &mut FetchSessions, partitions: &[i32], minutes: u64) -> i32 {
 type Next = Rc<RefCell<Session>>;
 
 fn next(sessions: &mut FetchSessions, request: &FetchRequest) -> Result<Next, ErrorCode> {
-    match sessions.enter(request, 12, Monotonic(0))? {
+    match enter(sessions, request, 12, Monotonic(0))? {
         Scope::Next { session, .. } => Ok(session),
         Scope::Once(_) | Scope::First(_) => panic!("no session"),
     }
@@ -114,7 +123,7 @@ fn a_wrong_epoch_or_an_unknown_id_is_refused_and_the_session_survives() {
     let unknown = Some(ErrorCode::FetchSessionIdNotFound);
     assert_eq!(refused(&mut sessions, request(id + 1, 1, &[])), unknown);
     assert!(next(&mut sessions, &request(id, 1, &[])).is_ok());
-    let by_id = sessions.enter(&request(id, 2, &[]), 13, Monotonic(0)).err();
+    let by_id = enter(&mut sessions, &request(id, 2, &[]), 13, Monotonic(0)).err();
     assert_eq!(by_id, Some(ErrorCode::FetchSessionTopicIdError));
 }
 
@@ -123,8 +132,7 @@ fn the_last_epoch_and_a_new_full_request_both_end_a_session() {
     for ending in [-1, 0] {
         let mut sessions = FetchSessions::new(10, 0, 1);
         let id = open(&mut sessions, &[0], 0);
-        sessions
-            .enter(&request(id, ending, &[0]), 12, Monotonic(0))
+        enter(&mut sessions, &request(id, ending, &[0]), 12, Monotonic(0))
             .map(drop)
             .unwrap();
         let refused = next(&mut sessions, &request(id, 1, &[])).err();
@@ -155,9 +163,8 @@ fn a_full_cache_lets_go_of_the_stale_first_and_then_of_the_small_and_old() {
         "both are protected"
     );
     let use_at = |sessions: &mut FetchSessions, id, epoch, minutes| {
-        sessions
-            .enter(&request(id, epoch, &[]), 12, Monotonic(minutes * MINUTE))
-            .map(drop)
+        let now = Monotonic(minutes * MINUTE);
+        enter(sessions, &request(id, epoch, &[]), 12, now).map(drop)
     };
     use_at(&mut sessions, large, 1, 3).unwrap();
     use_at(&mut sessions, small, 1, 3).unwrap();

@@ -58,7 +58,7 @@ use crate::writer::{LengthWriter, Writer};
 /// A request or a response, without its header.
 ///
 /// Fields that a version does not have are not written, and read as the protocol's default.
-pub trait Message: Clone + Debug + Default + PartialEq {
+pub trait Message: Clone + Debug + Default + PartialEq + Send + 'static {
     /// The API it belongs to.
     const KEY: ApiKey;
     /// The name of the structure.

@@ -1,0 +1,93 @@
+//! Requests with so many elements that they are decoded and answered beside the shards' threads: every element is answered, in
+//! order, and what the client sent behind them comes after them.
+
+use millrace_wire::ErrorCode;
+use millrace_wire::message::fetch::FetchRequestPartition;
+use millrace_wire::message::metadata::MetadataRequestTopic;
+use millrace_wire::message::produce::ProduceRequestPartition;
+use millrace_wire::message::{MetadataRequest, ProduceResponse};
+
+use crate::support::broker::Broker;
+use crate::support::records::batch;
+use crate::support::wire::{Limits, Wire, fetch_request, produce_request, record_bytes};
+
+const MANY: usize = 12_000;
+
+#[test]
+fn batches_of_a_long_produce_keep_their_order_and_what_follows_comes_after_them() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    let mut long = produce_request("t", 0, 1, batch(&["v"]));
+    long.topic_data[0].partition_data = (0..MANY)
+        .map(|number| ProduceRequestPartition {
+            index: i32::try_from(number % 2).unwrap(),
+            records: Some(batch(&["v"])),
+        })
+        .collect();
+    wire.send(&long, 9);
+    wire.send(&produce_request("t", 0, 1, batch(&["last"])), 9);
+    let (_, answer) = wire.receive::<ProduceResponse>(9);
+    let partitions = &answer.responses[0].partition_responses;
+    assert_eq!(partitions.len(), MANY);
+    for (number, partition) in (0_i64..).zip(partitions) {
+        assert_eq!(partition.error_code, ErrorCode::None);
+        assert_eq!(i64::from(partition.index), number % 2);
+        assert_eq!(partition.base_offset, number / 2);
+    }
+    let (_, last) = wire.receive::<ProduceResponse>(9);
+    let last = &last.responses[0].partition_responses[0];
+    assert_eq!(usize::try_from(last.base_offset).unwrap(), MANY / 2);
+}
+
+#[test]
+fn every_partition_of_a_long_fetch_is_answered_in_order() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let sent = batch(&["v"]);
+    wire.append("t", 0, sent.clone());
+    let mut request = fetch_request("t", 0, 0, Limits::default());
+    let first = request.topics[0].partitions[0].clone();
+    let others = (1..MANY).map(|number| FetchRequestPartition {
+        partition: i32::try_from(number).unwrap(),
+        ..first.clone()
+    });
+    request.topics[0].partitions = std::iter::once(first.clone()).chain(others).collect();
+    let answer = wire.ask(&request, 12);
+    let partitions = &answer.responses[0].partitions;
+    assert_eq!(partitions.len(), MANY);
+    assert_eq!(partitions[0].error_code, ErrorCode::None);
+    assert_eq!(record_bytes(&partitions[0]).len(), sent.len());
+    for (number, partition) in (0..).zip(partitions).skip(1) {
+        assert_eq!(partition.partition_index, number);
+        assert_eq!(partition.error_code, ErrorCode::UnknownTopicOrPartition);
+    }
+}
+
+#[test]
+fn every_name_of_a_long_metadata_request_is_answered_in_order() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t7", 1, &[]);
+    let names: Vec<String> = (0..MANY).map(|number| format!("t{number}")).collect();
+    let topics = names.iter().map(|name| MetadataRequestTopic {
+        name: Some(name.as_str().into()),
+        ..Default::default()
+    });
+    let request = MetadataRequest {
+        topics: Some(topics.collect()),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    let answer = wire.ask(&request, 9);
+    assert_eq!(answer.topics.len(), MANY);
+    for (name, topic) in names.iter().zip(&answer.topics) {
+        assert_eq!(topic.name.as_deref(), Some(name.as_str()));
+        let expected = match name.as_str() {
+            "t7" => ErrorCode::None,
+            _ => ErrorCode::UnknownTopicOrPartition,
+        };
+        assert_eq!(topic.error_code, expected, "{name}");
+    }
+}
