@@ -361,6 +361,11 @@ impl Scanner<'_> {
         }
         self.last_epoch = self.last_epoch.max(found);
         self.expected = Some(header.next_offset());
+        let supposed = self.epochs.epoch_of(header.base_offset());
+        if supposed.is_some_and(|supposed| found > supposed) {
+            // The checkpoint is wrong: who went on from there would write batches that no later start takes.
+            self.epochs.truncate_from_end(header.base_offset());
+        }
         let latest = self.epochs.latest();
         if latest.is_none_or(|latest| found > latest.epoch) {
             self.epochs.assign(found, header.base_offset());

@@ -316,6 +316,21 @@ fn a_failed_write_leaves_no_trace_and_takes_what_is_staged_behind_it_along() {
     assert_eq!(log.log_end_offset(), Offset(4));
 }
 
+/// Found by fuzzing: the next leader began at an older epoch than its batches have, and the start after that cut what it wrote.
+#[test]
+fn a_checkpoint_that_puts_batches_into_an_older_epoch_is_corrected() {
+    let fixture = Fixture::new(config(10_000));
+    let mut log = fixture.fresh();
+    log.stage(batch(1, 10, 1_000), LeaderEpoch(1), Timestamp(1_000))
+        .unwrap();
+    fixture.write(&mut log);
+    drop(log);
+    let checkpoint = fixture.path().join(names::LEADER_EPOCH_CHECKPOINT);
+    std::fs::write(checkpoint, "0\n2\n0 0\n1 1\n").unwrap();
+    let (log, _) = fixture.open(false, 0);
+    assert_eq!(log.latest_epoch(), LeaderEpoch(1));
+}
+
 #[test]
 fn an_older_leader_and_a_batch_beyond_a_segment_are_refused() {
     let fixture = Fixture::new(config(1_000));
