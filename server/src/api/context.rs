@@ -20,6 +20,7 @@ use super::fetch_session::Session;
 use super::frontend::{Effective, Frontend};
 use super::{Call, Closing, Part, Parts, Refusal};
 use crate::config::{Endpoint, Listener};
+use crate::net::Reservation;
 
 /// One connection's other side. Lives as long as the connection.
 pub(crate) struct Client {
@@ -161,8 +162,10 @@ impl Client {
 pub(crate) struct RequestContext {
     client: Rc<Client>,
     header: RequestHeader,
-    /// Whether its answer is likely to have many elements.
+    /// Whether it, or its answer, has very many elements.
     is_long: Cell<bool>,
+    /// The memory set aside for it then.
+    room: Cell<Option<Box<Reservation>>>,
 }
 
 impl RequestContext {
@@ -171,7 +174,18 @@ impl RequestContext {
             client,
             header,
             is_long: Cell::new(false),
+            room: Cell::new(None),
         }
+    }
+
+    /// Whether the request was a long one.
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long.get()
+    }
+
+    /// Lets other long requests in: this one may wait for others for minutes.
+    pub(super) fn parks(&self) {
+        self.room.take();
     }
 
     /// Notes that an answer has so many elements at its top.
@@ -335,7 +349,7 @@ impl Call {
         }
     }
 
-    /// The body as a message, decoded on another thread.
+    /// The body as a message, decoded on another thread when there is room for it.
     ///
     /// # Errors
     /// It is none, or the broker is stopping.
@@ -343,6 +357,11 @@ impl Call {
         let Self { context, mut body } = self;
         let version = context.version();
         context.is_long.set(true);
+        let room = context
+            .client
+            .frontend
+            .room_for_long_request(body.budget_bytes());
+        context.room.set(Some(Box::new(room.await)));
         let decode = move || R::decode(&mut body, version);
         match context.gateway().aside(decode).await? {
             Ok(request) => Ok((request, context)),

@@ -44,6 +44,7 @@ pub(super) async fn ask_parked<T>(
     command: GroupCommand,
     pick: impl Fn(GroupReply) -> Option<T>,
 ) -> Result<Answer<T>, Stopped> {
+    context.parks();
     let mut stopping = context.client().stopping();
     tokio::select! {
         answer = ask(context, command, pick) => answer,

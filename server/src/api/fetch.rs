@@ -41,11 +41,15 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
     let frontend = context.client().frontend();
     forget_left_behind(context).await?;
     let now = context.gateway().now().monotonic;
-    let limits = Limits::of(
+    let mut limits = Limits::of(
         &request,
         context.settings().config.sockets.fetch_bytes_max,
         now,
     );
+    if context.is_long() {
+        // It has memory that others wait for.
+        limits.deadline = limits.deadline.min(now.after(LONG_WAIT_MAX));
+    }
     let isolation = match request.isolation_level {
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
@@ -109,6 +113,9 @@ async fn full<'a>(
     }
     Ok((dressing, answers))
 }
+
+/// As long as a fetch waits by default (`fetch.max.wait.ms`).
+const LONG_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// How much is wanted and how long it may take.
 #[derive(Clone, Copy, Debug)]

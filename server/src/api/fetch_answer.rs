@@ -184,17 +184,20 @@ fn gather(answers: Vec<PartitionAnswer>) -> (Vec<FetchResponseTopic>, Vec<Extent
     let mut topics: Vec<FetchResponseTopic> = Vec::new();
     let mut extents = Vec::new();
     let mut last = None;
-    for (key, response, extent) in answers {
+    let mut answers = answers.into_iter();
+    while let Some((key, response, extent)) = answers.next() {
         extents.extend(extent);
         if last.as_ref() != Some(&key) {
             let (topic, topic_id) = match &key {
                 TopicKey::Name(name) => (Str::from(&**name), Uuid::ZERO),
                 TopicKey::Id(id) => (Str::default(), *id),
             };
+            let others = answers.as_slice().iter();
+            let others = others.take_while(|(other, ..)| *other == key).count();
             topics.push(FetchResponseTopic {
                 topic,
                 topic_id,
-                partitions: Vec::new(),
+                partitions: Vec::with_capacity(1 + others),
             });
             last = Some(key);
         }

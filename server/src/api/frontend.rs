@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::fetch_session::FetchSessions;
 use super::init_producer_id::ProducerIds;
 use crate::config::{BrokerConfig, ConfigView};
+use crate::net::{RequestBudget, Reservation};
 
 /// One thread's share of the server.
 pub(crate) struct Frontend {
@@ -20,6 +21,8 @@ pub(crate) struct Frontend {
     settings: RefCell<Rc<Effective>>,
     sessions: RefCell<FetchSessions>,
     producer_ids: Mutex<ProducerIds>,
+    /// For messages of very many elements, which take several times their frame's bytes.
+    long_requests: RequestBudget,
 }
 
 /// The settings that hold: those of the start, with what clients changed since.
@@ -40,6 +43,7 @@ impl Frontend {
     pub(crate) fn new(gateway: Gateway, started: Arc<ConfigView>) -> Self {
         let settings = Effective::new(&started, &gateway.image());
         let (shard, shards) = (gateway.shard().0, gateway.shard_count());
+        let bytes = usize::try_from(settings.config.request_memory_bytes).unwrap_or(usize::MAX);
         let slots = usize::try_from(settings.config.sockets.fetch_sessions_max);
         let sessions = FetchSessions::new(share(slots.unwrap_or(0), shard, shards), shard, shards);
         Self {
@@ -48,6 +52,7 @@ impl Frontend {
             settings: RefCell::new(Rc::new(settings)),
             sessions: RefCell::new(sessions),
             producer_ids: Mutex::default(),
+            long_requests: RequestBudget::new(bytes),
         }
     }
 
@@ -64,6 +69,13 @@ impl Frontend {
     /// The producer ids this thread may give out, for one request at a time.
     pub(super) async fn producer_ids(&self) -> MutexGuard<'_, ProducerIds> {
         self.producer_ids.lock().await
+    }
+
+    /// Room for a message that takes so many bytes when it is decoded, and for what is answered; waits for it.
+    pub(super) async fn room_for_long_request(&self, decoded_bytes: usize) -> Reservation {
+        let mut room = self.long_requests.open();
+        room.cover(decoded_bytes.saturating_mul(LONG_TIMES)).await;
+        room
     }
 
     /// The settings that hold now. Made anew only when one of them changed.
@@ -99,6 +111,10 @@ impl Effective {
         }
     }
 }
+
+/// What a request and its answer take, at most about this many times the decoded request: an element of a Fetch is 56 bytes and
+/// its answer 250.
+const LONG_TIMES: usize = 4;
 
 /// Thread number `index` of `count`'s share of what all of them may have: the shares add up to `total`.
 pub(crate) const fn share(total: usize, index: usize, count: usize) -> usize {

@@ -239,5 +239,5 @@ pub(crate) fn request_budget(frame_bytes: usize) -> usize {
 /// elements are two bytes on the wire and a few words in memory.
 const DECODED_PER_BYTE: usize = 16;
 const DECODED_BASE: usize = 64 * 1024;
-/// And never more than this: large requests are large by their records, which stay in the frame.
-const DECODED_MAX: usize = 64 * 1024 * 1024;
+/// And never more than this, which is 250,000 partitions: large requests are large by their records, which stay in the frame.
+const DECODED_MAX: usize = 16 * 1024 * 1024;

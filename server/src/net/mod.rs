@@ -22,6 +22,7 @@ mod turns;
 
 pub(crate) use acceptor::{Acceptor, Doors};
 pub(crate) use admission::Admissions;
+pub(crate) use backpressure::{RequestBudget, Reservation};
 pub(crate) use closing::{Closing, Refusal};
 pub(crate) use front::{Front, attend};
 pub use listening::BindError;
