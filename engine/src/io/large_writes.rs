@@ -31,8 +31,9 @@ impl LargeWrites {
 
     /// Takes note that such a write took from `began` to `ended`.
     pub(super) fn took(&self, began: Monotonic, ended: Monotonic) {
-        if began.until(ended) >= WAITED {
-            let until = ended.after(ELSEWHERE_FOR);
+        let took = began.until(ended);
+        if took >= WAITED {
+            let until = ended.after(took.saturating_mul(ELSEWHERE_TIMES));
             self.elsewhere_until.store(until.0, Ordering::Relaxed);
         }
     }
@@ -44,8 +45,9 @@ const INLINE_BYTES_MAX: u64 = 2 << 20;
 /// A write that takes so long was held up, by write-back or by other processes: the copy takes a fiftieth of it.
 const WAITED: Duration = Duration::from_millis(20);
 
-/// For how long nobody tries again after that. Waits of the kernel are 200 ms at most, so this costs a thread 4 % at worst.
-const ELSEWHERE_FOR: Duration = Duration::from_secs(5);
+/// For how many times as long nobody tries again: so a thread loses a tenth of its time at most, and one stall, which a journal
+/// commit or a reservation of space makes now and then, does not count for long.
+const ELSEWHERE_TIMES: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -63,8 +65,8 @@ mod tests {
         let ended = began.after(Duration::from_millis(20));
         writes.took(began, ended);
         assert!(!writes.stays_here(MIB, ended));
-        assert!(!writes.stays_here(MIB, ended.after(ELSEWHERE_FOR - Duration::from_micros(1))));
-        assert!(writes.stays_here(MIB, ended.after(ELSEWHERE_FOR)));
+        assert!(!writes.stays_here(MIB, ended.after(Duration::from_millis(199))));
+        assert!(writes.stays_here(MIB, ended.after(Duration::from_millis(200))));
     }
 
     #[test]
