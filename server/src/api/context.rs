@@ -188,11 +188,17 @@ impl RequestContext {
         self.room.take();
     }
 
-    /// Notes that an answer has so many elements at its top.
-    pub(super) fn answers_many(&self, elements: usize) {
-        if elements >= MANY_ELEMENTS {
-            self.is_long.set(true);
+    /// Says that an answer will have so many elements at its top. If they are very many, waits until there is room for them.
+    pub(super) async fn answers_many(&self, elements: usize) {
+        // A long request has its answer's room already.
+        if elements >= MANY_ELEMENTS && !self.is_long.replace(true) {
+            self.make_room(elements.saturating_mul(ELEMENT_BYTES)).await;
         }
+    }
+
+    async fn make_room(&self, bytes: usize) {
+        let room = self.client.frontend.room_for_long_request(bytes).await;
+        self.room.set(Some(Box::new(room)));
     }
 
     /// The version of the request, one of those its API is served in.
@@ -357,11 +363,10 @@ impl Call {
         let Self { context, mut body } = self;
         let version = context.version();
         context.is_long.set(true);
-        let room = context
-            .client
-            .frontend
-            .room_for_long_request(body.budget_bytes());
-        context.room.set(Some(Box::new(room.await)));
+        let decoded_bytes = body.budget_bytes();
+        context
+            .make_room(decoded_bytes.saturating_mul(LONG_TIMES))
+            .await;
         let decode = move || R::decode(&mut body, version);
         match context.gateway().aside(decode).await? {
             Ok(request) => Ok((request, context)),
@@ -381,5 +386,12 @@ pub(super) enum Decoded<R> {
 /// Memory for the arrays of a message that is decoded where it arrives: it takes some hundred microseconds at most.
 const SHORT_BYTES: usize = 256 * 1024;
 
-/// An answer with so many topics, groups or partitions at its top is written down aside.
+/// What a request and its answer take, at most about this many times the decoded request: an element of a Fetch is 56 bytes and
+/// its answer 250.
+const LONG_TIMES: usize = 4;
+
+/// An answer with so many topics at its top is made aside.
 const MANY_ELEMENTS: usize = 1_000;
+
+/// A topic of a few partitions in an answer, and written down.
+const ELEMENT_BYTES: usize = 1_024;

@@ -71,10 +71,10 @@ impl Frontend {
         self.producer_ids.lock().await
     }
 
-    /// Room for a message that takes so many bytes when it is decoded, and for what is answered; waits for it.
-    pub(super) async fn room_for_long_request(&self, decoded_bytes: usize) -> Reservation {
+    /// So many bytes for a long request and its answer; waits for them.
+    pub(super) async fn room_for_long_request(&self, bytes: usize) -> Reservation {
         let mut room = self.long_requests.open();
-        room.cover(decoded_bytes.saturating_mul(LONG_TIMES)).await;
+        room.cover(bytes).await;
         room
     }
 
@@ -111,10 +111,6 @@ impl Effective {
         }
     }
 }
-
-/// What a request and its answer take, at most about this many times the decoded request: an element of a Fetch is 56 bytes and
-/// its answer 250.
-const LONG_TIMES: usize = 4;
 
 /// Thread number `index` of `count`'s share of what all of them may have: the shares add up to `total`.
 pub(crate) const fn share(total: usize, index: usize, count: usize) -> usize {

@@ -27,7 +27,7 @@ pub(super) async fn handle(
     let mut answers = match context.in_peace(request.topics, asked).await? {
         Asked::All => {
             let image = Arc::clone(&context.image());
-            context.answers_many(image.topic_count());
+            context.answers_many(image.topic_count()).await;
             let all = move |image: Arc<MetadataImage>| {
                 let topics = image.topics();
                 topics
@@ -60,7 +60,6 @@ pub(super) async fn handle(
             answer.topic_authorized_operations = authorized::TOPIC;
         }
     }
-    context.answers_many(answers.len());
     let image = context.image();
     let brokers = context
         .brokers(&image)

@@ -2,10 +2,11 @@
 //! order, and what the client sent behind them comes after them.
 
 use millrace_wire::ErrorCode;
+use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
 use millrace_wire::message::fetch::FetchRequestPartition;
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::produce::ProduceRequestPartition;
-use millrace_wire::message::{MetadataRequest, ProduceResponse};
+use millrace_wire::message::{CreateTopicsRequest, MetadataRequest, ProduceResponse};
 
 use crate::support::broker::Broker;
 use crate::support::records::batch;
@@ -90,4 +91,35 @@ fn every_name_of_a_long_metadata_request_is_answered_in_order() {
         };
         assert_eq!(topic.error_code, expected, "{name}");
     }
+}
+
+#[test]
+fn all_of_more_than_a_thousand_topics_are_answered() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let topics = (0..1_100).map(|number| CreateTopicsRequestTopic {
+        name: format!("t{number:04}").as_str().into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    });
+    let create = CreateTopicsRequest {
+        topics: topics.collect(),
+        ..Default::default()
+    };
+    let created = wire.ask(&create, 7);
+    assert!(
+        created
+            .topics
+            .iter()
+            .all(|topic| !topic.error_code.is_error())
+    );
+    let all = MetadataRequest {
+        topics: None,
+        ..Default::default()
+    };
+    let answer = wire.ask(&all, 9);
+    let names: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.name).collect();
+    assert_eq!(names.len(), 1_100);
+    assert!(names.is_sorted());
 }
