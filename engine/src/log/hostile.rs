@@ -19,6 +19,7 @@ pub use small::read_small_hostile;
 
 const DIRECTORY: &str = "/t-0";
 const NOW: Timestamp = Timestamp(1_000);
+const SOUND: &str = "a sound log can be read to its end";
 
 /// Opens what `data` says was left behind: bit 0 of the first byte marks a clean stop, bit 2 leaves the record file as it
 /// is (so that it may have message sets of the formats before record batches), the second byte is the recovery point, four small files (leader epochs, offset index, time index, producer snapshot at the recovery point) follow
@@ -50,7 +51,11 @@ pub fn recover_hostile(data: &[u8]) {
         read_from(&disk, &mut log);
         return;
     }
-    read_all(&disk, &mut log);
+    // What no start reads, below the recovery point, may be damaged: who reads there is told.
+    let Some(reached) = read_from(&disk, &mut log) else {
+        return;
+    };
+    assert_eq!(reached, log.log_end_offset(), "{SOUND}");
     append(&mut log);
     let again = OpenOptions {
         clean: false,
@@ -69,7 +74,8 @@ pub fn recover_hostile(data: &[u8]) {
         log.log_end_offset(),
         "a log ends where it ended"
     );
-    read_all(&disk, &mut reopened);
+    let reached = read_from(&disk, &mut reopened);
+    assert_eq!(reached, Some(log.log_end_offset()), "{SOUND}");
 }
 
 /// Puts the files that `data` describes into a new partition's directory.
@@ -149,33 +155,24 @@ fn append(log: &mut Log) {
     log.appended(&plan);
 }
 
-fn read_all(disk: &Disk, log: &mut Log) {
-    let reached = read_from(disk, log);
-    assert_eq!(
-        reached,
-        log.log_end_offset(),
-        "a sound log can be read to its end"
-    );
-}
-
-/// Reads from the start on as far as it goes, and answers how far that was.
-fn read_from(disk: &Disk, log: &mut Log) -> Offset {
+/// Reads from the start on as far as it goes, and answers how far that was; `None` when a read was refused.
+fn read_from(disk: &Disk, log: &mut Log) -> Option<Offset> {
     let mut offset = log.log_start_offset();
     let end = log.log_end_offset();
-    while let Some(next) = read_once(disk, log, offset, end) {
+    while let Some(next) = read_once(disk, log, offset, end)? {
         assert!(next > offset, "a read from {offset} goes on at {next}");
         offset = next;
     }
-    offset
+    Some(offset)
 }
 
-/// The offset behind what one read answers.
-fn read_once(disk: &Disk, log: &mut Log, offset: Offset, end: Offset) -> Option<Offset> {
+/// The offset behind what one read answers, if that is anything; `None` when it is refused.
+fn read_once(disk: &Disk, log: &mut Log, offset: Offset, end: Offset) -> Option<Option<Offset>> {
     let mut plan = log.read(offset, u64::MAX, end).ok()?;
     loop {
         plan = match plan {
-            ReadPlan::Empty => return None,
-            ReadPlan::Again { offset } => return Some(offset),
+            ReadPlan::Empty => return Some(None),
+            ReadPlan::Again { offset } => return Some(Some(offset)),
             ReadPlan::Ready(found) => {
                 let extent = found.extent;
                 let length = usize::try_from(extent.length).expect("an extent lies in its file");
@@ -188,7 +185,7 @@ fn read_once(disk: &Disk, log: &mut Log, offset: Offset, end: Offset) -> Option<
                 let last = batches
                     .map(|batch| batch.expect("an extent holds batches"))
                     .last();
-                return last.map(|batch| batch.header.next_offset());
+                return Some(last.map(|batch| batch.header.next_offset()));
             }
             ReadPlan::Scan(lookup) => {
                 let (file, position, length) = lookup.action();

@@ -361,6 +361,11 @@ impl Lookup {
                 let missing_bytes = batch.end_position() - self.segment_length;
                 return Err(self.fault(FaultReason::Short { missing_bytes }).into());
             }
+            // Batches end with their segment's records; what is appended meanwhile begins behind them.
+            if batch.base_offset < self.segment_end && batch.last_offset >= self.segment_end {
+                let (expected, found) = (self.segment_end, header.next_offset());
+                return Err(self.fault(FaultReason::Offset { expected, found }).into());
+            }
             if let Some(plan) = self.look_at(&batch) {
                 return Ok(plan);
             }

@@ -499,6 +499,24 @@ fn damage_below_the_recovery_point_is_left_alone_and_refused() {
     assert!(log.damage().is_some());
 }
 
+/// Found by fuzzing: such a batch was taken for one that is not to be read yet, and its reader waited for ever.
+#[test]
+fn a_batch_that_claims_offsets_beyond_its_segment_is_refused() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    for _ in 0..8 {
+        fixture.append(&mut log, &batch(2, 50, 1));
+    }
+    fixture.close(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+    let last_offset_delta = 23;
+    let file = fixture.disk.open(&path).unwrap();
+    file.write_all_at(last_offset_delta, &[0, 0, 1, 0]).unwrap();
+    let (mut log, _) = fixture.open(true, 16);
+    let refused = fixture.read(&mut log, 0, 1, 16);
+    assert!(matches!(refused, Err(ReadError::Corrupt(_))), "{refused:?}");
+}
+
 #[test]
 fn a_log_that_lost_stable_records_says_so() {
     let fixture = Fixture::new(config(100_000));
