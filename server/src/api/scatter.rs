@@ -64,7 +64,9 @@ pub(crate) async fn scatter<Q, T>(
             let places = group.places;
             parts.push(Part { places, answer });
         }
-        tokio::task::yield_now().await;
+        if questions.len() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
     let asked = Asked::Many(parts);
     Ok(Scattered { count, asked })
