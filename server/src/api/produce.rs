@@ -4,18 +4,19 @@
 //! It looks at no record; the owner of the partition checks them once. Records stay slices of the received frame.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::metadata::{MetadataImage, is_internal};
 use millrace_engine::partition::{Acks, AppendError, Appended};
 use millrace_engine::record::{BatchHeader, RecordError, Refused};
+use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, Produce, ProducePartition, ReplySlot};
-use millrace_engine::shard::{Stopped, ThreadImage};
 use millrace_engine::types::TopicIdPartition;
 use millrace_wire::message::produce::{
-    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest,
-    ProduceRequestPartition, ProduceResponse, ProduceResponsePartition, ProduceResponseTopic,
+    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest, ProduceResponse,
+    ProduceResponsePartition, ProduceResponseTopic,
 };
 use millrace_wire::{ErrorCode, Uuid};
 use smallvec::SmallVec;
@@ -34,15 +35,7 @@ pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
         Decoded::Short(request, context) => (request, context),
         Decoded::Long(call) => return Ok(Submission::Waiting(Box::pin(submit_long(call)))),
     };
-    let mut door = Door::new(&request, &context);
-    for topic in &mut request.topic_data {
-        for asked in &mut topic.partition_data {
-            door.admit((&topic.name, topic.topic_id), asked);
-        }
-    }
-    let Door {
-        admitted, batches, ..
-    } = door;
+    let (admitted, batches) = admit(&mut request, context.version(), &context.image());
     let command = command(&request);
     let unsent = match scatter_at_once(context.gateway(), batches, owned, command) {
         Ok(results) => return Ok(Submission::Done(wait(request, context, admitted, results))),
@@ -64,18 +57,13 @@ pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
 
 /// As [`on_arrival`] for a request of very many partitions.
 async fn submit_long(call: Call) -> Result<Answer, Closing> {
-    let (mut request, context) = call.decode_aside::<ProduceRequest>().await?;
-    let mut door = Door::new(&request, &context);
-    let mut turns = Turns::default();
-    for topic in &mut request.topic_data {
-        for asked in &mut topic.partition_data {
-            turns.next().await;
-            door.admit((&topic.name, topic.topic_id), asked);
-        }
-    }
-    let Door {
-        admitted, batches, ..
-    } = door;
+    let (request, context) = call.decode_aside::<ProduceRequest>().await?;
+    let (version, image) = (context.version(), Arc::clone(&context.image()));
+    let admit = move |mut request| {
+        let (admitted, batches) = admit(&mut request, version, &image);
+        (request, admitted, batches)
+    };
+    let (request, admitted, batches) = context.in_peace(request, admit).await?;
     let command = command(&request);
     let results = scatter(context.gateway(), batches, owned, command).await?;
     Ok(wait(request, context, admitted, results))
@@ -101,41 +89,31 @@ fn owned(batch: &ProducePartition) -> TopicIdPartition {
     batch.partition
 }
 
-/// Lets batches in that the rules allow.
-struct Door {
-    rules: Rules,
-    image: ThreadImage,
-    zstd_allowed: bool,
-    admitted: Admitted,
-    batches: Vec<ProducePartition>,
-}
-
-impl Door {
-    fn new(request: &ProduceRequest, context: &RequestContext) -> Self {
-        Self {
-            rules: Rules::of(request, context.version()),
-            image: context.image(),
-            zstd_allowed: context.version() >= ZSTD_FIRST,
-            admitted: Admitted::new(),
-            batches: Vec::new(),
+/// What the rules say of each batch, and those that they let in. The records leave the request, so that it can be kept for its
+/// names while they are written.
+fn admit(
+    request: &mut ProduceRequest,
+    version: i16,
+    image: &MetadataImage,
+) -> (Admitted, Vec<ProducePartition>) {
+    let rules = Rules::of(request, version);
+    let mut admitted = Admitted::new();
+    let mut batches = Vec::new();
+    for topic in &mut request.topic_data {
+        for asked in &mut topic.partition_data {
+            let (index, records) = (asked.index, asked.records.take().unwrap_or_default());
+            let verdict = rules.admit(image, &topic.name, topic.topic_id, index, &records);
+            if let Ok(partition) = verdict {
+                batches.push(ProducePartition {
+                    partition,
+                    records,
+                    zstd_allowed: version >= ZSTD_FIRST,
+                });
+            }
+            admitted.push(verdict);
         }
     }
-
-    /// The records leave the request, so that it can be kept for its names while they are written.
-    fn admit(&mut self, (name, topic_id): (&str, Uuid), asked: &mut ProduceRequestPartition) {
-        let (index, records) = (asked.index, asked.records.take().unwrap_or_default());
-        let verdict = self
-            .rules
-            .admit(&self.image, name, topic_id, index, &records);
-        if let Ok(partition) = verdict {
-            self.batches.push(ProducePartition {
-                partition,
-                records,
-                zstd_allowed: self.zstd_allowed,
-            });
-        }
-        self.admitted.push(verdict);
-    }
+    (admitted, batches)
 }
 
 /// What the rules say of each batch, in the order of the request.
