@@ -44,8 +44,11 @@ pub fn pin_to(core: usize) -> Result<(), IoError> {
         .map_err(|errno| IoError::new("pin to", Path::new(&format!("core {core}")), errno))
 }
 
-/// Lets the calling thread, and those it starts, run on any of `cores`.
+/// Lets the calling thread, and those it starts, run on any of `cores`; on none is where it runs now.
 pub fn let_roam(cores: &[usize]) -> Result<(), IoError> {
+    if cores.is_empty() {
+        return Ok(());
+    }
     let mut mask = CpuSet::new();
     cores
         .iter()

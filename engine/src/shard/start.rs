@@ -25,7 +25,7 @@ pub type ShardTask = Arc<dyn Fn(Gateway) -> Pin<Box<dyn Future<Output = ()>>> + 
 
 /// Where and how the shards run.
 pub(crate) struct Seat {
-    /// The cores to pin to, one per shard; empty for none.
+    /// The cores to pin to: all that are ours, the first of them for the first shard; empty for none.
     pub(crate) cores: Vec<usize>,
     pub(crate) backend: IoBackend,
     pub(crate) clock: Clock,
@@ -126,7 +126,7 @@ fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<R
     let core = seat.cores.get(index).copied();
     let (backend, clock) = (seat.backend.clone(), seat.clock.clone());
     let (control, task) = (seat.control.clone(), Arc::clone(&seat.task));
-    let roaming = io::available_cores().cores;
+    let roaming = seat.cores.clone();
     let body = move || {
         if let Some(Err(error)) = core.map(io::pin_to) {
             tracing::warn!(shard = index, %error, "runs unpinned");
@@ -139,7 +139,7 @@ fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<R
             .max_blocking_threads(ASIDE_THREADS_MAX)
             .on_thread_start(move || {
                 io::lower_priority();
-                // It would else have its maker's core only; there it runs, too, just later.
+                // It has its maker's core only, if that is pinned; there it would run, too, just later.
                 let _ = io::let_roam(&roaming);
             })
             .on_thread_park(move || parked.sleeps(true))
