@@ -15,6 +15,33 @@ fn on(sim: &Sim, config: TopicConfig) -> Fixture {
     fixture
 }
 
+/// Does `test` with each of so many seeds, on a simulated disk of its own.
+fn with_seeds(seeds: u64, config: &TopicConfig, test: impl Fn(u64, &Sim, &Fixture)) {
+    for seed in 0..seeds {
+        let sim = Sim::new(seed);
+        test(seed, &sim, &on(&sim, config.clone()));
+    }
+}
+
+/// A new file of these bytes, durable but for its name.
+fn put(fixture: &Fixture, path: &Path, bytes: &[u8]) {
+    let file = fixture.disk.create_new(path).unwrap();
+    file.write_all_at(0, bytes).unwrap();
+    file.sync_data().unwrap();
+}
+
+/// What a broker that is killed `after` operations of its start leaves to a power cut, opened again.
+fn opened_after_a_kill_and_a_power_cut(
+    sim: &Sim,
+    fixture: &Fixture,
+    after: u64,
+) -> (Log, RecoveryReport) {
+    sim.stand_still_after(after);
+    let _ = open(&fixture.disk, fixture.options(false, 0));
+    sim.crash();
+    fixture.open(false, 0)
+}
+
 /// A log of so many batches, a millisecond apart, all of them in closed segments.
 fn closed(fixture: &Fixture, batches: i64) -> Log {
     let mut log = fixture.fresh();
@@ -27,10 +54,8 @@ fn closed(fixture: &Fixture, batches: i64) -> Log {
 
 #[test]
 fn segments_deleted_together_leave_no_gap_when_the_power_fails_meanwhile() {
-    for seed in 0..200 {
-        let sim = Sim::new(seed);
-        let fixture = on(&sim, config(400));
-        let mut log = closed(&fixture, 6);
+    with_seeds(200, &config(400), |seed, sim, fixture| {
+        let mut log = closed(fixture, 6);
         let end = log.log_end_offset();
         let job = log.delete_segments(4);
         sim.stand_still_after(seed % 24);
@@ -41,14 +66,12 @@ fn segments_deleted_together_leave_no_gap_when_the_power_fails_meanwhile() {
         assert_eq!(report.cuts, [], "seed {seed}");
         assert_eq!(log.damage(), None, "seed {seed}");
         assert_eq!(log.log_end_offset(), end, "seed {seed}");
-    }
+    });
 }
 
 #[test]
 fn a_directory_that_a_killed_process_had_not_synced_stays_once_the_next_one_has_begun() {
-    for seed in 0..32 {
-        let sim = Sim::new(seed);
-        let fixture = on(&sim, config(400));
+    with_seeds(32, &config(400), |seed, sim, fixture| {
         sim.stand_still_after(1);
         open(&fixture.disk, fixture.options(false, 0)).unwrap_err();
         sim.go_on();
@@ -59,31 +82,22 @@ fn a_directory_that_a_killed_process_had_not_synced_stays_once_the_next_one_has_
         drop(log);
         sim.crash();
         assert_eq!(fixture.fresh().log_end_offset(), Offset(1), "seed {seed}");
-    }
+    });
 }
 
 #[test]
 fn a_compaction_that_a_killed_process_had_not_synced_is_not_finished_before_it_is() {
-    for seed in 0..300 {
-        let sim = Sim::new(seed);
-        let fixture = on(&sim, config(400));
-        let log = closed(&fixture, 4);
-        let end = log.log_end_offset();
-        drop(log);
+    with_seeds(300, &config(400), |seed, sim, fixture| {
+        let end = closed(fixture, 4).log_end_offset();
         // What compaction has done when it is killed before it syncs the directory.
-        let merged = fixture.path().join("00000000000000000000.log");
+        let merged = names::segment_file(&fixture.path(), Offset(0), names::LOG);
         let bytes = fixture.disk.read(&merged, u64::MAX).unwrap();
         let cleaned = names::with_ending(&merged, names::CLEANED);
-        let file = fixture.disk.create_new(&cleaned).unwrap();
-        file.write_all_at(0, &bytes).unwrap();
-        file.sync_data().unwrap();
+        put(fixture, &cleaned, &bytes);
         fixture.disk.sync_dir(&fixture.path()).unwrap();
         let swap = names::with_ending(&merged, names::SWAP);
         fixture.disk.rename(&cleaned, &swap).unwrap();
-        sim.stand_still_after(seed % 10);
-        let _ = open(&fixture.disk, fixture.options(false, 0));
-        sim.crash();
-        let (log, report) = fixture.open(false, 0);
+        let (log, report) = opened_after_a_kill_and_a_power_cut(sim, fixture, seed % 10);
         assert_eq!(report.cuts, [], "seed {seed}");
         let first = log.log_start_offset();
         assert_eq!(
@@ -91,7 +105,7 @@ fn a_compaction_that_a_killed_process_had_not_synced_is_not_finished_before_it_i
             (Offset(0), end),
             "seed {seed}"
         );
-    }
+    });
 }
 
 #[test]
@@ -113,10 +127,8 @@ fn records_whose_deletion_a_crash_took_back_are_of_the_epoch_they_were_written_i
 
 #[test]
 fn a_segment_does_not_look_older_when_the_power_fails_while_its_index_is_written_anew() {
-    for seed in 0..300 {
-        let sim = Sim::new(seed);
-        let fixture = on(&sim, config(100_000));
-        let log = closed(&fixture, 200);
+    with_seeds(300, &config(100_000), |seed, sim, fixture| {
+        let log = closed(fixture, 200);
         let end = log.log_end_offset();
         let segment = log.segments.iter().next().unwrap();
         let newest = segment.max_timestamp;
@@ -131,21 +143,18 @@ fn a_segment_does_not_look_older_when_the_power_fails_while_its_index_is_written
         let (log, _) = fixture.open(false, end.0);
         let first = log.segments.iter().next().unwrap();
         assert_eq!(first.max_timestamp, newest, "seed {seed}");
-    }
+    });
 }
 
 /// Found by the simulation: the sweep of a compaction that had not come about was interrupted.
 #[test]
 fn an_index_that_a_compaction_left_without_its_log_takes_the_place_of_none() {
     let fixture = Fixture::new(config(400));
-    let log = closed(&fixture, 4);
-    let end = log.log_end_offset();
-    drop(log);
+    let end = closed(&fixture, 4).log_end_offset();
     let index = names::segment_file(&fixture.path(), Offset(0), names::TIME_INDEX);
     let before = fixture.disk.read(&index, u64::MAX).unwrap();
     let swap = names::with_ending(&index, names::SWAP);
-    let left = fixture.disk.create_new(&swap).unwrap();
-    left.write_all_at(0, &[7; 12]).unwrap();
+    put(&fixture, &swap, &[7; 12]);
     let (log, _) = fixture.open(false, end.0);
     assert_eq!(log.log_end_offset(), end);
     assert_eq!(fixture.disk.read(&index, u64::MAX).unwrap(), before);
@@ -154,31 +163,22 @@ fn an_index_that_a_compaction_left_without_its_log_takes_the_place_of_none() {
 
 #[test]
 fn a_compaction_that_is_finished_loses_none_of_its_files_when_the_power_fails_meanwhile() {
-    for seed in 0..300 {
-        let sim = Sim::new(seed);
-        let fixture = on(&sim, config(400));
-        let log = closed(&fixture, 4);
-        let end = log.log_end_offset();
-        drop(log);
+    with_seeds(300, &config(400), |seed, sim, fixture| {
+        let end = closed(fixture, 4).log_end_offset();
         // All of it is announced: aborted transactions are nowhere else.
-        let merged = fixture.path().join("00000000000000000000.log");
-        let aborted = names::with_ending(&merged.with_extension("txnindex"), names::SWAP);
-        let log_bytes = fixture.disk.read(&merged, u64::MAX).unwrap();
-        for (path, bytes) in [
-            (names::with_ending(&merged, names::SWAP), &log_bytes[..]),
-            (aborted, &[1; 34]),
-        ] {
-            let file = fixture.disk.create_new(&path).unwrap();
-            file.write_all_at(0, bytes).unwrap();
-            file.sync_data().unwrap();
-        }
+        let merged = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+        let aborted = merged.with_extension("txnindex");
+        let bytes = fixture.disk.read(&merged, u64::MAX).unwrap();
+        put(fixture, &names::with_ending(&merged, names::SWAP), &bytes);
+        put(
+            fixture,
+            &names::with_ending(&aborted, names::SWAP),
+            &[1; 34],
+        );
         fixture.disk.sync_dir(&fixture.path()).unwrap();
-        sim.stand_still_after(seed % 12);
-        let _ = open(&fixture.disk, fixture.options(false, 0));
-        sim.crash();
-        let (log, _) = fixture.open(false, 0);
+        let (log, _) = opened_after_a_kill_and_a_power_cut(sim, fixture, seed % 12);
         assert_eq!(log.log_end_offset(), end, "seed {seed}");
-        let aborted = fixture.disk.read(&merged.with_extension("txnindex"), 100);
+        let aborted = fixture.disk.read(&aborted, 100);
         assert_eq!(aborted.unwrap(), [1; 34], "seed {seed}");
-    }
+    });
 }
