@@ -361,8 +361,8 @@ impl Lookup {
                 let missing_bytes = batch.end_position() - self.segment_length;
                 return Err(self.fault(FaultReason::Short { missing_bytes }).into());
             }
-            // Batches end with their segment's records; what is appended meanwhile begins behind them.
-            if batch.base_offset < self.segment_end && batch.last_offset >= self.segment_end {
+            // What the segment had when the read was planned ends before that.
+            if batch.last_offset >= self.segment_end {
                 let (expected, found) = (self.segment_end, header.next_offset());
                 return Err(self.fault(FaultReason::Offset { expected, found }).into());
             }

@@ -509,12 +509,18 @@ fn a_batch_that_claims_offsets_beyond_its_segment_is_refused() {
     }
     fixture.close(log);
     let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
-    let last_offset_delta = 23;
     let file = fixture.disk.open(&path).unwrap();
-    file.write_all_at(last_offset_delta, &[0, 0, 1, 0]).unwrap();
-    let (mut log, _) = fixture.open(true, 16);
-    let refused = fixture.read(&mut log, 0, 1, 16);
-    assert!(matches!(refused, Err(ReadError::Corrupt(_))), "{refused:?}");
+    let (base_offset, last_offset_delta) = (0, 23);
+    for (position, damaged, sound) in [
+        (last_offset_delta, [0, 0, 1, 0], [0, 0, 0, 1]),
+        (base_offset, [0x76, 0, 0, 0], [0, 0, 0, 0]),
+    ] {
+        file.write_all_at(position, &damaged).unwrap();
+        let (mut log, _) = fixture.open(true, 16);
+        let refused = fixture.read(&mut log, 0, 1, 16);
+        assert!(matches!(refused, Err(ReadError::Corrupt(_))), "{refused:?}");
+        file.write_all_at(position, &sound).unwrap();
+    }
 }
 
 #[test]
