@@ -93,6 +93,8 @@ pub struct Lookup {
     upper_bound: Offset,
     end: End,
     max_bytes: u64,
+    /// What the next batch begins at, or beyond: compaction leaves gaps, and never goes back.
+    least: Offset,
     segment_end: Offset,
     segment_length: u64,
     rebuild: Box<IndexJob>,
@@ -196,6 +198,7 @@ impl Log {
             upper_bound,
             end,
             max_bytes,
+            least: base_offset,
             segment_end: end_offset,
             segment_length: segment.length,
             rebuild: Box::new(job(true)),
@@ -361,6 +364,11 @@ impl Lookup {
                 let missing_bytes = batch.end_position() - self.segment_length;
                 return Err(self.fault(FaultReason::Short { missing_bytes }).into());
             }
+            if batch.base_offset < self.least {
+                let (expected, found) = (self.least, batch.base_offset);
+                return Err(self.fault(FaultReason::Offset { expected, found }).into());
+            }
+            self.least = header.next_offset();
             // What the segment had when the read was planned ends before that.
             if batch.last_offset >= self.segment_end {
                 let (expected, found) = (self.segment_end, header.next_offset());

@@ -501,7 +501,7 @@ fn damage_below_the_recovery_point_is_left_alone_and_refused() {
 
 /// Found by fuzzing: such a batch was taken for one that is not to be read yet, and its reader waited for ever.
 #[test]
-fn a_batch_that_claims_offsets_beyond_its_segment_is_refused() {
+fn a_batch_that_claims_offsets_of_others_is_refused() {
     let fixture = Fixture::new(config(100_000));
     let mut log = fixture.fresh();
     for _ in 0..8 {
@@ -510,14 +510,17 @@ fn a_batch_that_claims_offsets_beyond_its_segment_is_refused() {
     fixture.close(log);
     let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
     let file = fixture.disk.open(&path).unwrap();
+    let second = file.length().unwrap() / 8;
     let (base_offset, last_offset_delta) = (0, 23);
-    for (position, damaged, sound) in [
-        (last_offset_delta, [0, 0, 1, 0], [0, 0, 0, 1]),
-        (base_offset, [0x76, 0, 0, 0], [0, 0, 0, 0]),
+    for (asked, position, damaged, sound) in [
+        (0, last_offset_delta, [0, 0, 1, 0], [0, 0, 0, 1]),
+        (0, base_offset, [0x76, 0, 0, 0], [0, 0, 0, 0]),
+        (0, base_offset, [0xde, 0, 0, 0], [0, 0, 0, 0]),
+        (2, second + base_offset + 4, [0, 0, 0, 0], [0, 0, 0, 2]),
     ] {
         file.write_all_at(position, &damaged).unwrap();
         let (mut log, _) = fixture.open(true, 16);
-        let refused = fixture.read(&mut log, 0, 1, 16);
+        let refused = fixture.read(&mut log, asked, 1, 16);
         assert!(matches!(refused, Err(ReadError::Corrupt(_))), "{refused:?}");
         file.write_all_at(position, &sound).unwrap();
     }
