@@ -1,6 +1,7 @@
 //! DescribeConfigs (key 32): configuration values of topics, brokers and groups, and where each comes from.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use millrace_engine::config::Kind;
 use millrace_engine::metadata::MetadataImage;
@@ -16,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 use super::admin::Denied;
 use super::configs::{ROOT_LOGGER, kind};
 use super::context::RequestContext;
+use super::turns::Turns;
 use crate::config::{ConfigView, Entry};
 
 pub(super) async fn handle(
@@ -23,27 +25,77 @@ pub(super) async fn handle(
     context: &RequestContext,
 ) -> Result<DescribeConfigsResponse, Stopped> {
     let settings = context.settings();
+    // A few bytes ask for hundreds of settings, so nothing is described twice in one answer.
+    let mut seen = BTreeSet::new();
+    let mut resources = request.resources;
+    resources.retain(|asked| seen.insert(identity(asked)));
+    drop(seen);
+    context
+        .answers_many(resources.len().saturating_mul(ELEMENTS_EACH))
+        .await;
+    let image = Arc::clone(&context.image());
     let shown = Shown {
-        image: &context.image(),
+        image: &image,
         view: &settings.view,
         node: context.node_id(),
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    // A few bytes ask for hundreds of settings, so nothing is described twice in one answer.
-    let mut seen = BTreeSet::new();
-    let mut resources = request.resources;
-    resources.retain(|asked| {
-        let keys = asked.configuration_keys.clone();
-        seen.insert((asked.resource_type, asked.resource_name.clone(), keys))
-    });
-    let results = resources
-        .into_iter()
-        .map(|resource| shown.resource(resource));
+    let mut turns = Turns::default();
+    let mut results = Vec::with_capacity(resources.len());
+    let mut left_bytes = ANSWER_BYTES_MAX;
+    for asked in resources {
+        turns.after(ELEMENTS_EACH).await;
+        let result = match left_bytes {
+            0 => refused(asked, Denied::new(ErrorCode::InvalidRequest, TOO_MUCH)),
+            _ => shown.resource(asked),
+        };
+        left_bytes = left_bytes.saturating_sub(weight(&result));
+        results.push(result);
+    }
     Ok(DescribeConfigsResponse {
-        results: results.collect(),
+        results,
         ..Default::default()
     })
+}
+
+/// What is asked for, however it is spelled: `7`, `07` and `+7` are one broker.
+fn identity(asked: &DescribeConfigsRequestResource) -> (i8, Str, Option<Vec<Str>>) {
+    let name = match asked.resource_type {
+        kind::BROKER | kind::BROKER_LOGGER => asked.resource_name.parse::<i32>().map_or_else(
+            |_| asked.resource_name.clone(),
+            |number| number.to_string().into(),
+        ),
+        _ => asked.resource_name.clone(),
+    };
+    (asked.resource_type, name, asked.configuration_keys.clone())
+}
+
+/// About the bytes of a description.
+fn weight(result: &DescribeConfigsResponseResource) -> usize {
+    let text = |text: &Option<Str>| text.as_ref().map_or(0, |text| text.len());
+    let settings = result.configs.iter().map(|entry| {
+        let synonyms = entry.synonyms.iter();
+        let synonyms: usize = synonyms
+            .map(|synonym| synonym.name.len() + text(&synonym.value) + ENTRY_BYTES)
+            .sum();
+        entry.name.len() + text(&entry.value) + text(&entry.documentation) + synonyms + ENTRY_BYTES
+    });
+    settings.sum()
+}
+
+fn refused(
+    asked: DescribeConfigsRequestResource,
+    denied: Denied,
+) -> DescribeConfigsResponseResource {
+    DescribeConfigsResponseResource {
+        error_code: denied.code,
+        // Kafka says nothing with an empty text here, and not with null.
+        error_message: Some(denied.message.unwrap_or_default()),
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name,
+        ..Default::default()
+    }
 }
 
 /// What there is to show, and how much of it is asked for.
@@ -60,18 +112,12 @@ impl Shown<'_> {
         // Null and empty both ask for everything.
         let keys = asked.configuration_keys.iter().flatten();
         let names: BTreeSet<String> = keys.map(ToString::to_string).collect();
-        let (configs, denied) =
-            match self.configs(asked.resource_type, &asked.resource_name, &names) {
-                Ok(configs) => (configs, Denied::silent(ErrorCode::None)),
-                Err(denied) => (Vec::new(), denied),
-            };
-        DescribeConfigsResponseResource {
-            error_code: denied.code,
-            // Kafka says nothing with an empty text here, and not with null.
-            error_message: Some(denied.message.unwrap_or_default()),
-            resource_type: asked.resource_type,
-            resource_name: asked.resource_name,
-            configs,
+        match self.configs(asked.resource_type, &asked.resource_name, &names) {
+            Ok(configs) => DescribeConfigsResponseResource {
+                configs,
+                ..refused(asked, Denied::silent(ErrorCode::None))
+            },
+            Err(denied) => refused(asked, denied),
         }
     }
 
@@ -187,6 +233,13 @@ fn loggers(names: &BTreeSet<String>) -> Vec<DescribeConfigsEntry> {
 }
 
 const SOURCE_BROKER_LOGGER: i8 = 6;
+/// Memory that a description may take when all is asked for, in elements of [`RequestContext::answers_many`].
+const ELEMENTS_EACH: usize = 16;
+/// What one answer may take; ten thousand topics without documentation are a quarter of it. More is refused, resource by resource.
+const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
+const TOO_MUCH: &str = "The answer is too large; describe fewer resources at a time.";
+/// What an entry takes beside its texts, in memory.
+const ENTRY_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -10,8 +10,14 @@ pub(super) struct Turns {
 impl Turns {
     /// One element more; waits for its turn when it has had many.
     pub(super) async fn next(&mut self) {
-        self.elements += 1;
-        if self.elements.is_multiple_of(ELEMENTS_PER_TURN) {
+        self.after(1).await;
+    }
+
+    /// So many elements more.
+    pub(super) async fn after(&mut self, elements: usize) {
+        self.elements += elements;
+        if self.elements >= ELEMENTS_PER_TURN {
+            self.elements = 0;
             tokio::task::yield_now().await;
         }
     }
