@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::course::Course;
 use super::fetch_session::Session;
-use super::frontend::{Effective, Frontend};
+use super::frontend::{Effective, Frontend, License};
 use super::{Call, Closing, Part, Parts, Refusal};
 use crate::config::{Endpoint, Listener};
 use crate::net::Reservation;
@@ -166,6 +166,8 @@ pub(crate) struct RequestContext {
     is_long: Cell<bool>,
     /// The memory set aside for it then.
     room: Cell<Option<Box<Reservation>>>,
+    /// The right to an answer of any length.
+    license: Cell<Option<License>>,
 }
 
 impl RequestContext {
@@ -175,6 +177,7 @@ impl RequestContext {
             header,
             is_long: Cell::new(false),
             room: Cell::new(None),
+            license: Cell::new(None),
         }
     }
 
@@ -194,6 +197,12 @@ impl RequestContext {
         if elements >= MANY_ELEMENTS && !self.is_long.replace(true) {
             self.make_room(elements.saturating_mul(ELEMENT_BYTES)).await;
         }
+    }
+
+    /// Says that the answer may be many times its request. Such answers are made a few at a time, until they are frames.
+    pub(super) async fn answers_much(&self) {
+        let license = self.client.frontend.license_for_much().await;
+        self.license.set(license);
     }
 
     async fn make_room(&self, bytes: usize) {
@@ -254,7 +263,10 @@ impl RequestContext {
     pub(super) async fn encode<R: Response>(&self, response: R) -> Result<Parts, Closing> {
         let (correlation_id, version) = (self.header.correlation_id, self.version());
         let encode = move |response: R| response_frame(correlation_id, &response, version);
-        self.as_parts(self.in_peace(response, encode).await?)
+        let mut parts = self.as_parts(self.in_peace(response, encode).await?)?;
+        // It is in memory until the client has taken it.
+        parts.extend(self.room.take().map(Part::Room));
+        Ok(parts)
     }
 
     /// The message as a frame of another version than that of the request.

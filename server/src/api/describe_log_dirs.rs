@@ -21,11 +21,13 @@ pub(super) async fn handle(
     request: DescribeLogDirsRequest,
     context: &RequestContext,
 ) -> Result<DescribeLogDirsResponse, Stopped> {
+    // A disk may take its time, so nothing is kept from others before that.
+    let spaces = context.gateway().measure_directories().await?;
+    context.answers_much().await;
     let image = context.image();
     let wanted = request.topics.map(|topics| wanted(&topics, &image));
     let logs = describe_logs(context).await?;
     let settings = context.settings();
-    let spaces = context.gateway().measure_directories().await?;
     let mut by_directory: BTreeMap<PathBuf, Vec<LogDescription>> = BTreeMap::new();
     for log in logs {
         let directory = log.directory.clone();

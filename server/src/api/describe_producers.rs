@@ -22,6 +22,7 @@ pub(super) async fn handle(
     mut request: DescribeProducersRequest,
     context: &RequestContext,
 ) -> Result<DescribeProducersResponse, Stopped> {
+    context.answers_much().await;
     let image = context.image();
     let in_topic = |topic| questions(topic, &image);
     // A few bytes ask for thousands of producers, so nothing is described twice in one answer.

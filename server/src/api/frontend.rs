@@ -1,18 +1,21 @@
 //! What the connections of one shard's thread share: the engine's door, settings, budgets, producer ids, sessions.
 
 use std::cell::{RefCell, RefMut};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_engine::config::Overrides;
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Gateway;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
 use super::fetch_session::FetchSessions;
 use super::init_producer_id::ProducerIds;
 use crate::config::{BrokerConfig, ConfigView};
-use crate::net::{RequestBudget, Reservation};
+use crate::net::{RequestBudget, Reservation, Unread};
 
 /// One thread's share of the server.
 pub(crate) struct Frontend {
@@ -23,7 +26,14 @@ pub(crate) struct Frontend {
     producer_ids: Mutex<ProducerIds>,
     /// For messages of very many elements, which take several times their frame's bytes.
     long_requests: RequestBudget,
+    /// Answers that clients do not take.
+    unread: Unread,
+    /// For answers that may be much longer than their requests.
+    licenses: Arc<Semaphore>,
 }
+
+/// The right to make an answer that may be much longer than its request.
+pub(super) type License = OwnedSemaphorePermit;
 
 /// The settings that hold: those of the start, with what clients changed since.
 pub(crate) struct Effective {
@@ -53,6 +63,8 @@ impl Frontend {
             sessions: RefCell::new(sessions),
             producer_ids: Mutex::default(),
             long_requests: RequestBudget::new(bytes),
+            unread: Unread::new(bytes),
+            licenses: Arc::new(Semaphore::new(LICENSES)),
         }
     }
 
@@ -71,11 +83,32 @@ impl Frontend {
         self.producer_ids.lock().await
     }
 
-    /// So many bytes for a long request and its answer; waits for them.
+    /// Where answers are charged while their clients do not take them.
+    pub(crate) const fn unread(&self) -> &Unread {
+        &self.unread
+    }
+
+    /// So many bytes for a long request and its answer; waits for them. Clients that leave their answers unread meanwhile are given up.
     pub(super) async fn room_for_long_request(&self, bytes: usize) -> Reservation {
         let mut room = self.long_requests.open();
-        room.cover(bytes).await;
+        {
+            let mut covering = pin!(room.cover(bytes));
+            loop {
+                let before = self.unread.now();
+                tokio::select! {
+                    biased;
+                    () = &mut covering => break,
+                    () = sleep(UNREAD_MAX) => self.unread.give_up_before(before),
+                }
+            }
+        }
         room
+    }
+
+    /// One of the rights to make an answer that may be much longer than its request; waits for it.
+    pub(super) async fn license_for_much(&self) -> Option<License> {
+        // It is never closed.
+        Arc::clone(&self.licenses).acquire_owned().await.ok()
     }
 
     /// The settings that hold now. Made anew only when one of them changed.
@@ -111,6 +144,12 @@ impl Effective {
         }
     }
 }
+
+/// How long an answer may stay unread while others wait for its memory.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
+
+/// Answers of any length that are made at a time.
+const LICENSES: usize = 16;
 
 /// Thread number `index` of `count`'s share of what all of them may have: the shares add up to `total`.
 pub(crate) const fn share(total: usize, index: usize, count: usize) -> usize {

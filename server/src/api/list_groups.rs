@@ -18,6 +18,7 @@ pub(super) async fn handle(
     request: ListGroupsRequest,
     context: &RequestContext,
 ) -> Result<ListGroupsResponse, Stopped> {
+    context.answers_much().await;
     let command = GroupCommand::ListGroups(filter(&request));
     let pick = |reply| match reply {
         GroupReply::Listed(groups) => Some(groups),

@@ -66,7 +66,7 @@ use millrace_engine::log::Extent;
 use millrace_wire::{ApiKey, Reader, RequestHeader};
 use smallvec::SmallVec;
 
-use crate::net::{Closing, Refusal};
+use crate::net::{Closing, Refusal, Reservation};
 
 pub(crate) use context::{Belongings, Client, RequestContext};
 pub(crate) use frontend::{Frontend, share};
@@ -81,6 +81,8 @@ pub(crate) enum Part {
     Bytes(Bytes),
     /// Bytes of a file.
     Extent(Extent),
+    /// Nothing to send: memory set aside for what comes before it, given back when that has left.
+    Room(Box<Reservation>),
 }
 
 /// An answer that is being made. Nothing but a Produce has begun before it is first polled.

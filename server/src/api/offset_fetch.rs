@@ -26,6 +26,7 @@ pub(super) async fn handle(
     request: OffsetFetchRequest,
     context: &RequestContext,
 ) -> Result<OffsetFetchResponse, Stopped> {
+    context.answers_much().await;
     let version = context.version();
     let image = context.image();
     let require_stable = request.require_stable;

@@ -229,6 +229,7 @@ fn gather(parts: &Parts) -> Bytes {
     for part in parts {
         match part {
             Part::Bytes(bytes) => frame.put_slice(bytes),
+            Part::Room(_) => {}
             Part::Extent(extent) => {
                 let mut bytes = vec![0; usize::try_from(extent.length).unwrap_or(0)];
                 let read = extent.file.read_exact_at(extent.position, &mut bytes);

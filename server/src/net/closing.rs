@@ -38,6 +38,12 @@ pub(crate) enum Closing {
     /// The client does not read what it asked for.
     #[error("an answer was not read in time")]
     SlowReader,
+    /// The client does not read what it asked for, and others need the memory.
+    #[error("{bytes} bytes of an answer were not read while others needed the memory")]
+    Unread {
+        /// What the answer kept in memory.
+        bytes: usize,
+    },
     /// A frame too short for a request's header, or with one that is no header.
     #[error("a frame is no request: {0}")]
     NoRequest(String),
@@ -63,6 +69,7 @@ impl Closing {
             | Self::FrameLength { .. }
             | Self::SlowRequest { .. }
             | Self::SlowReader
+            | Self::Unread { .. }
             | Self::NoRequest(_)
             | Self::Refused(_)
             | Self::File(_) => true,

@@ -4,7 +4,6 @@
 //! too many requests wait, the socket is not read.
 
 use std::cell::Cell;
-use std::future;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use super::frames::{FrameLimits, FrameReader};
 use super::lately::Lately;
 use super::moves::Moves;
 use super::queue::Queue;
-use super::sending::send;
+use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
 
@@ -152,7 +151,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         idle,
         ..
     } = conversation;
-    let ring = client.frontend().gateway().ring();
+    let frontend = client.frontend();
     let mut parts = Parts::new();
     let mut begun = None;
     loop {
@@ -170,16 +169,16 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         let mut failed = None;
         let mut answered = 1;
         let mut has_waited = false;
-        while parts.len() < PARTS_TOGETHER_MAX && is_in_memory(&parts) {
+        while is_short(&parts) {
             let Some(mut next) = queue.try_pop() else {
                 break;
             };
             next.place.release();
-            let polled = match poll_once(&mut next.answer).await {
+            let polled = match poll_once(next.answer.as_mut()).await {
                 Poll::Pending if !has_waited => {
                     has_waited = true;
                     yield_now().await;
-                    poll_once(&mut next.answer).await
+                    poll_once(next.answer.as_mut()).await
                 }
                 polled => polled,
             };
@@ -201,7 +200,14 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         } else {
             PATIENCE.min(*idle)
         };
-        send(stream, ring, lately, parts.drain(..), patience).await?;
+        let sender = Sender {
+            stream,
+            ring: frontend.gateway().ring(),
+            lately,
+            unread: frontend.unread(),
+            patience,
+        };
+        send(sender, &mut parts).await?;
         conversation.used();
         turns.answered(answered);
         if let Some(closing) = failed {
@@ -213,13 +219,12 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
     }
 }
 
-/// Whether nothing of an answer has to come from a file: sending that may take long, and nobody should wait behind it.
-fn is_in_memory(parts: &Parts) -> bool {
-    matches!(parts.last(), None | Some(Part::Bytes(_)))
-}
-
-async fn poll_once(answer: &mut Answer) -> Poll<Result<Parts, Closing>> {
-    future::poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await
+/// Whether it is little, and nothing of it has to come from a file: sending anything else may take long, and nobody should wait
+/// behind it.
+fn is_short(parts: &Parts) -> bool {
+    parts.len() < PARTS_TOGETHER_MAX
+        && matches!(parts.last(), None | Some(Part::Bytes(_)))
+        && memory_bytes(parts) < BYTES_TOGETHER_MAX
 }
 
 /// Requests in work for one connection; clients keep 5 to 10 in flight.
@@ -228,3 +233,5 @@ const REQUESTS_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Past this many parts no further answer joins those that are about to be sent. Answers are small, or end in an extent.
 const PARTS_TOGETHER_MAX: usize = 16;
+/// And past so many bytes.
+const BYTES_TOGETHER_MAX: usize = 64 * 1024;

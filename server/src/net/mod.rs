@@ -19,6 +19,7 @@ mod refusals;
 mod sending;
 mod token_bucket;
 mod turns;
+mod unread;
 
 pub(crate) use acceptor::{Acceptor, Doors};
 pub(crate) use admission::Admissions;
@@ -27,3 +28,4 @@ pub(crate) use closing::{Closing, Refusal};
 pub(crate) use front::{Front, attend};
 pub use listening::BindError;
 pub(crate) use listening::{Bound, bind};
+pub(crate) use unread::Unread;

@@ -4,7 +4,10 @@
 //! would cost four more system calls and another segment that wakes the client.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, IoSlice};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -12,46 +15,69 @@ use millrace_engine::io::{LocalRing, SendFileError, send_file};
 use millrace_engine::log::Extent;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::closing::Closing;
 use super::lately::Lately;
-use crate::api::Part;
+use super::unread::Unread;
+use crate::api::{Part, Parts};
 
-/// Sends `parts`. Returns when the socket's buffer has taken all of them.
+/// How answers get to one client.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub(super) stream: &'a TcpStream,
+    pub(super) ring: &'a LocalRing,
+    pub(super) lately: &'a Lately,
+    /// Where an answer is charged while the client does not take it.
+    pub(super) unread: &'a Unread,
+    /// How long the client may take nothing.
+    pub(super) patience: Duration,
+}
+
+/// Sends `parts`, and leaves none. Returns when the socket's buffer has taken all of them.
 ///
 /// # Errors
-/// The client is gone, or takes nothing for as long as `patience`; or a file could not be read.
-pub(super) async fn send(
-    stream: &TcpStream,
-    ring: &LocalRing,
-    lately: &Lately,
-    parts: impl Iterator<Item = Part>,
-    patience: Duration,
-) -> Result<(), Closing> {
+/// The client is gone, or takes nothing for as long as the patience, or while others need the memory; or a file could not be read.
+pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Closing> {
+    let memory_bytes = memory_bytes(parts);
     let mut run = Run::default();
-    for part in parts {
+    for part in parts.drain(..) {
         let extent = match part {
             Part::Bytes(bytes) => {
                 run.push(bytes);
                 continue;
             }
+            Part::Room(room) => {
+                run.send(&sender, memory_bytes).await?;
+                drop(room);
+                continue;
+            }
             Part::Extent(extent) => extent,
         };
         if extent.length <= GATHERED_BYTES_MAX
-            && let Some(bytes) = lately.read(&extent.file, extent.position, extent.length)
+            && let Some(bytes) = sender
+                .lately
+                .read(&extent.file, extent.position, extent.length)
         {
             run.push(bytes);
             if run.length >= RUN_BYTES_MAX {
-                run.send(stream, patience).await?;
+                run.send(&sender, memory_bytes).await?;
             }
             continue;
         }
-        run.send(stream, patience).await?;
-        // Boxed, because every quiet connection keeps room for its largest state.
-        Box::pin(send_extent(stream, ring, &extent, patience)).await?;
+        run.send(&sender, memory_bytes).await?;
+        Box::pin(sender.send_extent(&extent, memory_bytes)).await?;
     }
-    run.send(stream, patience).await
+    run.send(&sender, memory_bytes).await
+}
+
+/// What the parts keep in memory; all of it until the last has left, for they may be slices of one buffer.
+pub(super) fn memory_bytes(parts: &Parts) -> usize {
+    let bytes = parts.iter().map(|part| match part {
+        Part::Bytes(bytes) => bytes.len(),
+        Part::Extent(_) | Part::Room(_) => 0,
+    });
+    bytes.sum()
 }
 
 /// Bytes in memory that leave together.
@@ -67,23 +93,23 @@ impl Run {
         self.pieces.push_back(bytes);
     }
 
-    /// Sends all of it.
-    async fn send(&mut self, stream: &TcpStream, patience: Duration) -> Result<(), Closing> {
+    /// Sends all of it, as a part of an answer with so many bytes in memory.
+    async fn send(&mut self, sender: &Sender<'_>, memory_bytes: usize) -> Result<(), Closing> {
         while self.length > 0 {
             let sent = {
                 let pieces = self.pieces.iter().take(SLICES_MAX);
                 let slices: SmallVec<[_; SLICES_ON_STACK]> =
                     pieces.map(|bytes| IoSlice::new(bytes)).collect();
-                stream.try_write_vectored(&slices)
+                sender.stream.try_write_vectored(&slices)
             };
             match sent {
                 Ok(0) => return Err(Closing::Socket(ErrorKind::WriteZero.into())),
                 Ok(sent) => self.advance(sent),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    match timeout(patience, stream.writable()).await {
-                        Ok(ready) => ready?,
-                        Err(_) => return Err(Closing::SlowReader),
-                    }
+                    // What was read of files comes on top.
+                    let held_bytes = memory_bytes.max(self.length);
+                    // Boxed, because every quiet connection keeps room for its largest state.
+                    Box::pin(sender.in_time(held_bytes, sender.stream.writable())).await??;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -106,26 +132,48 @@ impl Run {
     }
 }
 
-async fn send_extent(
-    stream: &TcpStream,
-    ring: &LocalRing,
-    extent: &Extent,
-    patience: Duration,
-) -> Result<(), Closing> {
-    let mut sent = 0;
-    // In steps, so that a slow reader of much is told from one that does not read.
-    while sent < extent.length {
-        let step = STEP_BYTES.min(extent.length - sent);
-        let position = extent.position.saturating_add(sent);
-        let sending = send_file(stream, ring, &extent.file, position, step);
-        match timeout(patience, sending).await {
-            Ok(Ok(())) => sent += step,
-            Ok(Err(SendFileError::Socket(error))) => return Err(error.into()),
-            Ok(Err(error)) => return Err(Closing::File(error.to_string())),
-            Err(_) => return Err(Closing::SlowReader),
+impl Sender<'_> {
+    async fn send_extent(&self, extent: &Extent, memory_bytes: usize) -> Result<(), Closing> {
+        let mut sent = 0;
+        // In steps, so that a slow reader of much is told from one that does not read.
+        while sent < extent.length {
+            let step = STEP_BYTES.min(extent.length - sent);
+            let position = extent.position.saturating_add(sent);
+            let sending = send_file(self.stream, self.ring, &extent.file, position, step);
+            match self.in_time(memory_bytes, sending).await? {
+                Ok(()) => sent += step,
+                Err(SendFileError::Socket(error)) => return Err(error.into()),
+                Err(error) => return Err(Closing::File(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for `progress` while the rest of the answer keeps `held_bytes`.
+    async fn in_time<T>(
+        &self,
+        held_bytes: usize,
+        progress: impl Future<Output = T>,
+    ) -> Result<T, Closing> {
+        let mut progress = pin!(progress);
+        if let Poll::Ready(done) = poll_once(progress.as_mut()).await {
+            return Ok(done);
+        }
+        let held = self.unread.hold(held_bytes);
+        tokio::select! {
+            biased;
+            done = progress => Ok(done),
+            () = held.given_up() => Err(Closing::Unread { bytes: held_bytes }),
+            () = sleep(self.patience) => Err(Closing::SlowReader),
         }
     }
-    Ok(())
+}
+
+/// What comes of one look at a future.
+pub(super) async fn poll_once<T>(
+    mut future: Pin<&mut (impl Future<Output = T> + ?Sized)>,
+) -> Poll<T> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 /// Extents up to this long are read into memory: copying them costs less than the calls of a sendfile.

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use millrace_wire::ErrorCode;
+use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::{MetadataRequest, ProduceResponse};
 
 use crate::support::broker::Broker;
+use crate::support::eventually;
 use crate::support::records::batch;
 use crate::support::wire::{Limits, Wire, fetch_request, produce_request};
 
@@ -93,6 +95,65 @@ fn a_client_that_never_reads_delays_nobody_and_costs_little_memory() {
     }
     let resident = broker.resident_bytes() >> 20;
     assert!(resident < 200, "{resident} MiB are resident");
+}
+
+/// Answers that take much memory, asked for by many who do not read them: those who have not read for the longest are let go.
+#[test]
+fn answers_that_nobody_reads_take_no_more_than_their_memory() {
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "1048576"),
+        // What the kernel takes for a socket is not the broker's, and hides it.
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    Wire::connect(&broker).create_topic("t", 1, &[]);
+    Wire::connect(&broker).create_topic("wide", 1_500, &[]);
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("wide".into()),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    let answer_bytes = {
+        let mut wire = Wire::connect(&broker);
+        wire.send(&request, 9);
+        wire.frame().unwrap().len()
+    };
+    is_prompt(&broker);
+    let before = broker.resident_bytes();
+    let asked = 12;
+    let deaf = |_| {
+        let mut wire = Wire::connect(&broker);
+        wire.stream().set_nonblocking(true).unwrap();
+        for _ in 0..asked {
+            wire.try_send(&request, 9).unwrap();
+        }
+        wire
+    };
+    // More than there is memory for.
+    let count = 8 * 1_048_576 / answer_bytes;
+    let _deaf: Vec<Wire> = (0..count).map(deaf).collect();
+    let told = "were not read while others needed the memory";
+    eventually("a client that does not read is let go", || {
+        (!broker.printed_with(told).is_empty()).then_some(())
+    });
+    // Each has its turn until its socket is full.
+    let mut bystander = Wire::connect(&broker);
+    eventually("nobody is answered any more", || {
+        let began = Instant::now();
+        bystander.ask(&MetadataRequest::default(), 9);
+        (began.elapsed() < Duration::from_millis(100)).then_some(())
+    });
+    let grown = broker.resident_bytes().saturating_sub(before);
+    assert!(grown < 14 << 20, "{grown} bytes more");
+    // The others have not read for longer.
+    let mut late = deaf(0);
+    is_prompt(&broker);
+    late.stream().set_nonblocking(false).unwrap();
+    for _ in 0..asked {
+        assert_eq!(late.frame().unwrap().len(), answer_bytes);
+    }
 }
 
 /// More under way than there is memory for: what does not fit stays in the sockets, and has its turn.

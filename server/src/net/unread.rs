@@ -1,0 +1,175 @@
+//! The memory of answers that their clients do not take, for the connections of one thread.
+//!
+//! An answer is charged when its socket takes no more of it, and anew each time it takes some. When all together are more than they
+//! may be, the client that has taken nothing for the longest is given up: whoever reads, however slowly, comes behind those who do not.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+/// One thread's account. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    bytes_max: usize,
+    holdings: RefCell<Holdings>,
+}
+
+#[derive(Debug, Default)]
+struct Holdings {
+    bytes: usize,
+    by_age: BTreeMap<Age, Holding>,
+    next: Age,
+}
+
+#[derive(Debug)]
+struct Holding {
+    bytes: usize,
+    given_up: Rc<Notify>,
+}
+
+/// When something was charged, in the order of charging: the smallest has waited longest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age(u64);
+
+/// What one connection holds; dropping it takes it off the account.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    unread: &'a Unread,
+    age: Age,
+    given_up: Rc<Notify>,
+}
+
+impl Unread {
+    /// An account for `bytes_max` in all; one answer may exceed it alone.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            shared: Rc::new(Shared {
+                bytes_max,
+                holdings: RefCell::default(),
+            }),
+        }
+    }
+
+    /// Charges an answer of `bytes`. Others are given up, the oldest first, as far as there is no room for it.
+    pub(crate) fn hold(&self, bytes: usize) -> Held<'_> {
+        let given_up = Rc::new(Notify::new());
+        let mut holdings = self.shared.holdings.borrow_mut();
+        let age = holdings.next;
+        holdings.next.0 += 1;
+        while holdings.bytes.saturating_add(bytes) > self.shared.bytes_max && holdings.give_up() {}
+        holdings.bytes = holdings.bytes.saturating_add(bytes);
+        let holding = Holding {
+            bytes,
+            given_up: Rc::clone(&given_up),
+        };
+        holdings.by_age.insert(age, holding);
+        Held {
+            unread: self,
+            age,
+            given_up,
+        }
+    }
+
+    /// The age of what will be charged next.
+    pub(crate) fn now(&self) -> Age {
+        self.shared.holdings.borrow().next
+    }
+
+    /// Gives up everything that was charged before `age`, and has not moved since.
+    pub(crate) fn give_up_before(&self, age: Age) {
+        let mut holdings = self.shared.holdings.borrow_mut();
+        while holdings
+            .by_age
+            .first_key_value()
+            .is_some_and(|(&oldest, _)| oldest < age)
+        {
+            holdings.give_up();
+        }
+    }
+}
+
+impl Holdings {
+    /// Gives up the oldest. False when there is none.
+    fn give_up(&mut self) -> bool {
+        let Some((_, oldest)) = self.by_age.pop_first() else {
+            return false;
+        };
+        self.bytes = self.bytes.saturating_sub(oldest.bytes);
+        oldest.given_up.notify_one();
+        true
+    }
+}
+
+impl Held<'_> {
+    /// Ends when the connection is given up.
+    pub(crate) async fn given_up(&self) {
+        self.given_up.notified().await;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut holdings = self.unread.shared.holdings.borrow_mut();
+        if let Some(holding) = holdings.by_age.remove(&self.age) {
+            holdings.bytes = holdings.bytes.saturating_sub(holding.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn is_given_up(held: &Held<'_>) -> bool {
+        timeout(Duration::ZERO, held.given_up()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn who_has_taken_nothing_for_the_longest_is_given_up_first() {
+        let unread = Unread::new(100);
+        let moving = unread.hold(40);
+        let still = unread.hold(40);
+        drop(moving);
+        let moving = unread.hold(40);
+        let newcomer = unread.hold(40);
+        assert!(is_given_up(&still).await);
+        assert!(!is_given_up(&moving).await);
+        assert!(!is_given_up(&newcomer).await);
+        drop((still, moving, newcomer));
+        assert_eq!(unread.shared.holdings.borrow().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_larger_than_everything_is_held_alone() {
+        let unread = Unread::new(100);
+        let (small, large) = (unread.hold(1), unread.hold(1_000));
+        assert!(is_given_up(&small).await);
+        assert!(!is_given_up(&large).await);
+        let next = unread.hold(1);
+        assert!(is_given_up(&large).await);
+        assert!(!is_given_up(&next).await);
+    }
+
+    #[tokio::test]
+    async fn what_has_not_moved_since_is_given_up_when_others_need_it() {
+        let unread = Unread::new(100);
+        let (moving, still) = (unread.hold(1), unread.hold(1));
+        let before = unread.now();
+        drop(moving);
+        let moving = unread.hold(1);
+        unread.give_up_before(before);
+        assert!(is_given_up(&still).await);
+        assert!(!is_given_up(&moving).await);
+    }
+}
