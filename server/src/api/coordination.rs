@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::context::RequestContext;
 use super::creation::OFFSETS_TOPIC;
+use super::turns::Turns;
 
 /// What a coordinator said, as far as the question goes.
 pub(super) type Answer<T> = Result<T, GroupError>;
@@ -62,8 +63,10 @@ pub(super) async fn ask_each<T>(
     pick: impl Fn(GroupReply) -> Option<T>,
 ) -> Result<Vec<Answer<T>>, Stopped> {
     let image = context.image();
+    let mut turns = Turns::default();
     let mut asked = Vec::with_capacity(commands.len());
     for command in commands {
+        turns.after(elements(&command)).await;
         let place = command
             .group()
             .and_then(|group| coordinator_of(&image, group.as_str()));
@@ -80,6 +83,14 @@ pub(super) async fn ask_each<T>(
         });
     }
     Ok(answers)
+}
+
+/// What a command makes its coordinator go over, as far as it says.
+fn elements(command: &GroupCommand) -> usize {
+    match command {
+        GroupCommand::FetchOffsets(fetch) => fetch.partitions.as_ref().map_or(1, Vec::len),
+        _ => 1,
+    }
 }
 
 /// Asks every coordinator of this broker the same question; one answer each, none where there are no coordinators yet.

@@ -154,13 +154,12 @@ async fn by_name(
     let version = context.version();
     let mut image = Arc::clone(&context.image());
     let mut failures = BTreeMap::new();
+    let mut names = names;
     if may_create {
-        let missing: Vec<_> = names
-            .iter()
-            .flat_map(|name| name.parse::<TopicName>())
-            .filter(|name| image.topic(name).is_none())
-            .map(|name| name.as_str().to_owned())
-            .collect();
+        let known = Arc::clone(&image);
+        let look_up = move |names: Vec<Str>| (missing(&names, &known), names);
+        let (missing, all) = context.in_peace(names, look_up).await?;
+        names = all;
         if !missing.is_empty() {
             let created = create(context, &missing).await?;
             failures = missing.into_iter().zip(created).collect();
@@ -178,6 +177,15 @@ async fn by_name(
         names.into_iter().map(answer).collect()
     };
     context.in_peace(names, look_up).await
+}
+
+/// Names of topics that could be, and are not.
+fn missing(names: &[Str], image: &MetadataImage) -> Vec<String> {
+    let possible = names.iter().flat_map(|name| name.parse::<TopicName>());
+    possible
+        .filter(|name| image.topic(name).is_none())
+        .map(|name| name.as_str().to_owned())
+        .collect()
 }
 
 fn known(image: &MetadataImage, name: Str, version: i16) -> MetadataResponseTopic {

@@ -28,8 +28,13 @@ pub(super) async fn handle(
     context: &RequestContext,
 ) -> Result<OffsetCommitResponse, Stopped> {
     let version = context.version();
-    let checked = check(&request, version, &context.image());
-    let offsets: Vec<_> = checked.iter().flatten().cloned().collect();
+    let image = Arc::clone(&context.image());
+    let check = move |request: OffsetCommitRequest| {
+        let checked = check(&request, version, &image);
+        let offsets: Vec<_> = checked.iter().flatten().cloned().collect();
+        (request, checked, offsets)
+    };
+    let (request, checked, offsets) = context.in_peace(request, check).await?;
     let committed = if offsets.is_empty() {
         Ok(Vec::new())
     } else {
@@ -45,7 +50,9 @@ pub(super) async fn handle(
             None => Err(ErrorCode::CoordinatorNotAvailable),
         }
     };
-    Ok(response(request, &checked, committed, version))
+    let answer =
+        move |(request, checked): (_, Vec<_>)| response(request, &checked, committed, version);
+    context.in_peace((request, checked), answer).await
 }
 
 /// For every partition of the request, in order, what to store or why not.

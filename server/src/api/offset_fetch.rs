@@ -4,6 +4,7 @@
 //! forms become one question per group, and its answer is dressed in the form it was asked in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use millrace_engine::group::{FetchOffsets, FetchedOffset, GroupCommand, GroupId, GroupReply};
 use millrace_engine::metadata::MetadataImage;
@@ -28,20 +29,37 @@ pub(super) async fn handle(
 ) -> Result<OffsetFetchResponse, Stopped> {
     context.answers_much().await;
     let version = context.version();
-    let image = context.image();
+    let image = Arc::clone(&context.image());
     let require_stable = request.require_stable;
-    let groups = each_once(groups(request, version));
-    let questions = groups
-        .iter()
-        .map(|group| question(group, version, &image, require_stable));
+    let questions = {
+        let image = Arc::clone(&image);
+        move |request: OffsetFetchRequest| {
+            let groups = each_once(groups(request, version));
+            let questions = groups
+                .iter()
+                .map(|group| in_parts(question(group, version, &image, require_stable)))
+                .collect::<Vec<_>>();
+            (groups, questions)
+        }
+    };
+    let (groups, questions) = context.in_peace(request, questions).await?;
     let pick = |reply| match reply {
         GroupReply::OffsetsFetched(offsets) => Some(offsets),
         _ => None,
     };
-    let answers = ask_each(context, questions.collect(), pick).await?;
-    let groups = groups.into_iter().zip(answers);
-    let groups = groups.map(|(group, answer)| answer_of(group, answer, version, &image));
-    Ok(response(groups.collect(), version))
+    let counts: Vec<_> = questions.iter().map(Vec::len).collect();
+    let questions = questions.into_iter().flatten().collect();
+    let mut parts = ask_each(context, questions, pick).await?.into_iter();
+    let answers = counts
+        .into_iter()
+        .map(|count| joined(parts.by_ref().take(count)))
+        .collect();
+    let response = move |(groups, answers): (Vec<_>, Vec<_>)| {
+        let groups = groups.into_iter().zip(answers);
+        let groups = groups.map(|(group, answer)| answer_of(group, answer, version, &image));
+        response(groups.collect(), version)
+    };
+    context.in_peace((groups, answers), response).await
 }
 
 /// What is asked, in the form of the newest versions.
@@ -87,7 +105,7 @@ fn question(
     version: i16,
     image: &MetadataImage,
     require_stable: bool,
-) -> GroupCommand {
+) -> FetchOffsets {
     let partitions = group.topics.as_ref().map(|topics| {
         let mut partitions = Vec::new();
         for topic in topics {
@@ -101,11 +119,46 @@ fn question(
         }
         partitions
     });
-    GroupCommand::FetchOffsets(FetchOffsets {
+    FetchOffsets {
         group: GroupId::from(&*group.group_id),
         partitions,
         require_stable,
-    })
+    }
+}
+
+/// The question as one command, or as several for very many partitions: the coordinator's shard has other clients' turns
+/// between them.
+fn in_parts(question: FetchOffsets) -> Vec<GroupCommand> {
+    let part = |partitions| {
+        GroupCommand::FetchOffsets(FetchOffsets {
+            group: question.group.clone(),
+            partitions,
+            require_stable: question.require_stable,
+        })
+    };
+    match question.partitions {
+        Some(many) if many.len() > PARTITIONS_PER_COMMAND => {
+            let mut parts = Vec::with_capacity(many.len().div_ceil(PARTITIONS_PER_COMMAND));
+            let mut many = many.into_iter();
+            while many.len() > 0 {
+                let some = many.by_ref().take(PARTITIONS_PER_COMMAND);
+                parts.push(part(Some(some.collect())));
+            }
+            parts
+        }
+        few_or_all => vec![part(few_or_all)],
+    }
+}
+
+/// What the parts of a question were answered, as one answer.
+fn joined(
+    mut parts: impl Iterator<Item = Answer<Vec<FetchedOffset>>>,
+) -> Answer<Vec<FetchedOffset>> {
+    let mut offsets = parts.next().unwrap_or_else(|| Ok(Vec::new()))?;
+    for part in parts {
+        offsets.extend(part?);
+    }
+    Ok(offsets)
 }
 
 /// The name under which offsets of the topic are stored; otherwise what its partitions are answered. A topic that does
@@ -274,6 +327,8 @@ const TOP_LEVEL_FIRST: i16 = 2;
 const MANY_FIRST: i16 = 8;
 /// The first version that names topics by id.
 const BY_ID_FIRST: i16 = 10;
+/// Some hundred microseconds' worth for the coordinator's shard.
+const PARTITIONS_PER_COMMAND: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -338,9 +393,7 @@ mod tests {
         let image = image_with(&[("t", 2)]);
         let request = old_request(Some(&[("b ad", &[0]), ("t", &[1, 0])]));
         let group = &groups(request.clone(), 7)[0];
-        let GroupCommand::FetchOffsets(asked) = question(group, 7, &image, true) else {
-            panic!("a question for offsets");
-        };
+        let asked = question(group, 7, &image, true);
         assert!(asked.require_stable);
         assert_eq!(
             asked.partitions.unwrap().len(),

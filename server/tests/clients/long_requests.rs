@@ -5,8 +5,14 @@ use millrace_wire::ErrorCode;
 use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
 use millrace_wire::message::fetch::FetchRequestPartition;
 use millrace_wire::message::metadata::MetadataRequestTopic;
+use millrace_wire::message::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use millrace_wire::message::offset_fetch::OffsetFetchRequestTopic;
 use millrace_wire::message::produce::ProduceRequestPartition;
-use millrace_wire::message::{CreateTopicsRequest, MetadataRequest, ProduceResponse};
+use millrace_wire::message::{
+    CreateTopicsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceResponse,
+};
 
 use crate::support::broker::Broker;
 use crate::support::records::batch;
@@ -122,4 +128,58 @@ fn all_of_more_than_a_thousand_topics_are_answered() {
     let names: Vec<_> = answer.topics.iter().flat_map(|topic| &topic.name).collect();
     assert_eq!(names.len(), 1_100);
     assert!(names.is_sorted());
+}
+
+#[test]
+fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    wire.await_coordinator("g");
+    let partitions = |count| 0..i32::try_from(count).unwrap();
+    let offset = |partition_index| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: 7 + i64::from(partition_index),
+        ..Default::default()
+    };
+    let commit = OffsetCommitRequest {
+        group_id: "g".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions: partitions(MANY).map(offset).collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = wire.ask(&commit, 8);
+    let committed = &answer.topics[0].partitions;
+    assert_eq!(committed.len(), MANY);
+    for (partition, committed) in (0..).zip(committed) {
+        let expected = match partition {
+            0 | 1 => ErrorCode::None,
+            _ => ErrorCode::UnknownTopicOrPartition,
+        };
+        assert_eq!(committed.error_code, expected, "partition {partition}");
+    }
+    let fetch = OffsetFetchRequest {
+        group_id: "g".into(),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: "t".into(),
+            partition_indexes: partitions(MANY).collect(),
+        }]),
+        ..Default::default()
+    };
+    let answer = wire.ask(&fetch, 7);
+    assert_eq!(answer.error_code, ErrorCode::None);
+    let fetched = &answer.topics[0].partitions;
+    assert_eq!(fetched.len(), MANY);
+    for (partition, fetched) in (0..).zip(fetched) {
+        assert_eq!(fetched.partition_index, partition);
+        let expected = match partition {
+            0 | 1 => 7 + i64::from(partition),
+            _ => -1,
+        };
+        assert_eq!(fetched.committed_offset, expected, "partition {partition}");
+    }
 }
