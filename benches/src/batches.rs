@@ -57,6 +57,19 @@ impl Shape {
         builder.build()
     }
 
+    /// A batch of records with keys of their own: those of batch number `number`.
+    #[must_use]
+    pub fn keyed_batch(self, time: Timestamp, number: usize) -> Bytes {
+        let mut random = Random::seeded(1);
+        let mut builder = BatchBuilder::new();
+        for record in 0..self.record_count {
+            let key = format!("key-{number}-{record}");
+            let value = value(&mut random, self.value_bytes);
+            builder.push(time, Some(key.as_bytes()), Some(&value), &[]);
+        }
+        builder.build()
+    }
+
     /// An uncompressed batch of this shape that was checked.
     ///
     /// # Panics

@@ -5,13 +5,24 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::Path;
+
 mod batches;
 mod client;
 pub mod load;
+mod profiled;
 mod segment;
 pub mod siege;
 pub mod soak;
 
 pub use batches::Shape;
 pub use client::{Client, Outcome, fetch_request};
+pub use profiled::build_profiled;
 pub use segment::Segment;
+
+/// The repository, from where this was built.
+#[must_use]
+pub fn repository() -> &'static Path {
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
+    benches.parent().unwrap_or(benches)
+}

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use millrace_benches::Outcome;
+use millrace_benches::{Outcome, repository};
 
 use crate::programs::said;
-use crate::repository;
 
 /// The machine, the day, and the tree.
 pub(crate) struct Machine {

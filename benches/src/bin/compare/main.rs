@@ -13,15 +13,15 @@ mod rounds;
 mod turns;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use millrace_benches::Outcome;
 use millrace_benches::load::{
     PENDING_KIBIBYTES_MAX, RoundTimes, SCENARIOS, Scenario, SystemCalls, allow_open_files,
     room_before_write_back, scenario_named,
 };
+use millrace_benches::{Outcome, build_profiled, repository};
 
 use crate::machine::Machine;
 use crate::report::Compared;
@@ -47,6 +47,9 @@ struct Arguments {
     /// A millrace-server that is built already, instead of this tree's.
     #[arg(long)]
     server: Option<PathBuf>,
+    /// Millrace is built as releases are, by `profiled`; the plain build stands beside it.
+    #[arg(long, conflicts_with = "server")]
+    profiled: bool,
     /// Where data lies while it runs.
     #[arg(long, default_value = "target/compare")]
     directory: PathBuf,
@@ -74,7 +77,7 @@ fn main() -> Outcome<()> {
     let brokers = brokers(&arguments)?;
     let machine = Machine::here(&arguments.directory)?;
     let plan = arguments.plan()?;
-    println!("{machine}\n{}\n", how(&plan));
+    println!("{machine}\n{}\n", how(&plan, arguments.profiled));
     let mut compared = Vec::new();
     for scenario in scenarios {
         println!("## {}: {}", scenario.name, scenario.about);
@@ -83,7 +86,7 @@ fn main() -> Outcome<()> {
         println!("{}", part.for_terminal());
         compared.push(part);
     }
-    let document = report::document(&machine, &how(&plan), &compared);
+    let document = report::document(&machine, &how(&plan, arguments.profiled), &compared);
     let everything = arguments.scenarios.is_empty() && !arguments.quick;
     let default = everything.then(|| PathBuf::from("docs/benchmarks.md"));
     if let Some(path) = arguments.output.or(default) {
@@ -109,7 +112,14 @@ fn brokers(arguments: &Arguments) -> Outcome<Vec<Contender>> {
     let mut brokers = Vec::new();
     let mut add = |name: String, program| brokers.push(Contender { name, program });
     let built = programs::build_here(arguments.server.as_deref())?;
-    add("Millrace".into(), built.millrace);
+    if arguments.profiled {
+        let directory = repository().join("target/profiled");
+        let server = build_profiled(&directory)?;
+        add("Millrace".into(), programs::millrace(server));
+        add("Millrace, plain build".into(), built.millrace);
+    } else {
+        add("Millrace".into(), built.millrace);
+    }
     if !arguments.no_floor {
         let [files, one_file] = built.floors;
         add("floor".into(), files);
@@ -148,29 +158,28 @@ impl Arguments {
 }
 
 /// How it was measured, in sentences.
-fn how(plan: &Plan) -> String {
+fn how(plan: &Plan, profiled: bool) -> String {
     let counted = match plan.counts_system_calls {
         true => {
             "system calls are counted by perf in one more round, whose other figures are not used"
         }
         false => "system calls are not counted: perf is not there, or not permitted",
     };
+    let built = if profiled {
+        ". Millrace is built as releases are, with a profile of its own work (`profiled`); its plain build stands beside it"
+    } else {
+        ""
+    };
     format!(
         "{} rounds for each broker in each scenario, of {} s or {:.1} GB (the kernel would begin to write back soon after), \
          whichever is over first; Kafka warmed up for {} s with each. The order changes from round to round: A B C, C B A, \
          B C A, A C B ... Before a round the data of the one before is deleted, what is dirty in the page cache is written \
          back until less than {} MiB are left, and the broker has come to rest; the others are stopped (SIGSTOP) meanwhile. \
-         Ratios are medians of the ratios within the rounds; {counted}",
+         Ratios are medians of the ratios within the rounds; {counted}{built}",
         plan.rounds,
         plan.times.measured.as_secs_f64(),
         plan.times.bytes_max as f64 / 1e9,
         plan.kafka_warm_up.as_secs_f64(),
         PENDING_KIBIBYTES_MAX / 1024,
     )
-}
-
-/// The repository, from where this was built.
-fn repository() -> &'static Path {
-    let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
-    benches.parent().unwrap_or(benches)
 }

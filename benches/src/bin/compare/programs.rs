@@ -4,10 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use millrace_benches::Outcome;
 use millrace_benches::load::Program;
-
-use crate::repository;
+use millrace_benches::{Outcome, repository};
 
 /// What this tree gives.
 pub(crate) struct Built {
@@ -105,7 +103,8 @@ pub(crate) fn kafka(libraries: Option<&Path>) -> Outcome<Program> {
     Ok(Program::Kafka { libraries })
 }
 
-fn millrace(server: PathBuf) -> Program {
+/// A broker with no further properties.
+pub(crate) fn millrace(server: PathBuf) -> Program {
     Program::Millrace {
         server,
         properties: Vec::new(),
