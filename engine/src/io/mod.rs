@@ -28,7 +28,7 @@ pub use disk::{DirLock, Disk, Entry, LockError, Space};
 pub use error::IoError;
 pub use file::{File, FileId};
 pub use local_ring::LocalRing;
-pub use process::{lower_priority, raise_open_files_limit, resident_bytes};
+pub use process::{lower_priority, raise_open_files_limit, resident_bytes, run_when_idle};
 pub use reread::Reread;
 pub use ring::{IoBackend, Ring};
 pub use rng::Random;

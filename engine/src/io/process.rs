@@ -36,6 +36,15 @@ pub fn lower_priority() {
     unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, MAINTENANCE_NICE) };
 }
 
+/// Lets the calling thread run only while nobody else wants to: whoever wakes up has its core at once, where a thread of low
+/// priority would keep it to the end of a slice (sched(7), `SCHED_IDLE`). Where the kernel refuses, it has low priority at least.
+pub fn run_when_idle() {
+    lower_priority();
+    let none = nix::libc::sched_param { sched_priority: 0 };
+    // SAFETY: `none` lives for the call, which only reads it; id 0 is the calling thread.
+    unsafe { nix::libc::sched_setscheduler(0, nix::libc::SCHED_IDLE, &raw const none) };
+}
+
 /// Half-way down the scale.
 const MAINTENANCE_NICE: nix::libc::c_int = 10;
 

@@ -138,7 +138,7 @@ fn start_one(shard: ShardIndex, peers: Peers, own: Own, seat: &Seat) -> Result<R
             .thread_name("aside")
             .max_blocking_threads(ASIDE_THREADS_MAX)
             .on_thread_start(move || {
-                io::lower_priority();
+                io::run_when_idle();
                 // It has its maker's core only, if that is pinned; there it would run, too, just later.
                 let _ = io::let_roam(&roaming);
             })

@@ -3,6 +3,7 @@
 //! Here are requests that name all they want; `fetch_news` goes on with sessions, which `fetch_session` remembers, and
 //! `fetch_answer` makes the responses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_engine::metadata::MetadataImage;
@@ -16,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::context::RequestContext;
 use super::fetch_answer::{
-    Dressed, Dressing, PartitionAnswer, encode, hold_within, length, refusal,
+    Dressed, Dressing, PartitionAnswer, dress, encode, hold_within, is_elsewhere, length, refusal,
 };
 use super::fetch_news::{forget_left_behind, next};
 use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, wishes};
@@ -36,7 +37,10 @@ pub(super) fn in_turn(call: Call) -> Answer {
 
 async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dressed, Stopped> {
     let version = context.version();
-    let with_wishes = move |request| (wishes(&request, version), request);
+    let with_wishes = move |mut request: FetchRequest| {
+        let topics = std::mem::take(&mut request.topics);
+        (wishes(topics, version), request)
+    };
     let (wishes, request) = context.in_peace(request, with_wishes).await?;
     let frontend = context.client().frontend();
     forget_left_behind(context).await?;
@@ -55,7 +59,7 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
         _ => Isolation::ReadUncommitted,
     };
     let entered = frontend.sessions().enter(&request, wishes, version, now);
-    let (mut wishes, opens_session) = match entered {
+    let (wishes, opens_session) = match entered {
         Err(error_code) => return Ok(refusal(error_code)),
         Ok(Scope::Once(wishes)) => (wishes, false),
         Ok(Scope::First(wishes)) => (wishes, true),
@@ -63,7 +67,7 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
             return next(context, &session, epoch, isolation, &limits).await;
         }
     };
-    let (dressing, answers) = full(context, &mut wishes, isolation, &limits).await?;
+    let (dressing, wishes, answers) = full(context, wishes, isolation, &limits).await?;
     let session_id = if opens_session {
         let responses = answers.iter().map(|(_, response, _)| response);
         let answered = wishes.into_iter().zip(responses);
@@ -72,46 +76,60 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
         let now = context.gateway().now().monotonic;
         frontend.sessions().create(answered, by_id, now, random)
     } else {
+        context.in_peace(wishes, drop).await?;
         NO_SESSION
     };
     context.client().set_session(session_id);
     Ok(dressing.respond(session_id, answers))
 }
 
-/// Reads all of `wishes`.
+/// Reads all of `wishes`, and returns them with what is known of their topics.
 async fn full<'a>(
     context: &'a RequestContext,
-    wishes: &mut [Wish],
+    wishes: Vec<Wish>,
     isolation: Isolation,
     limits: &Limits,
-) -> Result<(Dressing<'a>, Vec<PartitionAnswer>), Stopped> {
-    let image = context.image();
-    let mut turns = Turns::default();
-    let mut reads = Vec::with_capacity(wishes.len());
-    for wish in wishes.iter_mut() {
-        turns.next().await;
-        reads.push(resolve(&image, wish, isolation));
-    }
-    let good = reads
-        .iter()
-        .filter_map(|read| read.as_ref().ok().copied())
-        .collect();
+) -> Result<(Dressing<'a>, Vec<Wish>, Vec<PartitionAnswer>), Stopped> {
+    let image = Arc::clone(&context.image());
+    let resolve_all = move |mut wishes: Vec<Wish>| {
+        let reads = wishes.iter_mut();
+        let reads: Vec<_> = reads.map(|wish| resolve(&image, wish, isolation)).collect();
+        let good = reads.iter().flatten().copied().collect();
+        (wishes, reads, good)
+    };
+    let (wishes, reads, good) = context.in_peace(wishes, resolve_all).await?;
     let mut fetched = fetch(context, good, limits).await?;
     hold_within(fetched.iter_mut().flatten(), limits.bytes_max);
-    let mut results = fetched.into_iter();
+    let dress_all = move |(wishes, fetched): (Vec<Wish>, Results)| {
+        let mut results = fetched.into_iter();
+        let mut answers = Vec::with_capacity(wishes.len());
+        let mut elsewhere = Vec::new();
+        for (place, (wish, read)) in wishes.iter().zip(reads).enumerate() {
+            let result = match read {
+                // As many results as reads.
+                Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
+                Err(error) => Err(error),
+            };
+            let partition = result.as_ref().ok().map(|(partition, _)| *partition);
+            let (response, extent) = dress(isolation, wish.read.partition, result);
+            if is_elsewhere(&response) {
+                elsewhere.extend(partition.map(|partition| (place, partition)));
+            }
+            answers.push((wish.topic.clone(), response, extent));
+        }
+        Ok((wishes, answers, elsewhere))
+    };
+    let dressed = context.in_peace((wishes, fetched), dress_all).await?;
+    let (wishes, mut answers, elsewhere) = dressed?;
     let mut dressing = Dressing::new(context, isolation);
-    let mut answers = Vec::with_capacity(wishes.len());
-    for (wish, read) in wishes.iter().zip(reads) {
-        let result = match read {
-            // As many results as reads.
-            Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
-            Err(error) => Err(error),
-        };
+    let mut turns = Turns::default();
+    for (place, partition) in elsewhere {
         turns.next().await;
-        let (response, extent) = dressing.dress(wish.read.partition, result);
-        answers.push((wish.topic.clone(), response, extent));
+        if let Some((_, response, _)) = answers.get_mut(place) {
+            dressing.hint(partition, response);
+        }
     }
-    Ok((dressing, answers))
+    Ok((dressing, wishes, answers))
 }
 
 /// As long as a fetch waits by default (`fetch.max.wait.ms`).

@@ -80,6 +80,9 @@ pub(super) struct Dressing<'a> {
     hints: LeaderHints,
 }
 
+/// What came of a partition: what it is to the engine, and what that said; or why it was not asked.
+pub(super) type FetchResult = Result<(TopicIdPartition, Result<Fetched, ReadError>), ErrorCode>;
+
 impl<'a> Dressing<'a> {
     pub(super) fn new(context: &'a RequestContext, isolation: Isolation) -> Self {
         Self {
@@ -93,60 +96,30 @@ impl<'a> Dressing<'a> {
     pub(super) fn dress(
         &mut self,
         partition_index: i32,
-        result: Result<(TopicIdPartition, Result<Fetched, ReadError>), ErrorCode>,
+        result: FetchResult,
     ) -> (FetchResponsePartition, Option<Extent>) {
-        let mut response = FetchResponsePartition {
-            partition_index,
-            high_watermark: -1,
-            records: Some(Records::Bytes(Bytes::new())),
-            // Transactions do not exist yet, so none was aborted; who did not ask gets null, as from Kafka.
-            aborted_transactions: match self.isolation {
-                Isolation::ReadCommitted => Some(Vec::new()),
-                Isolation::ReadUncommitted => None,
-            },
-            ..Default::default()
-        };
-        let mut extent = None;
-        match result {
-            Ok((_, Ok(fetched))) => {
-                response.high_watermark = fetched.high_watermark.0;
-                response.last_stable_offset = fetched.last_stable_offset.0;
-                response.log_start_offset = fetched.log_start_offset.0;
-                if let Some(end) = fetched.diverging {
-                    response.diverging_epoch = FetchDivergingEpoch {
-                        epoch: end.epoch.0,
-                        end_offset: end.end_offset.0,
-                    };
-                } else if let Some(found) = fetched.extent {
-                    match u32::try_from(found.length) {
-                        Ok(length) => {
-                            response.records = Some(Records::Elsewhere { length });
-                            extent = Some(found);
-                        }
-                        Err(_) => response.error_code = ErrorCode::UnknownServerError,
-                    }
-                }
-            }
-            Ok((partition, Err(error))) => {
-                response.error_code = error.error_code();
-                if matches!(
-                    response.error_code,
-                    ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
-                ) {
-                    let image = self.context.image();
-                    if let Some((leader_id, leader_epoch)) =
-                        self.hints.leader(self.context, &image, partition)
-                    {
-                        response.current_leader = FetchCurrentLeader {
-                            leader_id,
-                            leader_epoch,
-                        };
-                    }
-                }
-            }
-            Err(error_code) => response.error_code = error_code,
+        let partition = result.as_ref().ok().map(|(partition, _)| *partition);
+        let (mut response, extent) = dress(self.isolation, partition_index, result);
+        if let Some(partition) = partition.filter(|_| is_elsewhere(&response)) {
+            self.hint(partition, &mut response);
         }
         (response, extent)
+    }
+
+    /// Says in the answer for `partition` where its leader is.
+    pub(super) fn hint(
+        &mut self,
+        partition: TopicIdPartition,
+        response: &mut FetchResponsePartition,
+    ) {
+        let image = self.context.image();
+        if let Some((leader_id, leader_epoch)) = self.hints.leader(self.context, &image, partition)
+        {
+            response.current_leader = FetchCurrentLeader {
+                leader_id,
+                leader_epoch,
+            };
+        }
     }
 
     /// The whole response, of the answers that the client is to hear.
@@ -164,6 +137,58 @@ impl<'a> Dressing<'a> {
         };
         Dressed { response, answers }
     }
+}
+
+/// Whether an answer should say where the leader is.
+pub(super) const fn is_elsewhere(response: &FetchResponsePartition) -> bool {
+    matches!(
+        response.error_code,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+    )
+}
+
+/// The answer for one partition without a hint at its leader, and where its records lie.
+pub(super) fn dress(
+    isolation: Isolation,
+    partition_index: i32,
+    result: FetchResult,
+) -> (FetchResponsePartition, Option<Extent>) {
+    let mut response = FetchResponsePartition {
+        partition_index,
+        high_watermark: -1,
+        records: Some(Records::Bytes(Bytes::new())),
+        // Transactions do not exist yet, so none was aborted; who did not ask gets null, as from Kafka.
+        aborted_transactions: match isolation {
+            Isolation::ReadCommitted => Some(Vec::new()),
+            Isolation::ReadUncommitted => None,
+        },
+        ..Default::default()
+    };
+    let mut extent = None;
+    match result {
+        Ok((_, Ok(fetched))) => {
+            response.high_watermark = fetched.high_watermark.0;
+            response.last_stable_offset = fetched.last_stable_offset.0;
+            response.log_start_offset = fetched.log_start_offset.0;
+            if let Some(end) = fetched.diverging {
+                response.diverging_epoch = FetchDivergingEpoch {
+                    epoch: end.epoch.0,
+                    end_offset: end.end_offset.0,
+                };
+            } else if let Some(found) = fetched.extent {
+                match u32::try_from(found.length) {
+                    Ok(length) => {
+                        response.records = Some(Records::Elsewhere { length });
+                        extent = Some(found);
+                    }
+                    Err(_) => response.error_code = ErrorCode::UnknownServerError,
+                }
+            }
+        }
+        Ok((_, Err(error))) => response.error_code = error.error_code(),
+        Err(error_code) => response.error_code = error_code,
+    }
+    (response, extent)
 }
 
 /// A response that says no more than that the request is refused.

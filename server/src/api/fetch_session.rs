@@ -17,7 +17,9 @@ use millrace_engine::partition::Isolation;
 use millrace_engine::shard::ShardIndex;
 use millrace_engine::shard::command::{FetchPartition, StandingId};
 use millrace_engine::types::{Monotonic, TopicName};
-use millrace_wire::message::fetch::{FetchRequest, FetchRequestPartition, FetchResponsePartition};
+use millrace_wire::message::fetch::{
+    FetchRequest, FetchRequestPartition, FetchRequestTopic, FetchResponsePartition,
+};
 use millrace_wire::{ErrorCode, Uuid};
 
 mod standing;
@@ -463,19 +465,19 @@ impl Session {
     }
 }
 
-/// The partitions a request names.
-pub(super) fn wishes(request: &FetchRequest, version: i16) -> Vec<Wish> {
+/// The partitions that a request's topics name.
+pub(super) fn wishes(topics: Vec<FetchRequestTopic>, version: i16) -> Vec<Wish> {
     let mut wishes = Vec::new();
-    for topic in &request.topics {
+    for topic in topics {
         // The text is copied: as it stands it would keep the whole frame in memory for the life of a session.
         let key = if version >= TOPIC_IDS_FIRST {
             TopicKey::Id(topic.topic_id)
         } else {
             TopicKey::Name(Arc::from(&*topic.topic))
         };
-        wishes.extend(topic.partitions.iter().map(|read| Wish {
+        wishes.extend(topic.partitions.into_iter().map(|read| Wish {
             topic: key.clone(),
-            read: read.clone(),
+            read,
             known_as: None,
         }));
     }

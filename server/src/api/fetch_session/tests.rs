@@ -42,7 +42,12 @@ fn enter(
     version: i16,
     now: Monotonic,
 ) -> Result<Scope, ErrorCode> {
-    sessions.enter(request, wishes(request, version), version, now)
+    sessions.enter(
+        request,
+        wishes(request.topics.clone(), version),
+        version,
+        now,
+    )
 }
 
 fn open(sessions: &mut FetchSessions, partitions: &[i32], minutes: u64) -> i32 {
