@@ -17,11 +17,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use millrace_benches::Outcome;
 use millrace_benches::load::{
     PENDING_KIBIBYTES_MAX, RoundTimes, SCENARIOS, Scenario, SystemCalls, allow_open_files,
     room_before_write_back, scenario_named,
 };
-use millrace_benches::{Outcome, build_profiled, repository};
 
 use crate::machine::Machine;
 use crate::report::Compared;
@@ -47,9 +47,9 @@ struct Arguments {
     /// A millrace-server that is built already, instead of this tree's.
     #[arg(long)]
     server: Option<PathBuf>,
-    /// Millrace is built as releases are, by `profiled`; the plain build stands beside it.
+    /// Millrace as releases are built: what `profiled` has made of this tree. The plain build stands beside it.
     #[arg(long, conflicts_with = "server")]
-    profiled: bool,
+    profiled: Option<PathBuf>,
     /// Where data lies while it runs.
     #[arg(long, default_value = "target/compare")]
     directory: PathBuf,
@@ -77,7 +77,7 @@ fn main() -> Outcome<()> {
     let brokers = brokers(&arguments)?;
     let machine = Machine::here(&arguments.directory)?;
     let plan = arguments.plan()?;
-    println!("{machine}\n{}\n", how(&plan, arguments.profiled));
+    println!("{machine}\n{}\n", how(&plan, arguments.profiled.is_some()));
     let mut compared = Vec::new();
     for scenario in scenarios {
         println!("## {}: {}", scenario.name, scenario.about);
@@ -86,7 +86,11 @@ fn main() -> Outcome<()> {
         println!("{}", part.for_terminal());
         compared.push(part);
     }
-    let document = report::document(&machine, &how(&plan, arguments.profiled), &compared);
+    let document = report::document(
+        &machine,
+        &how(&plan, arguments.profiled.is_some()),
+        &compared,
+    );
     let everything = arguments.scenarios.is_empty() && !arguments.quick;
     let default = everything.then(|| PathBuf::from("docs/benchmarks.md"));
     if let Some(path) = arguments.output.or(default) {
@@ -112,10 +116,8 @@ fn brokers(arguments: &Arguments) -> Outcome<Vec<Contender>> {
     let mut brokers = Vec::new();
     let mut add = |name: String, program| brokers.push(Contender { name, program });
     let built = programs::build_here(arguments.server.as_deref())?;
-    if arguments.profiled {
-        let directory = repository().join("target/profiled");
-        let server = build_profiled(&directory)?;
-        add("Millrace".into(), programs::millrace(server));
+    if let Some(server) = &arguments.profiled {
+        add("Millrace".into(), programs::millrace(server.clone()));
         add("Millrace, plain build".into(), built.millrace);
     } else {
         add("Millrace".into(), built.millrace);
