@@ -4,7 +4,7 @@
 //! would cost four more system calls and another segment that wakes the client.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io::{ErrorKind, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -159,11 +159,17 @@ impl Sender<'_> {
         if let Poll::Ready(done) = poll_once(progress.as_mut()).await {
             return Ok(done);
         }
-        let held = self.unread.hold(held_bytes);
+        let held = (held_bytes >= CHARGED_BYTES_MIN).then(|| self.unread.hold(held_bytes));
+        let given_up = async {
+            match &held {
+                Some(held) => held.given_up().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             biased;
             done = progress => Ok(done),
-            () = held.given_up() => Err(Closing::Unread { bytes: held_bytes }),
+            () = given_up => Err(Closing::Unread { bytes: held_bytes }),
             () = sleep(self.patience) => Err(Closing::SlowReader),
         }
     }
@@ -182,6 +188,8 @@ const GATHERED_BYTES_MAX: u64 = 32 << 10;
 const RUN_BYTES_MAX: usize = 256 << 10;
 /// How much has to be read within the patience.
 const STEP_BYTES: u64 = 1 << 20;
+/// What is not worth an entry in the account: so much has the head of a fetch's answer, whose records are in files.
+const CHARGED_BYTES_MIN: usize = 1_024;
 /// Slices of one vectored write.
 const SLICES_MAX: usize = 64;
 const SLICES_ON_STACK: usize = 16;
