@@ -9,6 +9,7 @@ use std::path::Path;
 
 mod batches;
 mod client;
+mod commands;
 pub mod load;
 mod profiled;
 mod segment;
@@ -17,6 +18,7 @@ pub mod soak;
 
 pub use batches::Shape;
 pub use client::{Client, Outcome, fetch_request};
+pub use commands::{run, said};
 pub use profiled::build_profiled;
 pub use segment::Segment;
 

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use millrace_engine::record::Compression;
@@ -14,7 +14,7 @@ use millrace_engine::types::Timestamp;
 use crate::load::{
     Broker, Home, Program, RoundTimes, allow_open_files, rest, scenario_named, unix_millis,
 };
-use crate::{Client, Outcome, Shape, repository};
+use crate::{Client, Outcome, Shape, repository, run, said};
 
 /// Builds this repository's; everything goes under `directory`. Returns the binary.
 ///
@@ -43,17 +43,12 @@ pub fn build_profiled(directory: &Path) -> Outcome<PathBuf> {
 
 /// Naming the host as the target keeps the flags away from build scripts.
 fn build(target: &Path, host: &str, flags: &str) -> Outcome<PathBuf> {
-    let status = Command::new("cargo")
+    run(Command::new("cargo")
         .args(["build", "--release", "-p", "millrace-server"])
         .args(["--bin", "millrace-server", "--target", host])
         .current_dir(repository())
         .env("CARGO_TARGET_DIR", target)
-        .env("RUSTFLAGS", flags)
-        .stdin(Stdio::null())
-        .status()?;
-    if !status.success() {
-        return Err(format!("the build with {flags} ended with {status}").into());
-    }
+        .env("RUSTFLAGS", flags))?;
     Ok(target.join(host).join("release/millrace-server"))
 }
 
@@ -174,14 +169,6 @@ fn mergers() -> Outcome<Vec<PathBuf>> {
         .collect();
     found.push("llvm-profdata".into());
     Ok(found)
-}
-
-fn said(command: &mut Command) -> Outcome<String> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if !output.status.success() {
-        return Err(format!("{command:?} ended with {}", output.status).into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// What the broker is to be good at.

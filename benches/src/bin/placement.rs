@@ -101,11 +101,11 @@ fn main() -> Outcome<()> {
 /// A file of `length` bytes whose blocks are written, and no longer in the page cache.
 fn write_through(path: &Path, length: u64) -> Outcome<()> {
     let file = File::create(path)?;
-    let zeros = vec![1; 1 << 20];
+    let piece = vec![1; 1 << 20];
     let mut position = 0;
     while position < length + GROUP_BYTES as u64 {
-        file.write_all_at(&zeros, position)?;
-        position += zeros.len() as u64;
+        file.write_all_at(&piece, position)?;
+        position += piece.len() as u64;
     }
     file.sync_all()?;
     forget(&file)

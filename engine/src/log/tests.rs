@@ -499,7 +499,8 @@ fn damage_below_the_recovery_point_is_left_alone_and_refused() {
     assert!(log.damage().is_some());
 }
 
-/// Found by fuzzing: such a batch was taken for one that is not to be read yet, and its reader waited for ever.
+/// Found by fuzzing: such a batch was taken for one that is not to be read yet, and its reader waited for ever; or for one that
+/// was read already, and its reader passed over it.
 #[test]
 fn a_batch_that_claims_offsets_of_others_is_refused() {
     let fixture = Fixture::new(config(100_000));

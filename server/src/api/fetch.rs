@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::context::RequestContext;
 use super::fetch_answer::{
-    Dressed, Dressing, PartitionAnswer, dress, encode, hold_within, is_elsewhere, length, refusal,
+    Dressed, Dressing, PartitionAnswer, dress, encode, hold_within, length, refusal,
 };
 use super::fetch_news::{forget_left_behind, next};
 use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, wishes};
@@ -110,11 +110,8 @@ async fn full<'a>(
                 Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
                 Err(error) => Err(error),
             };
-            let partition = result.as_ref().ok().map(|(partition, _)| *partition);
-            let (response, extent) = dress(isolation, wish.read.partition, result);
-            if is_elsewhere(&response) {
-                elsewhere.extend(partition.map(|partition| (place, partition)));
-            }
+            let (response, extent, led_elsewhere) = dress(isolation, wish.read.partition, result);
+            elsewhere.extend(led_elsewhere.map(|partition| (place, partition)));
             answers.push((wish.topic.clone(), response, extent));
         }
         Ok((wishes, answers, elsewhere))

@@ -98,9 +98,8 @@ impl<'a> Dressing<'a> {
         partition_index: i32,
         result: FetchResult,
     ) -> (FetchResponsePartition, Option<Extent>) {
-        let partition = result.as_ref().ok().map(|(partition, _)| *partition);
-        let (mut response, extent) = dress(self.isolation, partition_index, result);
-        if let Some(partition) = partition.filter(|_| is_elsewhere(&response)) {
+        let (mut response, extent, elsewhere) = dress(self.isolation, partition_index, result);
+        if let Some(partition) = elsewhere {
             self.hint(partition, &mut response);
         }
         (response, extent)
@@ -139,20 +138,16 @@ impl<'a> Dressing<'a> {
     }
 }
 
-/// Whether an answer should say where the leader is.
-pub(super) const fn is_elsewhere(response: &FetchResponsePartition) -> bool {
-    matches!(
-        response.error_code,
-        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
-    )
-}
-
-/// The answer for one partition without a hint at its leader, and where its records lie.
+/// The answer for one partition, where its records lie, and the partition if the answer should say where its leader is.
 pub(super) fn dress(
     isolation: Isolation,
     partition_index: i32,
     result: FetchResult,
-) -> (FetchResponsePartition, Option<Extent>) {
+) -> (
+    FetchResponsePartition,
+    Option<Extent>,
+    Option<TopicIdPartition>,
+) {
     let mut response = FetchResponsePartition {
         partition_index,
         high_watermark: -1,
@@ -164,7 +159,7 @@ pub(super) fn dress(
         },
         ..Default::default()
     };
-    let mut extent = None;
+    let (mut extent, mut elsewhere) = (None, None);
     match result {
         Ok((_, Ok(fetched))) => {
             response.high_watermark = fetched.high_watermark.0;
@@ -185,10 +180,17 @@ pub(super) fn dress(
                 }
             }
         }
-        Ok((_, Err(error))) => response.error_code = error.error_code(),
+        Ok((partition, Err(error))) => {
+            response.error_code = error.error_code();
+            let is_elsewhere = matches!(
+                response.error_code,
+                ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+            );
+            elsewhere = is_elsewhere.then_some(partition);
+        }
         Err(error_code) => response.error_code = error_code,
     }
-    (response, extent)
+    (response, extent, elsewhere)
 }
 
 /// A response that says no more than that the request is refused.

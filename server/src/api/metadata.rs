@@ -147,19 +147,18 @@ fn by_id(image: &MetadataImage, id: Uuid, version: i16) -> MetadataResponseTopic
 }
 
 async fn by_name(
-    names: Vec<Str>,
+    mut names: Vec<Str>,
     may_create: bool,
     context: &RequestContext,
 ) -> Result<Vec<MetadataResponseTopic>, Stopped> {
     let version = context.version();
     let mut image = Arc::clone(&context.image());
     let mut failures = BTreeMap::new();
-    let mut names = names;
     if may_create {
         let known = Arc::clone(&image);
         let look_up = move |names: Vec<Str>| (missing(&names, &known), names);
-        let (missing, all) = context.in_peace(names, look_up).await?;
-        names = all;
+        let missing;
+        (missing, names) = context.in_peace(names, look_up).await?;
         if !missing.is_empty() {
             let created = create(context, &missing).await?;
             failures = missing.into_iter().zip(created).collect();

@@ -9,14 +9,9 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-/// One thread's account. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct Unread {
-    shared: Rc<Shared>,
-}
-
+/// One thread's account.
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Unread {
     bytes_max: usize,
     holdings: RefCell<Holdings>,
 }
@@ -50,20 +45,18 @@ impl Unread {
     /// An account for `bytes_max` in all; one answer may exceed it alone.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            shared: Rc::new(Shared {
-                bytes_max,
-                holdings: RefCell::default(),
-            }),
+            bytes_max,
+            holdings: RefCell::default(),
         }
     }
 
     /// Charges an answer of `bytes`. Others are given up, the oldest first, as far as there is no room for it.
     pub(crate) fn hold(&self, bytes: usize) -> Held<'_> {
         let given_up = Rc::new(Notify::new());
-        let mut holdings = self.shared.holdings.borrow_mut();
+        let mut holdings = self.holdings.borrow_mut();
         let age = holdings.next;
         holdings.next.0 += 1;
-        while holdings.bytes.saturating_add(bytes) > self.shared.bytes_max && holdings.give_up() {}
+        while holdings.bytes.saturating_add(bytes) > self.bytes_max && holdings.give_up() {}
         holdings.bytes = holdings.bytes.saturating_add(bytes);
         let holding = Holding {
             bytes,
@@ -79,12 +72,12 @@ impl Unread {
 
     /// The age of what will be charged next.
     pub(crate) fn now(&self) -> Age {
-        self.shared.holdings.borrow().next
+        self.holdings.borrow().next
     }
 
     /// Gives up everything that was charged before `age`, and has not moved since.
     pub(crate) fn give_up_before(&self, age: Age) {
-        let mut holdings = self.shared.holdings.borrow_mut();
+        let mut holdings = self.holdings.borrow_mut();
         while holdings
             .by_age
             .first_key_value()
@@ -116,7 +109,7 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let mut holdings = self.unread.shared.holdings.borrow_mut();
+        let mut holdings = self.unread.holdings.borrow_mut();
         if let Some(holding) = holdings.by_age.remove(&self.age) {
             holdings.bytes = holdings.bytes.saturating_sub(holding.bytes);
         }
@@ -147,7 +140,7 @@ mod tests {
         assert!(!is_given_up(&moving).await);
         assert!(!is_given_up(&newcomer).await);
         drop((still, moving, newcomer));
-        assert_eq!(unread.shared.holdings.borrow().bytes, 0);
+        assert_eq!(unread.holdings.borrow().bytes, 0);
     }
 
     #[tokio::test]

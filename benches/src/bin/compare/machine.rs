@@ -7,7 +7,7 @@ use std::process::Command;
 
 use millrace_benches::{Outcome, repository};
 
-use crate::programs::said;
+use crate::programs::first_line;
 
 /// The machine, the day, and the tree.
 pub(crate) struct Machine {
@@ -40,10 +40,10 @@ impl Machine {
             processor: field("/proc/cpuinfo", "model name")?,
             cores: std::thread::available_parallelism()?.get(),
             memory_gib: memory / (1 << 20) + 1,
-            kernel: said(Command::new("uname").arg("-sr"))?,
+            kernel: first_line(Command::new("uname").arg("-sr"))?,
             file_system: file_system_of(&directory.canonicalize()?)?,
-            date: said(Command::new("date").arg("+%Y-%m-%d"))?,
-            commit: said(describe.current_dir(repository()))?,
+            date: first_line(Command::new("date").arg("+%Y-%m-%d"))?,
+            commit: first_line(describe.current_dir(repository()))?,
             load: load.split(' ').next().unwrap_or_default().to_owned(),
         })
     }

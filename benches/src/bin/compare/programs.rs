@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use millrace_benches::load::Program;
-use millrace_benches::{Outcome, repository};
+use millrace_benches::{Outcome, repository, run, said};
 
 /// What this tree gives.
 pub(crate) struct Built {
@@ -48,7 +48,7 @@ pub(crate) fn build_here(server: Option<&Path>) -> Outcome<Built> {
 /// Builds the broker of another revision, in a work tree that is removed again. Binaries are kept by commit.
 pub(crate) fn build_revision(revision: &str) -> Outcome<Program> {
     let named = format!("{revision}^{{commit}}");
-    let commit = said(git().args(["rev-parse", "--verify", "--quiet", &named]))?;
+    let commit = first_line(git().args(["rev-parse", "--verify", "--quiet", &named]))?;
     let kept = repository().join("target/against");
     let binary = kept.join(format!("millrace-server-{commit}"));
     if !binary.exists() {
@@ -80,7 +80,7 @@ pub(crate) fn build_revision(revision: &str) -> Outcome<Program> {
 
 /// Apache Kafka's jars, fetched by name through Maven unless `libraries` says where they are.
 pub(crate) fn kafka(libraries: Option<&Path>) -> Outcome<Program> {
-    said(Command::new("java").arg("-version")).map_err(|why| format!("no java: {why}"))?;
+    first_line(Command::new("java").arg("-version")).map_err(|why| format!("no java: {why}"))?;
     if let Some(libraries) = libraries {
         return Ok(Program::Kafka {
             libraries: libraries.to_owned(),
@@ -117,21 +117,8 @@ fn git() -> Command {
     git
 }
 
-fn run(command: &mut Command) -> Outcome<()> {
-    let status = command.stdin(Stdio::null()).status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?} ended with {status}").into())
-    }
-}
-
 /// The first line of what a command prints.
-pub(crate) fn said(command: &mut Command) -> Outcome<String> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if !output.status.success() {
-        return Err(format!("{command:?} ended with {}", output.status).into());
-    }
-    let text = String::from_utf8(output.stdout)?;
+pub(crate) fn first_line(command: &mut Command) -> Outcome<String> {
+    let text = said(command)?;
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
