@@ -15,7 +15,7 @@ use millrace_wire::{DecodeError, DecodeFault, EncodeError, Request, RequestHeade
 use smallvec::smallvec;
 use tokio::sync::watch;
 
-use super::course::Course;
+use super::course::{Bearing, Course};
 use super::fetch_session::Session;
 use super::frontend::{Effective, Frontend, License};
 use super::{Call, Closing, Part, Parts, Refusal};
@@ -121,10 +121,9 @@ impl Client {
         self.course.note(shard);
     }
 
-    /// The shard on whose thread this connection would have shorter ways.
-    pub(crate) fn destination(&self) -> Option<ShardIndex> {
-        let here = self.frontend.gateway().shard();
-        self.course.destination().filter(|&shard| shard != here)
+    /// Which shards its reads and writes are about.
+    pub(crate) fn bearing(&self) -> Bearing {
+        self.course.bearing()
     }
 
     /// Notes the fetch session that the client goes on with.

@@ -69,6 +69,7 @@ use smallvec::SmallVec;
 use crate::net::{Closing, Refusal, Reservation};
 
 pub(crate) use context::{Belongings, Client, RequestContext};
+pub(crate) use course::Bearing;
 pub(crate) use frontend::{Frontend, share};
 
 /// What a client gets for one request, in the order of sending; nothing at all for a Produce with acks=0.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{io, net};
 
 use millrace_engine::shard::ShardIndex;
+use millrace_engine::types::Monotonic;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::admission::{Admission, Admissions};
 use super::listening::Bound;
+use super::loads::{Load, Loads, Permille};
 use crate::api::Belongings;
 use crate::config::Listener;
 
@@ -32,6 +34,7 @@ pub(super) struct Arrival {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Doors {
     doors: Arc<Mutex<Vec<Door>>>,
+    loads: Arc<Mutex<Loads>>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +49,7 @@ struct Door {
 /// A place behind another shard's door.
 #[derive(Debug)]
 pub(super) struct Passage {
+    pub(super) shard: ShardIndex,
     pub(super) place: mpsc::OwnedPermit<Arrival>,
     pub(super) load: Arc<AtomicUsize>,
 }
@@ -63,24 +67,43 @@ impl Doors {
         receiver
     }
 
-    /// For how long in all the thread of `shard` has not slept.
-    pub(super) fn busy(&self, shard: ShardIndex) -> Option<Duration> {
-        let doors = self.all();
-        let door = doors.iter().find(|door| door.shard == shard)?;
-        Some(door.thread.worker_total_busy_duration(0))
+    /// Where `choose` has a connection go, by the loads of the threads, with its share of the load of the thread of `here`.
+    pub(super) fn choose(
+        &self,
+        now: Monotonic,
+        here: ShardIndex,
+        choose: impl FnOnce(&[Load]) -> Option<(ShardIndex, Permille)>,
+    ) -> Option<ShardIndex> {
+        let mut loads = self.loads();
+        let (there, share) = choose(loads.look(now, || self.busy()))?;
+        loads.shift(here, there, share);
+        Some(there)
     }
 
     /// A way to `shard` for a connection of another, unless there is no room now.
-    pub(super) fn passage(&self, shard: ShardIndex) -> Option<Passage> {
+    pub(super) fn passage(&self, shard: ShardIndex, now: Monotonic) -> Option<Passage> {
         let door = self
             .all()
             .iter()
             .find(|door| door.shard == shard)
             .cloned()?;
+        let place = door.arrivals.try_reserve_owned().ok()?;
+        self.loads().begin_anew(now, self.busy());
         Some(Passage {
-            place: door.arrivals.try_reserve_owned().ok()?,
+            shard,
+            place,
             load: door.load,
         })
+    }
+
+    /// For how long in all each thread has not slept.
+    fn busy(&self) -> Vec<(ShardIndex, Duration)> {
+        let busy = |door: &Door| (door.shard, door.thread.worker_total_busy_duration(0));
+        self.all().iter().map(busy).collect()
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Loads> {
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Door>> {

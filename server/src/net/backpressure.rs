@@ -93,6 +93,15 @@ impl Reservation {
         }
     }
 
+    /// How many bytes it covers, in whole units.
+    pub(super) fn bytes(&self) -> usize {
+        let units = self
+            .share
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        units * UNIT_BYTES
+    }
+
     fn grow(&mut self, more: OwnedSemaphorePermit) {
         match &mut self.share {
             Some(share) => share.merge(more),

@@ -3,12 +3,12 @@
 //! A Produce is handed to its shards when it is read; all other requests run when their turn to be answered has come. When
 //! too many requests wait, the socket is not read.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use millrace_engine::shard::ShardIndex;
+use millrace_engine::types::Monotonic;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
@@ -18,8 +18,9 @@ use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
 use super::lately::Lately;
-use super::moves::Moves;
+use super::moves::{Moves, Work};
 use super::queue::Queue;
+use super::reins::Reins;
 use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
@@ -34,6 +35,8 @@ pub(super) struct Limits {
     pub(super) frames: FrameLimits,
     /// What was read of files to be sent.
     pub(super) lately: Lately,
+    /// What was done for all of them.
+    pub(super) work: Work,
 }
 
 /// A request in work, its share of the request memory, and its place among those that wait.
@@ -41,6 +44,8 @@ struct Queued {
     answer: Answer,
     reservation: Reservation,
     place: Place,
+    /// Whether its work has begun when it was read, so that it does not wait for anything but that.
+    has_begun: bool,
 }
 
 /// How the service of a connection ended without a fault.
@@ -60,23 +65,35 @@ struct Conversation<'a> {
     turns: Turns,
     moves: Moves<'a>,
     lately: &'a Lately,
-    /// Whether the reading half has no byte of a next request.
-    at_rest: &'a Cell<bool>,
+    reins: &'a Reins,
     idle: Duration,
 }
 
 impl Conversation<'_> {
-    /// Notes that the connection is used: it came, asks for something, or was answered.
-    fn used(&self) {
-        let now = self.client.frontend().gateway().now();
-        self.activity.touch(now.monotonic);
+    /// Notes that the connection is used: it came, asks for something, or was answered. Gives the time.
+    fn used(&self) -> Monotonic {
+        let now = self.client.frontend().gateway().now().monotonic;
+        self.activity.touch(now);
+        now
     }
 
-    /// Where the connection should go on, if it should and may.
-    fn goes_to(&self) -> Option<ShardIndex> {
-        (self.at_rest.get() && self.turns.is_idle())
-            .then(|| self.moves.due())
-            .flatten()
+    /// Where the connection should go on, if it should and may. `begun` is in work already.
+    fn goes_to(&self, begun: Option<&Queued>, now: Monotonic) -> Option<ShardIndex> {
+        let shard = if self.reins.are_held() {
+            self.moves.heading()
+        } else {
+            self.moves.due(now)
+        }?;
+        if self.reins.at_rest() && self.turns.is_idle() {
+            return Some(shard);
+        }
+        // Who always has a request in flight would never go: the next is left in the socket until those in work are
+        // answered. Not where that may take long.
+        let soon = |queued: &Queued| queued.has_begun;
+        if begun.is_none_or(soon) && self.queue.all(soon) {
+            self.reins.hold();
+        }
+        None
     }
 }
 
@@ -91,20 +108,20 @@ pub(super) async fn serve(
     activity: &Activity,
     doors: &Doors,
 ) -> Result<End, Closing> {
-    let at_rest = Cell::new(true);
+    let reins = Reins::default();
     let conversation = Conversation {
         client,
         activity,
         queue: Queue::new(REQUESTS_MAX),
         turns: Turns::new(&limits.waiting),
-        moves: Moves::new(doors, client),
+        moves: Moves::new(doors, client, &limits.work),
         lately: &limits.lately,
-        at_rest: &at_rest,
+        reins: &reins,
         idle: limits.frames.idle,
     };
     conversation.used();
     let (from_client, to_client) = stream.split();
-    let frames = FrameReader::new(from_client, &limits.budget, limits.frames, &at_rest);
+    let frames = FrameReader::new(from_client, &limits.budget, limits.frames, &reins);
     let reading = read(frames, &conversation);
     let mut writing = std::pin::pin!(write(to_client.as_ref(), &conversation));
     tokio::select! {
@@ -133,10 +150,15 @@ async fn read(mut frames: FrameReader<'_>, conversation: &Conversation<'_>) -> R
             conversation.used();
         }
         let request = dispatch(client, frame.body).await?;
+        if !request.has_begun {
+            // It may wait for long, and what comes behind it should not wait to be read.
+            conversation.reins.release();
+        }
         let queued = Queued {
             answer: request.answer,
             reservation: frame.reservation,
             place: conversation.turns.queue(request.has_begun).await,
+            has_begun: request.has_begun,
         };
         conversation.queue.push(queued).await;
     }
@@ -147,6 +169,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         client,
         queue,
         turns,
+        moves,
         lately,
         idle,
         ..
@@ -163,6 +186,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         };
         next.place.release();
         parts.extend(next.answer.await?);
+        let mut bytes = next.reservation.bytes();
         drop(next.reservation);
         // Clients that keep several requests in flight get their answers together: one system call for all. Answers that are
         // not there yet may be when everybody else on this thread, its shard included, has had a turn.
@@ -185,6 +209,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             match polled {
                 Poll::Ready(Ok(more)) => {
                     parts.extend(more);
+                    bytes += next.reservation.bytes();
                     answered += 1;
                 }
                 Poll::Ready(Err(closing)) => failed = Some(closing),
@@ -207,16 +232,27 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             unread: frontend.unread(),
             patience,
         };
+        let bytes = bytes as u64 + length(&parts);
         send(sender, &mut parts).await?;
-        conversation.used();
+        let now = conversation.used();
         turns.answered(answered);
+        moves.answered(answered, bytes);
         if let Some(closing) = failed {
             return Err(closing);
         }
-        if let Some(shard) = conversation.goes_to() {
+        if let Some(shard) = conversation.goes_to(begun.as_ref(), now) {
             return Ok(End::Elsewhere(shard));
         }
     }
+}
+
+/// How many bytes the parts are, in memory and in files.
+fn length(parts: &Parts) -> u64 {
+    let files = parts.iter().map(|part| match part {
+        Part::Extent(extent) => extent.length,
+        Part::Bytes(_) | Part::Room(_) => 0,
+    });
+    files.sum::<u64>() + memory_bytes(parts) as u64
 }
 
 /// Whether it is little, and nothing of it has to come from a file: sending anything else may take long, and nobody should wait

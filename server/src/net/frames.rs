@@ -1,6 +1,5 @@
 //! Takes whole frames off a socket: length checked, memory charged, progress demanded. It does not look inside.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -13,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
+use super::reins::Reins;
 
 /// What a listener allows a client to send, and how slowly.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,7 @@ pub(crate) struct FrameReader<'a> {
     stream: ReadHalf<'a>,
     budget: &'a RequestBudget,
     limits: FrameLimits,
-    /// Whether no byte of a next frame has come: then nothing is lost when the reader is dropped.
-    at_rest: &'a Cell<bool>,
+    reins: &'a Reins,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
     arrived: BytesMut,
     /// Bytes of the last frame with its prefix: the next is expected to be like it.
@@ -51,13 +50,13 @@ impl<'a> FrameReader<'a> {
         stream: ReadHalf<'a>,
         budget: &'a RequestBudget,
         limits: FrameLimits,
-        at_rest: &'a Cell<bool>,
+        reins: &'a Reins,
     ) -> Self {
         Self {
             stream,
             budget,
             limits,
-            at_rest,
+            reins,
             arrived: BytesMut::new(),
             last_bytes: PREFIX_LENGTH,
         }
@@ -90,16 +89,16 @@ impl<'a> FrameReader<'a> {
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
-            self.at_rest.set(true);
+            self.reins.rest();
             match timeout(self.limits.idle, self.stream.readable()).await {
                 Ok(ready) => ready?,
                 Err(_) => return Err(Closing::Idle),
             }
-            self.at_rest.set(false);
+            self.reins.go_on().await;
         }
         while self.arrived.len() < PREFIX_LENGTH {
-            let more = whole_frames(self.last_bytes).saturating_sub(self.arrived.len());
-            let Ok(read) = timeout(self.limits.idle, self.read_some(more)).await else {
+            let (idle, expected) = (self.limits.idle, whole_frames(self.last_bytes));
+            let Ok(read) = timeout(idle, self.read_some(PREFIX_LENGTH, expected)).await else {
                 return Err(Closing::Idle);
             };
             if read? == 0 {
@@ -130,8 +129,9 @@ impl<'a> FrameReader<'a> {
     ) -> Result<(), Closing> {
         while self.arrived.len() < length {
             reservation.cover(self.arrived.len()).await;
-            let more = whole_frames(PREFIX_LENGTH + length) - PREFIX_LENGTH - self.arrived.len();
-            if patience.wait(self.read_some(more)).await? == 0 {
+            let expected = whole_frames(PREFIX_LENGTH + length) - PREFIX_LENGTH;
+            let read = self.read_some(length, expected);
+            if patience.wait(read).await? == 0 {
                 return Err(Closing::Truncated {
                     arrived: self.arrived.len(),
                 });
@@ -168,16 +168,24 @@ impl<'a> FrameReader<'a> {
         Ok(body.freeze())
     }
 
-    /// Reads up to `more` bytes, and a few of what follows: a read that fills less than the room it is given tells the
-    /// runtime that the socket is empty, which spares the read that would find nothing. Room is made when there is
-    /// something to read: a client that sends a few bytes and then nothing holds no more than those.
-    async fn read_some(&mut self, more: usize) -> Result<usize, Closing> {
+    /// Reads until as many bytes as are `expected` have arrived, at most, and a few of what follows: a read that fills less than
+    /// the room it is given tells the runtime that the socket is empty, which spares the read that would find nothing. Room is
+    /// made when there is something to read: a client that sends a few bytes and then nothing holds no more than those. Held
+    /// back, it reads no further than to the bytes that are `needed`.
+    async fn read_some(&mut self, needed: usize, expected: usize) -> Result<usize, Closing> {
         if !self.is_readable().await {
             if (1..WAITING_BYTES_MAX).contains(&self.arrived.len()) {
                 self.arrived = BytesMut::from(&self.arrived[..]);
             }
             self.stream.readable().await?;
         }
+        if self.reins.are_held() {
+            let missing = needed.saturating_sub(self.arrived.len());
+            self.arrived.reserve(missing);
+            let mut room = (&mut self.arrived).limit(missing);
+            return Ok(self.stream.read_buf(&mut room).await?);
+        }
+        let more = expected.saturating_sub(self.arrived.len());
         self.arrived.reserve(more + READ_AHEAD_BYTES);
         Ok(self.stream.read_buf(&mut self.arrived).await?)
     }
@@ -283,13 +291,46 @@ mod tests {
                 client.write_all(piece).await.unwrap();
             }
         });
-        let (budget, at_rest) = (RequestBudget::new(1 << 20), Cell::new(true));
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest);
+        let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
         for body in bodies {
             assert_eq!(reader.next().await.unwrap().unwrap().body, body);
         }
         assert!(reader.next().await.unwrap().is_none());
         sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_held_back_takes_nothing_beyond_the_frame_that_it_is_at() {
+        let (mut client, mut server) = pair().await;
+        let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
+        for length in [1, 10, 20_000, 100_000] {
+            let frame = framed(&vec![1; length]);
+            for begun in [1, 3, 4, frame.len() / 2, frame.len() - 1] {
+                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
+                client.write_all(&frame[..begun]).await.unwrap();
+                {
+                    let mut first = Box::pin(reader.next());
+                    while reins.at_rest() {
+                        let early = timeout(Duration::from_millis(1), first.as_mut()).await;
+                        assert!(early.is_err());
+                    }
+                    reins.hold();
+                    client.write_all(&frame[begun..]).await.unwrap();
+                    client.write_all(&framed(&[2; 7])).await.unwrap();
+                    assert_eq!(first.await.unwrap().unwrap().body.len(), length);
+                }
+                let waits = timeout(Duration::from_millis(5), reader.next()).await;
+                assert!(waits.is_err() && reins.at_rest());
+                drop(reader);
+                // Whoever reads on finds all of the next.
+                reins.release();
+                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
+                let next = reader.next().await.unwrap().unwrap();
+                assert_eq!(next.body, [2; 7][..]);
+                reins.rest();
+            }
+        }
     }
 
     #[test]
@@ -309,8 +350,8 @@ mod tests {
         for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
             let (mut client, mut server) = pair().await;
             client.write_all(&claimed.to_be_bytes()).await.unwrap();
-            let (budget, at_rest) = (RequestBudget::new(1 << 20), Cell::new(true));
-            let refused = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest)
+            let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
+            let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins)
                 .next()
                 .await;
             assert!(
@@ -324,14 +365,14 @@ mod tests {
         let (mut claimer, mut claimed) = pair().await;
         claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
         claimer.write_all(&[0; 100]).await.unwrap();
-        let (budget, at_rest) = (RequestBudget::new(100_000), Cell::new(true));
-        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS, &at_rest);
+        let (budget, reins) = (RequestBudget::new(100_000), Reins::default());
+        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS, &reins);
         let mut claim = std::pin::pin!(reader.next());
         let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
         assert!(waiting.is_err(), "the frame is far from whole");
         let (mut other, mut server) = pair().await;
         other.write_all(&framed(&[7; 90_000])).await.unwrap();
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest);
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
@@ -341,8 +382,8 @@ mod tests {
         let (mut client, mut server) = pair().await;
         client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
         drop(client);
-        let (budget, at_rest) = (RequestBudget::new(1 << 20), Cell::new(true));
-        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &at_rest)
+        let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
+        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins)
             .next()
             .await;
         assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));

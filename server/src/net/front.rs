@@ -18,7 +18,7 @@ use super::closing::Closing;
 use super::connection::{End, Limits, serve};
 use super::frames::FrameLimits;
 use super::lately::Lately;
-use super::moves::hand_over;
+use super::moves::{Work, hand_over};
 use super::refusals::RefusalLog;
 use super::turns::WaitingRequests;
 use crate::api::{Client, Frontend, share};
@@ -118,6 +118,7 @@ impl Shared {
                     idle: idle.map_or(NEVER, Duration::from_millis),
                 },
                 lately: Lately::default(),
+                work: Work::default(),
             },
             refusals: RefCell::default(),
         }
@@ -160,7 +161,8 @@ async fn converse(
             Err(closing) => return report(&closing, &client, &shared),
             Ok(End::Elsewhere(shard)) => {
                 // Without room there it goes on here, for another while.
-                if let Some(passage) = shared.doors.passage(shard) {
+                let now = client.frontend().gateway().now().monotonic;
+                if let Some(passage) = shared.doors.passage(shard, now) {
                     return hand_over(passage, stream, &client, listener, admission);
                 }
             }

@@ -73,6 +73,11 @@ impl<T> Queue<T> {
         Some(thing)
     }
 
+    /// Whether all things in it are such.
+    pub(super) fn all(&self, is_such: impl FnMut(&T) -> bool) -> bool {
+        self.things.borrow().iter().all(is_such)
+    }
+
     /// Whether nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
         self.things.borrow().is_empty()

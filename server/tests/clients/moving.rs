@@ -1,14 +1,20 @@
-//! Connections that go over to the thread of their partitions, seen from the client: as if nothing had happened.
+//! Connections that go over to another thread, seen from the client: as if nothing had happened.
 
 use std::time::Duration;
 
+use millrace_wire::ErrorCode;
+use millrace_wire::message::ProduceResponse;
+
 use crate::support::broker::Broker;
+use crate::support::eventually;
 use crate::support::records::{batch, read, values};
-use crate::support::wire::{Limits, Wire, fetch_request, record_bytes};
+use crate::support::wire::{Limits, Wire, fetch_request, produce_request, record_bytes};
 
 /// A client with one request in flight, and pauses that leave the other thread calm.
 const ROUNDS: i64 = 40;
 const PAUSE: Duration = Duration::from_millis(3);
+/// Requests of one that never waits for an answer before it sends the next.
+const IN_FLIGHT: usize = 5;
 
 #[test]
 fn a_connection_that_asks_for_one_partition_moves_and_keeps_its_order_and_its_session() {
@@ -42,15 +48,76 @@ fn a_connection_that_asks_for_one_partition_moves_and_keeps_its_order_and_its_se
 }
 
 #[test]
-fn a_connection_that_asks_for_all_partitions_stays() {
+fn connections_that_ask_for_all_partitions_share_a_thread_while_it_has_time() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
     wire.create_topic("t", 2, &[]);
-    for round in 0..2 * ROUNDS {
-        let partition = i32::try_from(round % 2).unwrap();
-        wire.append("t", partition, batch(&["x"]));
+    // Every connection comes to the thread with the fewest, so one of them at least is not on the first.
+    let mut producers = [(); 3].map(|()| Wire::connect(&broker));
+    let mut round = 0;
+    let mut go_round = || {
+        for producer in &mut producers {
+            producer.append("t", round % 2, batch(&["x"]));
+        }
+        round += 1;
         std::thread::sleep(PAUSE);
+    };
+    let moved = || broker.printed_with("goes where there is time for it");
+    eventually("one of them to move", || {
+        go_round();
+        (!moved().is_empty()).then_some(())
+    });
+    for _ in 0..2 * ROUNDS {
+        go_round();
     }
-    let moves = broker.printed_with("goes where its partitions are");
-    assert_eq!(moves, Vec::<String>::new());
+    let moves = moved();
+    assert!(
+        moves.iter().all(|line| line.contains("shard=0")),
+        "{moves:?}"
+    );
+    assert!(moves.len() < producers.len(), "{moves:?}");
+    let settled = broker.printed_with("goes where its partitions are");
+    assert_eq!(settled, Vec::<String>::new());
+}
+
+#[test]
+fn a_connection_that_always_has_requests_in_flight_moves_and_keeps_their_order() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    let mut producer = Wire::connect(&broker);
+    for partition in [0, 1] {
+        assert_eq!(producer.append("t", partition, batch(&["first"])), 0);
+        let request = produce_request("t", partition, -1, batch(&["x"]));
+        for _ in 0..IN_FLIGHT {
+            producer.send(&request, 9);
+        }
+        let moved = || broker.printed_with("goes where its partitions are").len();
+        let (before, mut answered) = (moved(), 0);
+        let mut answer_one = |producer: &mut Wire| {
+            let (_, answer): (_, ProduceResponse) = producer.receive(9);
+            let answer = &answer.responses[0].partition_responses[0];
+            answered += 1;
+            assert_eq!(
+                (answer.error_code, answer.base_offset),
+                (ErrorCode::None, answered)
+            );
+        };
+        // The two partitions are on different threads: the connection is on the wrong one for one of them, at least.
+        for _ in 0..ROUNDS {
+            answer_one(&mut producer);
+            producer.send(&request, 9);
+            std::thread::sleep(PAUSE);
+        }
+        if partition == 1 && moved() == 0 {
+            eventually("the connection to move", || {
+                answer_one(&mut producer);
+                producer.send(&request, 9);
+                (moved() > before).then_some(())
+            });
+        }
+        for _ in 0..IN_FLIGHT {
+            answer_one(&mut producer);
+        }
+    }
 }
