@@ -19,6 +19,7 @@ mod queue;
 mod refusals;
 mod reins;
 mod sending;
+mod signal;
 mod token_bucket;
 mod turns;
 mod unread;

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-use tokio::sync::Notify;
+use super::signal::Signal;
 
 /// At most so many things, first in, first out. One half pushes and closes, the other pops.
 #[derive(Debug)]
@@ -15,9 +15,9 @@ pub(super) struct Queue<T> {
     length_max: usize,
     closed: Cell<bool>,
     /// Something came, or nothing more will.
-    came: Notify,
+    came: Signal,
     /// There is room again.
-    left: Notify,
+    left: Signal,
 }
 
 impl<T> Queue<T> {
@@ -27,24 +27,24 @@ impl<T> Queue<T> {
             things: RefCell::default(),
             length_max: length_max.max(1),
             closed: Cell::new(false),
-            came: Notify::new(),
-            left: Notify::new(),
+            came: Signal::default(),
+            left: Signal::default(),
         }
     }
 
     /// Puts `thing` at the end, as soon as there is room.
     pub(super) async fn push(&self, thing: T) {
         while self.things.borrow().len() >= self.length_max {
-            self.left.notified().await;
+            self.left.given().await;
         }
         self.things.borrow_mut().push_back(thing);
-        self.came.notify_one();
+        self.came.give();
     }
 
     /// Nothing more will be pushed.
     pub(super) fn close(&self) {
         self.closed.set(true);
-        self.came.notify_one();
+        self.came.give();
     }
 
     /// Takes what is in front, as soon as something is; `None` once the queue is closed and empty.
@@ -56,7 +56,7 @@ impl<T> Queue<T> {
             if self.closed.get() {
                 return None;
             }
-            self.came.notified().await;
+            self.came.given().await;
         }
     }
 
@@ -65,7 +65,7 @@ impl<T> Queue<T> {
         let mut things = self.things.borrow_mut();
         let thing = things.pop_front()?;
         if things.len() + 1 == self.length_max {
-            self.left.notify_one();
+            self.left.give();
         }
         if things.is_empty() {
             *things = VecDeque::new();

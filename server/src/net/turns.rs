@@ -6,7 +6,9 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::signal::Signal;
 
 /// The places for waiting requests of one thread. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +28,7 @@ pub(super) struct Turns {
     waiting: WaitingRequests,
     in_work: Cell<usize>,
     /// The last request in work was answered.
-    idle: Notify,
+    idle: Signal,
 }
 
 impl WaitingRequests {
@@ -51,7 +53,7 @@ impl Turns {
         Self {
             waiting: waiting.clone(),
             in_work: Cell::new(0),
-            idle: Notify::new(),
+            idle: Signal::default(),
         }
     }
 
@@ -76,7 +78,7 @@ impl Turns {
         let left = self.in_work.get().saturating_sub(count);
         self.in_work.set(left);
         if left == 0 {
-            self.idle.notify_one();
+            self.idle.give();
         }
     }
 
@@ -87,7 +89,7 @@ impl Turns {
 
     async fn all_answered(&self) {
         while self.in_work.get() > 0 {
-            self.idle.notified().await;
+            self.idle.given().await;
         }
     }
 }
