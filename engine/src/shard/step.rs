@@ -135,8 +135,8 @@ pub(super) struct Scan {
 pub(super) enum Timer {
     /// A parked fetch has waited long enough.
     Fetch(u64),
-    /// A produce request has waited long enough.
-    Produce(u64),
+    /// A produce request may have waited long enough.
+    Produces,
     /// A coordinator has something to do.
     Coordinator(TopicIdPartition),
     /// `flush.ms` of a partition.
@@ -274,7 +274,7 @@ impl Shard {
         while let Some(timer) = self.timers.pop_due(now.monotonic) {
             match timer {
                 Timer::Fetch(number) => self.fetch_timed_out(number),
-                Timer::Produce(number) => self.produce_timed_out(number),
+                Timer::Produces => self.produces_timed_out(now),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
                     self.touched.push(id);
