@@ -19,7 +19,8 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval: Duration,
-    /// The most bytes of one record's key and value together: what a batch of the offsets topic can carry.
+    /// The most bytes of one record's key and value together, and of the records of one commit: what a batch of the offsets topic
+    /// can carry.
     pub record_bytes_max: usize,
 }
 

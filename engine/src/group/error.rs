@@ -125,6 +125,16 @@ pub enum GroupError {
         /// The limit.
         max: usize,
     },
+    /// The offsets of one commit, which are stored together or not at all, do not fit one batch of the offsets topic.
+    #[error("group {group} commits {count} offsets at once, which take more than {max} bytes")]
+    CommitTooLarge {
+        /// The group.
+        group: GroupId,
+        /// How many there are.
+        count: usize,
+        /// What a batch holds.
+        max: usize,
+    },
     /// The coordinator is reading its partition: try again.
     #[error("the coordinator is loading")]
     CoordinatorLoading,

@@ -15,6 +15,10 @@ use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, Topi
 /// What the metadata of an offset may have at most in a record, in bytes.
 const METADATA_BYTES_MAX: usize = i16::MAX as usize;
 
+/// What a committed offset takes besides its texts, in bytes: the fields of key and value (version, three lengths, partition;
+/// version, offset, epoch, two times) and the framing of a record.
+const COMMIT_BYTES: usize = 64;
+
 /// Serves a commit of a group that exists, or has just been made for it.
 pub(super) fn commit(
     group: &ClassicGroup,
@@ -22,6 +26,7 @@ pub(super) fn commit(
     commit: CommitOffsets,
 ) -> Result<GroupReply, GroupError> {
     validate_commit(group, &commit)?;
+    check_size(step.config, &commit)?;
     if matches!(
         group.state,
         GroupState::Stable | GroupState::PreparingRebalance
@@ -61,6 +66,28 @@ fn validate_commit(group: &ClassicGroup, commit: &CommitOffsets) -> Result<(), G
     } else {
         Ok(())
     }
+}
+
+/// Whether the records fit one batch: looks at no more of them than would.
+fn check_size(config: &GroupConfig, commit: &CommitOffsets) -> Result<(), GroupError> {
+    let max = config.record_bytes_max;
+    let mut left = max;
+    for offset in &commit.offsets {
+        let texts = [
+            commit.group.as_str().len(),
+            offset.partition.topic.as_str().len(),
+            offset.metadata.len(),
+        ];
+        let bytes = texts.iter().sum::<usize>() + COMMIT_BYTES;
+        left = left
+            .checked_sub(bytes)
+            .ok_or_else(|| GroupError::CommitTooLarge {
+                group: commit.group.clone(),
+                count: commit.offsets.len(),
+                max,
+            })?;
+    }
+    Ok(())
 }
 
 fn check_metadata(config: &GroupConfig, offset: &OffsetToCommit) -> Result<(), GroupError> {

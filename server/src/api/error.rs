@@ -125,6 +125,7 @@ impl ToErrorCode for GroupError {
             Self::GroupIdNotFound { .. } => ErrorCode::GroupIdNotFound,
             Self::SubscribedToTopic { .. } => ErrorCode::GroupSubscribedToTopic,
             Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
+            Self::CommitTooLarge { .. } => ErrorCode::InvalidCommitOffsetSize,
             Self::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Self::NotCoordinator => ErrorCode::NotCoordinator,
         }

@@ -162,6 +162,14 @@ fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
         };
         assert_eq!(committed.error_code, expected, "partition {partition}");
     }
+    // As much as no batch holds, of a partition that exists.
+    let mut too_much = commit;
+    too_much.topics[0].partitions = vec![offset(0); 4 * MANY];
+    let answer = wire.ask(&too_much, 8);
+    let refused = &answer.topics[0].partitions;
+    assert_eq!(refused.len(), 4 * MANY);
+    let size = ErrorCode::InvalidCommitOffsetSize;
+    assert!(refused.iter().all(|refused| refused.error_code == size));
     let fetch = OffsetFetchRequest {
         group_id: "g".into(),
         topics: Some(vec![OffsetFetchRequestTopic {

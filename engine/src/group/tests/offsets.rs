@@ -146,6 +146,26 @@ fn long_metadata_fails_its_own_offset_only() {
 }
 
 #[test]
+fn a_commit_that_fits_no_batch_is_refused_and_nothing_of_it_is_stored() {
+    let mut broker = Broker::new(GroupConfig {
+        record_bytes_max: 1_000,
+        ..GroupConfig::default()
+    });
+    let offsets: Vec<_> = (0..20).map(|number| (place("topic", number), 1)).collect();
+    let refused = broker.ask(GroupCommand::CommitOffsets(commit("", -1, &offsets)));
+    let expected = GroupError::CommitTooLarge {
+        group: GroupId::from("g"),
+        count: 20,
+        max: 1_000,
+    };
+    assert_eq!(refused, Err(expected));
+    assert!(fetch(&mut broker, None).is_empty());
+    let fits = broker.ask(GroupCommand::CommitOffsets(commit("", -1, &offsets[..13])));
+    assert!(fits.is_ok());
+    assert_eq!(fetch(&mut broker, None).len(), 13);
+}
+
+#[test]
 fn offsets_in_use_are_not_removed() {
     let mut broker = Broker::eager();
     let delete = |broker: &mut Broker, topic: &str| {
