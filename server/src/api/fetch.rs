@@ -20,7 +20,9 @@ use super::fetch_answer::{
     Dressed, Dressing, PartitionAnswer, dress, encode, hold_within, length, refusal,
 };
 use super::fetch_news::{forget_left_behind, next};
-use super::fetch_session::{NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, wishes};
+use super::fetch_session::{
+    NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, last_of_each, wishes,
+};
 use super::fetch_waiting::{Waiting, all_of};
 use super::topics::{partition_by_id, partition_by_name};
 use super::turns::Turns;
@@ -36,10 +38,15 @@ pub(super) fn in_turn(call: Call) -> Answer {
 }
 
 async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dressed, Stopped> {
-    let version = context.version();
+    let (version, is_long) = (context.version(), context.is_long());
     let with_wishes = move |mut request: FetchRequest| {
         let topics = std::mem::take(&mut request.topics);
-        (wishes(topics, version), request)
+        let mut wishes = wishes(topics, version);
+        if is_long {
+            // No client asks twice but to keep the shard busy. In short requests it is not worth looking for.
+            wishes = last_of_each(wishes);
+        }
+        (wishes, request)
     };
     let (wishes, request) = context.in_peace(request, with_wishes).await?;
     let frontend = context.client().frontend();

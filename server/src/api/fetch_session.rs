@@ -484,6 +484,22 @@ pub(super) fn wishes(topics: Vec<FetchRequestTopic>, version: i16) -> Vec<Wish> 
     wishes
 }
 
+/// Of wishes for the same partition the last, in the place of the first, as Kafka has it.
+pub(super) fn last_of_each(wishes: Vec<Wish>) -> Vec<Wish> {
+    let mut places = BTreeMap::new();
+    let mut distinct: Vec<Wish> = Vec::new();
+    for wish in wishes {
+        let place = *places
+            .entry((wish.topic.clone(), wish.read.partition))
+            .or_insert(distinct.len());
+        match distinct.get_mut(place) {
+            Some(former) => *former = wish,
+            None => distinct.push(wish),
+        }
+    }
+    distinct
+}
+
 /// The number after `epoch`: never 0 or less, which mean something else.
 const fn epoch_after(epoch: i32) -> i32 {
     match epoch {

@@ -48,6 +48,37 @@ fn batches_of_a_long_produce_keep_their_order_and_what_follows_comes_after_them(
 }
 
 #[test]
+fn a_long_fetch_reads_a_partition_once_however_often_it_is_named() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    for partition in [0, 1] {
+        wire.append("t", partition, batch(&["v", "w"]));
+    }
+    let mut request = fetch_request("t", 1, 7, Limits::default());
+    let wish = request.topics[0].partitions[0].clone();
+    let mut named = vec![wish.clone(); MANY];
+    for (partition, fetch_offset) in [(0, 2), (1, 1)] {
+        named.push(FetchRequestPartition {
+            partition,
+            fetch_offset,
+            ..wish.clone()
+        });
+    }
+    request.topics[0].partitions = named;
+    let answer = wire.ask(&request, 12);
+    let partitions = &answer.responses[0].partitions;
+    let found = partitions.iter().map(|found| {
+        let empty = record_bytes(found).is_empty();
+        (found.partition_index, found.error_code, empty)
+    });
+    let found: Vec<_> = found.collect();
+    // The last word about partition 1 counts, in its first place.
+    let expected = [(1, ErrorCode::None, false), (0, ErrorCode::None, true)];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn every_partition_of_a_long_fetch_is_answered_in_order() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);
