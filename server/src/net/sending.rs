@@ -135,9 +135,15 @@ impl Run {
 impl Sender<'_> {
     async fn send_extent(&self, extent: &Extent, memory_bytes: usize) -> Result<(), Closing> {
         let mut sent = 0;
-        // In steps, so that a slow reader of much is told from one that does not read.
+        // In steps, so that a slow reader of much is told from one that does not read; in shorter ones where others may want
+        // the memory before the patience ends.
+        let step_max = if memory_bytes < CHARGED_BYTES_MIN {
+            STEP_BYTES
+        } else {
+            CHARGED_STEP_BYTES
+        };
         while sent < extent.length {
-            let step = STEP_BYTES.min(extent.length - sent);
+            let step = step_max.min(extent.length - sent);
             let position = extent.position.saturating_add(sent);
             let sending = send_file(self.stream, self.ring, &extent.file, position, step);
             match self.in_time(memory_bytes, sending).await? {
@@ -188,6 +194,9 @@ const GATHERED_BYTES_MAX: u64 = 32 << 10;
 const RUN_BYTES_MAX: usize = 256 << 10;
 /// How much has to be read within the patience.
 const STEP_BYTES: u64 = 1 << 20;
+/// How much a client has to read so as not to be taken for one that does not, when others wait for its memory: at 5 s for that,
+/// some 26 kB per second.
+const CHARGED_STEP_BYTES: u64 = 128 << 10;
 /// What is not worth an entry in the account: so much has the head of a fetch's answer, whose records are in files.
 const CHARGED_BYTES_MIN: usize = 1_024;
 /// Slices of one vectored write.
