@@ -467,7 +467,8 @@ impl Session {
 
 /// The partitions that a request's topics name.
 pub(super) fn wishes(topics: Vec<FetchRequestTopic>, version: i16) -> Vec<Wish> {
-    let mut wishes = Vec::new();
+    let count = topics.iter().map(|topic| topic.partitions.len()).sum();
+    let mut wishes = Vec::with_capacity(count);
     for topic in topics {
         // The text is copied: as it stands it would keep the whole frame in memory for the life of a session.
         let key = if version >= TOPIC_IDS_FIRST {
@@ -486,18 +487,21 @@ pub(super) fn wishes(topics: Vec<FetchRequestTopic>, version: i16) -> Vec<Wish> 
 
 /// Of wishes for the same partition the last, in the place of the first, as Kafka has it.
 pub(super) fn last_of_each(wishes: Vec<Wish>) -> Vec<Wish> {
-    let mut places = BTreeMap::new();
-    let mut distinct: Vec<Wish> = Vec::new();
-    for wish in wishes {
-        let place = *places
-            .entry((wish.topic.clone(), wish.read.partition))
-            .or_insert(distinct.len());
-        match distinct.get_mut(place) {
-            Some(former) => *former = wish,
-            None => distinct.push(wish),
+    let mut placed: Vec<_> = wishes.into_iter().enumerate().collect();
+    placed.sort_unstable_by(|(place, wish), (other_place, other)| {
+        let partition = wish.read.partition.cmp(&other.read.partition);
+        let topic = wish.topic.cmp(&other.topic);
+        partition.then(topic).then(place.cmp(other_place))
+    });
+    placed.dedup_by(|(_, later), (_, first)| {
+        let is_same = later.read.partition == first.read.partition && later.topic == first.topic;
+        if is_same {
+            std::mem::swap(later, first);
         }
-    }
-    distinct
+        is_same
+    });
+    placed.sort_unstable_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, wish)| wish).collect()
 }
 
 /// The number after `epoch`: never 0 or less, which mean something else.
