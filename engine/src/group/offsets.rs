@@ -7,17 +7,13 @@ use super::command::{CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, Off
 use super::config::GroupConfig;
 use super::error::GroupError;
 use super::ids::GroupId;
-use super::record::GroupRecord;
+use super::record::{GroupRecord, offset_record_length_max};
 use super::state::GroupState;
 use super::stored::{CommittedOffset, Stored};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
 
 /// What the metadata of an offset may have at most in a record, in bytes.
 const METADATA_BYTES_MAX: usize = i16::MAX as usize;
-
-/// What a committed offset takes besides its texts, in bytes: the fields of key and value (version, three lengths, partition;
-/// version, offset, epoch, two times) and the framing of a record.
-const COMMIT_BYTES: usize = 64;
 
 /// Serves a commit of a group that exists, or has just been made for it.
 pub(super) fn commit(
@@ -73,12 +69,7 @@ fn check_size(config: &GroupConfig, commit: &CommitOffsets) -> Result<(), GroupE
     let max = config.record_bytes_max;
     let mut left = max;
     for offset in &commit.offsets {
-        let texts = [
-            commit.group.as_str().len(),
-            offset.partition.topic.as_str().len(),
-            offset.metadata.len(),
-        ];
-        let bytes = texts.iter().sum::<usize>() + COMMIT_BYTES;
+        let bytes = offset_record_length_max(&commit.group, &offset.partition, &offset.metadata);
         left = left
             .checked_sub(bytes)
             .ok_or_else(|| GroupError::CommitTooLarge {

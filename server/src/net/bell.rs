@@ -137,29 +137,13 @@ impl Wake for Caller {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use tokio::sync::oneshot;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    impl Count {
-        fn so_far(&self) -> usize {
-            self.0.load(Ordering::SeqCst)
-        }
-    }
+    use crate::net::wakes::Wakes;
 
     /// A guarded task that waits for a word, polled once.
-    fn waiting(bell: &Bell, count: &Arc<Count>) -> (oneshot::Sender<()>, impl Future) {
+    fn waiting(bell: &Bell, count: &Arc<Wakes>) -> (oneshot::Sender<()>, impl Future) {
         let (sender, receiver) = oneshot::channel::<()>();
         let mut task = Box::pin(bell.guard(receiver));
         let waker = Waker::from(Arc::clone(count));
@@ -171,7 +155,7 @@ mod tests {
     #[test]
     fn other_threads_ring_once_for_all_and_the_tasks_are_woken_when_the_bell_is_answered() {
         let bell = Bell::new();
-        let (rings, wakes) = (Arc::new(Count::default()), Arc::new(Count::default()));
+        let (rings, wakes) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
         let answering = Box::pin(bell.answer());
         let mut answering = answering;
         let listener = Waker::from(Arc::clone(&rings));
@@ -193,7 +177,7 @@ mod tests {
     #[test]
     fn word_that_comes_before_anybody_listens_is_not_lost() {
         let bell = Bell::new();
-        let wakes = Arc::new(Count::default());
+        let wakes = Arc::new(Wakes::default());
         let (sender, _task) = waiting(&bell, &wakes);
         thread::spawn(move || sender.send(()).unwrap())
             .join()
@@ -208,7 +192,7 @@ mod tests {
     #[test]
     fn on_its_own_thread_a_task_is_woken_at_once() {
         let bell = Bell::new();
-        let wakes = Arc::new(Count::default());
+        let wakes = Arc::new(Wakes::default());
         let (sender, _task) = waiting(&bell, &wakes);
         sender.send(()).unwrap();
         assert_eq!(wakes.so_far(), 1);

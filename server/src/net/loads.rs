@@ -35,9 +35,7 @@ impl Loads {
     ) -> &[Load] {
         let period = self.began.until(now);
         if period >= PERIOD {
-            let before = std::mem::replace(&mut self.before, busy());
-            self.before.sort_unstable();
-            self.began = now;
+            let before = self.begin_anew(now, busy());
             self.loads.clear();
             if period <= PERIOD_MAX && before.len() == self.before.len() {
                 let pairs = before.iter().zip(&self.before);
@@ -62,11 +60,16 @@ impl Loads {
         }
     }
 
-    /// Something has gone over: the next loads are of the time after that, and until then those that were reckoned stand.
-    pub(super) fn begin_anew(&mut self, now: Monotonic, mut busy: Vec<(ShardIndex, Duration)>) {
+    /// Begins a period; what was reckoned stands until it is over. To be called when something has gone over, so that the next loads
+    /// are of the time after that. What the counters were when the last period began.
+    pub(super) fn begin_anew(
+        &mut self,
+        now: Monotonic,
+        mut busy: Vec<(ShardIndex, Duration)>,
+    ) -> Vec<(ShardIndex, Duration)> {
         busy.sort_unstable();
-        self.before = busy;
         self.began = now;
+        std::mem::replace(&mut self.before, busy)
     }
 }
 

@@ -23,6 +23,8 @@ mod signal;
 mod token_bucket;
 mod turns;
 mod unread;
+#[cfg(test)]
+mod wakes;
 
 pub(crate) use acceptor::{Acceptor, Doors};
 pub(crate) use admission::Admissions;

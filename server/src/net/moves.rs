@@ -118,17 +118,17 @@ fn choose(
         Bearing::Toward(shard) => {
             (shard != here && busy_of(loads, shard)? < CALM_BELOW).then_some(shard)
         }
-        Bearing::Round if busy_of(loads, here)? >= CROWDED_FROM => {
+        Bearing::Round => {
+            let busy = busy_of(loads, here)?;
+            if busy < CROWDED_FROM {
+                let before = loads.iter().filter(|load| load.shard.0 < here.0);
+                let mut roomy = before.filter(|load| load.busy + share <= SHARED_UP_TO);
+                return roomy.next().map(|load| load.shard);
+            }
             let others = loads.iter().filter(|load| load.shard != here);
             let there = others.min_by_key(|load| load.busy)?;
-            let left = busy_of(loads, here)?.saturating_sub(share);
             // Not where it would only take the crowd along.
-            (there.busy + share + ROOM_GAINED <= left + share).then_some(there.shard)
-        }
-        Bearing::Round => {
-            let before = loads.iter().filter(|load| load.shard.0 < here.0);
-            let mut roomy = before.filter(|load| load.busy + share <= SHARED_UP_TO);
-            roomy.next().map(|load| load.shard)
+            (there.busy + share + ROOM_GAINED <= busy).then_some(there.shard)
         }
     }
 }

@@ -46,34 +46,24 @@ impl Signal {
 mod tests {
     use std::pin::pin;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Wake};
+    use std::task::Context;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
+    use crate::net::wakes::Wakes;
 
     #[test]
     fn who_waits_is_woken_once_and_takes_the_sign_back() {
-        let (signal, wakes) = (Signal::default(), Arc::new(Count::default()));
+        let (signal, wakes) = (Signal::default(), Arc::new(Wakes::default()));
         let waker = Waker::from(Arc::clone(&wakes));
         let mut context = Context::from_waker(&waker);
-        let woken = || wakes.0.load(Ordering::SeqCst);
         signal.give();
         assert!(pin!(signal.given()).poll(&mut context).is_ready());
         let mut waiting = pin!(signal.given());
         assert!(waiting.as_mut().poll(&mut context).is_pending());
-        assert_eq!(woken(), 0);
+        assert_eq!(wakes.so_far(), 0);
         signal.give();
         signal.give();
-        assert_eq!(woken(), 1);
+        assert_eq!(wakes.so_far(), 1);
         assert!(waiting.as_mut().poll(&mut context).is_ready());
         assert!(pin!(signal.given()).poll(&mut context).is_pending());
     }

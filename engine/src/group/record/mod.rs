@@ -51,6 +51,9 @@ const OFFSET_VALUE: i16 = 3;
 const OFFSET_VALUE_FLEXIBLE: i16 = 4;
 const GROUP_VALUE: i16 = 3;
 const GROUP_VALUE_FLEXIBLE: i16 = 4;
+/// What the record of a committed offset takes at most besides its texts, in bytes: up to 38 of fields, and up to 26 of numbers of
+/// variable length around them.
+const OFFSET_RECORD_BYTES: usize = 64;
 /// An empty member of the oldest group value: five lengths and a timeout.
 const MEMBER_BYTES_MIN: usize = 6;
 
@@ -133,6 +136,17 @@ pub fn group_record_length(group: &GroupId, value: &StoredGroup) -> usize {
     let head =
         2 + texts(&value.protocol_type) + 4 + texts(&value.protocol) + texts(&leader) + 8 + 4;
     4 + group.as_str().len() + head + members.sum::<usize>()
+}
+
+/// How many bytes the record of a committed offset takes at most, with what frames a record in a batch.
+#[must_use]
+pub fn offset_record_length_max(
+    group: &GroupId,
+    partition: &TopicPartition,
+    metadata: &str,
+) -> usize {
+    let texts = [group.as_str(), partition.topic.as_str(), metadata];
+    texts.map(str::len).iter().sum::<usize>() + OFFSET_RECORD_BYTES
 }
 
 fn offset_key(group: &GroupId, partition: &TopicPartition) -> Bytes {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::record::{BATCH_HEADER_LENGTH, BatchBuilder};
 
 fn offset(expires: Option<i64>) -> GroupRecord {
     GroupRecord::Offset {
@@ -201,6 +202,37 @@ fn the_length_of_a_group_record_is_foretold() {
         let encoded = record.encode();
         let length = encoded.key.len() + encoded.value.unwrap().len();
         assert_eq!(group_record_length(id, value), length);
+    }
+}
+
+#[test]
+fn records_of_offsets_take_no_more_than_foretold() {
+    let note = "x".repeat(30_000);
+    for (expires, metadata) in [(None, ""), (Some(9), ""), (None, &*note), (Some(9), &*note)] {
+        let mut record = offset(expires);
+        let GroupRecord::Offset {
+            group,
+            partition,
+            value: Some(value),
+        } = &mut record
+        else {
+            unreachable!();
+        };
+        value.metadata = Arc::from(metadata);
+        let each = offset_record_length_max(group, partition, metadata);
+        let encoded = record.encode();
+        let mut batch = BatchBuilder::new();
+        // Later ones take more: their numbers are longer.
+        for _ in 0..200 {
+            batch.push(
+                Timestamp(1),
+                Some(&encoded.key),
+                encoded.value.as_deref(),
+                &[],
+            );
+        }
+        let length = batch.build().len() - BATCH_HEADER_LENGTH;
+        assert!(length <= 200 * each, "{length} of 200 times {each}");
     }
 }
 
