@@ -16,7 +16,7 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, WallTime};
 use criterion::{Criterion, Throughput};
 use millrace_benches::{Segment, Shape};
-use millrace_engine::io::{Action, IoBackend, LocalRing, Outcome, Ring, send_file};
+use millrace_engine::io::{Action, IoBackend, LocalRing, Outcome, Piece, Ring, send_file};
 use millrace_engine::log::{Extent, ReadPlan};
 use millrace_engine::types::Offset;
 use nix::sys::resource::UsageWho;
@@ -201,7 +201,13 @@ async fn send(socket: &mut TcpStream, ring: &LocalRing, extent: &Extent, way: Wa
     } = extent;
     match way {
         Way::SendFile => {
-            let sent = send_file(socket, ring, file, *position, *length).await;
+            let piece = Piece {
+                file,
+                position: *position,
+                length: *length,
+                more: 0,
+            };
+            let sent = send_file(socket, ring, piece).await;
             sent.expect("an open socket");
         }
         Way::ReadAndSend => {

@@ -32,5 +32,5 @@ pub use process::{lower_priority, raise_open_files_limit, resident_bytes, run_wh
 pub use reread::Reread;
 pub use ring::{IoBackend, Ring};
 pub use rng::Random;
-pub use send_file::{SendFileError, TURN_BYTES, read_resident, send_file};
+pub use send_file::{Piece, SendFileError, TURN_BYTES, read_resident, send_file};
 pub use sim::{Check, Faults, Lies, Sim, SimOperation};

@@ -39,17 +39,34 @@ pub enum SendFileError {
     },
 }
 
-/// Sends `length` bytes of `file` from `position` on. Returns when the socket's buffer has taken all of them. Other
+/// A part of a file that is to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The file.
+    pub file: &'a File,
+    /// Where the part begins.
+    pub position: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// How many bytes behind it will be sent next: if it has to be brought into memory, some of them come along.
+    pub more: u64,
+}
+
+/// Sends `piece`. Returns when the socket's buffer has taken all of it. Other
 /// tasks of the thread run between turns of [`TURN_BYTES`]; a reader that does not read keeps only this call waiting.
 ///
 /// When the future is dropped the peer has received an unknown part.
 pub async fn send_file(
     socket: &TcpStream,
     ring: &LocalRing,
-    file: &File,
-    position: u64,
-    length: u64,
+    piece: Piece<'_>,
 ) -> Result<(), SendFileError> {
+    let Piece {
+        file,
+        position,
+        length,
+        more,
+    } = piece;
     let end = position.saturating_add(length);
     let mut at = position;
     // Everything below has been read ahead once; should memory be so short that it is gone again, waiting for the
@@ -59,7 +76,7 @@ pub async fn send_file(
         socket.writable().await.map_err(SendFileError::Socket)?;
         let turn = TURN_BYTES.min(end - at);
         if at.saturating_add(turn) > read_ahead && !nowait::is_resident(file, at, turn) {
-            let window = READ_AHEAD_BYTES.min(end - at);
+            let window = READ_AHEAD_BYTES.min(end.saturating_add(more) - at);
             ring.perform(Action::ReadAhead {
                 file: file.clone(),
                 position: at,

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::context::RequestContext;
 use super::creation::OFFSETS_TOPIC;
-use super::turns::Turns;
+use crate::pace::Pace;
 
 /// What a coordinator said, as far as the question goes.
 pub(super) type Answer<T> = Result<T, GroupError>;
@@ -63,10 +63,10 @@ pub(super) async fn ask_each<T>(
     pick: impl Fn(GroupReply) -> Option<T>,
 ) -> Result<Vec<Answer<T>>, Stopped> {
     let image = context.image();
-    let mut turns = Turns::default();
+    let pace = Pace::of_elements();
     let mut asked = Vec::with_capacity(commands.len());
     for command in commands {
-        turns.after(elements(&command)).await;
+        pace.after(elements(&command)).await;
         let place = command
             .group()
             .and_then(|group| coordinator_of(&image, group.as_str()));

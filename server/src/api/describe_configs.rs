@@ -17,8 +17,8 @@ use tracing::level_filters::LevelFilter;
 use super::admin::Denied;
 use super::configs::{ROOT_LOGGER, kind};
 use super::context::RequestContext;
-use super::turns::Turns;
 use crate::config::{ConfigView, Entry};
+use crate::pace::Pace;
 
 pub(super) async fn handle(
     request: DescribeConfigsRequest,
@@ -41,11 +41,11 @@ pub(super) async fn handle(
         synonyms: request.include_synonyms,
         documentation: request.include_documentation,
     };
-    let mut turns = Turns::default();
+    let pace = Pace::of_elements();
     let mut results = Vec::with_capacity(resources.len());
     let mut left_bytes = ANSWER_BYTES_MAX;
     for asked in resources {
-        turns.after(ELEMENTS_EACH).await;
+        pace.after(ELEMENTS_EACH).await;
         let result = match left_bytes {
             0 => refused(asked, Denied::new(ErrorCode::InvalidRequest, TOO_MUCH)),
             _ => shown.resource(asked),

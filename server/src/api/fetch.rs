@@ -25,8 +25,8 @@ use super::fetch_session::{
 };
 use super::fetch_waiting::{Waiting, all_of};
 use super::topics::{partition_by_id, partition_by_name};
-use super::turns::Turns;
 use super::{Answer, Call};
+use crate::pace::Pace;
 
 /// The row's function.
 pub(super) fn in_turn(call: Call) -> Answer {
@@ -126,9 +126,9 @@ async fn full<'a>(
     let dressed = context.in_peace((wishes, fetched), dress_all).await?;
     let (wishes, mut answers, elsewhere) = dressed?;
     let mut dressing = Dressing::new(context, isolation);
-    let mut turns = Turns::default();
+    let pace = Pace::of_elements();
     for (place, partition) in elsewhere {
-        turns.next().await;
+        pace.after(1).await;
         if let Some((_, response, _)) = answers.get_mut(place) {
             dressing.hint(partition, response);
         }

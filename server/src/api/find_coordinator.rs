@@ -14,7 +14,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
 use super::creation::{OFFSETS_TOPIC, create};
-use super::turns::Turns;
+use crate::pace::Pace;
 
 pub(super) async fn handle(
     request: FindCoordinatorRequest,
@@ -27,9 +27,9 @@ pub(super) async fn handle(
         vec![request.key]
     };
     let mut entries = Vec::with_capacity(keys.len());
-    let mut turns = Turns::default();
+    let pace = Pace::of_elements();
     for key in keys {
-        turns.next().await;
+        pace.after(1).await;
         let found = match request.key_type {
             GROUP => coordinator_of_group(&key, context).await?,
             TRANSACTION => {

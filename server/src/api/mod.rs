@@ -55,7 +55,6 @@ mod sync_group;
 #[cfg(test)]
 mod test_image;
 mod topics;
-mod turns;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -26,8 +26,8 @@ use super::context::{Decoded, RequestContext};
 use super::error::ToErrorCode;
 use super::scatter::{Scattered, Unsent, scatter, scatter_at_once};
 use super::topics::{partition_by_id, partition_by_name};
-use super::turns::Turns;
 use super::{Answer, Call, Closing, Parts, Submission};
+use crate::pace::Pace;
 
 /// The row's function: hands the batches over; yields the answer that waits for them.
 pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
@@ -143,12 +143,12 @@ async fn answer(
     let mut results = results.gather().await?.into_iter();
     let mut hints = LeaderHints::default();
     let mut admitted = admitted.into_iter();
-    let mut turns = Turns::default();
+    let pace = Pace::of_elements();
     let mut responses = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let mut partitions = Vec::with_capacity(topic.partition_data.len());
         for (asked, admitted) in topic.partition_data.iter().zip(admitted.by_ref()) {
-            turns.next().await;
+            pace.after(1).await;
             let index = asked.index;
             let appended = match admitted {
                 // As many results as batches were admitted; were one missing, its fate would be unknown.

@@ -10,7 +10,7 @@ use millrace_wire::ErrorCode;
 use tokio::sync::oneshot;
 
 use super::error::ToErrorCode;
-use super::turns::Turns;
+use crate::pace::Pace;
 
 /// Questions on their way.
 pub(crate) struct Scattered<T> {
@@ -125,11 +125,11 @@ pub(crate) async fn ask<Q, T, E: ToErrorCode>(
     partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<Vec<Result<T, E>>>) -> Command,
 ) -> Result<Vec<Result<T, ErrorCode>>, Stopped> {
-    let mut turns = Turns::default();
+    let pace = Pace::of_elements();
     let mut results: Vec<Option<Result<T, ErrorCode>>> = Vec::with_capacity(questions.len());
     let mut good = Vec::with_capacity(questions.len());
     for question in questions {
-        turns.next().await;
+        pace.after(1).await;
         match question {
             Ok(question) => {
                 good.push(question);

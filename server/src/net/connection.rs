@@ -24,6 +24,7 @@ use super::reins::Reins;
 use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
+use crate::pace::Pace;
 
 /// What the connections of one thread may take.
 pub(super) struct Limits {
@@ -66,6 +67,7 @@ struct Conversation<'a> {
     moves: Moves<'a>,
     lately: &'a Lately,
     reins: &'a Reins,
+    pace: &'a Pace,
     idle: Duration,
 }
 
@@ -108,7 +110,7 @@ pub(super) async fn serve(
     activity: &Activity,
     doors: &Doors,
 ) -> Result<End, Closing> {
-    let reins = Reins::default();
+    let (reins, pace) = (Reins::default(), Pace::of_bytes());
     let conversation = Conversation {
         client,
         activity,
@@ -117,11 +119,12 @@ pub(super) async fn serve(
         moves: Moves::new(doors, client, &limits.work),
         lately: &limits.lately,
         reins: &reins,
+        pace: &pace,
         idle: limits.frames.idle,
     };
     conversation.used();
     let (from_client, to_client) = stream.split();
-    let frames = FrameReader::new(from_client, &limits.budget, limits.frames, &reins);
+    let frames = FrameReader::new(from_client, &limits.budget, limits.frames, &reins, &pace);
     let reading = read(frames, &conversation);
     let mut writing = std::pin::pin!(write(to_client.as_ref(), &conversation));
     tokio::select! {
@@ -171,6 +174,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         turns,
         moves,
         lately,
+        pace,
         idle,
         ..
     } = conversation;
@@ -230,6 +234,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             ring: frontend.gateway().ring(),
             lately,
             unread: frontend.unread(),
+            pace,
             patience,
         };
         let bytes = bytes as u64 + length(&parts);

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
 use super::reins::Reins;
+use crate::pace::Pace;
 
 /// What a listener allows a client to send, and how slowly.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,8 @@ pub(crate) struct FrameReader<'a> {
     budget: &'a RequestBudget,
     limits: FrameLimits,
     reins: &'a Reins,
+    /// What this connection may do before others get the core. Long frames count; how many short reads follow each other the runtime bounds.
+    pace: &'a Pace,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
     arrived: BytesMut,
     /// Bytes of the last frame with its prefix: the next is expected to be like it.
@@ -51,12 +54,14 @@ impl<'a> FrameReader<'a> {
         budget: &'a RequestBudget,
         limits: FrameLimits,
         reins: &'a Reins,
+        pace: &'a Pace,
     ) -> Self {
         Self {
             stream,
             budget,
             limits,
             reins,
+            pace,
             arrived: BytesMut::new(),
             last_bytes: PREFIX_LENGTH,
         }
@@ -64,6 +69,7 @@ impl<'a> FrameReader<'a> {
 
     /// The next frame, or `None` once the client has closed its side between two frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Closing> {
+        self.pace.rest_if_due().await;
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
         };
@@ -156,13 +162,16 @@ impl<'a> FrameReader<'a> {
             if body.capacity() == body.len() {
                 body.reserve(missing.min(body.len()));
             }
+            self.pace.rest_if_due().await;
             let mut room = (&mut body).limit(missing.min(LARGE_READ_BYTES));
             let read = async { Ok(self.stream.read_buf(&mut room).await?) };
-            if patience.wait(read).await? == 0 {
+            let read = patience.wait(read).await?;
+            if read == 0 {
                 return Err(Closing::Truncated {
                     arrived: body.len(),
                 });
             }
+            self.pace.add(read);
         }
         reservation.cover(length).await;
         Ok(body.freeze())
@@ -268,6 +277,14 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
+    fn unhurried(memory_bytes: usize) -> (RequestBudget, Reins, Pace) {
+        (
+            RequestBudget::new(memory_bytes),
+            Reins::default(),
+            Pace::of_bytes(),
+        )
+    }
+
     fn framed(body: &[u8]) -> Vec<u8> {
         let mut bytes = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
         bytes.extend_from_slice(body);
@@ -291,8 +308,8 @@ mod tests {
                 client.write_all(piece).await.unwrap();
             }
         });
-        let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
+        let (budget, reins, pace) = unhurried(1 << 20);
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
         for body in bodies {
             assert_eq!(reader.next().await.unwrap().unwrap().body, body);
         }
@@ -303,11 +320,11 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_held_back_takes_nothing_beyond_the_frame_that_it_is_at() {
         let (mut client, mut server) = pair().await;
-        let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
+        let (budget, reins, pace) = unhurried(1 << 20);
         for length in [1, 10, 20_000, 100_000] {
             let frame = framed(&vec![1; length]);
             for begun in [1, 3, 4, frame.len() / 2, frame.len() - 1] {
-                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
+                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
                 client.write_all(&frame[..begun]).await.unwrap();
                 {
                     let mut first = Box::pin(reader.next());
@@ -325,7 +342,7 @@ mod tests {
                 drop(reader);
                 // Whoever reads on finds all of the next.
                 reins.release();
-                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
+                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
                 let next = reader.next().await.unwrap().unwrap();
                 assert_eq!(next.body, [2; 7][..]);
                 reins.rest();
@@ -350,8 +367,8 @@ mod tests {
         for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
             let (mut client, mut server) = pair().await;
             client.write_all(&claimed.to_be_bytes()).await.unwrap();
-            let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
-            let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins)
+            let (budget, reins, pace) = unhurried(1 << 20);
+            let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace)
                 .next()
                 .await;
             assert!(
@@ -365,14 +382,14 @@ mod tests {
         let (mut claimer, mut claimed) = pair().await;
         claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
         claimer.write_all(&[0; 100]).await.unwrap();
-        let (budget, reins) = (RequestBudget::new(100_000), Reins::default());
-        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS, &reins);
+        let (budget, reins, pace) = unhurried(100_000);
+        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS, &reins, &pace);
         let mut claim = std::pin::pin!(reader.next());
         let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
         assert!(waiting.is_err(), "the frame is far from whole");
         let (mut other, mut server) = pair().await;
         other.write_all(&framed(&[7; 90_000])).await.unwrap();
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins);
+        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
@@ -382,8 +399,8 @@ mod tests {
         let (mut client, mut server) = pair().await;
         client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
         drop(client);
-        let (budget, reins) = (RequestBudget::new(1 << 20), Reins::default());
-        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins)
+        let (budget, reins, pace) = unhurried(1 << 20);
+        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace)
             .next()
             .await;
         assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));

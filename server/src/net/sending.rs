@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use millrace_engine::io::{LocalRing, SendFileError, send_file};
+use millrace_engine::io::{LocalRing, Piece, SendFileError, TURN_BYTES, send_file};
 use millrace_engine::log::Extent;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
@@ -21,6 +21,7 @@ use super::closing::Closing;
 use super::lately::Lately;
 use super::unread::Unread;
 use crate::api::{Part, Parts};
+use crate::pace::Pace;
 
 /// How answers get to one client.
 #[derive(Clone, Copy)]
@@ -30,6 +31,8 @@ pub(super) struct Sender<'a> {
     pub(super) lately: &'a Lately,
     /// Where an answer is charged while the client does not take it.
     pub(super) unread: &'a Unread,
+    /// What the connection may do before others get the core.
+    pub(super) pace: &'a Pace,
     /// How long the client may take nothing.
     pub(super) patience: Duration,
 }
@@ -96,6 +99,7 @@ impl Run {
     /// Sends all of it, as a part of an answer with so many bytes in memory.
     async fn send(&mut self, sender: &Sender<'_>, memory_bytes: usize) -> Result<(), Closing> {
         while self.length > 0 {
+            sender.pace.rest_if_due().await;
             let sent = {
                 let pieces = self.pieces.iter().take(SLICES_MAX);
                 let slices: SmallVec<[_; SLICES_ON_STACK]> =
@@ -104,7 +108,10 @@ impl Run {
             };
             match sent {
                 Ok(0) => return Err(Closing::Socket(ErrorKind::WriteZero.into())),
-                Ok(sent) => self.advance(sent),
+                Ok(sent) => {
+                    sender.pace.add(sent);
+                    self.advance(sent);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     // What was read of files comes on top.
                     let held_bytes = memory_bytes.max(self.length);
@@ -135,19 +142,22 @@ impl Run {
 impl Sender<'_> {
     async fn send_extent(&self, extent: &Extent, memory_bytes: usize) -> Result<(), Closing> {
         let mut sent = 0;
-        // In steps, so that a slow reader of much is told from one that does not read; in shorter ones where others may want
-        // the memory before the patience ends.
-        let step_max = if memory_bytes < CHARGED_BYTES_MIN {
-            STEP_BYTES
-        } else {
-            CHARGED_STEP_BYTES
-        };
+        // In steps, so that a slow reader of much is told from one that does not read.
         while sent < extent.length {
-            let step = step_max.min(extent.length - sent);
-            let position = extent.position.saturating_add(sent);
-            let sending = send_file(self.stream, self.ring, &extent.file, position, step);
+            self.pace.rest_if_due().await;
+            let step = STEP_BYTES.min(extent.length - sent);
+            let piece = Piece {
+                file: &extent.file,
+                position: extent.position.saturating_add(sent),
+                length: step,
+                more: extent.length - sent - step,
+            };
+            let sending = send_file(self.stream, self.ring, piece);
             match self.in_time(memory_bytes, sending).await? {
-                Ok(()) => sent += step,
+                Ok(()) => {
+                    self.pace.add(usize::try_from(step).unwrap_or(usize::MAX));
+                    sent += step;
+                }
                 Err(SendFileError::Socket(error)) => return Err(error.into()),
                 Err(error) => return Err(Closing::File(error.to_string())),
             }
@@ -192,11 +202,9 @@ pub(super) async fn poll_once<T>(
 const GATHERED_BYTES_MAX: u64 = 32 << 10;
 /// A run with this much is sent before more is read: what a connection may keep in memory of what it is being sent.
 const RUN_BYTES_MAX: usize = 256 << 10;
-/// How much has to be read within the patience.
-const STEP_BYTES: u64 = 1 << 20;
-/// How much a client has to read so as not to be taken for one that does not, when others wait for its memory: at 5 s for that,
-/// some 26 kB per second.
-const CHARGED_STEP_BYTES: u64 = 128 << 10;
+/// How much of a file has to be read within the patience; and so as not to be taken for one that does not read when others wait
+/// for the memory of its answer: at 5 s for that, some 50 kB per second.
+const STEP_BYTES: u64 = TURN_BYTES;
 /// What is not worth an entry in the account: so much has the head of a fetch's answer, whose records are in files.
 const CHARGED_BYTES_MIN: usize = 1_024;
 /// Slices of one vectored write.

@@ -15,6 +15,17 @@ struct Fixture {
     _dir: TempDir,
 }
 
+impl Fixture {
+    fn piece(&self, position: usize, length: usize) -> Piece<'_> {
+        Piece {
+            file: &self.file,
+            position: position as u64,
+            length: length as u64,
+            more: 0,
+        }
+    }
+}
+
 /// Runs `test` with a file of [`LENGTH`] bytes, beside an idle shard loop.
 fn with_file(test: impl AsyncFn(&Fixture)) {
     let dir = TempDir::new().unwrap();
@@ -70,7 +81,7 @@ fn the_reader_receives_exactly_the_extent() {
     with_file(async |f| {
         let (socket, client) = pair().await;
         let (from, length) = (12_345, LENGTH - 20_000);
-        let sending = send_file(&socket, &f.ring, &f.file, from, length as u64);
+        let sending = send_file(&socket, &f.ring, f.piece(from, length));
         let (sent, found) = tokio::join!(sending, received(client, length, 1 << 20));
         sent.unwrap();
         assert!(found == f.bytes[12_345..12_345 + length]);
@@ -81,7 +92,7 @@ fn the_reader_receives_exactly_the_extent() {
 fn a_slow_reader_receives_all_of_it_too() {
     with_file(async |f| {
         let (socket, client) = pair().await;
-        let sending = send_file(&socket, &f.ring, &f.file, 0, LENGTH as u64);
+        let sending = send_file(&socket, &f.ring, f.piece(0, LENGTH));
         let (sent, found) = tokio::join!(sending, received(client, LENGTH, 4000));
         sent.unwrap();
         assert!(found == f.bytes);
@@ -93,11 +104,29 @@ fn cold_bytes_are_brought_into_memory_and_sent() {
     with_file(async |f| {
         evict(&f.file);
         let (socket, client) = pair().await;
-        let sending = send_file(&socket, &f.ring, &f.file, 0, LENGTH as u64);
+        let sending = send_file(&socket, &f.ring, f.piece(0, LENGTH));
         let (sent, found) = tokio::join!(sending, received(client, LENGTH, 1 << 20));
         sent.unwrap();
         assert!(found == f.bytes);
         assert!(nowait::is_resident(&f.file, 0, LENGTH as u64));
+    });
+}
+
+#[test]
+fn what_comes_next_is_brought_into_memory_along_with_a_cold_piece() {
+    with_file(async |f| {
+        evict(&f.file);
+        let (socket, client) = pair().await;
+        let piece = Piece {
+            more: READ_AHEAD_BYTES,
+            ..f.piece(0, 10_000)
+        };
+        let (sent, _) = tokio::join!(
+            send_file(&socket, &f.ring, piece),
+            received(client, 10_000, 1 << 20)
+        );
+        sent.unwrap();
+        assert!(nowait::is_resident(&f.file, 0, READ_AHEAD_BYTES));
     });
 }
 
@@ -108,13 +137,13 @@ fn a_reader_that_never_reads_does_not_keep_another_waiting() {
         let (socket, client) = pair().await;
         let stuck = async {
             loop {
-                send_file(&stuck_socket, &f.ring, &f.file, 0, LENGTH as u64)
+                send_file(&stuck_socket, &f.ring, f.piece(0, LENGTH))
                     .await
                     .unwrap();
             }
         };
         let served = async {
-            let sending = send_file(&socket, &f.ring, &f.file, 0, LENGTH as u64);
+            let sending = send_file(&socket, &f.ring, f.piece(0, LENGTH));
             let (sent, found) = tokio::join!(sending, received(client, LENGTH, 1 << 16));
             sent.unwrap();
             found
@@ -128,11 +157,11 @@ fn a_reader_that_never_reads_does_not_keep_another_waiting() {
 fn a_file_that_ends_within_the_extent_is_an_error_and_names_both_ends() {
     with_file(async |f| {
         let (socket, _client) = pair().await;
-        let at = LENGTH as u64 - 10;
-        let error = send_file(&socket, &f.ring, &f.file, at, 100)
+        let at = LENGTH - 10;
+        let error = send_file(&socket, &f.ring, f.piece(at, 100))
             .await
             .unwrap_err();
-        let expected = (LENGTH as u64, at + 100);
+        let expected = (LENGTH as u64, at as u64 + 100);
         assert!(
             matches!(error, SendFileError::Truncated { end, expected: wanted, .. } if (end, wanted) == expected),
             "{error}"
@@ -146,7 +175,7 @@ fn a_client_that_went_away_is_the_sockets_failure() {
         let (socket, client) = pair().await;
         drop(client);
         let error = loop {
-            if let Err(error) = send_file(&socket, &f.ring, &f.file, 0, LENGTH as u64).await {
+            if let Err(error) = send_file(&socket, &f.ring, f.piece(0, LENGTH)).await {
                 break error;
             }
         };
@@ -158,6 +187,6 @@ fn a_client_that_went_away_is_the_sockets_failure() {
 fn nothing_to_send_is_sent() {
     with_file(async |f| {
         let (socket, _client) = pair().await;
-        send_file(&socket, &f.ring, &f.file, 5, 0).await.unwrap();
+        send_file(&socket, &f.ring, f.piece(5, 0)).await.unwrap();
     });
 }
