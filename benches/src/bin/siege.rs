@@ -2,6 +2,7 @@
 //!
 //! A producer and a consumer at a fixed rate are measured alone and beside each kind of hostile client, in turns. That one is a
 //! process of its own that runs only while nobody else wants the processor: what it takes itself is no fault of the broker.
+//! A last row shows what a process beside does that has nothing to do with the broker.
 //! The goal: a p99 (the median of the turns) that is at most twice that alone, and memory within what the broker may use for requests.
 
 #![forbid(unsafe_code)]
@@ -17,7 +18,7 @@ use millrace_benches::load::{
     Durability, Figures, Housed, Program, RoundTimes, Scenario, Short, Target, allow_open_files,
     fill, rest, scenario_named,
 };
-use millrace_benches::siege::{BOMB_TOPIC, BULK_TOPIC, HOSTILE, Hostile, hostile_named};
+use millrace_benches::siege::{BOMB_TOPIC, BULK_TOPIC, CONTROL, HOSTILE, Hostile, hostile_named};
 use millrace_benches::{Client, Outcome, Shape};
 use millrace_wire::message::metadata::MetadataRequest;
 
@@ -80,6 +81,7 @@ fn main() -> Outcome<ExitCode> {
     for kind in kinds {
         kept &= beside(kind, &program, &arguments)?;
     }
+    beside(CONTROL, &program, &arguments)?;
     Ok(match kept {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -141,7 +143,11 @@ fn beside(kind: Hostile, program: &Program, arguments: &Arguments) -> Outcome<bo
         " {:>6} MB {:>6} MB  {descriptors:>7}  {}",
         megabytes(at_rest),
         megabytes(most),
-        if kept { "kept" } else { "NOT KEPT" }
+        match kept {
+            _ if kind.name == CONTROL.name => "for comparison",
+            true => "kept",
+            false => "NOT KEPT",
+        }
     );
     check_alive(&target)?;
     Ok(kept)

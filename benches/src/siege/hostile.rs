@@ -15,7 +15,7 @@ use millrace_wire::message::fetch::{FetchRequest, FetchRequestPartition, FetchRe
 use millrace_wire::message::metadata::{MetadataRequest, MetadataRequestTopic};
 
 use super::crowd::Crowd;
-use crate::load::{rest, unix_millis};
+use crate::load::{nanos, rest, unix_millis};
 use crate::{Client, Outcome};
 
 /// One kind.
@@ -41,8 +41,19 @@ impl Hostile {
 /// The kind of this name.
 #[must_use]
 pub fn hostile_named(name: &str) -> Option<Hostile> {
-    HOSTILE.iter().copied().find(|kind| kind.name == name)
+    HOSTILE
+        .iter()
+        .chain([&CONTROL])
+        .copied()
+        .find(|kind| kind.name == name)
 }
+
+/// Nobody: what the machine makes of a process beside that computes as much as the broker has to for giant arrays.
+pub const CONTROL: Hostile = Hostile {
+    name: "no-client",
+    about: "nobody connects; two threads compute for 20 ms, eight times a second",
+    act: |_, ending| compute(ending),
+};
 
 /// A topic of which slow readers want much: one partition, filled by whoever sends them.
 pub const BULK_TOPIC: &str = "siege-bulk";
@@ -251,6 +262,23 @@ fn giant_arrays(address: SocketAddr, ending: &AtomicBool) -> Outcome<()> {
     Ok(())
 }
 
+fn compute(ending: &AtomicBool) -> Outcome<()> {
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !ending.load(Ordering::Relaxed) {
+                    let end = nanos() + 20_000_000;
+                    while nanos() < end {
+                        std::hint::spin_loop();
+                    }
+                    rest(Duration::from_millis(105));
+                }
+            });
+        }
+    });
+    Ok(())
+}
+
 fn garbage(address: SocketAddr, ending: &AtomicBool) -> Outcome<()> {
     let mut random = Random::seeded(1);
     Crowd::new(address, 16).keep_acting(ending, Duration::from_millis(2), 16, |member| {
@@ -299,7 +327,6 @@ mod tests {
     use millrace_server::config::{Sources, load};
 
     use super::*;
-    use crate::load::nanos;
 
     /// The short form of `--bin siege`: who is served beside them, not how soon.
     #[test]

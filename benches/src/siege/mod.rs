@@ -6,4 +6,4 @@
 mod crowd;
 mod hostile;
 
-pub use hostile::{BOMB_TOPIC, BULK_TOPIC, HOSTILE, Hostile, hostile_named};
+pub use hostile::{BOMB_TOPIC, BULK_TOPIC, CONTROL, HOSTILE, Hostile, hostile_named};
