@@ -7,7 +7,7 @@ use millrace_wire::message::alter_configs::{
     AlterConfigsResponseResource,
 };
 
-use super::admin::outcome;
+use super::admin::{Denied, outcome};
 use super::configs::{Change, alter};
 use super::context::RequestContext;
 
@@ -15,22 +15,35 @@ pub(super) async fn handle(
     request: AlterConfigsRequest,
     context: &RequestContext,
 ) -> Result<AlterConfigsResponse, Stopped> {
-    let changes: Vec<_> = request.resources.iter().map(change).collect();
-    let results = alter(context, &changes, request.validate_only).await?;
-    let resources = request.resources.into_iter().zip(results);
-    let responses = resources.map(|(resource, result)| {
-        let (error_code, error_message) = outcome(result);
-        AlterConfigsResponseResource {
-            error_code,
-            error_message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        }
-    });
+    let changes = |resources: Vec<_>| {
+        let changes = resources.iter().map(change).collect();
+        (resources, changes)
+    };
+    let (resources, changes) = context.in_peace(request.resources, changes).await?;
+    let results = alter(context, changes, request.validate_only).await?;
+    let responses = |(resources, results): (Vec<_>, Vec<_>)| {
+        let resources = resources.into_iter().zip(results);
+        resources
+            .map(|(asked, result)| answer(asked, result))
+            .collect()
+    };
     Ok(AlterConfigsResponse {
-        responses: responses.collect(),
+        responses: context.in_peace((resources, results), responses).await?,
         ..Default::default()
     })
+}
+
+fn answer(
+    asked: AlterConfigsRequestResource,
+    result: Result<(), Denied>,
+) -> AlterConfigsResponseResource {
+    let (error_code, error_message) = outcome(result);
+    AlterConfigsResponseResource {
+        error_code,
+        error_message,
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name,
+    }
 }
 
 fn change(resource: &AlterConfigsRequestResource) -> Change {

@@ -4,6 +4,7 @@
 //! properties. Sentences and codes are Kafka's.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use millrace_engine::config::{AlterError, Alteration, Operation, Overrides};
@@ -18,6 +19,7 @@ use super::admin::{Denied, propose};
 use super::context::RequestContext;
 use super::error::ToErrorCode;
 use crate::config::{BrokerResource, ConfigView};
+use crate::pace::Pace;
 
 /// The kinds of resources, as they travel.
 pub(super) mod kind {
@@ -47,7 +49,7 @@ pub(super) struct Change {
 /// The broker is stopping.
 pub(super) async fn alter(
     context: &RequestContext,
-    changes: &[Change],
+    changes: Vec<Change>,
     validate_only: bool,
 ) -> Result<Vec<Result<(), Denied>>, Stopped> {
     let settings = context.settings();
@@ -56,10 +58,26 @@ pub(super) async fn alter(
         view: &settings.view,
         node: context.node_id(),
     };
-    let checked = surroundings.check_all(changes);
-    let resources: Vec<_> = checked.iter().flatten().flatten().cloned().collect();
+    let (changes, twice) = context.in_peace(changes, named_twice).await?;
+    let pace = Pace::of_elements();
+    let mut checked = Vec::with_capacity(changes.len());
+    let mut resources = Vec::new();
+    for change in &changes {
+        pace.after(1).await;
+        checked.push(surroundings.check(change, &twice).map(|resource| {
+            let is_proposed = resource.is_some();
+            resources.extend(resource);
+            is_proposed
+        }));
+    }
+    context.in_peace((changes, twice), drop).await?;
     if resources.is_empty() {
-        return Ok(checked.into_iter().map(|result| result.map(drop)).collect());
+        return context
+            .in_peace(checked, |checked| {
+                let checked = checked.into_iter();
+                checked.map(|result| result.map(drop)).collect()
+            })
+            .await;
     }
     let command = Command::AlterConfigs(AlterConfigs {
         resources,
@@ -67,25 +85,46 @@ pub(super) async fn alter(
         validate_only,
     });
     // These requests carry no time of their own.
-    let mut results = match propose(context, command, 0).await? {
-        Ok(Reply::AlterConfigs(results)) => results.into_iter(),
+    let results = match propose(context, command, 0).await? {
+        Ok(Reply::AlterConfigs(results)) => Ok(results),
         // Another question was answered: what became of this one is unknown.
         Ok(_) => return Err(Stopped),
-        Err(denied) => {
-            let all = checked.into_iter();
-            return Ok(all
-                .map(|result| result.and_then(|_| Err(denied.clone())))
-                .collect());
-        }
+        Err(denied) => Err(denied),
     };
-    let outcomes = checked.into_iter().map(|result| match result? {
-        None => Ok(()),
-        Some(_) => match results.next() {
+    let outcomes = |(checked, results)| outcomes(checked, results);
+    context.in_peace((checked, results), outcomes).await
+}
+
+/// The resources that stand among the changes more than once.
+fn named_twice(changes: Vec<Change>) -> (Vec<Change>, BTreeSet<(i8, Str)>) {
+    let mut seen = BTreeSet::new();
+    let keys = changes.iter().map(|change| (change.kind, &change.name));
+    let twice = keys.filter(|&key| !seen.insert(key));
+    let twice = twice.map(|(kind, name)| (kind, name.clone())).collect();
+    (changes, twice)
+}
+
+/// What became of each change: it was refused, had nothing to propose, or has the next of the results.
+fn outcomes<E: ToErrorCode + Display>(
+    checked: Vec<Result<bool, Denied>>,
+    results: Result<Vec<Result<(), E>>, Denied>,
+) -> Vec<Result<(), Denied>> {
+    let (mut results, denied) = match results {
+        Ok(results) => (results.into_iter(), None),
+        Err(denied) => (Vec::new().into_iter(), Some(denied)),
+    };
+    let mut outcome = |is_proposed| match (&denied, is_proposed) {
+        (Some(denied), _) => Err(denied.clone()),
+        (None, false) => Ok(()),
+        (None, true) => match results.next() {
             Some(result) => result.map_err(|error| Denied::of(&error)),
             None => Err(Denied::plain(ErrorCode::UnknownServerError)),
         },
-    });
-    Ok(outcomes.collect())
+    };
+    checked
+        .into_iter()
+        .map(|result| result.and_then(&mut outcome))
+        .collect()
 }
 
 /// What changes are judged by.
@@ -96,23 +135,16 @@ struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
-    /// For every change what to propose (`None`: nothing), or why not.
-    fn check_all(&self, changes: &[Change]) -> Vec<Result<Option<AlterResource>, Denied>> {
-        let mut seen = BTreeSet::new();
-        let keys = changes.iter().map(|change| (change.kind, &*change.name));
-        let twice: BTreeSet<_> = keys.filter(|&key| !seen.insert(key)).collect();
-        let checked = changes.iter().map(|change| {
-            if twice.contains(&(change.kind, &*change.name)) {
-                let text = "Each resource must appear at most once.";
-                return Err(Denied::new(ErrorCode::InvalidRequest, text));
-            }
-            self.check(change)
-        });
-        checked.collect()
-    }
-
-    fn check(&self, change: &Change) -> Result<Option<AlterResource>, Denied> {
+    /// What to propose (`None`: nothing), or why not.
+    fn check(
+        &self,
+        change: &Change,
+        twice: &BTreeSet<(i8, Str)>,
+    ) -> Result<Option<AlterResource>, Denied> {
         let invalid = |text: String| Err(Denied::new(ErrorCode::InvalidRequest, text));
+        if !twice.is_empty() && twice.contains(&(change.kind, change.name.clone())) {
+            return invalid("Each resource must appear at most once.".to_owned());
+        }
         let alterations = change.alterations.as_deref().map_err(Denied::clone)?;
         match change.kind {
             kind::TOPIC => self.topic(change, alterations).map(Some),
@@ -340,12 +372,16 @@ mod tests {
     fn check_all(changes: &[Change]) -> Vec<Result<Option<AlterResource>, Denied>> {
         let view = load(&Sources::default()).unwrap().view;
         let image = image_with(&[("t", 1)]);
-        Surroundings {
+        let surroundings = Surroundings {
             image: &image,
             view: &view,
             node: BrokerId(1),
-        }
-        .check_all(changes)
+        };
+        let (changes, twice) = named_twice(changes.to_vec());
+        let checked = changes.iter();
+        checked
+            .map(|change| surroundings.check(change, &twice))
+            .collect()
     }
 
     fn denied(change: Change) -> (ErrorCode, String) {

@@ -192,9 +192,18 @@ impl RequestContext {
 
     /// Says that an answer will have so many elements at its top. If they are very many, waits until there is room for them.
     pub(super) async fn answers_many(&self, elements: usize) {
-        // A long request has its answer's room already.
-        if elements >= MANY_ELEMENTS && !self.is_long.replace(true) {
-            self.make_room(elements.saturating_mul(ELEMENT_BYTES)).await;
+        if elements < MANY_ELEMENTS {
+            return;
+        }
+        self.is_long.set(true);
+        let bytes = elements.saturating_mul(ELEMENT_BYTES);
+        let held = self.room.take();
+        if held.as_ref().is_some_and(|room| room.bytes() >= bytes) {
+            self.room.set(held);
+        } else {
+            // What a long request has is given back first: two that hold some and want more would wait for each other.
+            drop(held);
+            self.make_room(bytes).await;
         }
     }
 

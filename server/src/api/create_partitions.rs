@@ -19,32 +19,47 @@ pub(super) async fn handle(
     request: CreatePartitionsRequest,
     context: &RequestContext,
 ) -> Result<CreatePartitionsResponse, Stopped> {
-    let names: BTreeSet<Str> = request
-        .topics
-        .iter()
-        .map(|topic| topic.name.clone())
-        .collect();
+    let wishes = |topics: Vec<CreatePartitionsRequestTopic>| {
+        let names: BTreeSet<Str> = topics.iter().map(|topic| topic.name.clone()).collect();
+        let topics: Vec<_> = topics.iter().map(grow).collect();
+        (topics, names)
+    };
+    let (topics, names) = context.in_peace(request.topics, wishes).await?;
     let command = Command::CreatePartitions(CreatePartitions {
-        topics: request.topics.iter().map(grow).collect(),
+        topics,
         partitions_max: PARTITIONS_MAX,
         validate_only: request.validate_only,
     });
     let results = match propose(context, command, request.timeout_ms).await? {
-        Ok(Reply::CreatePartitions(results)) => results
-            .into_iter()
-            .map(|(name, result)| answer(Str::from(name), result.map(drop).map_err(|e| denied(&e))))
-            .collect(),
+        Ok(Reply::CreatePartitions(results)) => {
+            let answers = |(results, _)| answers(results);
+            context.in_peace((results, names), answers).await?
+        }
         // Another question was answered: what became of this one is unknown.
         Ok(_) => return Err(Stopped),
-        Err(denied) => names
-            .into_iter()
-            .map(|name| answer(name, Err(denied.clone())))
-            .collect(),
+        Err(denied) => {
+            let refuse = |(names, denied): (BTreeSet<_>, Denied)| {
+                let names = names.into_iter();
+                names
+                    .map(|name| answer(name, Err(denied.clone())))
+                    .collect()
+            };
+            context.in_peace((names, denied), refuse).await?
+        }
     };
     Ok(CreatePartitionsResponse {
         results,
         ..Default::default()
     })
+}
+
+fn answers<T>(
+    results: Vec<(String, Result<T, ControllerError>)>,
+) -> Vec<CreatePartitionsResponseTopic> {
+    let results = results.into_iter();
+    results
+        .map(|(name, result)| answer(Str::from(name), result.map(drop).map_err(|e| denied(&e))))
+        .collect()
 }
 
 fn grow(topic: &CreatePartitionsRequestTopic) -> GrowTopic {

@@ -16,24 +16,39 @@ use millrace_wire::{ErrorCode, Str};
 use super::admin::{Denied, propose};
 use super::context::RequestContext;
 use super::creation::PARTITIONS_MAX;
+use super::describe_configs::ELEMENTS_EACH;
 use super::topics::wire_id;
 use crate::config::{ConfigView, Entry};
+use crate::pace::Pace;
 
 pub(super) async fn handle(
     request: CreateTopicsRequest,
     context: &RequestContext,
 ) -> Result<CreateTopicsResponse, Stopped> {
     let settings = context.settings();
-    let mut topics = Vec::new();
-    let mut answers = Vec::new();
+    let pace = Pace::of_elements();
+    // Of their full size at once: to copy a hundred thousand of them takes its time.
+    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut answers = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
+        pace.after(1).await;
         match new_topic(&topic, context.gateway().random()) {
             Ok(new) => topics.push(new),
             Err(denied) => answers.push(refused(topic.name, denied)),
         }
     }
     if !topics.is_empty() {
-        let names: BTreeSet<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+        if context.version() >= CONFIGS_FIRST {
+            let shown = topics.len().min(PARTITIONS_MAX);
+            context
+                .answers_many(shown.saturating_mul(ELEMENTS_EACH))
+                .await;
+        }
+        let names = |topics: Vec<NewTopic>| {
+            let names: BTreeSet<_> = topics.iter().map(|topic| topic.name.clone()).collect();
+            (topics, names)
+        };
+        let (topics, names) = context.in_peace(topics, names).await?;
         let command = Command::CreateTopics(CreateTopics {
             topics,
             partitions_default: settings.config.new_topics.partitions,
@@ -44,16 +59,25 @@ pub(super) async fn handle(
         });
         match propose(context, command, request.timeout_ms).await? {
             Ok(Reply::CreateTopics(results)) => {
-                answers.extend(results.into_iter().map(|(name, result)| match result {
-                    Ok(topic) => created(&topic, &settings.view, context.version()),
-                    Err(error) => refused(Str::from(name), Denied::of(&error)),
-                }));
+                for (name, result) in results {
+                    pace.after(1).await;
+                    answers.push(match result {
+                        Ok(topic) => {
+                            pace.after(ELEMENTS_EACH).await;
+                            created(&topic, &settings.view, context.version())
+                        }
+                        Err(error) => refused(Str::from(name), Denied::of(&error)),
+                    });
+                }
+                context.in_peace(names, drop).await?;
             }
             // Another question was answered: what became of this one is unknown.
             Ok(_) => return Err(Stopped),
             Err(denied) => {
-                let all = names.into_iter();
-                answers.extend(all.map(|name| refused(Str::from(name), denied.clone())));
+                for name in names {
+                    pace.after(1).await;
+                    answers.push(refused(Str::from(name), denied.clone()));
+                }
             }
         }
     }

@@ -10,28 +10,34 @@ use millrace_wire::message::delete_groups::{
 use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
-use super::coordination::ask_each;
+use super::coordination::{Answer, ask_each};
 use super::error::ToErrorCode;
 
 pub(super) async fn handle(
     request: DeleteGroupsRequest,
     context: &RequestContext,
 ) -> Result<DeleteGroupsResponse, Stopped> {
-    let groups = distinct(request.groups_names);
-    let commands = groups.iter().map(|group| GroupCommand::DeleteGroup {
-        group: GroupId::from(&**group),
-    });
+    let commands = |names| {
+        let groups = distinct(names);
+        let commands = groups.iter().map(|group| GroupCommand::DeleteGroup {
+            group: GroupId::from(&**group),
+        });
+        let commands = commands.collect();
+        (groups, commands)
+    };
+    let (groups, commands) = context.in_peace(request.groups_names, commands).await?;
     let pick = |reply| matches!(reply, GroupReply::GroupDeleted).then_some(());
-    let answers = ask_each(context, commands.collect(), pick).await?;
-    let results = groups
-        .into_iter()
-        .zip(answers)
-        .map(|(group_id, answer)| DeleteGroupsResult {
+    let answers = ask_each(context, commands, pick).await?;
+    let results = |(groups, answers): (Vec<_>, Vec<Answer<()>>)| {
+        let results = groups.into_iter().zip(answers);
+        let results = results.map(|(group_id, answer)| DeleteGroupsResult {
             group_id,
             error_code: answer.map_or_else(|error| error.error_code(), |()| ErrorCode::None),
         });
+        results.collect()
+    };
     Ok(DeleteGroupsResponse {
-        results: results.collect(),
+        results: context.in_peace((groups, answers), results).await?,
         ..Default::default()
     })
 }

@@ -1,5 +1,7 @@
 //! DeleteRecords (key 21): moves the log start offset of partitions, so that what lies below is deleted.
 
+use std::sync::Arc;
+
 use millrace_engine::metadata::{MetadataImage, is_internal};
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, DeleteRecords};
@@ -19,17 +21,22 @@ pub(super) async fn handle(
     request: DeleteRecordsRequest,
     context: &RequestContext,
 ) -> Result<DeleteRecordsResponse, Stopped> {
-    let image = context.image();
-    let in_topic = |topic| questions(topic, &image);
-    let questions: Vec<_> = request.topics.iter().flat_map(in_topic).collect();
+    let image = Arc::clone(&context.image());
+    let resolve = move |request: DeleteRecordsRequest| {
+        let in_topic = |topic| questions(topic, &image);
+        let questions: Vec<_> = request.topics.iter().flat_map(in_topic).collect();
+        (request, questions)
+    };
+    let (request, questions) = context.in_peace(request, resolve).await?;
     let count = questions.len();
     let command = |partitions, reply| Command::DeleteRecords(DeleteRecords { partitions, reply });
-    let asked = ask(context.gateway(), questions, |question| question.0, command);
+    let asked = ask(context, questions, |question| question.0, command);
     let starts = match in_time(request.timeout_ms, asked).await {
         Some(starts) => starts?,
         None => vec![Err(ErrorCode::RequestTimedOut); count],
     };
-    Ok(response(request, starts))
+    let answer = |(request, starts)| response(request, starts);
+    context.in_peace((request, starts), answer).await
 }
 
 /// For every partition of the topic, in order, how far to delete (`None`: all that is committed) or why not.

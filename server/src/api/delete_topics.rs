@@ -18,52 +18,81 @@ pub(super) async fn handle(
     context: &RequestContext,
 ) -> Result<DeleteTopicsResponse, Stopped> {
     let version = context.version();
-    let asked = asked(&request, version);
-    let mut references = Vec::new();
+    let timeout_ms = request.timeout_ms;
+    let (references, responses) = context
+        .in_peace(request, move |request| asked(request, version))
+        .await?;
+    let results = if !context.settings().config.new_topics.delete_enabled {
+        Err(disabled(version))
+    } else if references.is_empty() {
+        Ok(Vec::new())
+    } else {
+        let command = Command::DeleteTopics(DeleteTopics {
+            topics: references.clone(),
+        });
+        match propose(context, command, timeout_ms).await? {
+            Ok(Reply::DeleteTopics(results)) => Ok(results),
+            // Another question was answered: what became of this one is unknown.
+            Ok(_) => return Err(Stopped),
+            Err(denied) => Err(denied),
+        }
+    };
+    let all = |(mut responses, references, results)| {
+        add_answers(&mut responses, references, results);
+        responses
+    };
+    let all = context.in_peace((responses, references, results), all);
+    Ok(DeleteTopicsResponse {
+        responses: all.await?,
+        ..Default::default()
+    })
+}
+
+/// What became of each topic that was asked for.
+type Results = Vec<(TopicReference, Result<DeletedTopic, ControllerError>)>;
+
+/// Answers what was asked for by what became of it, or by why nothing could be done.
+fn add_answers(
+    responses: &mut Vec<DeleteTopicsResponseTopic>,
+    asked: Vec<TopicReference>,
+    results: Result<Results, Denied>,
+) {
+    match results {
+        Ok(results) => {
+            let results = results.into_iter();
+            responses.extend(results.map(|(asked, result)| answer(&asked, result)));
+        }
+        Err(denied) => {
+            let refuse = |asked| refused_reference(asked, denied.clone());
+            responses.extend(asked.iter().map(refuse));
+        }
+    }
+}
+
+/// What is asked for, and the answers to what makes no sense.
+fn asked(
+    request: DeleteTopicsRequest,
+    version: i16,
+) -> (Vec<TopicReference>, Vec<DeleteTopicsResponseTopic>) {
+    let topics = in_newest_form(request, version);
+    let mut references = Vec::with_capacity(topics.len());
     let mut responses = Vec::new();
-    for topic in asked {
+    for topic in topics {
         match reference(&topic) {
             Ok(reference) => references.push(reference),
             Err(denied) => responses.push(refused(topic.name, topic.topic_id, denied)),
         }
     }
-    if !context.settings().config.new_topics.delete_enabled {
-        let all = references.into_iter();
-        responses.extend(all.map(|reference| refused_reference(&reference, disabled(version))));
-    } else if !references.is_empty() {
-        let command = Command::DeleteTopics(DeleteTopics {
-            topics: references.clone(),
-        });
-        match propose(context, command, request.timeout_ms).await? {
-            Ok(Reply::DeleteTopics(results)) => {
-                responses.extend(
-                    results
-                        .into_iter()
-                        .map(|(asked, result)| answer(&asked, result)),
-                );
-            }
-            // Another question was answered: what became of this one is unknown.
-            Ok(_) => return Err(Stopped),
-            Err(denied) => {
-                let all = references.iter();
-                responses.extend(all.map(|asked| refused_reference(asked, denied.clone())));
-            }
-        }
-    }
-    Ok(DeleteTopicsResponse {
-        responses,
-        ..Default::default()
-    })
+    (references, responses)
 }
 
-/// What is asked, in the form of the newest version.
-fn asked(request: &DeleteTopicsRequest, version: i16) -> Vec<DeleteTopicsRequestTopic> {
+fn in_newest_form(request: DeleteTopicsRequest, version: i16) -> Vec<DeleteTopicsRequestTopic> {
     if version >= BY_ID_FIRST {
-        return request.topics.clone();
+        return request.topics;
     }
-    let names = request.topic_names.iter();
+    let names = request.topic_names.into_iter();
     let topics = names.map(|name| DeleteTopicsRequestTopic {
-        name: Some(name.clone()),
+        name: Some(name),
         topic_id: Uuid::ZERO,
     });
     topics.collect()
@@ -155,8 +184,7 @@ mod tests {
             topic_names: vec!["t".into()],
             ..Default::default()
         };
-        let topics = asked(&request, 5);
-        let asked = reference(&topics[0]).unwrap();
+        let asked = asked(request, 5).0.remove(0);
         let gone = ControllerError::UnknownTopic {
             name: "t".to_owned(),
         };

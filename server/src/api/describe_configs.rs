@@ -25,11 +25,7 @@ pub(super) async fn handle(
     context: &RequestContext,
 ) -> Result<DescribeConfigsResponse, Stopped> {
     let settings = context.settings();
-    // A few bytes ask for hundreds of settings, so nothing is described twice in one answer.
-    let mut seen = BTreeSet::new();
-    let mut resources = request.resources;
-    resources.retain(|asked| seen.insert(identity(asked)));
-    drop(seen);
+    let resources = context.in_peace(request.resources, each_once).await?;
     context
         .answers_many(resources.len().saturating_mul(ELEMENTS_EACH))
         .await;
@@ -57,6 +53,15 @@ pub(super) async fn handle(
         results,
         ..Default::default()
     })
+}
+
+/// The same without repetitions: a few bytes ask for hundreds of settings, so nothing is described twice in one answer.
+fn each_once(
+    mut resources: Vec<DescribeConfigsRequestResource>,
+) -> Vec<DescribeConfigsRequestResource> {
+    let mut seen = BTreeSet::new();
+    resources.retain(|asked| seen.insert(identity(asked)));
+    resources
 }
 
 /// What is asked for, however it is spelled: `7`, `07` and `+7` are one broker.
@@ -234,7 +239,7 @@ fn loggers(names: &BTreeSet<String>) -> Vec<DescribeConfigsEntry> {
 
 const SOURCE_BROKER_LOGGER: i8 = 6;
 /// Memory that a description may take when all is asked for, in elements of [`RequestContext::answers_many`].
-const ELEMENTS_EACH: usize = 16;
+pub(super) const ELEMENTS_EACH: usize = 16;
 /// What one answer may take; ten thousand topics without documentation are a quarter of it. More is refused, resource by resource.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 const TOO_MUCH: &str = "The answer is too large; describe fewer resources at a time.";

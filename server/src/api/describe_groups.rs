@@ -17,32 +17,39 @@ use super::coordination::{Answer, ask_each};
 use super::error::ToErrorCode;
 
 pub(super) async fn handle(
-    mut request: DescribeGroupsRequest,
+    request: DescribeGroupsRequest,
     context: &RequestContext,
 ) -> Result<DescribeGroupsResponse, Stopped> {
     context.answers_much().await;
     let version = context.version();
-    // A few bytes ask for thousands of members, so nothing is described twice in one answer.
-    let mut seen = BTreeSet::new();
-    request.groups.retain(|group| seen.insert(group.clone()));
-    let commands = request
-        .groups
-        .iter()
-        .map(|group| GroupCommand::DescribeGroup {
-            group: GroupId::from(&**group),
-        });
+    let operations = request.include_authorized_operations;
+    let (groups, commands) = context.in_peace(request.groups, commands).await?;
     let pick = |reply| match reply {
         GroupReply::Described(description) => Some(description),
         _ => None,
     };
-    let answers = ask_each(context, commands.collect(), pick).await?;
-    let operations = request.include_authorized_operations;
-    let groups = request.groups.into_iter().zip(answers);
-    let groups = groups.map(|(group, answer)| described(group, answer, operations, version));
+    let answers = ask_each(context, commands, pick).await?;
+    let describe = move |(groups, answers): (Vec<_>, Vec<_>)| {
+        let groups = groups.into_iter().zip(answers);
+        let groups = groups.map(|(group, answer)| described(group, answer, operations, version));
+        groups.collect()
+    };
     Ok(DescribeGroupsResponse {
-        groups: groups.collect(),
+        groups: context.in_peace((groups, answers), describe).await?,
         ..Default::default()
     })
+}
+
+/// The groups, each once, with a question about each: a few bytes ask for thousands of members, so nothing is described twice in
+/// one answer.
+fn commands(mut groups: Vec<Str>) -> (Vec<Str>, Vec<GroupCommand>) {
+    let mut seen = BTreeSet::new();
+    groups.retain(|group| seen.insert(group.clone()));
+    let commands = groups.iter().map(|group| GroupCommand::DescribeGroup {
+        group: GroupId::from(&**group),
+    });
+    let commands = commands.collect();
+    (groups, commands)
 }
 
 fn described(

@@ -1,6 +1,7 @@
 //! DescribeProducers (key 61): the producers a partition leader remembers (KIP-664).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use millrace_engine::log::Producer;
 use millrace_engine::metadata::MetadataImage;
@@ -19,13 +20,30 @@ use super::scatter::ask;
 use super::topics::partition_by_name;
 
 pub(super) async fn handle(
-    mut request: DescribeProducersRequest,
+    request: DescribeProducersRequest,
     context: &RequestContext,
 ) -> Result<DescribeProducersResponse, Stopped> {
     context.answers_much().await;
-    let image = context.image();
-    let in_topic = |topic| questions(topic, &image);
-    // A few bytes ask for thousands of producers, so nothing is described twice in one answer.
+    let image = Arc::clone(&context.image());
+    let resolve = {
+        let image = Arc::clone(&image);
+        move |request| {
+            let request = each_once(request);
+            let in_topic = |topic| questions(topic, &image);
+            let questions: Vec<_> = request.topics.iter().flat_map(in_topic).collect();
+            (request, questions)
+        }
+    };
+    let (request, questions) = context.in_peace(request, resolve).await?;
+    let command =
+        |partitions, reply| Command::DescribeProducers(DescribeProducers { partitions, reply });
+    let producers = ask(context, questions, |&partition| partition, command).await?;
+    let answer = move |(request, producers)| response(request, producers, &image);
+    context.in_peace((request, producers), answer).await
+}
+
+/// The same without repetitions: a few bytes ask for thousands of producers, so nothing is described twice in one answer.
+fn each_once(mut request: DescribeProducersRequest) -> DescribeProducersRequest {
     let mut seen = BTreeSet::new();
     for topic in &mut request.topics {
         let name = topic.name.clone();
@@ -33,17 +51,7 @@ pub(super) async fn handle(
             .partition_indexes
             .retain(|&index| seen.insert((name.clone(), index)));
     }
-    let questions: Vec<_> = request.topics.iter().flat_map(in_topic).collect();
-    let command =
-        |partitions, reply| Command::DescribeProducers(DescribeProducers { partitions, reply });
-    let asked = ask(
-        context.gateway(),
-        questions,
-        |&partition| partition,
-        command,
-    )
-    .await?;
-    Ok(response(request, asked, &image))
+    request
 }
 
 fn questions(

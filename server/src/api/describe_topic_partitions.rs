@@ -1,6 +1,7 @@
 //! DescribeTopicPartitions (key 75): topics with their partitions, page by page (KIP-966).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use millrace_engine::metadata::{MetadataImage, Topic, is_internal};
 use millrace_engine::shard::Stopped;
@@ -20,7 +21,9 @@ pub(super) async fn handle(
     context: &RequestContext,
 ) -> Result<DescribeTopicPartitionsResponse, Stopped> {
     let limit = context.settings().config.sockets.partitions_per_page_max;
-    Ok(page(&request, &context.image(), limit))
+    let image = Arc::clone(&context.image());
+    let page = move |request| page(&request, &image, limit);
+    context.in_peace(request, page).await
 }
 
 fn page(

@@ -4,7 +4,8 @@ use millrace_engine::config::{Alteration, Operation};
 use millrace_engine::shard::Stopped;
 use millrace_wire::ErrorCode;
 use millrace_wire::message::incremental_alter_configs::{
-    IncrementalAlterConfigsEntry, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    IncrementalAlterConfigsEntry, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsRequestResource, IncrementalAlterConfigsResponse,
     IncrementalAlterConfigsResponseResource,
 };
 
@@ -16,28 +17,44 @@ pub(super) async fn handle(
     request: IncrementalAlterConfigsRequest,
     context: &RequestContext,
 ) -> Result<IncrementalAlterConfigsResponse, Stopped> {
-    let changes = request.resources.iter().map(|resource| Change {
+    let changes = |resources: Vec<_>| {
+        let changes = resources.iter().map(change).collect();
+        (resources, changes)
+    };
+    let (resources, changes) = context.in_peace(request.resources, changes).await?;
+    let results = alter(context, changes, request.validate_only).await?;
+    let responses = |(resources, results): (Vec<_>, Vec<_>)| {
+        let resources = resources.into_iter().zip(results);
+        resources
+            .map(|(asked, result)| answer(asked, result))
+            .collect()
+    };
+    Ok(IncrementalAlterConfigsResponse {
+        responses: context.in_peace((resources, results), responses).await?,
+        ..Default::default()
+    })
+}
+
+fn change(resource: &IncrementalAlterConfigsRequestResource) -> Change {
+    Change {
         kind: resource.resource_type,
         name: resource.resource_name.clone(),
         alterations: resource.configs.iter().map(alteration).collect(),
         replace: false,
-    });
-    let changes: Vec<_> = changes.collect();
-    let results = alter(context, &changes, request.validate_only).await?;
-    let resources = request.resources.into_iter().zip(results);
-    let responses = resources.map(|(resource, result)| {
-        let (error_code, error_message) = outcome(result);
-        IncrementalAlterConfigsResponseResource {
-            error_code,
-            error_message,
-            resource_type: resource.resource_type,
-            resource_name: resource.resource_name,
-        }
-    });
-    Ok(IncrementalAlterConfigsResponse {
-        responses: responses.collect(),
-        ..Default::default()
-    })
+    }
+}
+
+fn answer(
+    asked: IncrementalAlterConfigsRequestResource,
+    result: Result<(), Denied>,
+) -> IncrementalAlterConfigsResponseResource {
+    let (error_code, error_message) = outcome(result);
+    IncrementalAlterConfigsResponseResource {
+        error_code,
+        error_message,
+        resource_type: asked.resource_type,
+        resource_name: asked.resource_name,
+    }
 }
 
 fn alteration(entry: &IncrementalAlterConfigsEntry) -> Result<Alteration, Denied> {

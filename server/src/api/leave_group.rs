@@ -20,7 +20,12 @@ pub(super) async fn handle(
     context: &RequestContext,
 ) -> Result<LeaveGroupResponse, Stopped> {
     let version = context.version();
-    let left = match leave(&request, version) {
+    let leave = move |request| {
+        let leave = leave(&request, version);
+        (request, leave)
+    };
+    let (request, leave) = context.in_peace(request, leave).await?;
+    let left = match leave {
         Ok(leave) => {
             let pick = |reply| match reply {
                 GroupReply::Left(left) => Some(left),
@@ -30,7 +35,8 @@ pub(super) async fn handle(
         }
         Err(error) => Err(error),
     };
-    Ok(response(&request, left, version))
+    let answer = move |(request, left)| response(&request, left, version);
+    context.in_peace((request, left), answer).await
 }
 
 fn leave(request: &LeaveGroupRequest, version: i16) -> Result<Leave, GroupError> {

@@ -1,7 +1,10 @@
 //! ListOffsets (key 2): the offset of a point in time, or of a place such as the end of a partition.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use millrace_engine::log::TimestampedOffset;
+use millrace_engine::metadata::MetadataImage;
 use millrace_engine::partition::{Isolation, OffsetSpec};
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, LookupOffsets, OffsetLookup};
@@ -20,21 +23,37 @@ pub(super) async fn handle(
     request: ListOffsetsRequest,
     context: &RequestContext,
 ) -> Result<ListOffsetsResponse, Stopped> {
-    let image = context.image();
+    let (version, image) = (context.version(), Arc::clone(&context.image()));
+    let resolve = move |request: ListOffsetsRequest| {
+        let lookups = lookups(&request, version, &image);
+        (request, lookups)
+    };
+    let (request, lookups) = context.in_peace(request, resolve).await?;
+    let command = |lookups, reply| Command::LookupOffsets(LookupOffsets { lookups, reply });
+    let found = ask(context, lookups, |lookup| lookup.partition, command).await?;
+    context.in_peace((request, found), response).await
+}
+
+/// For every partition of the request, in order, what to look up or why not.
+fn lookups(
+    request: &ListOffsetsRequest,
+    version: i16,
+    image: &MetadataImage,
+) -> Vec<Result<OffsetLookup, ErrorCode>> {
     let isolation = match request.isolation_level {
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let repeated = repeated(&request);
+    let repeated = repeated(request);
     let mut lookups = Vec::new();
     for topic in &request.topics {
         lookups.extend(topic.partitions.iter().map(|asked| {
             if repeated.contains(&(&*topic.name, asked.partition_index)) {
                 return Err(ErrorCode::InvalidRequest);
             }
-            let partition = partition_by_name(&image, &topic.name, asked.partition_index)?;
+            let partition = partition_by_name(image, &topic.name, asked.partition_index)?;
             // A place without an offset is no error: nothing is looked up and nothing is answered.
-            let spec = spec(asked.timestamp, context.version())?.ok_or(ErrorCode::None)?;
+            let spec = spec(asked.timestamp, version)?.ok_or(ErrorCode::None)?;
             let current_leader_epoch = LeaderEpoch(asked.current_leader_epoch);
             Ok(OffsetLookup {
                 partition,
@@ -44,49 +63,51 @@ pub(super) async fn handle(
             })
         }));
     }
-    let command = |lookups, reply| Command::LookupOffsets(LookupOffsets { lookups, reply });
-    let found = ask(
-        context.gateway(),
-        lookups,
-        |lookup| lookup.partition,
-        command,
-    )
-    .await?;
-    let mut found = found.into_iter();
+    lookups
+}
 
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic
-            .partitions
-            .iter()
-            .zip(found.by_ref())
-            .map(|(asked, found)| {
-                let mut answer = ListOffsetsResponsePartition {
-                    partition_index: asked.partition_index,
-                    ..Default::default()
-                };
-                match found {
-                    Ok(Some(found)) => {
-                        answer.offset = found.offset.0;
-                        answer.leader_epoch = found.leader_epoch.0;
-                        answer.timestamp = match asked.timestamp {
-                            LATEST | EARLIEST | EARLIEST_LOCAL => -1,
-                            _ => found.timestamp.0,
-                        };
-                    }
-                    Ok(None) => {}
-                    Err(error_code) => answer.error_code = error_code,
-                }
-                answer
-            });
+fn response(
+    (request, found): (
+        ListOffsetsRequest,
+        Vec<Result<Option<TimestampedOffset>, ErrorCode>>,
+    ),
+) -> ListOffsetsResponse {
+    let mut found = found.into_iter();
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().zip(found.by_ref());
+        let partitions = partitions.map(|(asked, found)| partition(asked, found));
         ListOffsetsResponseTopic {
             partitions: partitions.collect(),
-            name: topic.name.clone(),
+            name: topic.name,
         }
     });
-    Ok(ListOffsetsResponse {
+    ListOffsetsResponse {
         topics: topics.collect(),
         ..Default::default()
-    })
+    }
+}
+
+fn partition(
+    asked: &ListOffsetsRequestPartition,
+    found: Result<Option<TimestampedOffset>, ErrorCode>,
+) -> ListOffsetsResponsePartition {
+    let mut answer = ListOffsetsResponsePartition {
+        partition_index: asked.partition_index,
+        ..Default::default()
+    };
+    match found {
+        Ok(Some(found)) => {
+            answer.offset = found.offset.0;
+            answer.leader_epoch = found.leader_epoch.0;
+            answer.timestamp = match asked.timestamp {
+                LATEST | EARLIEST | EARLIEST_LOCAL => -1,
+                _ => found.timestamp.0,
+            };
+        }
+        Ok(None) => {}
+        Err(error_code) => answer.error_code = error_code,
+    }
+    answer
 }
 
 /// The partitions that stand in the request more than once.

@@ -1,5 +1,7 @@
 //! OffsetDelete (key 47): deletes offsets of a group (KIP-496).
 
+use std::sync::Arc;
+
 use millrace_engine::group::{DeleteOffsets, GroupCommand, GroupError, GroupId, GroupReply};
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
@@ -19,7 +21,13 @@ pub(super) async fn handle(
     request: OffsetDeleteRequest,
     context: &RequestContext,
 ) -> Result<OffsetDeleteResponse, Stopped> {
-    let checked = check(&request, &context.image());
+    let image = Arc::clone(&context.image());
+    let check = move |request| {
+        let checked = check(&request, &image);
+        let partitions: Vec<_> = checked.iter().flatten().cloned().collect();
+        (request, checked, partitions)
+    };
+    let (request, checked, partitions) = context.in_peace(request, check).await?;
     let deleted = if request.group_id.is_empty() {
         Err(GroupError::GroupIdInvalid)
     } else {
@@ -30,11 +38,12 @@ pub(super) async fn handle(
         // Asked even when nothing is left to delete: whether the group exists is part of the answer.
         let delete = DeleteOffsets {
             group: GroupId::from(&*request.group_id),
-            partitions: checked.iter().flatten().cloned().collect(),
+            partitions,
         };
         ask(context, GroupCommand::DeleteOffsets(delete), pick).await?
     };
-    Ok(response(request, &checked, deleted))
+    let answer = |(request, checked, deleted): (_, Vec<_>, _)| response(request, &checked, deleted);
+    context.in_peace((request, checked, deleted), answer).await
 }
 
 /// For every partition of the request, in order, what to delete or why not.

@@ -4,9 +4,14 @@
 //! The pattern of all handlers that ask partitions: one image turns names into ids, one [`ask`] goes to all shards
 //! concerned, and the results, which come in the order of the request, are dressed as its answer.
 
+use std::sync::Arc;
+
+use millrace_engine::log::EpochEnd;
+use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, LookupEpochEnds};
-use millrace_engine::types::LeaderEpoch;
+use millrace_engine::types::{LeaderEpoch, TopicIdPartition};
+use millrace_wire::ErrorCode;
 use millrace_wire::message::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     OffsetForLeaderEpochResponsePartition, OffsetForLeaderEpochResponseTopic,
@@ -20,20 +25,41 @@ pub(super) async fn handle(
     request: OffsetForLeaderEpochRequest,
     context: &RequestContext,
 ) -> Result<OffsetForLeaderEpochResponse, Stopped> {
-    let image = context.image();
+    let image = Arc::clone(&context.image());
+    let resolve = move |request: OffsetForLeaderEpochRequest| {
+        let lookups = lookups(&request, &image);
+        (request, lookups)
+    };
+    let (request, lookups) = context.in_peace(request, resolve).await?;
+    let command = |lookups, reply| Command::LookupEpochEnds(LookupEpochEnds { lookups, reply });
+    let ends = ask(context, lookups, |lookup| lookup.0, command).await?;
+    context.in_peace((request, ends), response).await
+}
+
+/// For every partition of the request, in order: which it is, the epoch that the client believes in, the one it asks about; or
+/// why nothing is looked up.
+fn lookups(
+    request: &OffsetForLeaderEpochRequest,
+    image: &MetadataImage,
+) -> Vec<Result<(TopicIdPartition, LeaderEpoch, LeaderEpoch), ErrorCode>> {
     let mut lookups = Vec::new();
     for topic in &request.topics {
         lookups.extend(topic.partitions.iter().map(|asked| {
-            let partition = partition_by_name(&image, &topic.topic, asked.partition)?;
+            let partition = partition_by_name(image, &topic.topic, asked.partition)?;
             let believed = LeaderEpoch(asked.current_leader_epoch);
             Ok((partition, believed, LeaderEpoch(asked.leader_epoch)))
         }));
     }
-    let command = |lookups, reply| Command::LookupEpochEnds(LookupEpochEnds { lookups, reply });
-    let mut ends = ask(context.gateway(), lookups, |lookup| lookup.0, command)
-        .await?
-        .into_iter();
+    lookups
+}
 
+fn response(
+    (request, ends): (
+        OffsetForLeaderEpochRequest,
+        Vec<Result<Option<EpochEnd>, ErrorCode>>,
+    ),
+) -> OffsetForLeaderEpochResponse {
+    let mut ends = ends.into_iter();
     let topics = request
         .topics
         .into_iter()
@@ -60,8 +86,8 @@ pub(super) async fn handle(
                 .collect(),
             topic: topic.topic,
         });
-    Ok(OffsetForLeaderEpochResponse {
+    OffsetForLeaderEpochResponse {
         topics: topics.collect(),
         ..Default::default()
-    })
+    }
 }

@@ -9,8 +9,8 @@ use millrace_engine::types::TopicIdPartition;
 use millrace_wire::ErrorCode;
 use tokio::sync::oneshot;
 
+use super::context::RequestContext;
 use super::error::ToErrorCode;
-use crate::pace::Pace;
 
 /// Questions on their way.
 pub(crate) struct Scattered<T> {
@@ -119,36 +119,51 @@ fn only_owner<Q>(questions: &[Q], owner: impl Fn(&Q) -> ShardIndex) -> Option<Sh
 ///
 /// # Errors
 /// The broker is stopping.
-pub(crate) async fn ask<Q, T, E: ToErrorCode>(
-    gateway: &Gateway,
+pub(super) async fn ask<Q, T, E>(
+    context: &RequestContext,
     questions: Vec<Result<Q, ErrorCode>>,
     partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<Vec<Result<T, E>>>) -> Command,
-) -> Result<Vec<Result<T, ErrorCode>>, Stopped> {
-    let pace = Pace::of_elements();
-    let mut results: Vec<Option<Result<T, ErrorCode>>> = Vec::with_capacity(questions.len());
-    let mut good = Vec::with_capacity(questions.len());
-    for question in questions {
-        pace.after(1).await;
-        match question {
-            Ok(question) => {
-                good.push(question);
-                results.push(None);
-            }
-            Err(error) => results.push(Some(Err(error))),
-        }
-    }
-    let answers = scatter(gateway, good, partition, command)
+) -> Result<Vec<Result<T, ErrorCode>>, Stopped>
+where
+    Q: Send + 'static,
+    T: Send + 'static,
+    E: ToErrorCode + Send + 'static,
+{
+    let (good, refused) = context.in_peace(questions, told_apart).await?;
+    let answers = scatter(context.gateway(), good, partition, command)
         .await?
         .gather()
         .await?;
+    context.in_peace((refused, answers), joined).await?
+}
+
+/// The questions that are some, and for each of all what it is refused with, if it is.
+fn told_apart<Q>(questions: Vec<Result<Q, ErrorCode>>) -> (Vec<Q>, Vec<Option<ErrorCode>>) {
+    let mut good = Vec::with_capacity(questions.len());
+    let refused = questions.into_iter().map(|question| match question {
+        Ok(question) => {
+            good.push(question);
+            None
+        }
+        Err(error) => Some(error),
+    });
+    let refused = refused.collect();
+    (good, refused)
+}
+
+/// The answers in their places between the refusals.
+fn joined<T, E: ToErrorCode>(
+    (refused, answers): (Vec<Option<ErrorCode>>, Vec<Result<T, E>>),
+) -> Result<Vec<Result<T, ErrorCode>>, Stopped> {
     let mut answers = answers
         .into_iter()
         .map(|answer| answer.map_err(|error| error.error_code()));
-    results
-        .into_iter()
-        .map(|result| result.or_else(|| answers.next()).ok_or(Stopped))
-        .collect()
+    let results = refused.into_iter().map(|refused| match refused {
+        Some(error) => Ok(Err(error)),
+        None => answers.next().ok_or(Stopped),
+    });
+    results.collect()
 }
 
 impl<T> Scattered<T> {

@@ -94,7 +94,7 @@ impl Reservation {
     }
 
     /// How many bytes it covers, in whole units.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let units = self
             .share
             .as_ref()

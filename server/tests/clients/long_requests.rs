@@ -1,18 +1,32 @@
 //! Requests with so many elements that they are decoded and answered beside the shards' threads: every element is answered, in
 //! order, and what the client sent behind them comes after them.
 
-use millrace_wire::ErrorCode;
+use millrace_wire::message::create_partitions::CreatePartitionsRequestTopic;
 use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
+use millrace_wire::message::delete_records::{
+    DeleteRecordsRequestPartition, DeleteRecordsRequestTopic,
+};
+use millrace_wire::message::describe_configs::DescribeConfigsRequestResource;
+use millrace_wire::message::describe_producers::DescribeProducersRequestTopic;
 use millrace_wire::message::fetch::FetchRequestPartition;
+use millrace_wire::message::incremental_alter_configs::IncrementalAlterConfigsRequestResource;
+use millrace_wire::message::list_offsets::{ListOffsetsRequestPartition, ListOffsetsRequestTopic};
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::offset_commit::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use millrace_wire::message::offset_fetch::OffsetFetchRequestTopic;
+use millrace_wire::message::offset_for_leader_epoch::{
+    OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochRequestTopic,
+};
 use millrace_wire::message::produce::ProduceRequestPartition;
 use millrace_wire::message::{
-    CreateTopicsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest, ProduceResponse,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
+    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceResponse,
 };
+use millrace_wire::{ErrorCode, Str};
 
 use crate::support::broker::Broker;
 use crate::support::records::batch;
@@ -222,3 +236,240 @@ fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
         assert_eq!(fetched.committed_offset, expected, "partition {partition}");
     }
 }
+
+#[test]
+fn every_partition_of_long_lookups_is_answered_in_order() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    wire.append("t", 1, batch(&["v", "w"]));
+    let partitions = || 0..i32::try_from(MANY).unwrap();
+    let expected = |partition: i32| match partition {
+        0 | 1 => ErrorCode::None,
+        _ => ErrorCode::UnknownTopicOrPartition,
+    };
+    let offsets = ListOffsetsRequest {
+        topics: vec![ListOffsetsRequestTopic {
+            name: "t".into(),
+            partitions: partitions()
+                .map(|partition_index| ListOffsetsRequestPartition {
+                    partition_index,
+                    timestamp: -1,
+                    ..Default::default()
+                })
+                .collect(),
+        }],
+        ..Default::default()
+    };
+    let answer = wire.ask(&offsets, 5);
+    let found = &answer.topics[0].partitions;
+    assert_eq!(found.len(), MANY);
+    for (partition, found) in partitions().zip(found) {
+        assert_eq!(found.partition_index, partition);
+        assert_eq!(found.error_code, expected(partition));
+    }
+    assert_eq!(
+        (found[0].offset, found[1].offset, found[2].offset),
+        (0, 2, -1)
+    );
+
+    let epochs = OffsetForLeaderEpochRequest {
+        topics: vec![OffsetForLeaderEpochRequestTopic {
+            topic: "t".into(),
+            partitions: partitions()
+                .map(|partition| OffsetForLeaderEpochRequestPartition {
+                    partition,
+                    ..Default::default()
+                })
+                .collect(),
+        }],
+        ..Default::default()
+    };
+    let answer = wire.ask(&epochs, 3);
+    let ends = &answer.topics[0].partitions;
+    assert_eq!(ends.len(), MANY);
+    for (partition, end) in partitions().zip(ends) {
+        assert_eq!(
+            (end.partition, end.error_code),
+            (partition, expected(partition))
+        );
+    }
+    assert_eq!(ends[1].end_offset, 2);
+
+    let delete = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsRequestTopic {
+            name: "t".into(),
+            partitions: partitions()
+                .map(|partition_index| DeleteRecordsRequestPartition {
+                    partition_index,
+                    offset: -1,
+                })
+                .collect(),
+        }],
+        timeout_ms: 60_000,
+    };
+    let answer = wire.ask(&delete, 2);
+    let starts = &answer.topics[0].partitions;
+    assert_eq!(starts.len(), MANY);
+    for (partition, start) in partitions().zip(starts) {
+        assert_eq!(start.partition_index, partition);
+        assert_eq!(start.error_code, expected(partition));
+    }
+    assert_eq!((starts[0].low_watermark, starts[1].low_watermark), (0, 2));
+
+    let producers = DescribeProducersRequest {
+        topics: vec![DescribeProducersRequestTopic {
+            name: "t".into(),
+            // Each of them twice, but answered once.
+            partition_indexes: partitions().chain(partitions()).collect(),
+        }],
+    };
+    let answer = wire.ask(&producers, 0);
+    let described = &answer.topics[0].partitions;
+    assert_eq!(described.len(), MANY);
+    for (partition, described) in partitions().zip(described) {
+        assert_eq!(described.partition_index, partition);
+        assert_eq!(described.error_code, expected(partition));
+    }
+}
+
+#[test]
+fn every_name_of_long_administrative_requests_is_answered() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t7", 1, &[]);
+    wire.await_coordinator("g");
+    let names: Vec<Str> = (0..2 * MANY)
+        .map(|number| Str::from(format!("t{number}")))
+        .collect();
+    let expected = |name: &str| match name {
+        "t7" => ErrorCode::None,
+        _ => ErrorCode::UnknownTopicOrPartition,
+    };
+
+    let describe = DescribeConfigsRequest {
+        resources: names
+            .iter()
+            .map(|name| DescribeConfigsRequestResource {
+                resource_type: TOPIC,
+                resource_name: name.clone(),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let answer = wire.ask(&describe, 4);
+    assert_eq!(answer.results.len(), names.len());
+    for (name, result) in names.iter().zip(&answer.results) {
+        assert_eq!(&result.resource_name, name);
+        assert_eq!(result.error_code, expected(name));
+    }
+    assert!(!answer.results[7].configs.is_empty());
+
+    let alter = IncrementalAlterConfigsRequest {
+        resources: names
+            .iter()
+            .map(|name| IncrementalAlterConfigsRequestResource {
+                resource_type: TOPIC,
+                resource_name: name.clone(),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let answer = wire.ask(&alter, 1);
+    assert_eq!(answer.responses.len(), names.len());
+    for (name, result) in names.iter().zip(&answer.responses) {
+        assert_eq!(&result.resource_name, name);
+        assert_eq!(result.error_code, expected(name));
+    }
+
+    let grow = CreatePartitionsRequest {
+        topics: names
+            .iter()
+            .map(|name| CreatePartitionsRequestTopic {
+                name: name.clone(),
+                count: 2,
+                ..Default::default()
+            })
+            .collect(),
+        timeout_ms: 60_000,
+        validate_only: true,
+    };
+    let answer = wire.ask(&grow, 3);
+    assert_eq!(answer.results.len(), names.len());
+    for result in &answer.results {
+        assert_eq!(result.error_code, expected(&result.name), "{}", result.name);
+    }
+
+    let describe = DescribeGroupsRequest {
+        groups: names.iter().chain(&names).cloned().collect(),
+        ..Default::default()
+    };
+    let answer = wire.ask(&describe, 5);
+    // Each was named twice.
+    let described: Vec<_> = answer.groups.iter().map(|group| &group.group_id).collect();
+    assert_eq!(described, names.iter().collect::<Vec<_>>());
+    assert!(
+        answer
+            .groups
+            .iter()
+            .all(|group| &*group.group_state == "Dead")
+    );
+
+    let delete = DeleteGroupsRequest {
+        groups_names: names.clone(),
+    };
+    let answer = wire.ask(&delete, 2);
+    let gone = ErrorCode::GroupIdNotFound;
+    assert_eq!(answer.results.len(), names.len());
+    assert!(
+        answer
+            .results
+            .iter()
+            .all(|result| result.error_code == gone)
+    );
+
+    let delete = DeleteTopicsRequest {
+        topic_names: names.clone(),
+        timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let answer = wire.ask(&delete, 5);
+    assert_eq!(answer.responses.len(), names.len());
+    for response in &answer.responses {
+        let name = response.name.as_deref().unwrap();
+        assert_eq!(response.error_code, expected(name), "{name}");
+    }
+}
+
+#[test]
+fn the_settings_of_many_topics_are_shown_before_any_of_them_is_made() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let topics = (0..300).map(|number| CreateTopicsRequestTopic {
+        name: format!("t{number}").as_str().into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    });
+    let create = CreateTopicsRequest {
+        topics: topics.collect(),
+        timeout_ms: 60_000,
+        validate_only: true,
+    };
+    let answer = wire.ask(&create, 7);
+    assert_eq!(answer.topics.len(), 300);
+    for topic in &answer.topics {
+        assert_eq!(topic.error_code, ErrorCode::None);
+        assert!(
+            topic
+                .configs
+                .as_ref()
+                .is_some_and(|configs| configs.len() > 30)
+        );
+    }
+}
+
+/// The kind of resource that a topic is.
+const TOPIC: i8 = 2;

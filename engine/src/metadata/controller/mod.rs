@@ -72,6 +72,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it only asks what would come of it.
+    #[must_use]
+    pub const fn is_rehearsal(&self) -> bool {
+        match self {
+            Self::CreateTopics(command) => command.validate_only,
+            Self::CreatePartitions(command) => command.validate_only,
+            Self::AlterConfigs(command) => command.validate_only,
+            Self::DeleteTopics(_)
+            | Self::AllocateProducerIds { .. }
+            | Self::RegisterBroker(_)
+            | Self::UncleanStart { .. }
+            | Self::AssignDirectories { .. }
+            | Self::CordonDirectories { .. }
+            | Self::FailDirectory { .. } => false,
+        }
+    }
+}
+
 /// Topics to be made, independent of each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateTopics {
