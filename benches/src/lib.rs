@@ -10,6 +10,7 @@ use std::path::Path;
 mod batches;
 mod client;
 mod commands;
+mod giants;
 pub mod load;
 mod profiled;
 mod segment;
@@ -19,6 +20,7 @@ pub mod soak;
 pub use batches::Shape;
 pub use client::{Client, Outcome, fetch_request};
 pub use commands::{run, said};
+pub use giants::{GIANTS_TOPIC, giants};
 pub use profiled::build_profiled;
 pub use segment::Segment;
 
