@@ -21,7 +21,7 @@ use super::fetch_answer::{
 };
 use super::fetch_news::{forget_left_behind, next};
 use super::fetch_session::{
-    NO_SESSION, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, last_of_each, wishes,
+    NO_SESSION, REFUSED_MAX, Scope, TOPIC_IDS_FIRST, TopicKey, Wish, last_of_each, wishes,
 };
 use super::fetch_waiting::{Waiting, all_of};
 use super::topics::{partition_by_id, partition_by_name};
@@ -39,16 +39,26 @@ pub(super) fn in_turn(call: Call) -> Answer {
 
 async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dressed, Stopped> {
     let (version, is_long) = (context.version(), context.is_long());
+    let isolation = match request.isolation_level {
+        1 => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    };
+    let image = Arc::clone(&context.image());
     let with_wishes = move |mut request: FetchRequest| {
         let topics = std::mem::take(&mut request.topics);
         let mut wishes = wishes(topics, version);
+        let mut refused = 0;
         if is_long {
             // No client asks twice but to keep the shard busy. In short requests it is not worth looking for.
             wishes = last_of_each(wishes);
+            let found = wishes.iter_mut();
+            refused = found
+                .filter_map(|wish| resolve(&image, wish, isolation).err())
+                .count();
         }
-        (wishes, request)
+        (wishes, request, refused <= REFUSED_MAX)
     };
-    let (wishes, request) = context.in_peace(request, with_wishes).await?;
+    let (wishes, request, may_last) = context.in_peace(request, with_wishes).await?;
     let frontend = context.client().frontend();
     forget_left_behind(context).await?;
     let now = context.gateway().now().monotonic;
@@ -61,15 +71,16 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
         // It has memory that others wait for.
         limits.deadline = limits.deadline.min(now.after(LONG_WAIT_MAX));
     }
-    let isolation = match request.isolation_level {
-        1 => Isolation::ReadCommitted,
-        _ => Isolation::ReadUncommitted,
-    };
+    if request.session_epoch > 0 && !may_last {
+        frontend.sessions().end(request.session_id);
+        context.in_peace((request, wishes), drop).await?;
+        return Ok(refusal(ErrorCode::FetchSessionIdNotFound));
+    }
     let entered = frontend.sessions().enter(&request, wishes, version, now);
     let (wishes, opens_session) = match entered {
         Err(error_code) => return Ok(refusal(error_code)),
         Ok(Scope::Once(wishes)) => (wishes, false),
-        Ok(Scope::First(wishes)) => (wishes, true),
+        Ok(Scope::First(wishes)) => (wishes, may_last),
         Ok(Scope::Next { session, epoch }) => {
             return next(context, &session, epoch, isolation, &limits).await;
         }

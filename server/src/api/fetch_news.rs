@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::context::RequestContext;
 use super::fetch::{Limits, resolve};
 use super::fetch_answer::{Dressed, Dressing, hold_within, length, refusal};
-use super::fetch_session::{Ask, Session, Standing};
+use super::fetch_session::{Ask, REFUSED_MAX, Session, Standing};
 use super::fetch_waiting::{Waiting, all_of};
 
 /// Has the shards forget what they remember of sessions that are no more.
@@ -36,7 +36,11 @@ pub(super) async fn next(
     isolation: Isolation,
     limits: &Limits,
 ) -> Result<Dressed, Stopped> {
-    let (mut lent, found) = ask(context, session, isolation, limits).await?;
+    let Some((mut lent, found)) = ask(context, session, isolation, limits).await? else {
+        let id = session.borrow().id();
+        context.client().frontend().sessions().end(id);
+        return Ok(refusal(ErrorCode::FetchSessionIdNotFound));
+    };
     let mut session = session.borrow_mut();
     if session.epoch() != epoch {
         // Another connection went on with the session while this request waited.
@@ -69,17 +73,20 @@ pub(super) async fn next(
 type Places = BTreeMap<u64, Result<Result<Fetched, ReadError>, ErrorCode>>;
 
 /// Asks the shards until there is enough. One that does not know the session any more, because something went wrong on the
-/// way, is told all of it again.
+/// way, is told all of it again. `None` when the session has more partitions that cannot be read than it may have.
 async fn ask<'a>(
     context: &'a RequestContext,
     session: &RefCell<Session>,
     isolation: Isolation,
     limits: &Limits,
-) -> Result<(Lent<'a>, Places), Stopped> {
+) -> Result<Option<(Lent<'a>, Places)>, Stopped> {
     for _ in 0..TRIES {
         let mut lent = Lent::take(context, session, isolation);
+        if lent.refused_count() > REFUSED_MAX {
+            return Ok(None);
+        }
         if let Some(found) = rounds(context, &mut lent, limits).await? {
-            return Ok((lent, found));
+            return Ok(Some((lent, found)));
         }
     }
     Err(Stopped)
@@ -214,6 +221,10 @@ impl<'a> Lent<'a> {
             ),
             None => (Vec::new(), Vec::new()),
         }
+    }
+
+    fn refused_count(&self) -> usize {
+        self.standing.as_ref().map_or(0, Standing::refused_count)
     }
 
     fn partition(&self, place: u64) -> Option<TopicIdPartition> {

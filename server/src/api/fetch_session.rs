@@ -153,6 +153,14 @@ impl FetchSessions {
         if state.by_id != by_id {
             return Err(ErrorCode::FetchSessionTopicIdError);
         }
+        let forgotten = request.forgotten_topics_data.iter();
+        let forgotten: usize = forgotten.map(|topic| topic.partitions.len()).sum();
+        if forgotten > state.entries.len() {
+            // Clients forget what they have. Whoever sends more wants every one of them to be looked for.
+            drop(state);
+            self.end(request.session_id);
+            return Err(ErrorCode::FetchSessionIdNotFound);
+        }
         state.change(wishes, request);
         let size = state.entries.len();
         if size == 0 || size > PARTITIONS_MAX {
@@ -171,7 +179,7 @@ impl FetchSessions {
     }
 
     /// Lets go of a session, if it is there.
-    fn end(&mut self, id: i32) {
+    pub(super) fn end(&mut self, id: i32) {
         if let Some(session) = self.sessions.remove(&id) {
             let mut session = session.borrow_mut();
             session.is_ended = true;
@@ -525,6 +533,9 @@ pub(super) const TOPIC_IDS_FIRST: i16 = 13;
 const PROTECTED: Duration = Duration::from_secs(120);
 /// The most partitions that sessions of one thread are made for, and that one of them may grow to: about 50 MB.
 const PARTITIONS_MAX: usize = 200_000;
+/// Partitions that cannot be read are answered again and again, so this is how many of them a session may have: one that gets more
+/// is given up, and its client names what it wants with every request.
+pub(super) const REFUSED_MAX: usize = 1_000;
 /// How often another id is tried; ids are as good as free.
 const ID_TRIES: u32 = 64;
 

@@ -118,6 +118,55 @@ fn every_partition_of_a_long_fetch_is_answered_in_order() {
 }
 
 #[test]
+fn sessions_of_very_many_partitions_that_do_not_exist_do_not_last() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    let wish = fetch_request("t", 0, 0, Limits::default()).topics[0].partitions[0].clone();
+    let session = |session_id, session_epoch, count: usize| {
+        let mut request = fetch_request("t", 0, 0, Limits::default());
+        (request.session_id, request.session_epoch) = (session_id, session_epoch);
+        request.max_wait_ms = 0;
+        request.topics[0].partitions = (0..count)
+            .map(|partition| FetchRequestPartition {
+                partition: i32::try_from(partition).unwrap(),
+                ..wish.clone()
+            })
+            .collect();
+        request
+    };
+    // One that is long is answered whole, and not remembered.
+    let answer = wire.ask(&session(0, 0, MANY), 12);
+    assert_eq!(answer.session_id, 0);
+    assert_eq!(answer.responses[0].partitions.len(), MANY);
+    // One that is short lasts while it has few of them.
+    let opened = wire.ask(&session(0, 0, 500), 12);
+    let id = opened.session_id;
+    assert_ne!(id, 0);
+    let answer = wire.ask(&session(id, 1, 0), 12);
+    assert_eq!(
+        (answer.error_code, answer.session_id),
+        (ErrorCode::None, id)
+    );
+    assert_eq!(
+        answer.responses[0].partitions.len(),
+        498,
+        "those that are errors"
+    );
+    let gone = ErrorCode::FetchSessionIdNotFound;
+    let answer = wire.ask(&session(id, 2, 2_000), 12);
+    assert_eq!((answer.error_code, answer.session_id), (gone, 0));
+    let answer = wire.ask(&session(id, 3, 0), 12);
+    assert_eq!(answer.error_code, gone);
+    // A long change of a session that lasts ends it, too.
+    let id = wire.ask(&session(0, 0, 2), 12).session_id;
+    let answer = wire.ask(&session(id, 1, MANY), 12);
+    assert_eq!(answer.error_code, gone);
+    let answer = wire.ask(&session(id, 2, 0), 12);
+    assert_eq!(answer.error_code, gone);
+}
+
+#[test]
 fn every_name_of_a_long_metadata_request_is_answered_in_order() {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker);

@@ -108,6 +108,11 @@ impl Standing {
         }
     }
 
+    /// How many places nobody can read.
+    pub(in crate::api) fn refused_count(&self) -> usize {
+        self.refused.len()
+    }
+
     /// What to ask the shards that have places, with what they are to be told first. `name` gives a new name.
     pub(in crate::api) fn asks(&mut self, mut name: impl FnMut() -> StandingId) -> Vec<Ask> {
         let shares = self.shares.iter_mut();

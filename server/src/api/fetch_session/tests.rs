@@ -78,6 +78,23 @@ fn numbers(session: &Next) -> Vec<i32> {
 }
 
 #[test]
+fn a_client_that_forgets_more_than_it_has_loses_its_session() {
+    let mut sessions = FetchSessions::new(10, 0, 1);
+    let id = open(&mut sessions, &[1, 2], 0);
+    let mut forget = request(id, 1, &[]);
+    forget.forgotten_topics_data = vec![FetchForgottenTopic {
+        topic: "orders".into(),
+        partitions: vec![1, 2],
+        ..Default::default()
+    }];
+    forget.forgotten_topics_data[0].partitions.push(7);
+    let lost = next(&mut sessions, &forget);
+    assert_eq!(lost.err(), Some(ErrorCode::FetchSessionIdNotFound));
+    let again = next(&mut sessions, &request(id, 1, &[]));
+    assert_eq!(again.err(), Some(ErrorCode::FetchSessionIdNotFound));
+}
+
+#[test]
 fn a_session_remembers_partitions_until_they_are_forgotten() {
     let mut sessions = FetchSessions::new(10, 0, 1);
     let id = open(&mut sessions, &[0, 1, 2], 0);
