@@ -35,31 +35,30 @@ pub(super) async fn handle(
         let image = Arc::clone(&image);
         move |request: OffsetFetchRequest| {
             let groups = each_once(groups(request, version));
-            let questions = groups
-                .iter()
-                .map(|group| in_parts(question(group, version, &image, require_stable)))
-                .collect::<Vec<_>>();
-            (groups, questions)
+            let (mut counts, mut questions) = (Vec::with_capacity(groups.len()), Vec::new());
+            for group in &groups {
+                let parts = in_parts(question(group, version, &image, require_stable));
+                counts.push(parts.len());
+                questions.extend(parts);
+            }
+            (groups, counts, questions)
         }
     };
-    let (groups, questions) = context.in_peace(request, questions).await?;
+    let (groups, counts, questions) = context.in_peace(request, questions).await?;
     let pick = |reply| match reply {
         GroupReply::OffsetsFetched(offsets) => Some(offsets),
         _ => None,
     };
-    let counts: Vec<_> = questions.iter().map(Vec::len).collect();
-    let questions = questions.into_iter().flatten().collect();
-    let mut parts = ask_each(context, questions, pick).await?.into_iter();
-    let answers = counts
-        .into_iter()
-        .map(|count| joined(parts.by_ref().take(count)))
-        .collect();
-    let response = move |(groups, answers): (Vec<_>, Vec<_>)| {
-        let groups = groups.into_iter().zip(answers);
-        let groups = groups.map(|(group, answer)| answer_of(group, answer, version, &image));
+    let parts = ask_each(context, questions, pick).await?;
+    let response = move |(groups, parts): (Vec<_>, Vec<_>)| {
+        let mut parts = parts.into_iter();
+        let groups = groups.into_iter().zip(counts).map(|(group, count)| {
+            let answer = joined(parts.by_ref().take(count));
+            answer_of(group, answer, version, &image)
+        });
         response(groups.collect(), version)
     };
-    context.in_peace((groups, answers), response).await
+    context.in_peace((groups, parts), response).await
 }
 
 /// What is asked, in the form of the newest versions.
