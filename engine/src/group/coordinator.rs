@@ -317,6 +317,16 @@ fn check_join(config: &GroupConfig, join: &Join) -> Result<(), GroupError> {
     for protocol in &join.protocols {
         check_text("protocol name", &protocol.name)?;
     }
+    let protocols = join.protocols.iter();
+    let length = protocols
+        .map(|protocol| protocol.name.len() + protocol.metadata.len())
+        .sum();
+    let max = config.record_bytes_max;
+    if length > max {
+        // A group with such a member could never be stored.
+        let group = join.group.clone();
+        return Err(GroupError::GroupRecordTooLarge { group, length, max });
+    }
     let (min_ms, max_ms) = (config.session_timeout_min_ms, config.session_timeout_max_ms);
     let requested_ms = join.session_timeout_ms;
     if !(min_ms..=max_ms).contains(&requested_ms) {

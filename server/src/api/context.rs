@@ -20,7 +20,7 @@ use super::fetch_session::Session;
 use super::frontend::{Effective, Frontend, License};
 use super::{Call, Closing, Part, Parts, Refusal};
 use crate::config::{Endpoint, Listener};
-use crate::net::Reservation;
+use crate::net::{Parking, Reservation};
 
 /// One connection's other side. Lives as long as the connection.
 pub(crate) struct Client {
@@ -32,6 +32,7 @@ pub(crate) struct Client {
     /// The id of its fetch session; 0 is none.
     session: Cell<i32>,
     course: Course,
+    parking: Parking,
     stopping: watch::Receiver<bool>,
 }
 
@@ -75,6 +76,7 @@ impl Client {
             software: RefCell::new(None),
             session: Cell::new(0),
             course: Course::default(),
+            parking: Parking::default(),
             stopping,
         }
     }
@@ -114,6 +116,11 @@ impl Client {
     /// What the client said it is.
     pub(crate) fn software(&self) -> Option<Software> {
         self.software.borrow().clone()
+    }
+
+    /// Its requests that may wait for long.
+    pub(crate) const fn parking(&self) -> &Parking {
+        &self.parking
     }
 
     /// Notes the shard that a read or a write was about, if it was one.
@@ -161,6 +168,10 @@ impl Client {
 pub(crate) struct RequestContext {
     client: Rc<Client>,
     header: RequestHeader,
+    /// The memory that its frame takes.
+    memory: Cell<Option<Reservation>>,
+    /// Whether nothing behind it is read until it is answered.
+    holds_up: bool,
     /// Whether it, or its answer, has very many elements.
     is_long: Cell<bool>,
     /// The memory set aside for it then.
@@ -170,10 +181,20 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    pub(super) const fn new(client: Rc<Client>, header: RequestHeader) -> Self {
+    pub(super) fn new(
+        client: Rc<Client>,
+        header: RequestHeader,
+        memory: Reservation,
+        holds_up: bool,
+    ) -> Self {
+        if holds_up {
+            client.parking.begin();
+        }
         Self {
             client,
             header,
+            memory: Cell::new(Some(memory)),
+            holds_up,
             is_long: Cell::new(false),
             room: Cell::new(None),
             license: Cell::new(None),
@@ -185,8 +206,15 @@ impl RequestContext {
         self.is_long.get()
     }
 
-    /// Lets other long requests in: this one may wait for others for minutes.
+    /// Nothing of the frame is needed any more: others may have its memory.
+    pub(super) fn frame_is_gone(&self) {
+        self.memory.take();
+    }
+
+    /// The request, whose message must have been dropped, may wait for minutes from here on: it holds no memory that others want
+    /// for their requests.
     pub(super) fn parks(&self) {
+        self.frame_is_gone();
         self.room.take();
     }
 
@@ -336,6 +364,14 @@ impl RequestContext {
             client_id: self.header.client_id.as_deref().map(str::to_owned),
             reason: reason.into(),
         }))
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        if self.holds_up {
+            self.client.parking.end();
+        }
     }
 }
 

@@ -77,6 +77,9 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
         return Ok(refusal(ErrorCode::FetchSessionIdNotFound));
     }
     let entered = frontend.sessions().enter(&request, wishes, version, now);
+    // What is wanted was copied out of it.
+    context.in_peace(request, drop).await?;
+    context.frame_is_gone();
     let (wishes, opens_session) = match entered {
         Err(error_code) => return Ok(refusal(error_code)),
         Ok(Scope::Once(wishes)) => (wishes, false),

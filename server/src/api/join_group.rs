@@ -25,7 +25,11 @@ pub(super) async fn handle(
         address: context.client().peer().ip(),
         random: context.gateway().random(),
     };
-    let joined = match join(&request, version, from) {
+    let join = join(&request, version, from);
+    // Copied, as what is to be answered after a wait.
+    let sent_member_id = Str::from(&*request.member_id);
+    context.in_peace(request, drop).await?;
+    let joined = match join {
         Ok(join) => {
             let pick = |reply| match reply {
                 GroupReply::Joined(joined) => Some(joined),
@@ -35,7 +39,7 @@ pub(super) async fn handle(
         }
         Err(error) => Err(error),
     };
-    Ok(response(joined, request.member_id, version))
+    Ok(response(joined, sent_member_id, version))
 }
 
 /// What does not stand in the request.

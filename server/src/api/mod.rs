@@ -62,10 +62,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use millrace_engine::log::Extent;
-use millrace_wire::{ApiKey, Reader, RequestHeader};
+use millrace_wire::{ApiKey, Reader, RequestHeader, Str};
 use smallvec::SmallVec;
 
-use crate::net::{Closing, Refusal, Reservation};
+use crate::net::{Closing, Frame, Refusal, Reservation};
 
 pub(crate) use context::{Belongings, Client, RequestContext};
 pub(crate) use course::Bearing;
@@ -197,13 +197,19 @@ pub(crate) fn served() -> impl Iterator<Item = ApiKey> {
 ///
 /// # Errors
 /// The connection cannot go on.
-pub(crate) async fn dispatch(client: &Rc<Client>, frame: Bytes) -> Result<Dispatched, Closing> {
-    let budget_bytes = request_budget(frame.len());
-    let mut body = Reader::new(frame, budget_bytes);
-    let header =
+pub(crate) async fn dispatch(client: &Rc<Client>, frame: Frame) -> Result<Dispatched, Closing> {
+    let Frame { body, reservation } = frame;
+    let length = body.len();
+    let mut body = Reader::new(body, request_budget(length));
+    let mut header =
         RequestHeader::decode(&mut body).map_err(|error| Closing::NoRequest(error.to_string()))?;
+    if length > SHORT_FRAME {
+        // A slice would keep all of the frame for as long as the request waits.
+        header.client_id = header.client_id.map(|name| Str::from(&*name));
+    }
     let api = TABLE.iter().find(|api| api.key.number() == header.api_key);
-    let context = RequestContext::new(Rc::clone(client), header);
+    let holds_up = api.is_some_and(|api| MAY_WAIT.contains(&api.key));
+    let context = RequestContext::new(Rc::clone(client), header, reservation, holds_up);
     let Some(api) = api else {
         return Err(context.refuse("this API is not served"));
     };
@@ -237,6 +243,10 @@ pub(crate) fn request_budget(frame_bytes: usize) -> usize {
         .min(DECODED_MAX)
 }
 
+/// What may wait for minutes when its turn has come.
+const MAY_WAIT: [ApiKey; 3] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
+/// Frames up to this long are slices of what was read with others.
+const SHORT_FRAME: usize = 64 * 1024;
 /// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
 /// elements are two bytes on the wire and a few words in memory.
 const DECODED_PER_BYTE: usize = 16;

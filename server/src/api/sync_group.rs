@@ -19,7 +19,9 @@ pub(super) async fn handle(
     request: SyncGroupRequest,
     context: &RequestContext,
 ) -> Result<SyncGroupResponse, Stopped> {
-    let synced = match sync(&request, context.version()) {
+    let sync = sync(&request, context.version());
+    context.in_peace(request, drop).await?;
+    let synced = match sync {
         Ok(sync) => {
             let pick = |reply| match reply {
                 GroupReply::Synced(synced) => Some(synced),

@@ -15,7 +15,7 @@ use millrace_wire::{ApiKey, Message, Reader, RequestHeader, ResponseHeader, head
 use super::broker::{Broker, finding};
 use super::known::Acquaintance;
 use crate::api::{Answer, Client, Dispatched, Part, Parts, dispatch, request_budget, served};
-use crate::net::{Closing, Refusal};
+use crate::net::{Closing, Frame, Refusal, RequestBudget};
 
 /// A connection; when it ends, its client comes back with a new one.
 pub(super) struct Connection {
@@ -107,6 +107,10 @@ impl Connection {
     pub(super) fn send(&mut self, broker: &mut Broker, frame: Bytes) {
         let request = Asked::of(&frame);
         let client = Rc::clone(&self.client);
+        let frame = Frame {
+            reservation: RequestBudget::new(frame.len()).open(),
+            body: frame,
+        };
         let mut dispatched = std::pin::pin!(dispatch(&client, frame));
         let dispatched = loop {
             match poll(dispatched.as_mut()) {

@@ -1,7 +1,7 @@
 //! One connection: requests in, answers out in their order, both halves in one task.
 //!
 //! A Produce is handed to its shards when it is read; all other requests run when their turn to be answered has come. When
-//! too many requests wait, the socket is not read.
+//! too many requests wait, or one that may take long, the socket is not read.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::acceptor::Doors;
-use super::backpressure::{RequestBudget, Reservation};
+use super::backpressure::RequestBudget;
 use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
@@ -40,10 +40,11 @@ pub(super) struct Limits {
     pub(super) work: Work,
 }
 
-/// A request in work, its share of the request memory, and its place among those that wait.
+/// A request in work, and its place among those that wait.
 struct Queued {
     answer: Answer,
-    reservation: Reservation,
+    /// Bytes of its frame.
+    bytes: usize,
     place: Place,
     /// Whether its work has begun when it was read, so that it does not wait for anything but that.
     has_begun: bool,
@@ -124,7 +125,14 @@ pub(super) async fn serve(
     };
     conversation.used();
     let (from_client, to_client) = stream.split();
-    let frames = FrameReader::new(from_client, &limits.budget, limits.frames, &reins, &pace);
+    let frames = FrameReader::new(
+        from_client,
+        &limits.budget,
+        limits.frames,
+        &reins,
+        client.parking(),
+        &pace,
+    );
     let reading = read(frames, &conversation);
     let mut writing = std::pin::pin!(write(to_client.as_ref(), &conversation));
     tokio::select! {
@@ -152,14 +160,15 @@ async fn read(mut frames: FrameReader<'_>, conversation: &Conversation<'_>) -> R
         if conversation.turns.is_idle() {
             conversation.used();
         }
-        let request = dispatch(client, frame.body).await?;
+        let bytes = frame.body.len();
+        let request = dispatch(client, frame).await?;
         if !request.has_begun {
             // It may wait for long, and what comes behind it should not wait to be read.
             conversation.reins.release();
         }
         let queued = Queued {
             answer: request.answer,
-            reservation: frame.reservation,
+            bytes,
             place: conversation.turns.queue(request.has_begun).await,
             has_begun: request.has_begun,
         };
@@ -190,8 +199,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         };
         next.place.release();
         parts.extend(next.answer.await?);
-        let mut bytes = next.reservation.bytes();
-        drop(next.reservation);
+        let mut bytes = next.bytes;
         // Clients that keep several requests in flight get their answers together: one system call for all. Answers that are
         // not there yet may be when everybody else on this thread, its shard included, has had a turn.
         let mut failed = None;
@@ -213,7 +221,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             match polled {
                 Poll::Ready(Ok(more)) => {
                     parts.extend(more);
-                    bytes += next.reservation.bytes();
+                    bytes += next.bytes;
                     answered += 1;
                 }
                 Poll::Ready(Err(closing)) => failed = Some(closing),

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
+use super::parking::Parking;
 use super::reins::Reins;
 use crate::pace::Pace;
 
@@ -40,6 +41,7 @@ pub(crate) struct FrameReader<'a> {
     budget: &'a RequestBudget,
     limits: FrameLimits,
     reins: &'a Reins,
+    parking: &'a Parking,
     /// What this connection may do before others get the core. Long frames count; how many short reads follow each other the runtime bounds.
     pace: &'a Pace,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
@@ -54,6 +56,7 @@ impl<'a> FrameReader<'a> {
         budget: &'a RequestBudget,
         limits: FrameLimits,
         reins: &'a Reins,
+        parking: &'a Parking,
         pace: &'a Pace,
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl<'a> FrameReader<'a> {
             budget,
             limits,
             reins,
+            parking,
             pace,
             arrived: BytesMut::new(),
             last_bytes: PREFIX_LENGTH,
@@ -73,6 +77,7 @@ impl<'a> FrameReader<'a> {
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
         };
+        self.parking.over().await;
         let mut reservation = self.budget.open();
         let mut patience = Patience {
             left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
@@ -277,10 +282,11 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
-    fn unhurried(memory_bytes: usize) -> (RequestBudget, Reins, Pace) {
+    fn unhurried(memory_bytes: usize) -> (RequestBudget, Reins, Parking, Pace) {
         (
             RequestBudget::new(memory_bytes),
             Reins::default(),
+            Parking::default(),
             Pace::of_bytes(),
         )
     }
@@ -308,8 +314,9 @@ mod tests {
                 client.write_all(piece).await.unwrap();
             }
         });
-        let (budget, reins, pace) = unhurried(1 << 20);
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
+        let (budget, reins, parking, pace) = unhurried(1 << 20);
+        let mut reader =
+            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
         for body in bodies {
             assert_eq!(reader.next().await.unwrap().unwrap().body, body);
         }
@@ -320,11 +327,12 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_held_back_takes_nothing_beyond_the_frame_that_it_is_at() {
         let (mut client, mut server) = pair().await;
-        let (budget, reins, pace) = unhurried(1 << 20);
+        let (budget, reins, parking, pace) = unhurried(1 << 20);
         for length in [1, 10, 20_000, 100_000] {
             let frame = framed(&vec![1; length]);
             for begun in [1, 3, 4, frame.len() / 2, frame.len() - 1] {
-                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
+                let mut reader =
+                    FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
                 client.write_all(&frame[..begun]).await.unwrap();
                 {
                     let mut first = Box::pin(reader.next());
@@ -342,7 +350,8 @@ mod tests {
                 drop(reader);
                 // Whoever reads on finds all of the next.
                 reins.release();
-                let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
+                let mut reader =
+                    FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
                 let next = reader.next().await.unwrap().unwrap();
                 assert_eq!(next.body, [2; 7][..]);
                 reins.rest();
@@ -367,10 +376,11 @@ mod tests {
         for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
             let (mut client, mut server) = pair().await;
             client.write_all(&claimed.to_be_bytes()).await.unwrap();
-            let (budget, reins, pace) = unhurried(1 << 20);
-            let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace)
-                .next()
-                .await;
+            let (budget, reins, parking, pace) = unhurried(1 << 20);
+            let refused =
+                FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace)
+                    .next()
+                    .await;
             assert!(
                 matches!(refused, Err(Closing::FrameLength { claimed: c, .. }) if c == claimed)
             );
@@ -382,14 +392,16 @@ mod tests {
         let (mut claimer, mut claimed) = pair().await;
         claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
         claimer.write_all(&[0; 100]).await.unwrap();
-        let (budget, reins, pace) = unhurried(100_000);
-        let mut reader = FrameReader::new(claimed.split().0, &budget, LIMITS, &reins, &pace);
+        let (budget, reins, parking, pace) = unhurried(100_000);
+        let mut reader =
+            FrameReader::new(claimed.split().0, &budget, LIMITS, &reins, &parking, &pace);
         let mut claim = std::pin::pin!(reader.next());
         let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
         assert!(waiting.is_err(), "the frame is far from whole");
         let (mut other, mut server) = pair().await;
         other.write_all(&framed(&[7; 90_000])).await.unwrap();
-        let mut reader = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace);
+        let mut reader =
+            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
@@ -399,8 +411,8 @@ mod tests {
         let (mut client, mut server) = pair().await;
         client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
         drop(client);
-        let (budget, reins, pace) = unhurried(1 << 20);
-        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &pace)
+        let (budget, reins, parking, pace) = unhurried(1 << 20);
+        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace)
             .next()
             .await;
         assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));

@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use millrace_wire::ErrorCode;
+use millrace_wire::frame::request_frame;
+use millrace_wire::message::join_group::JoinGroupProtocol;
 use millrace_wire::message::metadata::MetadataRequestTopic;
-use millrace_wire::message::{MetadataRequest, ProduceResponse};
+use millrace_wire::message::{FetchResponse, JoinGroupRequest, MetadataRequest, ProduceResponse};
+use millrace_wire::{ErrorCode, Request};
 
 use crate::support::broker::Broker;
 use crate::support::eventually;
 use crate::support::records::batch;
-use crate::support::wire::{Limits, Wire, fetch_request, produce_request};
+use crate::support::wire::{Limits, Wire, fetch_request, produce_request, record_bytes};
 
 /// What others must not wait longer for.
 const PROMPT: Duration = Duration::from_secs(5);
@@ -154,6 +156,77 @@ fn answers_that_nobody_reads_take_no_more_than_their_memory() {
     for _ in 0..asked {
         assert_eq!(late.frame().unwrap().len(), answer_bytes);
     }
+}
+
+/// Who waits for records or for other members for minutes keeps nobody's request out meanwhile: neither by what it sent, nor by
+/// what it sends behind that.
+#[test]
+fn requests_that_wait_hold_no_memory_that_others_need() {
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "1048576"),
+        ("group.initial.rebalance.delay.ms", "0"),
+    ]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    wire.await_coordinator("g0");
+    let for_ever = Limits {
+        max_wait_ms: i32::MAX,
+        min_bytes: 1,
+        ..Limits::default()
+    };
+    // What follows a request in its frame is ignored, as in Kafka, and counts all the same.
+    let mut fetch = framed(&fetch_request("t", 0, 0, for_ever), 11);
+    fetch.resize(900_000, 0);
+    let metadata = framed(&MetadataRequest::default(), 9);
+    let join = |group: usize, metadata_bytes: usize| JoinGroupRequest {
+        group_id: format!("g{group}").as_str().into(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 600_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![JoinGroupProtocol {
+            name: "range".into(),
+            metadata: vec![0; metadata_bytes].into(),
+        }],
+        ..Default::default()
+    };
+    let mut waiting = Vec::new();
+    for group in 0..4 {
+        let mut reader = Wire::connect(&broker);
+        reader.send_frame(&fetch);
+        // Behind it, and not to be read before it is answered.
+        reader.stream().set_nonblocking(true).unwrap();
+        for _ in 0..20 {
+            let mut padded = metadata.clone();
+            padded.resize(50_000, 0);
+            let _ = reader.try_send_bytes(&u32::try_from(padded.len()).unwrap().to_be_bytes());
+            let _ = reader.try_send_bytes(&padded);
+        }
+        let mut first = Wire::connect(&broker);
+        assert_eq!(first.ask(&join(group, 10), 2).error_code, ErrorCode::None);
+        let mut second = Wire::connect(&broker);
+        second.send(&join(group, 900_000), 2);
+        waiting.extend([reader, first, second]);
+    }
+    let mut other = Wire::connect(&broker);
+    other.patience(Duration::from_secs(20));
+    other.send_frame(&[metadata, vec![0; 900_000]].concat());
+    assert!(other.frame().is_some());
+    other.append("t", 0, batch(&["v"]));
+    // And those who waited for it have it.
+    for reader in waiting.iter_mut().step_by(3) {
+        reader.stream().set_nonblocking(false).unwrap();
+        let (_, answer) = reader.receive::<FetchResponse>(11);
+        assert!(!record_bytes(&answer.responses[0].partitions[0]).is_empty());
+    }
+    // More than a group could keep is no member.
+    let refused = other.ask(&join(9, 1_100_000), 2);
+    assert_eq!(refused.error_code, ErrorCode::MessageTooLarge);
+}
+
+fn framed<R: Request>(request: &R, version: i16) -> Vec<u8> {
+    let frame = request_frame(1, None, request, version).unwrap();
+    frame[4..].to_vec()
 }
 
 /// More under way than there is memory for: what does not fit stays in the sockets, and has its turn.
