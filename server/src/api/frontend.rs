@@ -97,7 +97,7 @@ impl Frontend {
                 let before = self.unread.now();
                 tokio::select! {
                     biased;
-                    () = &mut covering => break,
+                    _ = &mut covering => break,
                     () = sleep(UNREAD_MAX) => self.unread.give_up_before(before),
                 }
             }

@@ -2,12 +2,18 @@
 //!
 //! When the budget is spent, sockets are simply not read; the order of waiting is first come, first served. A claimed
 //! length is charged nothing: a client that announces much and sends little must not keep others waiting. So that
-//! several half-arrived requests cannot wait for each other's memory, one request at a time may exceed the budget.
+//! several half-arrived requests cannot wait for each other's memory, one request at a time may exceed the budget; and so that
+//! clients that stop halfway do not keep it, those whose requests do not move are given up while others wait.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
+
+use super::unread::{Held, Unread};
 
 /// One shard's budget for requests in work. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,6 +27,8 @@ struct Shared {
     units_max: u32,
     /// The right to exceed the budget, for the request that has waited longest.
     excess: Arc<Semaphore>,
+    /// Requests whose clients are to send the rest.
+    arriving: Unread,
 }
 
 /// A request's share of the budget; dropping it gives it back.
@@ -33,6 +41,8 @@ pub(crate) struct Reservation {
 
 /// The budget is counted in units, because a semaphore counts in 32 bits and requests in bytes.
 const UNIT_BYTES: usize = 1024;
+/// How long a request that has not arrived whole may stand still while others wait for memory.
+const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 
 impl RequestBudget {
     /// A budget of `bytes`, at least one unit.
@@ -44,8 +54,15 @@ impl RequestBudget {
                 units: Arc::new(Semaphore::new(units_max as usize)),
                 units_max,
                 excess: Arc::new(Semaphore::new(1)),
+                // The budget bounds them.
+                arriving: Unread::new(usize::MAX),
             }),
         }
+    }
+
+    /// Notes that the rest of a request is waited for: it may be given up once others wait for memory.
+    pub(super) fn awaits_rest(&self) -> Held<'_> {
+        self.shared.arriving.hold(0)
     }
 
     /// A share of nothing.
@@ -59,8 +76,9 @@ impl RequestBudget {
 }
 
 impl Reservation {
-    /// Makes the share as large as `bytes`: waits until they are free, or until this request may exceed the budget.
-    pub(crate) async fn cover(&mut self, bytes: usize) {
+    /// Makes the share as large as `bytes`: waits until they are free, or until this request may exceed the budget. True if it had
+    /// to wait.
+    pub(crate) async fn cover(&mut self, bytes: usize) -> bool {
         let held = self
             .share
             .as_ref()
@@ -68,28 +86,40 @@ impl Reservation {
         let held = u32::try_from(held).unwrap_or(u32::MAX);
         let missing = units_of(bytes).saturating_sub(held);
         if missing == 0 || self.excess.is_some() {
-            return;
+            return false;
         }
+        let shared = Rc::clone(&self.budget.shared);
         let Shared {
             units,
             units_max,
             excess,
-        } = &*self.budget.shared;
+            arriving,
+        } = &*shared;
         let missing = missing.min(*units_max);
         // Nobody is overtaken: while somebody waits, nothing is free.
         if let Ok(more) = Arc::clone(units).try_acquire_many_owned(missing) {
             self.grow(more);
-            return;
+            return false;
         }
         // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
-        tokio::select! {
-            biased;
-            more = Arc::clone(units).acquire_many_owned(missing) => {
-                if let Ok(more) = more {
-                    self.grow(more);
+        let mut room = pin!(async {
+            tokio::select! {
+                biased;
+                more = Arc::clone(units).acquire_many_owned(missing) => {
+                    if let Ok(more) = more {
+                        self.grow(more);
+                    }
                 }
+                excess = Arc::clone(excess).acquire_owned() => self.excess = excess.ok(),
             }
-            excess = Arc::clone(excess).acquire_owned() => self.excess = excess.ok(),
+        });
+        loop {
+            let before = arriving.now();
+            tokio::select! {
+                biased;
+                () = &mut room => return true,
+                () = sleep(STANDSTILL_MAX) => arriving.give_up_before(before),
+            }
         }
     }
 

@@ -14,6 +14,8 @@ use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
 use super::parking::Parking;
 use super::reins::Reins;
+use super::sending::poll_once;
+use super::unread::Held;
 use crate::pace::Pace;
 
 /// What a listener allows a client to send, and how slowly.
@@ -82,6 +84,9 @@ impl<'a> FrameReader<'a> {
         let mut patience = Patience {
             left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
             length,
+            budget: self.budget,
+            moved: 0,
+            waits: None,
         };
         let body = if length > OWN_BUFFER_FROM {
             // Boxed, because every quiet connection keeps room for its largest state.
@@ -136,10 +141,10 @@ impl<'a> FrameReader<'a> {
         &mut self,
         length: usize,
         reservation: &mut Reservation,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> Result<(), Closing> {
         while self.arrived.len() < length {
-            reservation.cover(self.arrived.len()).await;
+            patience.covered(reservation.cover(self.arrived.len()).await);
             let expected = whole_frames(PREFIX_LENGTH + length) - PREFIX_LENGTH;
             let read = self.read_some(length, expected);
             if patience.wait(read).await? == 0 {
@@ -156,13 +161,13 @@ impl<'a> FrameReader<'a> {
         &mut self,
         length: usize,
         reservation: &mut Reservation,
-        patience: &mut Patience,
+        patience: &mut Patience<'_>,
     ) -> Result<Bytes, Closing> {
         let mut body = BytesMut::with_capacity(length.min(MEBIBYTE));
         let already = self.arrived.len().min(length);
         body.extend_from_slice(&self.arrived.split_to(already));
         while body.len() < length {
-            reservation.cover(body.len()).await;
+            patience.covered(reservation.cover(body.len()).await);
             let missing = length - body.len();
             if body.capacity() == body.len() {
                 body.reserve(missing.min(body.len()));
@@ -223,22 +228,54 @@ const fn whole_frames(bytes: usize) -> usize {
 
 /// How long the bytes of one frame may keep us waiting, all in all: what has arrived of it holds memory that others want.
 /// The time in which we do not read, for want of memory, does not count.
-struct Patience {
+///
+/// While others wait for memory, it is less: then the client has to go on sending.
+struct Patience<'a> {
     left: Duration,
     length: usize,
+    budget: &'a RequestBudget,
+    /// Bytes that have come since the frame was last seen to move.
+    moved: usize,
+    /// Since then, if they had to be waited for.
+    waits: Option<Held<'a>>,
 }
 
-impl Patience {
-    async fn wait<T>(
+impl Patience<'_> {
+    /// Waits for `read` to bring some bytes.
+    async fn wait(
         &mut self,
-        read: impl Future<Output = Result<T, Closing>>,
-    ) -> Result<T, Closing> {
-        let began = Instant::now();
-        let read = timeout(self.left, read).await;
-        self.left = self.left.saturating_sub(began.elapsed());
-        read.unwrap_or(Err(Closing::SlowRequest {
-            length: self.length,
-        }))
+        read: impl Future<Output = Result<usize, Closing>>,
+    ) -> Result<usize, Closing> {
+        let mut read = pin!(read);
+        let read = match poll_once(read.as_mut()).await {
+            Poll::Ready(read) => read,
+            Poll::Pending => {
+                let began = Instant::now();
+                let waits = self.waits.get_or_insert_with(|| self.budget.awaits_rest());
+                let slow = Err(Closing::SlowRequest {
+                    length: self.length,
+                });
+                let read = tokio::select! {
+                    biased;
+                    read = timeout(self.left, read) => read.unwrap_or(slow),
+                    () = waits.given_up() => slow,
+                };
+                self.left = self.left.saturating_sub(began.elapsed());
+                read
+            }
+        }?;
+        self.moved += read;
+        if self.moved >= MOVING_BYTES {
+            (self.moved, self.waits) = (0, None);
+        }
+        Ok(read)
+    }
+
+    /// Takes note of whether we did not read for want of memory: that is not the client's doing.
+    fn covered(&mut self, had_to_wait: bool) {
+        if had_to_wait {
+            (self.moved, self.waits) = (0, None);
+        }
     }
 }
 
@@ -254,6 +291,8 @@ const READ_AHEAD_BYTES: usize = 64;
 const OWN_BUFFER_FROM: usize = 64 * 1024;
 /// How much one read of a large frame asks for, at most: it is charged afterwards.
 const LARGE_READ_BYTES: usize = 256 * 1024;
+/// A frame moves if so much of it comes within [`super::backpressure`]'s time for standing still.
+const MOVING_BYTES: usize = 64 * 1024;
 /// Time for any frame to arrive whole, and the time more for each mebibyte of it: half a megabyte per second at the least.
 const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(2);
@@ -404,6 +443,49 @@ mod tests {
             FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
+    }
+
+    #[tokio::test]
+    async fn clients_that_stop_halfway_are_given_up_when_others_wait_for_memory() {
+        let (budget, reins, parking, pace) = unhurried(100_000);
+        let halfway = async || {
+            let (mut client, mut server) = pair().await;
+            client
+                .write_all(&framed(&[7; 150_000])[..90_000])
+                .await
+                .unwrap();
+            let reading = async {
+                FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace)
+                    .next()
+                    .await
+            };
+            // Not even by a byte now and then.
+            let trickling = async {
+                while client.write_all(&[7]).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            };
+            tokio::select! { read = reading => read, () = trickling => unreachable!() }
+        };
+        let whole = async {
+            let (mut client, mut server) = pair().await;
+            let (bytes, body) = (framed(&[8; 90_000]), [8; 90_000]);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let sending = client.write_all(&bytes);
+            let mut reader =
+                FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+            let (sent, read) = tokio::join!(sending, reader.next());
+            sent.unwrap();
+            assert_eq!(read.unwrap().unwrap().body, body[..]);
+        };
+        // The first has the budget, the second the right to exceed it.
+        let (first, second, ()) = tokio::join!(halfway(), halfway(), whole);
+        for stopped in [first, second] {
+            assert!(matches!(
+                stopped,
+                Err(Closing::SlowRequest { length: 150_000 })
+            ));
+        }
     }
 
     #[tokio::test]

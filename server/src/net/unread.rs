@@ -1,4 +1,5 @@
-//! The memory of answers that their clients do not take, for the connections of one thread.
+//! The memory of answers that their clients do not take, for the connections of one thread; requests that clients do not finish are
+//! told apart in the same way.
 //!
 //! An answer is charged when its socket takes no more of it, and anew each time it takes some. When all together are more than they
 //! may be, the client that has taken nothing for the longest is given up: whoever reads, however slowly, comes behind those who do not.
