@@ -7,7 +7,6 @@ pub mod config;
 pub mod fuzzing;
 pub mod logging;
 mod net;
-mod pace;
 mod server;
 
 pub use net::BindError;

@@ -19,7 +19,7 @@ use super::admin::{Denied, propose};
 use super::context::RequestContext;
 use super::error::ToErrorCode;
 use crate::config::{BrokerResource, ConfigView};
-use crate::pace::Pace;
+use crate::net::Pace;
 
 /// The kinds of resources, as they travel.
 pub(super) mod kind {

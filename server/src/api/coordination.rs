@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::context::RequestContext;
 use super::creation::OFFSETS_TOPIC;
-use crate::pace::Pace;
+use crate::net::Pace;
 
 /// What a coordinator said, as far as the question goes.
 pub(super) type Answer<T> = Result<T, GroupError>;

@@ -19,7 +19,7 @@ use super::creation::PARTITIONS_MAX;
 use super::describe_configs::ELEMENTS_EACH;
 use super::topics::wire_id;
 use crate::config::{ConfigView, Entry};
-use crate::pace::Pace;
+use crate::net::Pace;
 
 pub(super) async fn handle(
     request: CreateTopicsRequest,

@@ -18,7 +18,7 @@ use super::admin::Denied;
 use super::configs::{ROOT_LOGGER, kind};
 use super::context::RequestContext;
 use crate::config::{ConfigView, Entry};
-use crate::pace::Pace;
+use crate::net::Pace;
 
 pub(super) async fn handle(
     request: DescribeConfigsRequest,

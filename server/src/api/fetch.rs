@@ -26,7 +26,7 @@ use super::fetch_session::{
 use super::fetch_waiting::{Waiting, all_of};
 use super::topics::{partition_by_id, partition_by_name};
 use super::{Answer, Call};
-use crate::pace::Pace;
+use crate::net::Pace;
 
 /// The row's function.
 pub(super) fn in_turn(call: Call) -> Answer {

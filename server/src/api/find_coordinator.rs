@@ -14,7 +14,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
 use super::creation::{OFFSETS_TOPIC, create};
-use crate::pace::Pace;
+use crate::net::Pace;
 
 pub(super) async fn handle(
     request: FindCoordinatorRequest,

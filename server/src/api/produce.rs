@@ -27,7 +27,7 @@ use super::error::ToErrorCode;
 use super::scatter::{Scattered, Unsent, scatter, scatter_at_once};
 use super::topics::{partition_by_id, partition_by_name};
 use super::{Answer, Call, Closing, Parts, Submission};
-use crate::pace::Pace;
+use crate::net::Pace;
 
 /// The row's function: hands the batches over; yields the answer that waits for them.
 pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {

@@ -19,12 +19,12 @@ use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
 use super::lately::Lately;
 use super::moves::{Moves, Work};
+use super::pace::Pace;
 use super::queue::Queue;
 use super::reins::Reins;
 use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
 use crate::api::{Answer, Client, Part, Parts, dispatch};
-use crate::pace::Pace;
 
 /// What the connections of one thread may take.
 pub(super) struct Limits {

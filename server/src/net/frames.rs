@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 
 use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
+use super::pace::Pace;
 use super::parking::Parking;
 use super::reins::Reins;
 use super::sending::poll_once;
 use super::unread::Held;
-use crate::pace::Pace;
 
 /// What a listener allows a client to send, and how slowly.
 #[derive(Clone, Copy, Debug)]

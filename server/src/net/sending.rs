@@ -19,9 +19,9 @@ use tokio::time::sleep;
 
 use super::closing::Closing;
 use super::lately::Lately;
+use super::pace::Pace;
 use super::unread::Unread;
 use crate::api::{Part, Parts};
-use crate::pace::Pace;
 
 /// How answers get to one client.
 #[derive(Clone, Copy)]
