@@ -43,11 +43,34 @@ pub(super) struct Change {
     pub(super) replace: bool,
 }
 
-/// Makes the changes, resource by resource; as many results as `changes`, in their order.
+/// Makes the changes that each of `resources` asks for, and answers each with what came of it, in their order.
 ///
 /// # Errors
 /// The broker is stopping.
-pub(super) async fn alter(
+pub(super) async fn alter<R: Send + 'static, A: Send + 'static>(
+    context: &RequestContext,
+    resources: Vec<R>,
+    change: fn(&R) -> Change,
+    answer: fn(R, Result<(), Denied>) -> A,
+    validate_only: bool,
+) -> Result<Vec<A>, Stopped> {
+    let changes = move |resources: Vec<R>| {
+        let changes = resources.iter().map(change).collect();
+        (resources, changes)
+    };
+    let (resources, changes) = context.in_peace(resources, changes).await?;
+    let results = make(context, changes, validate_only).await?;
+    let answers = move |(resources, results): (Vec<R>, Vec<_>)| {
+        let resources = resources.into_iter().zip(results);
+        resources
+            .map(|(asked, result)| answer(asked, result))
+            .collect()
+    };
+    context.in_peace((resources, results), answers).await
+}
+
+/// Makes the changes, resource by resource; as many results as `changes`, in their order.
+async fn make(
     context: &RequestContext,
     changes: Vec<Change>,
     validate_only: bool,

@@ -17,20 +17,10 @@ pub(super) async fn handle(
     request: IncrementalAlterConfigsRequest,
     context: &RequestContext,
 ) -> Result<IncrementalAlterConfigsResponse, Stopped> {
-    let changes = |resources: Vec<_>| {
-        let changes = resources.iter().map(change).collect();
-        (resources, changes)
-    };
-    let (resources, changes) = context.in_peace(request.resources, changes).await?;
-    let results = alter(context, changes, request.validate_only).await?;
-    let responses = |(resources, results): (Vec<_>, Vec<_>)| {
-        let resources = resources.into_iter().zip(results);
-        resources
-            .map(|(asked, result)| answer(asked, result))
-            .collect()
-    };
+    let (resources, validate_only) = (request.resources, request.validate_only);
+    let responses = alter(context, resources, change, answer, validate_only).await?;
     Ok(IncrementalAlterConfigsResponse {
-        responses: context.in_peace((resources, results), responses).await?,
+        responses,
         ..Default::default()
     })
 }

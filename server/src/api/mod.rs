@@ -198,12 +198,13 @@ pub(crate) fn served() -> impl Iterator<Item = ApiKey> {
 /// # Errors
 /// The connection cannot go on.
 pub(crate) async fn dispatch(client: &Rc<Client>, frame: Frame) -> Result<Dispatched, Closing> {
+    let has_own_buffer = frame.has_own_buffer();
     let Frame { body, reservation } = frame;
     let length = body.len();
     let mut body = Reader::new(body, request_budget(length));
     let mut header =
         RequestHeader::decode(&mut body).map_err(|error| Closing::NoRequest(error.to_string()))?;
-    if length > SHORT_FRAME {
+    if has_own_buffer {
         // A slice would keep all of the frame for as long as the request waits.
         header.client_id = header.client_id.map(|name| Str::from(&*name));
     }
@@ -245,8 +246,6 @@ pub(crate) fn request_budget(frame_bytes: usize) -> usize {
 
 /// What may wait for minutes when its turn has come.
 const MAY_WAIT: [ApiKey; 3] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
-/// Frames up to this long are slices of what was read with others.
-const SHORT_FRAME: usize = 64 * 1024;
 /// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
 /// elements are two bytes on the wire and a few words in memory.
 const DECODED_PER_BYTE: usize = 16;

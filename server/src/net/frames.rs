@@ -36,6 +36,13 @@ pub(crate) struct Frame {
     pub(crate) reservation: Reservation,
 }
 
+impl Frame {
+    /// Whether a slice of it keeps all of it in memory, and nothing else. Shorter ones are slices of what was read with others.
+    pub(crate) fn has_own_buffer(&self) -> bool {
+        self.body.len() > OWN_BUFFER_FROM
+    }
+}
+
 /// Reads one connection.
 #[derive(Debug)]
 pub(crate) struct FrameReader<'a> {
