@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::task::{Context, Poll};
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -33,6 +34,8 @@ pub(super) struct Helmed {
     shard: Shard,
     clock: Clock,
     commands: mpsc::Receiver<Command>,
+    /// Whether the shard's thread has drawn commands that it has not taken in yet.
+    in_hand: bool,
     image: watch::Receiver<Arc<MetadataImage>>,
     pool: PoolHandle,
     results: mpsc::Sender<(JobId, Done)>,
@@ -66,6 +69,7 @@ impl Helm {
                 shard,
                 clock,
                 commands,
+                in_hand: false,
                 image,
                 pool,
                 results,
@@ -96,7 +100,7 @@ impl Helm {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(command),
         };
-        if !self.is_free(&helmed) {
+        if !helmed.is_free() {
             return Err(command);
         }
         let owner_is_needed = helmed.steer(command);
@@ -105,15 +109,6 @@ impl Helm {
             self.left.notify_one();
         }
         Ok(())
-    }
-
-    /// Whether whoever holds the helm, and is not the shard's thread, may use it: nothing that the same connection sent before
-    /// may be overtaken. That lies in the mailbox, and its thread is waking up for it; or it was taken out since by the thread,
-    /// which says that it is awake before it takes the helm to do so.
-    fn is_free(&self, helmed: &Helmed) -> bool {
-        helmed.commands.is_empty()
-            && !helmed.commands.is_closed()
-            && self.asleep.load(Ordering::Acquire)
     }
 
     /// To be called by the shard's thread before it sleeps, and when it has woken up.
@@ -133,9 +128,34 @@ impl Helmed {
         &self.shard
     }
 
-    /// The commands that came by the mailbox.
-    pub(super) const fn commands(&mut self) -> &mut mpsc::Receiver<Command> {
-        &mut self.commands
+    /// Draws commands that came by the mailbox, as many as one turn takes in, for the shard's thread; waits for the first.
+    pub(super) fn poll_draw(
+        &mut self,
+        context: &mut Context<'_>,
+        commands: &mut Vec<Command>,
+    ) -> Poll<usize> {
+        let count = self
+            .commands
+            .poll_recv_many(context, commands, COMMANDS_PER_TURN);
+        self.in_hand |= !commands.is_empty();
+        count
+    }
+
+    /// Draws what came since, if it still fits in the turn.
+    pub(super) fn draw(&mut self, commands: &mut Vec<Command>) {
+        while commands.len() < COMMANDS_PER_TURN {
+            let Ok(command) = self.commands.try_recv() else {
+                break;
+            };
+            commands.push(command);
+        }
+        self.in_hand |= !commands.is_empty();
+    }
+
+    /// Whether another than the shard's thread may use the helm: nothing that the same connection sent before may be overtaken.
+    /// That lies in the mailbox, or was drawn already.
+    fn is_free(&self) -> bool {
+        self.commands.is_empty() && !self.commands.is_closed() && !self.in_hand
     }
 
     /// Takes in one thing that happened.
@@ -160,6 +180,7 @@ impl Helmed {
             let input = Input::Command(command);
             self.shard.step(now, input, &mut self.effects);
         }
+        self.in_hand = false;
         self.shard.step(now, Input::Tick, &mut self.effects);
     }
 
@@ -260,11 +281,13 @@ fn is_light(command: &Command) -> bool {
 
 /// Checking and writing this much takes about as long as waking a thread and being woken by it: 20 us.
 const LIGHT_BYTES_MAX: usize = 20 << 10;
+/// How many commands are taken in before their disk work is handed out.
+const COMMANDS_PER_TURN: usize = 128;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::pin::pin;
-    use std::task::{Context, Waker};
+    use std::task::Waker;
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -278,16 +301,17 @@ mod tests {
     use crate::shard::step::tests::settings;
     use crate::types::{TopicIdPartition, Uuid};
 
-    type Answer = oneshot::Receiver<Vec<Result<Fetched, crate::partition::ReadError>>>;
+    pub(in crate::shard) type Answer =
+        oneshot::Receiver<Vec<Result<Fetched, crate::partition::ReadError>>>;
 
-    struct Bench {
-        helm: Helm,
-        mailbox: mpsc::Sender<Command>,
+    pub(in crate::shard) struct Bench {
+        pub(in crate::shard) helm: Helm,
+        pub(in crate::shard) mailbox: mpsc::Sender<Command>,
         _results: mpsc::Receiver<(JobId, Done)>,
         _images: watch::Sender<Arc<MetadataImage>>,
     }
 
-    fn bench() -> Bench {
+    pub(in crate::shard) fn bench() -> Bench {
         let (mailbox, commands) = mpsc::channel(4);
         let (results, kept) = mpsc::channel(1);
         let (images, image) = watch::channel(Arc::new(MetadataImage::empty()));
@@ -314,7 +338,7 @@ mod tests {
     }
 
     /// A fetch of nothing, which is answered at once or waits for its deadline.
-    fn fetch(wait: Duration) -> (Command, Answer) {
+    pub(in crate::shard) fn fetch(wait: Duration) -> (Command, Answer) {
         let (reply, answer) = oneshot::channel();
         let fetch = Fetch {
             id: FetchId(1),
@@ -358,25 +382,13 @@ mod tests {
         let (first, mut answer) = fetch(Duration::ZERO);
         bench.mailbox.try_send(first).unwrap();
         assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
-        let command = bench.helm.take().commands().try_recv().unwrap();
-        bench
-            .helm
-            .take()
-            .take_in(&mut Vec::new(), &mut vec![command]);
+        let mut commands = Vec::new();
+        bench.helm.take().draw(&mut commands);
+        // Drawn, and the helm is free: another thread may still take its owner to be asleep.
+        assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
+        bench.helm.take().take_in(&mut Vec::new(), &mut commands);
         assert!(answer.try_recv().is_ok());
         assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_ok());
-    }
-
-    #[test]
-    fn a_command_does_not_overtake_those_that_the_owner_took_out_after_waking_up() {
-        let bench = bench();
-        bench.helm.sleeps(true);
-        bench.mailbox.try_send(fetch(Duration::ZERO).0).unwrap();
-        // Another thread has seen it asleep. It wakes up, and holds what came while nobody holds the helm.
-        bench.helm.sleeps(false);
-        let held = bench.helm.take().commands().try_recv();
-        assert!(held.is_ok() && bench.helm.take().commands.is_empty());
-        assert!(!bench.helm.is_free(&bench.helm.take()));
     }
 
     #[test]

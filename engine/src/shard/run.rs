@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::command::Command;
 use super::helm::Helm;
 use super::step::Input;
 use crate::control::ControlHandle;
@@ -34,7 +35,7 @@ impl Loop {
     pub(super) async fn run(mut self) -> bool {
         let helm = Arc::clone(&self.helm);
         let mut actions: Vec<(Ticket, Action)> = Vec::new();
-        let mut commands = Vec::with_capacity(COMMANDS_PER_TURN);
+        let mut commands = Vec::new();
         let mut completions: Vec<Completion> = Vec::new();
         let mut stopping = false;
         let mut alarm = Alarm::new();
@@ -65,24 +66,28 @@ impl Loop {
                     helm.take().step(Input::Stop);
                 }
                 Ok(()) = self.image.changed() => {}
-                1.. = poll_fn(|context| {
-                    let mut helmed = helm.take();
-                    helmed.commands().poll_recv_many(context, &mut commands, COMMANDS_PER_TURN)
-                }) => {}
+                1.. = poll_fn(|context| helm.take().poll_draw(context, &mut commands)) => {}
                 () = helm.left() => {}
                 () = &mut alarm.sleep => alarm.rang(),
             }
-            let mut helmed = helm.take();
             // However busy the ring is, commands get their turn in every round.
-            while commands.len() < COMMANDS_PER_TURN {
-                let Ok(command) = helmed.commands().try_recv() else {
-                    break;
-                };
-                commands.push(command);
-            }
+            helm.take().draw(&mut commands);
+            gather(&helm, &mut commands).await;
             self.ring.reap(&mut completions);
-            helmed.take_in(&mut completions, &mut commands);
+            helm.take().take_in(&mut completions, &mut commands);
         }
+    }
+}
+
+/// Where several commands are in hand, more are on their way: what comes within one look at the sockets, and within another for
+/// each that brought something, joins them, and batches of one partition leave as one write. A command that is alone goes on.
+async fn gather(helm: &Helm, commands: &mut Vec<Command>) {
+    let begun = Instant::now();
+    let mut before = 1;
+    while commands.len() > before && begun.elapsed() < GATHER_MAX {
+        before = commands.len();
+        yield_now().await;
+        helm.take().draw(commands);
     }
 }
 
@@ -120,7 +125,36 @@ impl Alarm {
     }
 }
 
-/// How many commands are taken in before their disk work is handed out.
-const COMMANDS_PER_TURN: usize = 128;
+/// The longest that commands in hand wait for others.
+const GATHER_MAX: Duration = Duration::from_micros(100);
 /// The longest sleep; only bounds the arithmetic.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::helm::tests::{bench, fetch};
+
+    #[tokio::test]
+    async fn several_commands_wait_for_those_that_come_meanwhile_and_one_alone_does_not() {
+        let bench = bench();
+        let send = || {
+            let command = fetch(Duration::ZERO).0;
+            bench.mailbox.try_send(command).unwrap();
+        };
+        let mut commands = Vec::new();
+        send();
+        bench.helm.take().draw(&mut commands);
+        let late = async { send() };
+        tokio::join!(biased; gather(&bench.helm, &mut commands), late);
+        assert_eq!(commands.len(), 1);
+        bench.helm.take().draw(&mut commands);
+        let late = async {
+            send();
+            yield_now().await;
+            send();
+        };
+        tokio::join!(biased; gather(&bench.helm, &mut commands), late);
+        assert_eq!(commands.len(), 4);
+    }
+}
