@@ -297,6 +297,7 @@ impl ProducerStates {
         if batch.transactional && producer.transaction_start.is_none() {
             producer.transaction_start = Some(batch.base_offset);
         }
+        self.forget_surplus();
     }
 
     /// Remembers the end of a transaction: its marker carries the producer's epoch and the coordinator's.
@@ -317,6 +318,30 @@ impl ProducerStates {
         producer.coordinator_epoch = coordinator_epoch;
         producer.last_timestamp = timestamp;
         producer.touched = now;
+        self.forget_surplus();
+    }
+
+    /// Where there are too many producers, forgets those without an open transaction whose last batches lie furthest back: an id
+    /// costs a client nothing, and one that is made for every batch would be remembered for a day.
+    fn forget_surplus(&mut self) {
+        if self.producers.len() <= PRODUCERS_MAX {
+            return;
+        }
+        let idle = self
+            .producers
+            .iter()
+            .filter(|(_, producer)| producer.transaction_start.is_none());
+        let mut idle: Vec<(Option<Offset>, ProducerId)> = idle
+            .map(|(id, producer)| (producer.window.last().map(|last| last.last_offset), *id))
+            .collect();
+        // A quarter more than needed, so that this is not done for every batch.
+        let surplus = self.producers.len() - PRODUCERS_MAX / 4 * 3;
+        if surplus < idle.len() {
+            idle.select_nth_unstable(surplus);
+        }
+        for (_, id) in idle.iter().take(surplus) {
+            self.producers.remove(id);
+        }
     }
 
     /// What is remembered of one producer.
@@ -380,6 +405,9 @@ impl ProducerStates {
         self.producers.get_mut(&producer_id)
     }
 }
+
+/// The most producers that are remembered of one log. Kafka has no bound but their expiry.
+pub const PRODUCERS_MAX: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
@@ -520,5 +548,24 @@ mod tests {
         assert_eq!(states, before);
         states.restore(ProducerId(7), None);
         assert_eq!(states, ProducerStates::default());
+    }
+
+    #[test]
+    fn of_too_many_producers_those_of_long_ago_are_forgotten() {
+        let mut states = ProducerStates::default();
+        let count = i64::try_from(PRODUCERS_MAX).unwrap() + 1;
+        for number in 0..count {
+            let batch = ProducerBatch {
+                producer_id: ProducerId(count - number),
+                transactional: number == 3,
+                ..batch(0, 0, 1, number)
+            };
+            states.apply(&batch, NOW);
+        }
+        assert_eq!(states.count(), PRODUCERS_MAX / 4 * 3);
+        assert!(states.find(ProducerId(1)).is_some(), "the last to come");
+        assert!(states.find(ProducerId(count)).is_none(), "the first");
+        let open = states.find(ProducerId(count - 3));
+        assert!(open.is_some(), "its transaction is open");
     }
 }
