@@ -324,6 +324,7 @@ pub(crate) fn engine_options(
             session_timeout_min_ms: config.groups.session_timeout_ms_min,
             session_timeout_max_ms: config.groups.session_timeout_ms_max,
             size_max: config.groups.members_max,
+            memory_bytes_max: config.groups.memory_bytes,
             initial_rebalance_delay: milliseconds(config.groups.initial_rebalance_delay_ms),
             offset_metadata_max: config.offsets.metadata_bytes_max,
             offsets_retention_ms: config.offsets.retention_ms,

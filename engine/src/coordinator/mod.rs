@@ -34,6 +34,18 @@ pub struct CoordinatorRecord {
     pub value: Option<Bytes>,
 }
 
+impl CoordinatorRecord {
+    /// How many bytes it takes in a batch, at most.
+    #[must_use]
+    pub fn length_max(&self) -> usize {
+        let value = self.value.as_ref().map_or(0, Bytes::len);
+        self.key.len() + value + FRAMING_BYTES_MAX
+    }
+}
+
+/// The numbers of variable length around a record's key and value, in bytes.
+pub const FRAMING_BYTES_MAX: usize = 26;
+
 /// Why nobody can be answered at present. Both are passing conditions for a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
@@ -94,7 +106,8 @@ pub struct Answer<Reply> {
 /// What a state machine wants to happen: records to write, replies to give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision<Record, Reply> {
-    /// To be applied, then appended, in this order.
+    /// To be applied, then appended, in this order; together, unless they take more than
+    /// [`StateMachine::append_bytes_max`].
     pub records: Vec<Record>,
     /// To be given; not only to the one who sent the command.
     pub replies: Vec<Answer<Reply>>,
@@ -143,6 +156,9 @@ pub trait StateMachine {
 
     /// Forgets everything, configuration excepted, and names the requesters who still waited for a decision.
     fn unload(&mut self) -> Vec<ReplyTicket>;
+
+    /// The most bytes that records appended together may take, framing included; one that takes more is appended alone.
+    fn append_bytes_max(&self) -> usize;
 
     /// The scope that a record belongs to.
     fn scope(record: &Self::Record) -> Scope;

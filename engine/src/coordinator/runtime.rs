@@ -32,8 +32,7 @@ enum Phase {
     Active,
 }
 
-/// Records to append together, in this order, under one promise of durability. They may be spread over several batches;
-/// the append is committed when the last of them is.
+/// Records to append together, in this order, as one batch. What one decision brings may take several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
     /// To be handed back to [`Runtime::committed`].
@@ -76,6 +75,11 @@ impl<Machine: StateMachine> Runtime<Machine> {
     /// The machine, for those who only look.
     pub const fn machine(&self) -> &Machine {
         &self.machine
+    }
+
+    /// The machine, for those who tell it what else it has to know.
+    pub const fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
     }
 
     /// Whether commands are served, that is: loaded, and no append has failed since.
@@ -189,19 +193,25 @@ impl<Machine: StateMachine> Runtime<Machine> {
         decision: Decision<Machine::Record, Machine::Reply>,
         effects: &mut Effects<Machine::Reply>,
     ) {
-        if !decision.records.is_empty() {
-            self.appended.0 += 1;
-            let mut records = Vec::with_capacity(decision.records.len());
-            for record in &decision.records {
-                self.machine.apply(record);
-                self.scopes.insert(Machine::scope(record), self.appended);
-                records.push(Machine::encode(record));
-            }
-            effects.appends.push(Append {
-                sequence: self.appended,
-                records,
+        let max = self.machine.append_bytes_max();
+        let mut append: Option<(Append, usize)> = None;
+        for record in &decision.records {
+            self.machine.apply(record);
+            let encoded = Machine::encode(record);
+            let length = encoded.length_max();
+            let full = append.take_if(|(_, taken)| *taken + length > max);
+            effects.appends.extend(full.map(|(append, _)| append));
+            let (append, taken) = append.get_or_insert_with(|| {
+                self.appended.0 += 1;
+                let (sequence, records) = (self.appended, Vec::new());
+                (Append { sequence, records }, 0)
             });
+            *taken += length;
+            append.records.push(encoded);
+            // What waits for this scope waits for the last of its records.
+            self.scopes.insert(Machine::scope(record), append.sequence);
         }
+        effects.appends.extend(append.map(|(append, _)| append));
         for Answer {
             ticket,
             reply,
@@ -227,9 +237,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::coordinator::Answer;
+    use crate::coordinator::{Answer, FRAMING_BYTES_MAX};
 
-    /// Counts per name: "name" adds one and answers the count, "?name" only answers, "!name" answers at once.
+    /// Counts per name: "name" adds one and answers the count, "+++name" adds three, "?name" only answers, "!name" answers at once.
     #[derive(Debug, Default)]
     struct Counter {
         counts: BTreeMap<String, usize>,
@@ -246,8 +256,12 @@ mod tests {
             command: &'static str,
             _: Now,
         ) -> Decision<String, Self::Reply> {
-            let name = command.trim_start_matches(['?', '!']);
-            let adds = usize::from(name == command);
+            let name = command.trim_start_matches(['?', '!', '+']);
+            let adds = match command.len() - name.len() {
+                0 => 1,
+                count if command.starts_with('+') => count,
+                _ => 0,
+            };
             let count = self.counts.get(name).copied().unwrap_or(0) + adds;
             let after = (!command.starts_with('!')).then(|| Arc::from(name));
             Decision {
@@ -279,6 +293,10 @@ mod tests {
         fn unload(&mut self) -> Vec<ReplyTicket> {
             self.counts.clear();
             Vec::new()
+        }
+
+        fn append_bytes_max(&self) -> usize {
+            2 * (1 + FRAMING_BYTES_MAX)
         }
 
         fn scope(record: &String) -> Scope {
@@ -339,6 +357,22 @@ mod tests {
         );
         let released = runtime.committed(AppendSequence(1));
         assert_eq!(released, [(ReplyTicket(1), Ok(1)), (ReplyTicket(3), Ok(1))]);
+    }
+
+    #[test]
+    fn records_that_are_too_many_for_one_append_take_several_and_the_reply_waits_for_the_last() {
+        let mut runtime = active();
+        let effects = runtime.submit(ReplyTicket(1), "+++a", Now::default());
+        let appends = effects.appends.iter();
+        let sizes: Vec<_> = appends
+            .map(|append| (append.sequence.0, append.records.len()))
+            .collect();
+        assert_eq!(sizes, [(1, 2), (2, 1)]);
+        assert_eq!(runtime.committed(AppendSequence(1)), []);
+        assert_eq!(
+            runtime.committed(AppendSequence(2)),
+            [(ReplyTicket(1), Ok(3))]
+        );
     }
 
     #[test]

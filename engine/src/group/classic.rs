@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::command::{
-    GroupDescription, GroupReply, Joined, JoinedMember, ListedGroup, MemberDescription, Synced,
+    GroupDescription, GroupReply, Join, Joined, JoinedMember, ListedGroup, MemberDescription,
+    Synced,
 };
 use super::config::GroupConfig;
 use super::error::GroupError;
@@ -49,8 +50,8 @@ pub(super) struct ClassicGroup {
     pub(super) pending_sync: BTreeSet<MemberId>,
     /// Set while the first rebalance of an empty group waits for more members.
     pub(super) initial_delay: Option<InitialDelay>,
-    /// The topics of all members; `None` when they are unknown, because this is another protocol or does not read.
-    pub(super) subscribed: Option<BTreeSet<String>>,
+    /// What the members, without their assignments, and the ids given out take in memory, about.
+    held_bytes: usize,
 }
 
 /// The patience of a first rebalance.
@@ -83,6 +84,8 @@ pub(super) struct Step<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) timers: &'a mut Timers<GroupTimer>,
     pub(super) now: Now,
+    /// How many bytes groups may still take.
+    pub(super) room: usize,
     pub(super) decision: Decision<GroupRecord, Result<GroupReply, GroupError>>,
 }
 
@@ -139,7 +142,7 @@ impl ClassicGroup {
             pending: BTreeSet::new(),
             pending_sync: BTreeSet::new(),
             initial_delay: None,
-            subscribed: None,
+            held_bytes: 0,
         }
     }
 
@@ -162,7 +165,6 @@ impl ClassicGroup {
                 .filter(|id| group.members.contains_key(id));
             group.leader = leader.or_else(|| group.members.keys().next().cloned());
         }
-        group.subscribed = group.subscriptions();
         group
     }
 
@@ -206,7 +208,8 @@ impl ClassicGroup {
         if self.leader.is_none() {
             self.leader = Some(id.clone());
         }
-        self.pending.remove(&id);
+        self.release(&id);
+        self.held_bytes += member.held_bytes(&id);
         let former = self.members.insert(id, member);
         assert!(
             former.is_none(),
@@ -226,6 +229,7 @@ impl ClassicGroup {
                 }
             }
         }
+        self.held_bytes -= member.held_bytes(id);
         self.joining -= usize::from(member.join.is_some());
         if let Some(instance) = &member.instance_id
             && self.instances.get(instance) == Some(id)
@@ -235,11 +239,49 @@ impl ClassicGroup {
         Some(member)
     }
 
+    /// Notes an id that is given out.
+    pub(super) fn reserve(&mut self, id: MemberId) {
+        let held_bytes = PENDING_BYTES + id.as_str().len();
+        if self.pending.insert(id) {
+            self.held_bytes += held_bytes;
+        }
+    }
+
+    fn release(&mut self, id: &MemberId) {
+        if self.pending.remove(id) {
+            self.held_bytes -= PENDING_BYTES + id.as_str().len();
+        }
+    }
+
+    /// What the group takes in memory, about, in bytes; without what is recorded of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        GROUP_BYTES + self.id.as_str().len() + self.held_bytes
+    }
+
+    /// As [`Self::held_bytes`], counted anew.
+    #[cfg(test)]
+    pub(super) fn recounted_bytes(&self) -> usize {
+        let members = self.members.iter().map(|(id, it)| it.held_bytes(id));
+        let pending = self
+            .pending
+            .iter()
+            .map(|id| PENDING_BYTES + id.as_str().len());
+        GROUP_BYTES + self.id.as_str().len() + members.chain(pending).sum::<usize>()
+    }
+
+    /// What the member takes whose place a join takes: the one that it names, or the one of its instance.
+    pub(super) fn held_bytes_before(&self, join: &Join) -> usize {
+        let instance = join.instance_id.as_ref();
+        let holder = instance.and_then(|instance| self.instances.get(instance));
+        let id = holder.unwrap_or(&join.member_id);
+        self.members.get(id).map_or(0, |it| it.held_bytes(id))
+    }
+
     /// Removes a member or a reserved id and all that was scheduled for it; whoever waits in its name is told so.
     pub(super) fn remove(&mut self, step: &mut Step<'_>, id: &MemberId) {
         step.timers
             .cancel(&GroupTimer::Session(self.id.clone(), id.clone()));
-        self.pending.remove(id);
+        self.release(id);
         self.pending_sync.remove(id);
         let Some(member) = self.take(id) else {
             return;
@@ -346,34 +388,32 @@ impl ClassicGroup {
             .map(|(name, _)| name)
     }
 
-    /// The topics of all members, where they can be read.
-    pub(super) fn subscriptions(&self) -> Option<BTreeSet<String>> {
+    /// Those of `asked` whose offsets are in use, because a member subscribes to the topic. A consumer group with a subscription
+    /// that does not read uses all of them, a group of another kind none. Looked up where it is asked for, which is seldom: many members with
+    /// many topics each are much to go through at every rebalance.
+    pub(super) fn in_use<'a>(&self, asked: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        let mut used = BTreeSet::new();
         if !self.is_consumer() {
-            return None;
+            return used;
         }
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        let mut all = BTreeSet::new();
         for member in self.members.values() {
+            if used.len() == asked.len() {
+                break;
+            }
             let metadata = member.metadata(protocol);
-            all.extend(
-                subscription::topics(&metadata)?
-                    .into_iter()
-                    .map(str::to_owned),
-            );
+            for topic in subscription::topics(&metadata) {
+                match topic {
+                    Some(topic) => used.extend(asked.get(topic)),
+                    None => return asked,
+                }
+            }
         }
-        Some(all)
+        used
     }
 
     pub(super) fn is_consumer(&self) -> bool {
         self.protocol_type.as_deref() == Some(subscription::CONSUMER)
-    }
-
-    /// Whether offsets of the topic are in use. A consumer group whose subscriptions do not read uses all of them.
-    pub(super) fn is_subscribed(&self, topic: &str) -> bool {
-        match &self.subscribed {
-            Some(topics) => topics.contains(topic),
-            None => self.is_consumer(),
-        }
     }
 
     /// The present generation as a member is told of it; the leader is told the members.
@@ -445,3 +485,8 @@ impl ClassicGroup {
         }
     }
 }
+
+/// A group without members, and its place in the coordinator.
+pub(super) const GROUP_BYTES: usize = 1_000;
+/// An id that was given out, besides its text: its places among the ids and the timers.
+const PENDING_BYTES: usize = 250;

@@ -19,9 +19,12 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval: Duration,
-    /// The most bytes of one record's key and value together, and of the records of one commit: what a batch of the offsets topic
-    /// can carry.
+    /// The most bytes of one record's key and value together, and of the records of one commit, which are stored together or not at
+    /// all: what a batch of the offsets topic can carry.
     pub record_bytes_max: usize,
+    /// `group.memory.bytes`: what members and offsets may take in the coordinators of one shard, in bytes. Beyond, nothing new is
+    /// taken; what is there stays.
+    pub memory_bytes_max: usize,
 }
 
 impl Default for GroupConfig {
@@ -37,6 +40,7 @@ impl Default for GroupConfig {
             offsets_retention_check_interval: Duration::from_secs(600),
             // `message.max.bytes` less a batch header and the framing of one record.
             record_bytes_max: 1_048_588 - 128,
+            memory_bytes_max: 128 << 20,
         }
     }
 }

@@ -11,8 +11,9 @@ use super::command::{CommitOffsets, DeleteOffsets, GroupCommand, GroupReply, Joi
 use super::config::GroupConfig;
 use super::error::GroupError;
 use super::ids::{GroupId, InstanceId, MemberId};
+use super::member;
 use super::offsets;
-use super::record::GroupRecord;
+use super::record::{GroupRecord, group_record_length};
 use super::state::{GroupState, GroupType};
 use super::stored::Stored;
 use crate::coordinator::timers::Timers;
@@ -30,6 +31,10 @@ pub struct GroupCoordinator {
     /// Every group that `stored` knows, and groups whose first members are just joining.
     groups: Groups,
     timers: Timers<GroupTimer>,
+    /// What `groups` take in memory, about.
+    groups_bytes: usize,
+    /// What other coordinators take that share `memory_bytes_max` with this one.
+    elsewhere_bytes: usize,
     /// Where the look for expired offsets goes on, when one turn was not enough.
     expiry_cursor: Option<GroupId>,
 }
@@ -40,8 +45,11 @@ type Outcome = Result<GroupReply, GroupError>;
 /// How long the texts of a command may be, in bytes. A record holds 32,767; a member id is made of one of them and a UUID.
 const TEXT_BYTES_MAX: usize = 32_000;
 
-/// How many removals one turn of expiry makes, about; what is left follows in the next.
+/// How many removals one turn of expiry makes, and how many offsets it looks at, about; what is left follows a moment later, when
+/// others have had their turn.
 const EXPIRY_RECORDS: usize = 1_000;
+const EXPIRY_LOOKS: usize = 10_000;
+const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
 
 impl GroupCoordinator {
     /// A coordinator that knows no group yet.
@@ -52,6 +60,8 @@ impl GroupCoordinator {
             stored: Stored::new(),
             groups: BTreeMap::new(),
             timers: Timers::new(),
+            groups_bytes: 0,
+            elsewhere_bytes: 0,
             expiry_cursor: None,
         }
     }
@@ -60,6 +70,17 @@ impl GroupCoordinator {
     #[must_use]
     pub const fn stored(&self) -> &Stored {
         &self.stored
+    }
+
+    /// What members and offsets take in memory, about, in bytes.
+    #[must_use]
+    pub const fn held_bytes(&self) -> usize {
+        self.groups_bytes + self.stored.held_bytes()
+    }
+
+    /// Notes what the coordinators take that share [`GroupConfig::memory_bytes_max`] with this one, in bytes.
+    pub const fn set_elsewhere_bytes(&mut self, bytes: usize) {
+        self.elsewhere_bytes = bytes;
     }
 
     /// How many groups there are in each state, for metrics.
@@ -84,12 +105,15 @@ impl GroupCoordinator {
         group: Option<&GroupId>,
         decide: impl FnOnce(&mut Groups, &Stored, &mut Step<'_>),
     ) -> Decision<GroupRecord, Outcome> {
+        let taken = self.held_bytes() + self.elsewhere_bytes;
         let mut step = Step {
             config: &self.config,
             timers: &mut self.timers,
             now,
+            room: self.config.memory_bytes_max.saturating_sub(taken),
             decision: Decision::default(),
         };
+        let before = group.map_or(0, |id| bytes_of(&self.groups, id));
         decide(&mut self.groups, &self.stored, &mut step);
         let decision = step.decision;
         if let Some(id) = group
@@ -99,6 +123,8 @@ impl GroupCoordinator {
         {
             self.groups.remove(id);
         }
+        let after = group.map_or(0, |id| bytes_of(&self.groups, id));
+        self.groups_bytes = self.groups_bytes + after - before;
         decision
     }
 
@@ -106,15 +132,18 @@ impl GroupCoordinator {
     fn expire(&mut self, now: Now) -> Decision<GroupRecord, Outcome> {
         let cursor = self.expiry_cursor.take();
         let mut next = None;
+        let mut freed_bytes = 0;
         let interval = self.config.offsets_retention_check_interval;
         let decision = self.in_step(now, None, |groups, stored, step| {
             let mut gone = Vec::new();
+            let mut looks = 0;
             let start = cursor.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Included);
             for (id, group) in groups.range((start, std::ops::Bound::Unbounded)) {
-                if step.decision.records.len() >= EXPIRY_RECORDS {
+                if step.decision.records.len() >= EXPIRY_RECORDS || looks >= EXPIRY_LOOKS {
                     next = Some(id.clone());
                     break;
                 }
+                looks += 1 + stored.count_offsets(id);
                 if offsets::expire(group, stored, step) && group.is_idle() {
                     if stored.group(id).is_some() {
                         step.decision.records.push(GroupRecord::Group {
@@ -126,16 +155,18 @@ impl GroupCoordinator {
                 }
             }
             for id in gone {
+                freed_bytes += bytes_of(groups, &id);
                 groups.remove(&id);
             }
             let delay = if next.is_some() {
-                Duration::ZERO
+                EXPIRY_PAUSE
             } else {
                 interval
             };
             step.schedule(GroupTimer::Expiry, delay);
         });
         self.expiry_cursor = next;
+        self.groups_bytes -= freed_bytes;
         decision
     }
 }
@@ -191,7 +222,7 @@ impl StateMachine for GroupCoordinator {
 
     fn loaded(&mut self, now: Now) -> Decision<GroupRecord, Outcome> {
         let interval = self.config.offsets_retention_check_interval;
-        self.in_step(now, None, |groups, stored, step| {
+        let decision = self.in_step(now, None, |groups, stored, step| {
             groups.clear();
             for id in stored.group_ids() {
                 groups
@@ -211,18 +242,25 @@ impl StateMachine for GroupCoordinator {
                 }
             }
             step.schedule(GroupTimer::Expiry, interval);
-        })
+        });
+        self.groups_bytes = self.groups.values().map(ClassicGroup::held_bytes).sum();
+        decision
     }
 
     fn unload(&mut self) -> Vec<ReplyTicket> {
         let groups = std::mem::take(&mut self.groups);
         self.stored = Stored::new();
         self.timers = Timers::new();
+        self.groups_bytes = 0;
         self.expiry_cursor = None;
         let members = groups.values().flat_map(|group| group.members.values());
         members
             .flat_map(|member| member.join.into_iter().chain(member.sync))
             .collect()
+    }
+
+    fn append_bytes_max(&self) -> usize {
+        self.config.record_bytes_max
     }
 
     fn scope(record: &GroupRecord) -> Scope {
@@ -253,7 +291,14 @@ fn dispatch(
     let outcome = match command {
         GroupCommand::Join(command) => return join(groups, step, ticket, &command),
         GroupCommand::Sync(sync) => match member_group(groups, &sync.group, &sync.member_id) {
-            Ok(group) => return group.sync(step, ticket, sync),
+            Ok(group) => {
+                if step.room < step.config.record_bytes_max {
+                    // What the group brings takes the place of what is recorded of it.
+                    let recorded = stored.group(&sync.group);
+                    step.room += recorded.map_or(0, |it| group_record_length(&sync.group, it));
+                }
+                return group.sync(step, ticket, sync);
+            }
             Err(error) => Err(error),
         },
         GroupCommand::Heartbeat(heartbeat) => {
@@ -265,7 +310,7 @@ fn dispatch(
             let nobody = MemberId::from("");
             member_group(groups, &leave.group, &nobody).map(|group| group.leave(step, &leave))
         }
-        GroupCommand::CommitOffsets(commit) => commit_offsets(groups, step, commit),
+        GroupCommand::CommitOffsets(commit) => commit_offsets(groups, stored, step, commit),
         GroupCommand::FetchOffsets(fetch) => Ok(offsets::fetch(stored, fetch)),
         GroupCommand::DeleteOffsets(delete) => delete_offsets(groups, stored, step, delete),
         GroupCommand::DescribeGroup { group } => {
@@ -285,7 +330,8 @@ fn dispatch(
 }
 
 fn join(groups: &mut Groups, step: &mut Step<'_>, ticket: ReplyTicket, join: &Join) {
-    if let Err(error) = check_join(step.config, join) {
+    let checked = check_join(step.config, join);
+    if let Err(error) = checked.and_then(|()| check_room(groups, step, join)) {
         return step.answer(&join.group, ticket, Err(error));
     }
     let is_new = join.member_id.is_empty();
@@ -339,6 +385,20 @@ fn check_join(config: &GroupConfig, join: &Join) -> Result<(), GroupError> {
     Ok(())
 }
 
+/// Whether there is memory for what is new in a join.
+fn check_room(groups: &Groups, step: &Step<'_>, join: &Join) -> Result<(), GroupError> {
+    let former_bytes = groups
+        .get(&join.group)
+        .map_or(0, |group| group.held_bytes_before(join));
+    let bytes = member::held_bytes_of(join).saturating_sub(former_bytes);
+    let left = step.room;
+    if bytes <= left {
+        return Ok(());
+    }
+    let group = join.group.clone();
+    Err(GroupError::OutOfMemory { group, bytes, left })
+}
+
 fn check_text(what: &'static str, text: &str) -> Result<(), GroupError> {
     let (length, max) = (text.len(), TEXT_BYTES_MAX);
     if length > max {
@@ -371,12 +431,17 @@ fn existing<'a>(groups: &'a Groups, id: &GroupId) -> Result<&'a ClassicGroup, Gr
 }
 
 /// A commit without a generation makes the group it is for.
-fn commit_offsets(groups: &mut Groups, step: &mut Step<'_>, commit: CommitOffsets) -> Outcome {
+fn commit_offsets(
+    groups: &mut Groups,
+    stored: &Stored,
+    step: &mut Step<'_>,
+    commit: CommitOffsets,
+) -> Outcome {
     if commit.generation <= GenerationId::NONE && !groups.contains_key(&commit.group) {
         let group = ClassicGroup::new(commit.group.clone(), step.now.wall);
         groups.insert(commit.group.clone(), group);
     }
-    offsets::commit(existing(groups, &commit.group)?, step, commit)
+    offsets::commit(existing(groups, &commit.group)?, stored, step, commit)
 }
 
 fn delete_offsets(
@@ -419,6 +484,10 @@ fn delete_group(
     }
     groups.remove(id);
     Ok(GroupReply::GroupDeleted)
+}
+
+fn bytes_of(groups: &Groups, id: &GroupId) -> usize {
+    groups.get(id).map_or(0, ClassicGroup::held_bytes)
 }
 
 fn list(groups: &Groups, filter: &ListGroups) -> GroupReply {

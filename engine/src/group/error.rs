@@ -135,6 +135,18 @@ pub enum GroupError {
         /// What a batch holds.
         max: usize,
     },
+    /// What the group would add does not fit in `group.memory.bytes`: try again when others have left.
+    #[error(
+        "group {group} would take {bytes} bytes more, of group.memory.bytes there are {left} left"
+    )]
+    OutOfMemory {
+        /// The group.
+        group: GroupId,
+        /// What it would take, in bytes.
+        bytes: usize,
+        /// What there is, in bytes.
+        left: usize,
+    },
     /// The coordinator is reading its partition: try again.
     #[error("the coordinator is loading")]
     CoordinatorLoading,

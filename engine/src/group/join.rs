@@ -102,7 +102,7 @@ impl ClassicGroup {
         } else if self.pending.len() >= PENDING_MEMBERS_MAX {
             step.answer(&self.id, ticket, Err(self.full(PENDING_MEMBERS_MAX)));
         } else {
-            self.pending.insert(member_id.clone());
+            self.reserve(member_id.clone());
             let timer = GroupTimer::Session(self.id.clone(), member_id.clone());
             let timeout = u64::try_from(join.session_timeout_ms).unwrap_or(0);
             step.schedule(timer, Duration::from_millis(timeout));
@@ -230,11 +230,9 @@ impl ClassicGroup {
             return false;
         };
         let (before, after) = (before.metadata(protocol), after.metadata(protocol));
-        let same_topics = match (subscription::topics(&before), subscription::topics(&after)) {
-            (Some(before), Some(after)) if self.is_consumer() => before == after,
-            _ => true,
-        };
-        self.vote().as_ref() == Some(protocol) && same_topics
+        let changes_topics =
+            || self.is_consumer() && subscription::differ_in_topics(&before, &after);
+        self.vote().as_ref() == Some(protocol) && !changes_topics()
     }
 
     /// Gives a static member its place in the running generation.

@@ -50,6 +50,13 @@ impl Member {
         }
     }
 
+    /// What it takes in memory under `id`, about, in bytes, without its assignment: that is part of what is recorded.
+    pub(super) fn held_bytes(&self, id: &MemberId) -> usize {
+        let client = [&self.client_id, &self.client_host];
+        let instance = self.instance_id.as_ref();
+        held_bytes(id.as_str().len(), instance, client, &self.protocols)
+    }
+
     /// A member as recorded; all that is known of its protocols is the chosen one.
     pub(super) fn from_stored(stored: &StoredMember, protocol: &Arc<str>) -> Self {
         Self {
@@ -122,6 +129,36 @@ pub(super) fn owned_protocols(protocols: &[Protocol]) -> Vec<Protocol> {
     owned.collect()
 }
 
+/// What a member will take in memory that joins, about, in bytes.
+pub(super) fn held_bytes_of(join: &Join) -> usize {
+    let id_length = if join.member_id.is_empty() {
+        new_member_id(join).as_str().len()
+    } else {
+        join.member_id.as_str().len()
+    };
+    let client = [&join.client_id, &join.client_host];
+    held_bytes(
+        id_length,
+        join.instance_id.as_ref(),
+        client,
+        &join.protocols,
+    )
+}
+
+fn held_bytes(
+    id_length: usize,
+    instance: Option<&InstanceId>,
+    client: [&Arc<str>; 2],
+    protocols: &[Protocol],
+) -> usize {
+    let protocols = protocols
+        .iter()
+        .map(|protocol| PROTOCOL_BYTES + protocol.name.len() + protocol.metadata.len());
+    let instance = instance.map_or(0, |instance| instance.as_str().len());
+    let client = client.map(|text| text.len());
+    MEMBER_BYTES + id_length + instance + client.iter().sum::<usize>() + protocols.sum::<usize>()
+}
+
 /// The id of a new member: who it is, and a random UUID in the usual notation, as Kafka makes them.
 pub(super) fn new_member_id(join: &Join) -> MemberId {
     let prefix = join
@@ -144,3 +181,8 @@ pub(super) fn new_member_id(join: &Join) -> MemberId {
 fn millis(ms: i32) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
+
+/// A member besides its texts: its places in the group, in what is recorded of that, and among the timers.
+const MEMBER_BYTES: usize = 700;
+/// A protocol besides its texts: its places in the member, and among those that the group supports.
+const PROTOCOL_BYTES: usize = 130;

@@ -9,7 +9,7 @@ use super::error::GroupError;
 use super::ids::GroupId;
 use super::record::{GroupRecord, offset_record_length_max};
 use super::state::GroupState;
-use super::stored::{CommittedOffset, Stored};
+use super::stored::{CommittedOffset, Stored, offset_bytes};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
 
 /// What the metadata of an offset may have at most in a record, in bytes.
@@ -18,11 +18,13 @@ const METADATA_BYTES_MAX: usize = i16::MAX as usize;
 /// Serves a commit of a group that exists, or has just been made for it.
 pub(super) fn commit(
     group: &ClassicGroup,
+    stored: &Stored,
     step: &mut Step<'_>,
     commit: CommitOffsets,
 ) -> Result<GroupReply, GroupError> {
     validate_commit(group, &commit)?;
     check_size(step.config, &commit)?;
+    check_room(stored, step.room, &commit)?;
     if matches!(
         group.state,
         GroupState::Stable | GroupState::PreparingRebalance
@@ -79,6 +81,29 @@ fn check_size(config: &GroupConfig, commit: &CommitOffsets) -> Result<(), GroupE
             })?;
     }
     Ok(())
+}
+
+/// Whether there is memory for what is new in a commit.
+fn check_room(stored: &Stored, left: usize, commit: &CommitOffsets) -> Result<(), GroupError> {
+    let all = commit.offsets.iter();
+    if all
+        .map(|offset| offset_bytes(&offset.metadata))
+        .sum::<usize>()
+        <= left
+    {
+        return Ok(());
+    }
+    let added = commit.offsets.iter().map(|offset| {
+        let former = stored.offset(&commit.group, &offset.partition);
+        let former = former.map_or(0, |former| offset_bytes(&former.metadata));
+        offset_bytes(&offset.metadata).saturating_sub(former)
+    });
+    let bytes = added.sum();
+    if bytes <= left {
+        return Ok(());
+    }
+    let group = commit.group.clone();
+    Err(GroupError::OutOfMemory { group, bytes, left })
 }
 
 fn check_metadata(config: &GroupConfig, offset: &OffsetToCommit) -> Result<(), GroupError> {
@@ -165,14 +190,17 @@ pub(super) fn delete(
             group: group.id.clone(),
         });
     }
+    let asked = partitions.iter().map(|partition| partition.topic.as_str());
+    let in_use = group.in_use(asked.collect());
     let mut results = Vec::with_capacity(partitions.len());
-    for partition in partitions {
-        if group.is_subscribed(partition.topic.as_str()) {
-            let (group, topic) = (group.id.clone(), partition.topic);
+    for partition in &partitions {
+        if in_use.contains(partition.topic.as_str()) {
+            let (group, topic) = (group.id.clone(), partition.topic.clone());
             results.push(Err(GroupError::SubscribedToTopic { group, topic }));
             continue;
         }
-        if stored.offset(&group.id, &partition).is_some() {
+        if stored.offset(&group.id, partition).is_some() {
+            let partition = partition.clone();
             step.decision.records.push(tombstone(&group.id, partition));
         }
         results.push(Ok(()));
@@ -208,11 +236,22 @@ pub(super) fn forget_topics(stored: &Stored, step: &mut Step<'_>, topics: &[Topi
 /// Removes what has expired of a group's offsets; whether that is all of them.
 pub(super) fn expire(group: &ClassicGroup, stored: &Stored, step: &mut Step<'_>) -> bool {
     let mut keeps_some = false;
+    let mut due = Vec::new();
     for (partition, offset) in all(stored, &group.id) {
-        if has_expired(group, &partition.topic, offset, step) {
-            step.decision.records.push(tombstone(&group.id, partition));
+        if is_due(group, offset, step) {
+            due.push(partition);
         } else {
             keeps_some = true;
+        }
+    }
+    let topics = due.iter().map(|partition| partition.topic.as_str());
+    let in_use = group.in_use(topics.collect());
+    for partition in &due {
+        if in_use.contains(partition.topic.as_str()) {
+            keeps_some = true;
+        } else {
+            let tombstone = tombstone(&group.id, partition.clone());
+            step.decision.records.push(tombstone);
         }
     }
     !keeps_some
@@ -221,12 +260,7 @@ pub(super) fn expire(group: &ClassicGroup, stored: &Stored, step: &mut Step<'_>)
 /// An offset without an expiry time of its own is kept for the retention time, counted from its commit; in a group whose
 /// members have left, at the earliest from their leaving. Kafka counts from their leaving alone, and so loses at once what a
 /// tool commits for a group that has long been empty.
-fn has_expired(
-    group: &ClassicGroup,
-    topic: &TopicName,
-    offset: &CommittedOffset,
-    step: &Step<'_>,
-) -> bool {
+fn is_due(group: &ClassicGroup, offset: &CommittedOffset, step: &Step<'_>) -> bool {
     let base = match group.state {
         GroupState::Empty if group.protocol_type.is_some() => {
             offset.committed.max(group.state_since)
@@ -236,11 +270,10 @@ fn has_expired(
         _ => return false,
     };
     let now = step.now.wall;
-    let is_due = match offset.expires {
+    match offset.expires {
         Some(expires) => now >= expires,
         None => now.0.saturating_sub(base.0) >= step.config.offsets_retention_ms,
-    };
-    is_due && !group.is_subscribed(topic.as_str())
+    }
 }
 
 fn all<'a>(

@@ -123,7 +123,6 @@ impl ClassicGroup {
         self.generation = next(self.generation);
         self.protocol = None;
         self.leader = None;
-        self.subscribed = self.subscriptions();
         self.transition(GroupState::Empty, step.now.wall);
         step.decision.records.push(self.record());
     }
@@ -136,7 +135,6 @@ impl ClassicGroup {
             "INV-GROUP-2: no protocol is common to all members of {}",
             self.id
         );
-        self.subscribed = self.subscriptions();
         self.transition(GroupState::CompletingRebalance, step.now.wall);
         self.pending_sync = self.members.keys().cloned().collect();
         let ids: Vec<MemberId> = self.members.keys().cloned().collect();

@@ -79,16 +79,26 @@ impl ClassicGroup {
             member.assignment = Bytes::copy_from_slice(&assignment);
         }
         let length = group_record_length(&self.id, &self.to_stored());
+        match self.check_record(step, length) {
+            Ok(()) => self.complete_sync(step),
+            Err(error) => {
+                self.refuse_syncs(step, &error);
+                self.prepare_rebalance(step);
+            }
+        }
+    }
+
+    fn check_record(&self, step: &Step<'_>, length: usize) -> Result<(), GroupError> {
+        let group = self.id.clone();
         let max = step.config.record_bytes_max;
         if length > max {
-            let group = self.id.clone();
-            self.refuse_syncs(
-                step,
-                &GroupError::GroupRecordTooLarge { group, length, max },
-            );
-            return self.prepare_rebalance(step);
+            return Err(GroupError::GroupRecordTooLarge { group, length, max });
         }
-        self.complete_sync(step);
+        if length > step.room {
+            let (bytes, left) = (length, step.room);
+            return Err(GroupError::OutOfMemory { group, bytes, left });
+        }
+        Ok(())
     }
 
     /// Serves a heartbeat.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::ids::{GroupId, InstanceId, MemberId};
-use super::record::GroupRecord;
+use super::record::{GroupRecord, group_record_length};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
 
 /// Groups and offsets as recorded.
@@ -17,6 +17,8 @@ pub struct Stored {
     groups: BTreeMap<GroupId, StoredGroup>,
     /// No inner map is empty.
     offsets: BTreeMap<GroupId, TopicOffsets>,
+    /// What both take in memory, about.
+    held_bytes: usize,
 }
 
 /// The offsets of one group by topic and partition.
@@ -73,12 +75,25 @@ pub struct CommittedOffset {
     pub expires: Option<Timestamp>,
 }
 
+impl CommittedOffset {
+    /// What it takes in memory, about, in bytes.
+    fn held_bytes(&self) -> usize {
+        offset_bytes(&self.metadata)
+    }
+}
+
+/// What a committed offset with this note takes in memory, about, in bytes.
+pub(super) const fn offset_bytes(metadata: &str) -> usize {
+    OFFSET_BYTES + metadata.len()
+}
+
 impl Stored {
     /// Nothing recorded.
     pub(super) const fn new() -> Self {
         Self {
             groups: BTreeMap::new(),
             offsets: BTreeMap::new(),
+            held_bytes: 0,
         }
     }
 
@@ -89,10 +104,13 @@ impl Stored {
                 group,
                 value: Some(value),
             } => {
-                self.groups.insert(group.clone(), value.clone());
+                self.held_bytes += group_record_length(group, value);
+                let former = self.groups.insert(group.clone(), value.clone());
+                self.held_bytes -= former.map_or(0, |former| group_record_length(group, &former));
             }
             GroupRecord::Group { group, value: None } => {
-                self.groups.remove(group);
+                let former = self.groups.remove(group);
+                self.held_bytes -= former.map_or(0, |former| group_record_length(group, &former));
             }
             GroupRecord::Offset {
                 group,
@@ -101,7 +119,9 @@ impl Stored {
             } => {
                 let topics = self.offsets.entry(group.clone()).or_default();
                 let partitions = topics.entry(partition.topic.clone()).or_default();
-                partitions.insert(partition.partition, value.clone());
+                self.held_bytes += value.held_bytes();
+                let former = partitions.insert(partition.partition, value.clone());
+                self.held_bytes -= former.map_or(0, |former| former.held_bytes());
             }
             GroupRecord::Offset {
                 group,
@@ -109,6 +129,11 @@ impl Stored {
                 value: None,
             } => self.remove_offset(group, partition),
         }
+    }
+
+    /// What is recorded takes in memory, about, in bytes.
+    pub(super) const fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// The recorded membership of a group.
@@ -127,6 +152,11 @@ impl Stored {
 
     pub(super) fn offsets(&self, group: &GroupId) -> Option<&TopicOffsets> {
         self.offsets.get(group)
+    }
+
+    pub(super) fn count_offsets(&self, group: &GroupId) -> usize {
+        let topics = self.offsets.get(group).into_iter().flatten();
+        topics.map(|(_, partitions)| partitions.len()).sum()
     }
 
     pub(super) fn all_offsets(&self) -> impl Iterator<Item = (&GroupId, &TopicOffsets)> {
@@ -148,7 +178,8 @@ impl Stored {
             return;
         };
         if let Some(partitions) = topics.get_mut(&partition.topic) {
-            partitions.remove(&partition.partition);
+            let former = partitions.remove(&partition.partition);
+            self.held_bytes -= former.map_or(0, |former| former.held_bytes());
             if partitions.is_empty() {
                 topics.remove(&partition.topic);
             }
@@ -158,3 +189,6 @@ impl Stored {
         }
     }
 }
+
+/// A committed offset besides its note, with its place and a share of the names around it.
+const OFFSET_BYTES: usize = 160;

@@ -43,6 +43,18 @@ struct Serving {
     timer: Option<(Monotonic, TimerKey)>,
 }
 
+impl Coordinators {
+    /// What the coordinators besides one take in memory: `group.memory.bytes` is for all of a shard.
+    fn held_bytes_besides(&self, id: TopicIdPartition) -> usize {
+        let others = self.hosted.iter().filter(|(other, _)| **other != id);
+        let held = others.map(|(_, hosted)| match hosted {
+            Hosted::Serving(serving) => serving.runtime.machine().held_bytes(),
+            Hosted::Loading | Hosted::Unsettled | Hosted::Unreadable => 0,
+        });
+        held.sum()
+    }
+}
+
 type GroupResult = Result<GroupReply, GroupError>;
 type Slotted = ReplySlot<GroupResult>;
 
@@ -108,10 +120,13 @@ impl Shard {
         } = request;
         let number = self.next_serial();
         let opening = self.is_opening(id);
+        let elsewhere_bytes = self.coordinators.held_bytes_besides(id);
         let refusal = match self.coordinators.hosted.get_mut(&id) {
             Some(Hosted::Serving(serving)) => {
                 let ticket = ReplyTicket(number);
                 serving.replies.insert(ticket, reply);
+                let machine = serving.runtime.machine_mut();
+                machine.set_elsewhere_bytes(elsewhere_bytes);
                 let effects_of = serving.runtime.submit(ticket, command, now);
                 self.take_coordinator_effects(id, effects_of, now, effects);
                 return;

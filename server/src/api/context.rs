@@ -256,6 +256,15 @@ impl RequestContext {
         self.header.client_id.as_deref().unwrap_or_default()
     }
 
+    /// A line for whoever looks after the broker about what the client was refused, unless there were too many about its address.
+    pub(super) fn report(&self, refusal: &impl fmt::Display) {
+        let address = self.client.peer;
+        if let Some(left_out) = self.client.frontend.admit_line(address.ip()) {
+            let client_id = self.client_id();
+            tracing::warn!(%address, client_id, left_out, "refused: {refusal}");
+        }
+    }
+
     /// The connection's other side.
     pub(crate) const fn client(&self) -> &Rc<Client> {
         &self.client

@@ -32,7 +32,11 @@ pub(super) async fn ask<T>(
     let Some(place) = place else {
         return Ok(Err(GroupError::NotCoordinator));
     };
-    receive(send(context, place, command).await?, pick).await
+    let answer = receive(send(context, place, command).await?, pick).await?;
+    if let Err(error @ GroupError::OutOfMemory { .. }) = &answer {
+        context.report(error);
+    }
+    Ok(answer)
 }
 
 /// As [`ask`], for a question whose answer may wait for other members for minutes: ends with

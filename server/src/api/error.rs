@@ -126,6 +126,7 @@ impl ToErrorCode for GroupError {
             Self::SubscribedToTopic { .. } => ErrorCode::GroupSubscribedToTopic,
             Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
             Self::CommitTooLarge { .. } => ErrorCode::InvalidCommitOffsetSize,
+            Self::OutOfMemory { .. } => ErrorCode::CoordinatorNotAvailable,
             Self::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Self::NotCoordinator => ErrorCode::NotCoordinator,
         }

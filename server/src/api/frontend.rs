@@ -1,6 +1,7 @@
 //! What the connections of one shard's thread share: the engine's door, settings, budgets, producer ids, sessions.
 
 use std::cell::{RefCell, RefMut};
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tokio::time::sleep;
 use super::fetch_session::FetchSessions;
 use super::init_producer_id::ProducerIds;
 use crate::config::{BrokerConfig, ConfigView};
-use crate::net::{RequestBudget, Reservation, Unread};
+use crate::net::{RefusalLog, RequestBudget, Reservation, Unread};
 
 /// One thread's share of the server.
 pub(crate) struct Frontend {
@@ -28,6 +29,8 @@ pub(crate) struct Frontend {
     long_requests: RequestBudget,
     /// Answers that clients do not take.
     unread: Unread,
+    /// What the log says of which addresses.
+    refusals: RefCell<RefusalLog>,
     /// For answers that may be much longer than their requests.
     licenses: Arc<Semaphore>,
 }
@@ -64,6 +67,7 @@ impl Frontend {
             producer_ids: Mutex::default(),
             long_requests: RequestBudget::new(bytes),
             unread: Unread::new(bytes),
+            refusals: RefCell::default(),
             licenses: Arc::new(Semaphore::new(LICENSES)),
         }
     }
@@ -81,6 +85,12 @@ impl Frontend {
     /// The producer ids this thread may give out, for one request at a time.
     pub(super) async fn producer_ids(&self) -> MutexGuard<'_, ProducerIds> {
         self.producer_ids.lock().await
+    }
+
+    /// Whether a line about something that `address` did may be written to the log now; if so, how many were left out since the last.
+    pub(crate) fn admit_line(&self, address: IpAddr) -> Option<u64> {
+        let now = self.gateway.now().monotonic;
+        self.refusals.borrow_mut().admit(address, now)
     }
 
     /// Where answers are charged while their clients do not take them.

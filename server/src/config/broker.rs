@@ -169,6 +169,8 @@ pub struct GroupConfig {
     pub session_timeout_ms_max: i32,
     /// `group.max.size`, inclusive.
     pub members_max: usize,
+    /// `group.memory.bytes`, of one shard.
+    pub memory_bytes: usize,
 }
 
 /// Committed offsets.
@@ -255,6 +257,7 @@ impl BrokerConfig {
                 session_timeout_ms_min: view.integer("group.min.session.timeout.ms", 6_000),
                 session_timeout_ms_max: view.integer("group.max.session.timeout.ms", 1_800_000),
                 members_max: view.integer("group.max.size", usize::MAX),
+                memory_bytes: view.integer("group.memory.bytes", 1 << 27),
             },
             offsets: OffsetConfig {
                 retention_ms: view

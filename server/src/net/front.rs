@@ -1,6 +1,5 @@
 //! A shard's share of the connections: takes them in, lets each run, sees them out when the broker stops.
 
-use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use super::connection::{End, Limits, serve};
 use super::frames::FrameLimits;
 use super::lately::Lately;
 use super::moves::{Work, hand_over};
-use super::refusals::RefusalLog;
 use super::turns::WaitingRequests;
 use crate::api::{Client, Frontend, share};
 use crate::config::ConfigView;
@@ -86,7 +84,6 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
 struct Shared {
     doors: Doors,
     limits: Limits,
-    refusals: RefCell<RefusalLog>,
 }
 
 impl Shared {
@@ -120,7 +117,6 @@ impl Shared {
                 lately: Lately::default(),
                 work: Work::default(),
             },
-            refusals: RefCell::default(),
         }
     }
 }
@@ -158,7 +154,7 @@ async fn converse(
         };
         match served {
             Ok(End::Over) => return,
-            Err(closing) => return report(&closing, &client, &shared),
+            Err(closing) => return report(&closing, &client),
             Ok(End::Elsewhere(shard)) => {
                 // Without room there it goes on here, for another while.
                 let now = client.frontend().gateway().now().monotonic;
@@ -171,14 +167,13 @@ async fn converse(
 }
 
 /// One line for whoever looks after the broker, unless there were too many about this address.
-fn report(closing: &Closing, client: &Client, shared: &Shared) {
+fn report(closing: &Closing, client: &Client) {
     let address = client.peer();
     if !closing.is_remarkable() {
         tracing::debug!(%address, %closing, "a connection ended");
         return;
     }
-    let now = client.frontend().gateway().now().monotonic;
-    let Some(left_out) = shared.refusals.borrow_mut().admit(address.ip(), now) else {
+    let Some(left_out) = client.frontend().admit_line(address.ip()) else {
         return;
     };
     let software = client.software();

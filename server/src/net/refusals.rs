@@ -8,7 +8,7 @@ use millrace_engine::types::Monotonic;
 
 /// What each address has been granted lately.
 #[derive(Debug, Default)]
-pub(super) struct RefusalLog {
+pub(crate) struct RefusalLog {
     addresses: BTreeMap<IpAddr, Window>,
 }
 
@@ -21,7 +21,7 @@ struct Window {
 
 impl RefusalLog {
     /// Whether a line about `address` may be written now; if so, how many about it were left out since the last.
-    pub(super) fn admit(&mut self, address: IpAddr, now: Monotonic) -> Option<u64> {
+    pub(crate) fn admit(&mut self, address: IpAddr, now: Monotonic) -> Option<u64> {
         let is_over = |window: &Window| window.began.until(now) >= WINDOW;
         if self.addresses.len() >= ADDRESSES_MAX && !self.addresses.contains_key(&address) {
             self.addresses.retain(|_, window| !is_over(window));

@@ -388,3 +388,30 @@ fn a_commit_belongs_to_its_generation() {
         "the group is not empty"
     );
 }
+
+/// Ids are given out for the asking, and kept for a session, each with its group.
+#[test]
+fn what_groups_hold_is_bounded() {
+    let broker = Broker::start(&[("group.memory.bytes", "1048576"), ("num.shards", "1")]);
+    let mut wire = Wire::connect(&broker);
+    wire.await_coordinator(GROUP);
+    let given = (0..100).take_while(|number| {
+        let request = JoinGroupRequest {
+            group_id: format!("{number:030000}").as_str().into(),
+            ..join("")
+        };
+        match wire.ask(&request, 9).error_code {
+            ErrorCode::MemberIdRequired => true,
+            error => {
+                assert_eq!(error, ErrorCode::CoordinatorNotAvailable);
+                false
+            }
+        }
+    });
+    let given = given.count();
+    assert!((10..40).contains(&given), "{given} ids were given out");
+    eventually("a line about it", || {
+        let lines = broker.printed_with("of group.memory.bytes");
+        (!lines.is_empty()).then_some(())
+    });
+}

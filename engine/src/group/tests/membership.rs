@@ -373,3 +373,84 @@ fn a_failed_append_refuses_everyone_who_waits() {
     assert_eq!(broker.state(), GroupState::Stable);
     assert_eq!(broker.ask(heartbeat(&ids[1], 2)), Ok(GroupReply::Heartbeat));
 }
+
+fn is_out_of_memory(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(GroupError::OutOfMemory { .. }))
+}
+
+#[test]
+fn members_that_memory_is_short_of_are_refused_and_those_that_are_there_stay() {
+    let mut broker = Broker::new(GroupConfig {
+        initial_rebalance_delay: Duration::ZERO,
+        memory_bytes_max: 20_000,
+        ..GroupConfig::default()
+    });
+    let ids = broker.stable_group(1);
+    let large = |client: &str, bytes: usize| {
+        let mut join = consumer();
+        join.group = GroupId::from(client);
+        join.client_id = Arc::from(client);
+        join.protocols[0].metadata = Bytes::from(vec![0; bytes]);
+        join
+    };
+    let refused = broker.ask(GroupCommand::Join(large("too large", 20_000)));
+    assert!(is_out_of_memory(&refused), "{refused:?}");
+    let taken = (0..100).take_while(|number| {
+        let join = large(&format!("{number:01000}"), 0);
+        !is_out_of_memory(&broker.ask(GroupCommand::Join(join)))
+    });
+    let taken = taken.count();
+    assert!((4..12).contains(&taken), "{taken} ids were given out");
+    assert!(broker.runtime.machine().held_bytes() <= 20_000);
+    let mut grown = rejoin(&ids[0]);
+    grown.protocols[0].metadata = Bytes::from(vec![0; 10_000]);
+    assert!(is_out_of_memory(&broker.ask(GroupCommand::Join(grown))));
+    assert_eq!(broker.settle(&ids, &[]).len(), 1, "it rebalances as it is");
+    broker.pass(seconds(11));
+    let refused = broker.ask(GroupCommand::Join(large("later", 1_000)));
+    assert!(
+        !is_out_of_memory(&refused),
+        "ids that nobody used are given up"
+    );
+}
+
+#[test]
+fn what_other_coordinators_hold_counts() {
+    let mut broker = Broker::eager();
+    let machine = broker.runtime.machine_mut();
+    machine.set_elsewhere_bytes(GroupConfig::default().memory_bytes_max);
+    assert!(is_out_of_memory(
+        &broker.ask(GroupCommand::Join(consumer()))
+    ));
+    let offsets = [(place("t", 0), 1)];
+    let commit = GroupCommand::CommitOffsets(commit("", -1, &offsets));
+    assert!(is_out_of_memory(&broker.ask(commit.clone())));
+    broker.runtime.machine_mut().set_elsewhere_bytes(0);
+    assert!(broker.ask(commit.clone()).is_ok());
+    let full = GroupConfig::default().memory_bytes_max;
+    broker.runtime.machine_mut().set_elsewhere_bytes(full);
+    assert!(broker.ask(commit).is_ok(), "it takes the place of another");
+}
+
+/// It makes room for what the members have, and none for an assignment.
+#[test]
+fn an_assignment_that_memory_is_short_of_is_refused() {
+    let mut broker = Broker::eager();
+    let ids = broker.stable_group(1);
+    let ticket = broker.send(GroupCommand::Join(rejoin(&ids[0])));
+    let generation = broker.joined(ticket).generation.0;
+    let held = broker.runtime.machine().held_bytes();
+    let left = 1_000;
+    let elsewhere = GroupConfig::default().memory_bytes_max - held - left;
+    broker.runtime.machine_mut().set_elsewhere_bytes(elsewhere);
+    let assign = |bytes: usize| {
+        let assignment = Bytes::from(vec![0; bytes]);
+        GroupCommand::Sync(sync(
+            &ids[0],
+            generation,
+            vec![(ids[0].clone(), assignment)],
+        ))
+    };
+    let refused = broker.ask(assign(left + 1_000));
+    assert!(is_out_of_memory(&refused), "{refused:?}");
+}

@@ -356,7 +356,49 @@ fn expiry_of_very_many_offsets_takes_several_turns() {
     }
     broker.turn_to(broker.now.monotonic.after(seconds(8 * DAY)));
     let effects = broker.runtime.tick(broker.now);
-    assert_eq!(effects.appends.len(), 3);
+    assert_eq!(effects.appends.len(), 1);
+    assert_eq!(effects.appends[0].records.len(), 1_000);
     broker.absorb(effects);
+    broker.pass(Duration::from_millis(1));
+    assert_eq!(
+        broker
+            .runtime
+            .machine()
+            .stored()
+            .count_offsets(&GroupId::from("g9")),
+        100
+    );
+    broker.pass(Duration::from_millis(1));
+    assert_eq!(broker.runtime.machine().stored(), &Stored::default());
+}
+
+/// One decision may bring more than a batch holds.
+#[test]
+fn a_group_with_very_many_offsets_is_deleted_in_several_appends() {
+    let mut broker = Broker::eager();
+    let name = "g".repeat(30_000);
+    for partition in 0..100 {
+        let mut command = commit("", -1, &[(place("t", partition), 1)]);
+        command.group = GroupId::from(name.as_str());
+        broker.ask(GroupCommand::CommitOffsets(command)).unwrap();
+    }
+    broker.tickets += 1;
+    let ticket = ReplyTicket(broker.tickets);
+    let group = GroupId::from(name.as_str());
+    let effects = broker
+        .runtime
+        .submit(ticket, GroupCommand::DeleteGroup { group }, broker.now);
+    assert_eq!(effects.appends.len(), 3);
+    for append in &effects.appends {
+        let length: usize = append
+            .records
+            .iter()
+            .map(CoordinatorRecord::length_max)
+            .sum();
+        assert!(length <= GroupConfig::default().record_bytes_max);
+    }
+    broker.absorb(effects);
+    assert_eq!(broker.answer(ticket.0), Ok(GroupReply::GroupDeleted));
+    broker.restart();
     assert_eq!(broker.runtime.machine().stored(), &Stored::default());
 }

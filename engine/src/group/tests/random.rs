@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::group::classic::ClassicGroup;
 use crate::types::TopicName;
+
+/// What the groups themselves and what is recorded of their members take beyond their memory: that is not refused.
+const SLACK_BYTES: usize = 6_000;
 
 /// One thing that happens. Small numbers name members by the order in which they were first seen.
 #[derive(Clone, Debug)]
@@ -102,6 +106,7 @@ struct World {
     removal: u64,
     seen: BTreeSet<u64>,
     generations: BTreeMap<GroupId, i32>,
+    memory_bytes_max: usize,
 }
 
 fn group(number: u8) -> GroupId {
@@ -299,6 +304,13 @@ impl World {
     /// What holds after every event.
     fn check(&mut self) {
         let machine = self.broker.runtime.machine();
+        let groups = machine.groups().values().map(ClassicGroup::recounted_bytes);
+        let counted = groups.sum::<usize>() + machine.stored().held_bytes();
+        assert_eq!(machine.held_bytes(), counted);
+        assert!(
+            counted <= self.memory_bytes_max + SLACK_BYTES,
+            "{counted} bytes are held"
+        );
         for (id, group) in machine.groups() {
             let known = self
                 .generations
@@ -382,9 +394,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn no_history_breaks_the_coordinator(events in prop::collection::vec(event(), 1..120), delayed in any::<bool>()) {
+    fn no_history_breaks_the_coordinator(events in prop::collection::vec(event(), 1..120), delayed in any::<bool>(), crowded in any::<bool>()) {
         let delay = if delayed { seconds(3) } else { Duration::ZERO };
-        let mut broker = Broker::new(GroupConfig { initial_rebalance_delay: delay, size_max: 4, ..GroupConfig::default() });
+        let memory_bytes_max = if crowded { 4_000 } else { 1 << 20 };
+        let mut broker = Broker::new(GroupConfig { initial_rebalance_delay: delay, size_max: 4, memory_bytes_max, ..GroupConfig::default() });
         broker.holds_commits = true;
         let mut world = World {
             broker,
@@ -394,6 +407,7 @@ proptest! {
             removal: 0,
             seen: BTreeSet::new(),
             generations: BTreeMap::new(),
+            memory_bytes_max,
         };
         for event in &events {
             world.run(event);

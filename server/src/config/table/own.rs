@@ -6,6 +6,8 @@ use millrace_engine::config::{Allowed, Property};
 use millrace_engine::properties;
 
 pub(super) const ROWS: &[Property] = properties! {
+    "group.memory.bytes": Long = "134217728", Allowed::at_least(1_048_576), ReadOnly, Honoured,
+        "Bytes that members of groups and committed offsets may take per shard before new ones are refused.";
     "num.shards": Int, Allowed::between(1, 1024), ReadOnly, Honoured,
         "Cores that serve, one thread each; unset, all that the process may use.";
     "io.backend": String = "auto", OneOf(&["auto", "uring", "threads"]), ReadOnly, Honoured,
