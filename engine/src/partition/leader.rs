@@ -101,6 +101,15 @@ pub struct Offered {
     pub waiter: Waiter,
 }
 
+/// A group commit to be carried out.
+#[derive(Debug)]
+pub struct GroupCommit {
+    /// To be synced, each.
+    pub files: Vec<File>,
+    /// How many batches were written since the one before.
+    pub batches: usize,
+}
+
 /// The sync in flight.
 #[derive(Debug)]
 struct Syncing {
@@ -140,6 +149,8 @@ pub struct Leader {
     high_watermark: Offset,
     /// Since when there are written records that no sync has covered, for `flush.ms`.
     unflushed_since: Option<Monotonic>,
+    /// How many batches were written since a group commit began.
+    uncovered_batches: usize,
     /// The flush timer that was set last.
     flush_timer: Option<Monotonic>,
 }
@@ -179,6 +190,7 @@ impl Leader {
             sync_wanted: false,
             waiting: WaitingRoom::default(),
             unflushed_since: None,
+            uncovered_batches: 0,
             flush_timer: None,
         }
     }
@@ -494,7 +506,7 @@ impl Leader {
 
     /// Begins the next group commit, of all that is written: each of the files is to be made durable; then
     /// [`Leader::synced`], once for each. `None` when none is due.
-    pub fn begin_sync(&mut self, now: Now) -> Option<Vec<File>> {
+    pub fn begin_sync(&mut self, now: Now) -> Option<GroupCommit> {
         if !self.sync_due(now) {
             return None;
         }
@@ -506,7 +518,8 @@ impl Leader {
             files_left: files.len(),
             plan,
         });
-        Some(files)
+        let batches = std::mem::take(&mut self.uncovered_batches);
+        Some(GroupCommit { files, batches })
     }
 
     /// Whether a group commit is to begin as soon as it may. Durable topics sync whatever is written; the others when
@@ -580,6 +593,7 @@ impl Leader {
         match result {
             Ok(()) => {
                 self.log.appended(&plan);
+                self.uncovered_batches += plan.batches.len();
                 self.unflushed_since.get_or_insert(now.monotonic);
                 self.advance(told);
                 Ok(())

@@ -11,6 +11,6 @@ mod waiting;
 
 pub use error::{AppendError, DeleteRecordsError, OffsetLookupError, ReadError, Unavailable};
 pub use leader::{
-    Fault, Isolation, Leader, Offered, OffsetAnswer, OffsetSpec, RetentionWork, Work,
+    Fault, GroupCommit, Isolation, Leader, Offered, OffsetAnswer, OffsetSpec, RetentionWork, Work,
 };
 pub use waiting::{Acks, Appended, Told, Waiter};

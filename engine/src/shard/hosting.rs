@@ -351,11 +351,12 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             return;
         };
-        let Some(files) = leader.begin_sync(now) else {
+        let Some(begun) = leader.begin_sync(now) else {
             return;
         };
-        self.admission.began(id, place, files.len());
-        for file in files {
+        let (files, batches) = (begun.files.len(), begun.batches);
+        self.admission.began(id, place, files, batches);
+        for file in begun.files {
             self.act(Pending::Sync(id), Action::Sync { file }, effects);
         }
     }

@@ -121,7 +121,10 @@ impl Bench {
     }
 
     fn begin_sync(&mut self) -> Vec<File> {
-        self.leader.begin_sync(self.now).expect("a sync is due")
+        self.leader
+            .begin_sync(self.now)
+            .expect("a sync is due")
+            .files
     }
 
     fn end_sync(&mut self, files: Vec<File>) {
