@@ -3,7 +3,7 @@
 //!
 //! It performs nothing itself: who owns it appends the records, reports the outcome, and calls `tick` in time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{
     Answer, AppendSequence, CoordinatorRecord, Decision, DecodeError, ReplyTicket, Scope,
@@ -24,6 +24,8 @@ pub struct Runtime<Machine: StateMachine> {
     parked: BTreeMap<AppendSequence, Vec<(ReplyTicket, Machine::Reply)>>,
     /// The newest uncommitted append of each scope.
     scopes: BTreeMap<Scope, AppendSequence>,
+    /// What each uncommitted append is about, oldest first.
+    uncommitted: VecDeque<(AppendSequence, Scope)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl<Machine: StateMachine> Runtime<Machine> {
             committed: AppendSequence(0),
             parked: BTreeMap::new(),
             scopes: BTreeMap::new(),
+            uncommitted: VecDeque::new(),
         }
     }
 
@@ -169,7 +172,14 @@ impl<Machine: StateMachine> Runtime<Machine> {
         self.committed = self.committed.max(up_to);
         let later = self.parked.split_off(&AppendSequence(self.committed.0 + 1));
         let released = std::mem::replace(&mut self.parked, later);
-        self.scopes.retain(|_, sequence| *sequence > up_to);
+        let count = self
+            .uncommitted
+            .partition_point(|(sequence, _)| *sequence <= up_to);
+        for (_, scope) in self.uncommitted.drain(..count) {
+            if self.scopes.get(&scope) <= Some(&up_to) {
+                self.scopes.remove(&scope);
+            }
+        }
         released.into_values().flatten().collect()
     }
 
@@ -178,6 +188,7 @@ impl<Machine: StateMachine> Runtime<Machine> {
     pub fn unload(&mut self, reason: Unavailable) -> Vec<(ReplyTicket, Machine::Reply)> {
         let parked = std::mem::take(&mut self.parked);
         self.scopes.clear();
+        self.uncommitted.clear();
         self.committed = self.appended;
         self.phase = Phase::Loading;
         let parked = parked.into_values().flatten().map(|(ticket, _)| ticket);
@@ -209,7 +220,10 @@ impl<Machine: StateMachine> Runtime<Machine> {
             *taken += length;
             append.records.push(encoded);
             // What waits for this scope waits for the last of its records.
-            self.scopes.insert(Machine::scope(record), append.sequence);
+            let (scope, sequence) = (Machine::scope(record), append.sequence);
+            if self.scopes.insert(scope.clone(), sequence) != Some(sequence) {
+                self.uncommitted.push_back((sequence, scope));
+            }
         }
         effects.appends.extend(append.map(|(append, _)| append));
         for Answer {
