@@ -238,18 +238,15 @@ fn list_of(
 #[must_use]
 pub fn appended(held: &str, given: &str) -> String {
     let mut list: Vec<_> = elements(held).collect();
-    for element in elements(given) {
-        if !list.contains(&element) {
-            list.push(element);
-        }
-    }
+    let mut present: BTreeSet<_> = list.iter().copied().collect();
+    list.extend(elements(given).filter(|element| present.insert(element)));
     list.join(",")
 }
 
 /// The list `held` without the elements of `given`.
 #[must_use]
 pub fn subtracted(held: &str, given: &str) -> String {
-    let removed: Vec<_> = elements(given).collect();
+    let removed: BTreeSet<_> = elements(given).collect();
     let kept: Vec<_> = elements(held)
         .filter(|element| !removed.contains(element))
         .collect();

@@ -28,7 +28,8 @@ pub(super) async fn handle(
                 ..Default::default()
             });
         }
-        let (name, version) = (name.to_owned(), software_version.to_owned());
+        let kept = |text: &str| text.chars().take(SOFTWARE_CHARACTERS_MAX).collect();
+        let (name, version) = (kept(name), kept(software_version));
         context.client().set_software(Software { name, version });
     }
     Ok(answer(super::served(), version, &context.image()))
@@ -125,6 +126,8 @@ const FEATURES: [Feature; 3] = [
 
 /// The first version that says what the client is.
 const SOFTWARE_FIRST: i16 = 3;
+/// What is kept of either: it is for lines of the log.
+const SOFTWARE_CHARACTERS_MAX: usize = 100;
 /// The first version that can carry features whose lowest level is 0.
 const ZERO_MINIMUM_FIRST: i16 = 4;
 

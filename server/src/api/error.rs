@@ -172,8 +172,8 @@ impl ToErrorCode for ControllerError {
             | Self::DuplicateTopicId
             | Self::DuplicateResource
             | Self::AssignmentAndReplicationFactor { .. }
-            | Self::AssignmentAndPartitions { .. }
-            | Self::SettingTooLong { .. } => ErrorCode::InvalidRequest,
+            | Self::AssignmentAndPartitions { .. } => ErrorCode::InvalidRequest,
+            Self::SettingTooLong { .. } => ErrorCode::InvalidConfig,
             Self::ReplicationFactorNotPositive { .. } | Self::TooFewBrokers { .. } => {
                 ErrorCode::InvalidReplicationFactor
             }

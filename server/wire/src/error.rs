@@ -2,6 +2,8 @@
 //!
 //! Both errors name the field, so that one log line tells which client sent what nonsense.
 
+use crate::field::STRING_LENGTH_MAX;
+
 /// Bytes that are not the message they should be: always the sender's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {fault}")]
@@ -62,6 +64,12 @@ pub enum DecodeFault {
     NegativeLength {
         /// What was claimed.
         length: i32,
+    },
+    /// A string longer than Kafka takes in any version.
+    #[error("a string of {length} bytes, at most {STRING_LENGTH_MAX} are allowed")]
+    StringTooLong {
+        /// What was claimed.
+        length: usize,
     },
     /// Null where the version has none.
     #[error("null is not allowed here")]

@@ -139,6 +139,9 @@ impl NullableField for Str {
         let Some(length) = length else {
             return Ok(None);
         };
+        if length > STRING_LENGTH_MAX {
+            return Err(DecodeFault::StringTooLong { length }.into());
+        }
         Ok(Some(Self::try_from(reader.bytes(length)?)?))
     }
 
@@ -155,7 +158,7 @@ impl NullableField for Str {
                 None => -1,
                 Some(length) => i16::try_from(length).map_err(|_| EncodeFault::TooLong {
                     length,
-                    length_max: PLAIN_STRING_LENGTH_MAX,
+                    length_max: STRING_LENGTH_MAX,
                 })?,
             };
             writer.bytes(&prefix.to_be_bytes());
@@ -169,8 +172,12 @@ impl NullableField for Str {
     }
 }
 
-/// Outside the flexible versions a string's length is an `i16`.
-const PLAIN_STRING_LENGTH_MAX: usize = 0x7fff;
+/// What an element is charged at least, because what is made of a number, to look it up and to answer, takes so much; and in times
+/// of its bytes, for those that have one or two.
+const ELEMENT_BYTES: usize = 64;
+const ELEMENT_TIMES: usize = 16;
+/// A length of 16 bits outside the flexible versions; Kafka takes no longer ones in those either.
+pub(crate) const STRING_LENGTH_MAX: usize = 0x7fff;
 
 impl NullableField for Bytes {
     fn decode_nullable(reader: &mut Reader, form: Form) -> Result<Option<Self>, DecodeError> {
@@ -209,7 +216,9 @@ impl<T: Field> NullableField for Vec<T> {
         if count > fitting {
             return Err(DecodeFault::TooManyElements { count, fitting }.into());
         }
-        reader.charge(count.saturating_mul(size_of::<T>()))?;
+        let least = T::length_min(form).saturating_mul(ELEMENT_TIMES);
+        let each = size_of::<T>().max(least.min(ELEMENT_BYTES));
+        reader.charge(count.saturating_mul(each))?;
         let mut elements = Self::with_capacity(count);
         for _ in 0..count {
             elements.push(T::decode(reader, form)?);

@@ -264,6 +264,24 @@ fn a_claimed_array_length_costs_nothing() {
     );
 }
 
+/// Kafka refuses them in the flexible versions, too, which could say more.
+#[test]
+fn strings_beyond_a_length_of_16_bits_are_refused() {
+    let request = |length: usize| {
+        let groups = vec![crate::Str::from("g".repeat(length))];
+        let request = message::DescribeGroupsRequest {
+            groups,
+            ..Default::default()
+        };
+        let mut bytes = BytesMut::new();
+        request.encode(&mut bytes, 5).unwrap();
+        message::DescribeGroupsRequest::decode(&mut Reader::new(bytes.freeze(), usize::MAX), 5)
+    };
+    assert!(request(32_767).is_ok());
+    let error = request(32_768).unwrap_err();
+    assert_eq!(error.fault, DecodeFault::StringTooLong { length: 32_768 });
+}
+
 #[test]
 fn a_frame_of_tiny_elements_stays_within_the_budget() {
     // A million empty topic names of one byte each would take 32 MB of strings.

@@ -167,13 +167,13 @@ pub enum ControllerError {
     /// Settings that are refused.
     #[error(transparent)]
     Settings(#[from] AlterError),
-    /// A name or value of a setting that no file should have to hold.
-    #[error("The {what} of a configuration has {length} bytes; the most is {max}.")]
+    /// A name or value of a setting that messages cannot carry. In Kafka's words.
+    #[error(
+        "The configuration {what} cannot be added because it exceeds the maximum {what} size of {max} bytes."
+    )]
     SettingTooLong {
         /// `name` or `value`.
         what: &'static str,
-        /// Its length in bytes.
-        length: usize,
         /// The longest allowed.
         max: usize,
     },
