@@ -82,6 +82,10 @@ impl<'a> FrameReader<'a> {
 
     /// The next frame, or `None` once the client has closed its side between two frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Closing> {
+        if self.arrived.is_empty() {
+            // Before others get the core: the writing half may have the connection moved meanwhile.
+            self.reins.rest();
+        }
         self.pace.rest_if_due().await;
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
@@ -112,7 +116,6 @@ impl<'a> FrameReader<'a> {
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
-            self.reins.rest();
             match timeout(self.limits.idle, self.stream.readable()).await {
                 Ok(ready) => ready?,
                 Err(_) => return Err(Closing::Idle),
@@ -314,6 +317,7 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::net::sending::poll_once;
 
     const LIMITS: FrameLimits = FrameLimits {
         frame_bytes_max: 200_000,
@@ -403,6 +407,23 @@ mod tests {
                 reins.rest();
             }
         }
+    }
+
+    /// While others get the core, the writing half may find that the connection is to move: it must not wait for a frame that
+    /// nobody reads.
+    #[tokio::test]
+    async fn a_reader_between_two_frames_is_at_rest_also_while_others_get_the_core() {
+        let (mut client, mut server) = pair().await;
+        let (budget, reins, parking, pace) = unhurried(1 << 20);
+        let mut reader =
+            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        client.write_all(&framed(&[1; 7])).await.unwrap();
+        reader.next().await.unwrap().unwrap();
+        assert!(!reins.at_rest());
+        pace.add(usize::MAX / 2);
+        let mut next = std::pin::pin!(reader.next());
+        assert!(poll_once(next.as_mut()).await.is_pending());
+        assert!(reins.at_rest());
     }
 
     #[test]
