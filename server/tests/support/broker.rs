@@ -297,7 +297,7 @@ impl Drop for Broker {
 const SHOWN_LINES: usize = 100;
 
 /// The broker under test; `MILLRACE_SERVER` names another program that takes the same arguments.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     match std::env::var_os("MILLRACE_SERVER") {
         Some(program) => program.into(),
         None => env!("CARGO_BIN_EXE_millrace-server").into(),
@@ -305,7 +305,7 @@ fn program() -> PathBuf {
 }
 
 /// The address in a line such as `listening on PLAINTEXT://127.0.0.1:41234`.
-fn listener_in(line: &str) -> Option<SocketAddr> {
+pub(crate) fn listener_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("PLAINTEXT://")?;
     let end = rest
         .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
