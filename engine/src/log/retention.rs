@@ -128,7 +128,10 @@ impl Log {
         let count = count.min(closed.len());
         let base_offsets = closed.drain(..count).map(|gone| gone.base_offset).collect();
         let first = self.segments.iter().next().map(|first| first.base_offset);
-        self.move_log_start(first.unwrap_or(self.log_start_offset));
+        let first = first.unwrap_or(self.log_start_offset);
+        self.move_log_start(first);
+        // What is gone needs no sync any more.
+        self.durable_end_offset = self.durable_end_offset.max(first);
         DeleteJob {
             directory: self.directory.clone(),
             base_offsets,

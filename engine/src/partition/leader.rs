@@ -334,9 +334,10 @@ impl Leader {
             acks,
             ..
         } = offered;
-        let in_sync = 1;
-        if acks == Acks::All && self.config.min_insync_replicas > in_sync {
-            let required = self.config.min_insync_replicas;
+        let (in_sync, replicas) = (1, 1);
+        // As in Kafka, a partition is not asked for more replicas than it has.
+        let required = self.config.min_insync_replicas.min(replicas);
+        if acks == Acks::All && required > in_sync {
             return Err(AppendError::NotEnoughReplicas { in_sync, required });
         }
         let begun = if zstd_allowed {
@@ -513,6 +514,11 @@ impl Leader {
         let plan = self.log.plan_sync()?;
         self.unflushed_since = None;
         self.sync_wanted = false;
+        if plan.files.is_empty() {
+            // Retention has taken away what was not durable.
+            self.log.synced(&plan);
+            return None;
+        }
         let files = plan.files.clone();
         self.syncing = Some(Syncing {
             files_left: files.len(),
@@ -910,26 +916,22 @@ impl Leader {
         Ok(start)
     }
 
-    /// Segments that retention lets go of. When the active segment itself has expired it is rolled first; the next call
+    /// Segments that retention lets go of. When the active segment itself has expired it is rolled, too; the next call
     /// then lets go of it.
-    pub fn retain(&mut self, now: Now) -> Option<RetentionWork> {
+    pub fn retain(&mut self, now: Now) -> RetentionWork {
+        let mut work = RetentionWork::default();
         if self.segment_busy || self.cut_due.is_some() {
-            return None;
+            return work;
         }
         let plan = self.log.retention(now.wall, self.high_watermark);
-        if plan.roll_first
-            && self.writing.is_none()
-            && self.syncing.is_none()
-            && let Some(job) = self.log.begin_roll(now.wall)
-        {
-            self.segment_busy = true;
-            return Some(RetentionWork::Roll(job));
+        if plan.delete > 0 {
+            work.delete = Some(self.log.delete_segments(plan.delete));
         }
-        if plan.delete == 0 {
-            return None;
+        if plan.roll_first && self.writing.is_none() && self.syncing.is_none() {
+            work.roll = self.log.begin_roll(now.wall);
+            self.segment_busy = work.roll.is_some();
         }
-        let job = self.log.delete_segments(plan.delete);
-        Some(RetentionWork::Delete(job))
+        work
     }
 
     /// Brings the recovery point up to what is durable, if it is behind, and asks for a sync of what is not: the next
@@ -981,12 +983,12 @@ impl Leader {
 }
 
 /// What retention asks of the disk.
-#[derive(Debug)]
-pub enum RetentionWork {
-    /// Roll the expired active segment; then [`Leader::rolled`].
-    Roll(RollJob),
+#[derive(Debug, Default)]
+pub struct RetentionWork {
     /// Take the oldest segments away.
-    Delete(DeleteJob),
+    pub delete: Option<DeleteJob>,
+    /// Roll the expired active segment; then [`Leader::rolled`].
+    pub roll: Option<RollJob>,
 }
 
 /// Whether an error says no more than that the disk is full. A sync of records that fails is never only that: the page

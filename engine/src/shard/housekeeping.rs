@@ -11,7 +11,7 @@ use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::Closed;
 use crate::maintenance::{CheckpointLine, Job, OwnedLine};
-use crate::partition::{RetentionWork, Told};
+use crate::partition::Told;
 use crate::types::{Now, TopicIdPartition};
 
 impl Shard {
@@ -26,15 +26,13 @@ impl Shard {
                 continue;
             };
             leader.log_mut().expire_producers(now.wall, expiration_ms);
-            match leader.retain(now) {
-                Some(RetentionWork::Roll(job)) => {
-                    self.order(Errand::Roll(id), Job::Roll(job), effects);
-                }
-                Some(RetentionWork::Delete(job)) => {
-                    self.stir_readers(id);
-                    self.order(Errand::Delete(id), Job::Delete(job), effects);
-                }
-                None => {}
+            let work = leader.retain(now);
+            if let Some(job) = work.delete {
+                self.stir_readers(id);
+                self.order(Errand::Delete(id), Job::Delete(job), effects);
+            }
+            if let Some(job) = work.roll {
+                self.order(Errand::Roll(id), Job::Roll(job), effects);
             }
         }
         let due = now.monotonic.after(self.settings.retention_check_interval);

@@ -1,7 +1,7 @@
 //! Broker settings of every sort, seen from outside: what a client or the disk shows when they are not at their defaults.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use millrace_wire::message::{
     OffsetCommitRequest,
 };
 
-use crate::support::broker::Broker;
+use crate::support::broker::{Broker, listener_in, program};
 use crate::support::eventually;
 use crate::support::records::batch;
 use crate::support::wire::{Limits, Wire, fetch_request, record_bytes};
@@ -226,12 +226,44 @@ fn an_index_that_is_full_begins_a_new_segment() {
 }
 
 #[test]
-fn too_few_replicas_for_the_brokers_demand_refuse_acks_all() {
+fn no_more_replicas_are_asked_for_than_a_topic_has() {
     let broker = Broker::start(&[("min.insync.replicas", "2")]);
     let mut wire = Wire::connect(&broker);
     wire.create_topic("t", 1, &[]);
     let answer = wire.produce("t", 0, batch(&["v"]));
-    assert_eq!(answer.error_code, ErrorCode::NotEnoughReplicas);
+    assert_eq!(answer.error_code, ErrorCode::None);
+}
+
+/// As `millrace-server ... 2>&1 | tee log` after the tee has gone, or a log on a full disk.
+#[test]
+fn a_log_that_takes_no_lines_does_not_end_the_broker() {
+    let directory = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let mut process = Command::new(program())
+        .arg("--override")
+        .arg("listeners=PLAINTEXT://127.0.0.1:0")
+        .arg("--override")
+        .arg(format!(
+            "log.dirs={}",
+            directory.path().join("data").display()
+        ))
+        .stdout(Stdio::piped())
+        .stderr(full.unwrap())
+        .spawn()
+        .unwrap();
+    let printed = std::io::BufReader::new(process.stdout.take().unwrap());
+    let mut lines = std::io::BufRead::lines(printed).map_while(Result::ok);
+    let address = lines.find_map(|line| listener_in(&line)).unwrap();
+    // A line about it is due.
+    let mut bad = Wire::to(address).unwrap();
+    bad.send_bytes(&(-5_i32).to_be_bytes());
+    bad.assert_closed();
+    let answer = Wire::to(address)
+        .unwrap()
+        .ask(&MetadataRequest::default(), 9);
+    assert_eq!(answer.brokers.len(), 1);
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[test]

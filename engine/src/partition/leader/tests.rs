@@ -378,24 +378,50 @@ fn a_failed_sync_of_records_is_a_fault_even_when_it_says_the_disk_is_full() {
 }
 
 #[test]
-fn more_in_sync_replicas_than_there_are_refuse_acks_all_only() {
+fn no_more_replicas_are_asked_for_than_there_are() {
     let mut bench = bench(&[("min.insync.replicas", "2")]);
-    let all = bench.plain(Acks::All);
-    let (_, refused) = bench.told.remove(0);
-    assert!(matches!(
-        refused,
-        Err(AppendError::NotEnoughReplicas {
-            in_sync: 1,
-            required: 2
-        })
-    ));
-    let one = bench.plain(Acks::Leader);
+    let batch = bench.plain(Acks::All);
     bench.do_write();
-    assert_eq!(
-        bench.heard(),
-        [(one, Some(0))],
-        "batch {all} took no offset"
-    );
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(batch, Some(0))]);
+}
+
+#[test]
+fn retention_takes_old_segments_at_each_look_and_rolls_the_newest() {
+    let mut bench = bench(&[("retention.ms", "1000"), ("write.caching", "true")]);
+    for look in 0..3 {
+        bench.plain(Acks::All);
+        bench.do_write();
+        bench.now.wall.0 += 10_000;
+        let work = bench.leader.retain(bench.now);
+        assert_eq!(work.delete.is_some(), look > 0);
+        let rolled = work.roll.unwrap().run(&bench.disk);
+        bench
+            .leader
+            .rolled(rolled, bench.now, &mut bench.told)
+            .unwrap();
+    }
+    assert_eq!(bench.leader.log().log_start_offset(), Offset(2));
+}
+
+/// Nothing of it was synced, and what is gone cannot be.
+#[test]
+fn what_retention_took_needs_no_sync() {
+    let mut bench = bench(&[("retention.ms", "1000"), ("write.caching", "true")]);
+    bench.plain(Acks::All);
+    bench.do_write();
+    bench.now.wall.0 += 10_000;
+    let work = bench.leader.retain(bench.now);
+    let rolled = work.roll.unwrap().run(&bench.disk);
+    bench
+        .leader
+        .rolled(rolled, bench.now, &mut bench.told)
+        .unwrap();
+    assert!(bench.leader.retain(bench.now).delete.is_some());
+    let _ = bench.leader.flush_work();
+    assert!(!bench.leader.sync_due(bench.now));
+    assert!(bench.leader.is_quiet());
 }
 
 /// A batch that is small as it is sent and large when it is opened.
