@@ -173,14 +173,23 @@ impl Shard {
     fn take_step(
         &mut self,
         place: FetchPlace,
-        step: Result<ReadStep, ReadError>,
+        mut step: Result<ReadStep, ReadError>,
         effects: &mut Effects,
     ) {
+        // A compaction may have left any number of empty segments in a row.
+        while let Ok(ReadStep::Plan(ReadPlan::Again { offset })) = step {
+            if let Some(work) = self.fetches.works.get_mut(&place.fetch)
+                && let Some(reached) = work.reached.get_mut(place.index)
+            {
+                *reached = offset;
+            }
+            step = self.read_on(place);
+        }
         let finding = match step {
             Err(error) => Err(error),
             Ok(ReadStep::Diverging(end)) => Ok(Found::Diverging(end)),
             Ok(ReadStep::Plan(plan)) => match plan {
-                ReadPlan::Empty => Ok(Found::Nothing),
+                ReadPlan::Empty | ReadPlan::Again { .. } => Ok(Found::Nothing),
                 ReadPlan::Ready(read) => Ok(Found::Extent(read)),
                 ReadPlan::Scan(lookup) => {
                     let (file, position, length) = lookup.action();
@@ -195,15 +204,6 @@ impl Shard {
                 ReadPlan::LoadIndex(job) => {
                     self.order(Errand::LoadIndex(place), Job::LoadIndex(*job), effects);
                     return;
-                }
-                ReadPlan::Again { offset } => {
-                    if let Some(work) = self.fetches.works.get_mut(&place.fetch)
-                        && let Some(reached) = work.reached.get_mut(place.index)
-                    {
-                        *reached = offset;
-                    }
-                    let step = self.read_on(place);
-                    return self.take_step(place, step, effects);
                 }
             },
         };
@@ -309,13 +309,18 @@ impl Shard {
 
     /// Whether a partition has more than was found, in its next segment: waiting would not show it.
     fn has_more(&self, work: &FetchWork) -> bool {
-        let findings = work.partitions.iter().zip(&work.findings);
-        findings
-            .filter(|(_, finding)| matches!(finding, Some(Ok(Found::Extent(_)))))
-            .any(|(wanted, _)| match self.slots.get(&wanted.partition) {
-                Some(Slot::Leading(leader)) => leader.has_closed_segment_after(wanted.offset),
-                Some(Slot::Opening(_) | Slot::Offline) | None => false,
-            })
+        let mut findings = work.partitions.iter().zip(&work.findings);
+        findings.any(|(wanted, finding)| {
+            matches!(finding, Some(Ok(Found::Extent(_)))) && self.ends_with_segment(wanted)
+        })
+    }
+
+    /// Whether what is read of a partition ends with a closed segment at the latest.
+    fn ends_with_segment(&self, wanted: &FetchPartition) -> bool {
+        match self.slots.get(&wanted.partition) {
+            Some(Slot::Leading(leader)) => leader.has_closed_segment_after(wanted.offset),
+            Some(Slot::Opening(_) | Slot::Offline) | None => false,
+        }
     }
 
     fn park_fetch(&mut self, number: u64) {
@@ -383,7 +388,9 @@ impl Shard {
         for wanted in &work.partitions {
             let finding = findings.next().flatten().unwrap_or(Ok(Found::Nothing));
             let result = finding.and_then(|found| self.fetched(wanted.partition, found));
+            let ends_with_segment = self.ends_with_segment(wanted);
             results.push(result.map(|(mut fetched, first_batch_length)| {
+                fetched.has_more = ends_with_segment && fetched.extent.is_some();
                 fetched.extent = fetched.extent.and_then(|mut extent| {
                     // KIP-74: the first batch of the answer is whole, whatever the limits; later ones keep them.
                     let room = if nothing_yet {
@@ -418,6 +425,7 @@ impl Shard {
             log_start_offset: leader.log().log_start_offset(),
             leader_epoch: leader.epoch(),
             extent: None,
+            has_more: false,
             diverging: None,
         };
         let mut first_batch_length = 0;

@@ -232,7 +232,8 @@ impl Share {
     }
 }
 
-/// Reads `partitions`, in their order; ends when there are `limits.bytes_min`, an error, or no more time.
+/// Reads `partitions`, in their order; ends when there are `limits.bytes_min`, an error, no more time, or nothing to wait for, because
+/// what was read ends with its segment and not with the log.
 ///
 /// With one shard that shard waits. With several, each waits for its part of what is missing: when there is enough in all, at
 /// least one has its part, answers, and wakes the others. What they have then may still be too little; they are asked
@@ -256,15 +257,15 @@ async fn fetch(
         round(context, &mut shares, missing.div_ceil(parts), limits).await?;
         let found: u64 = shares.iter().map(Share::bytes).sum();
         missing = limits.bytes_min.saturating_sub(found);
-        let failed = shares
+        let is_final = shares
             .iter()
             .flat_map(|share| &share.results)
             .any(|result| match result {
-                Ok(fetched) => fetched.diverging.is_some(),
+                Ok(fetched) => fetched.has_more || fetched.diverging.is_some(),
                 Err(_) => true,
             });
         let is_over = gateway.now().monotonic >= limits.deadline || context.is_stopping();
-        if missing == 0 || failed || is_over || shares.len() < 2 {
+        if missing == 0 || is_final || is_over || shares.len() < 2 {
             break;
         }
     }

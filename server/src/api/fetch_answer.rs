@@ -255,6 +255,7 @@ mod tests {
                 position: 0,
                 length,
             }),
+            has_more: false,
             diverging: None,
         }
     }

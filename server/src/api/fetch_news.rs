@@ -116,7 +116,7 @@ async fn rounds(
         for (ask, &bytes) in asks.iter_mut().zip(&bytes) {
             waiting.push(send(context, ask, bytes, more, limits).await?);
         }
-        let mut failed = false;
+        let mut is_final = false;
         for (news, bytes) in all_of(context, waiting).await?.into_iter().zip(&mut bytes) {
             let Some(news) = news else {
                 return Ok(None);
@@ -125,10 +125,10 @@ async fn rounds(
             for (place, result) in news {
                 match &result {
                     Ok(fetched) => {
-                        failed |= fetched.diverging.is_some();
+                        is_final |= fetched.has_more || fetched.diverging.is_some();
                         *bytes += length(fetched.extent.as_ref());
                     }
-                    Err(_) => failed = true,
+                    Err(_) => is_final = true,
                 }
                 // What was said before and is not said again is as it was: at rest.
                 places.insert(place, Ok(result));
@@ -136,7 +136,7 @@ async fn rounds(
         }
         missing = limits.bytes_min.saturating_sub(bytes.iter().sum());
         let is_over = gateway.now().monotonic >= limits.deadline || context.is_stopping();
-        if missing == 0 || failed || is_over || asks.len() < 2 {
+        if missing == 0 || is_final || is_over || asks.len() < 2 {
             break;
         }
     }

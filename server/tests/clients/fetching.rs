@@ -321,3 +321,28 @@ fn special_timestamps_ask_for_start_and_end() {
     let unknown = wire.list_offset("t", 9, -1);
     assert_eq!(unknown.error_code, ErrorCode::UnknownTopicOrPartition);
 }
+
+/// What is read ends with its segment: no more of it would come by waiting, whatever the other shard has.
+#[test]
+fn a_fetch_of_two_shards_does_not_wait_at_the_end_of_a_segment() {
+    let broker = Broker::start(&[
+        ("num.shards", "2"),
+        ("log.index.interval.bytes", "0"),
+        ("log.index.size.max.bytes", "24"),
+    ]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 2, &[]);
+    for _ in 0..10 {
+        wire.append("t", 0, batch(&["v"]));
+    }
+    let limits = Limits {
+        max_wait_ms: 600_000,
+        min_bytes: 1 << 20,
+        ..Default::default()
+    };
+    let mut request = fetch_request("t", 0, 0, limits);
+    let quiet = fetch_request("t", 1, 0, limits).topics.remove(0);
+    request.topics[0].partitions.extend(quiet.partitions);
+    let answer: FetchResponse = wire.ask(&request, 12);
+    assert!(!record_bytes(&answer.responses[0].partitions[0]).is_empty());
+}
