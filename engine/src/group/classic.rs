@@ -389,19 +389,28 @@ impl ClassicGroup {
     }
 
     /// Those of `asked` whose offsets are in use, because a member subscribes to the topic. A consumer group with a subscription
-    /// that does not read uses all of them, a group of another kind none. Looked up where it is asked for, which is seldom: many members with
+    /// that does not read, or with more of them than it can ever be recorded with, uses all of them, a group of another kind none. Looked up where it is asked for, which is seldom: many members with
     /// many topics each are much to go through at every rebalance.
-    pub(super) fn in_use<'a>(&self, asked: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+    pub(super) fn in_use<'a>(
+        &self,
+        config: &GroupConfig,
+        asked: BTreeSet<&'a str>,
+    ) -> BTreeSet<&'a str> {
         let mut used = BTreeSet::new();
         if !self.is_consumer() {
             return used;
         }
         let protocol = self.protocol.as_deref().unwrap_or_default();
+        let mut left = config.record_bytes_max;
         for member in self.members.values() {
             if used.len() == asked.len() {
                 break;
             }
             let metadata = member.metadata(protocol);
+            let Some(rest) = left.checked_sub(metadata.len()) else {
+                return asked;
+            };
+            left = rest;
             for topic in subscription::topics(&metadata) {
                 match topic {
                     Some(topic) => used.extend(asked.get(topic)),

@@ -2,6 +2,8 @@
 //!
 //! It reads the durable part and the group's state and writes records only; topics and partitions need not exist.
 
+use std::collections::BTreeSet;
+
 use super::classic::{ClassicGroup, Step};
 use super::command::{CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, OffsetToCommit};
 use super::config::GroupConfig;
@@ -9,7 +11,7 @@ use super::error::GroupError;
 use super::ids::GroupId;
 use super::record::{GroupRecord, offset_record_length_max};
 use super::state::GroupState;
-use super::stored::{CommittedOffset, Stored, offset_bytes};
+use super::stored::{CommittedOffset, Stored, TOPIC_BYTES, offset_bytes};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
 
 /// What the metadata of an offset may have at most in a record, in bytes.
@@ -86,17 +88,18 @@ fn check_size(config: &GroupConfig, commit: &CommitOffsets) -> Result<(), GroupE
 /// Whether there is memory for what is new in a commit.
 fn check_room(stored: &Stored, left: usize, commit: &CommitOffsets) -> Result<(), GroupError> {
     let all = commit.offsets.iter();
-    if all
-        .map(|offset| offset_bytes(&offset.metadata))
-        .sum::<usize>()
-        <= left
-    {
+    let most = all.map(|offset| TOPIC_BYTES + offset_bytes(&offset.metadata));
+    if most.sum::<usize>() <= left {
         return Ok(());
     }
     let added = commit.offsets.iter().map(|offset| {
         let former = stored.offset(&commit.group, &offset.partition);
         let former = former.map_or(0, |former| offset_bytes(&former.metadata));
-        offset_bytes(&offset.metadata).saturating_sub(former)
+        let topic = match stored.has_offsets_in(&commit.group, &offset.partition.topic) {
+            true => 0,
+            false => TOPIC_BYTES,
+        };
+        topic + offset_bytes(&offset.metadata).saturating_sub(former)
     });
     let bytes = added.sum();
     if bytes <= left {
@@ -191,7 +194,8 @@ pub(super) fn delete(
         });
     }
     let asked = partitions.iter().map(|partition| partition.topic.as_str());
-    let in_use = group.in_use(asked.collect());
+    let in_use = group.in_use(step.config, asked.collect());
+    let mut seen = BTreeSet::new();
     let mut results = Vec::with_capacity(partitions.len());
     for partition in &partitions {
         if in_use.contains(partition.topic.as_str()) {
@@ -199,7 +203,7 @@ pub(super) fn delete(
             results.push(Err(GroupError::SubscribedToTopic { group, topic }));
             continue;
         }
-        if stored.offset(&group.id, partition).is_some() {
+        if stored.offset(&group.id, partition).is_some() && seen.insert(partition) {
             let partition = partition.clone();
             step.decision.records.push(tombstone(&group.id, partition));
         }
@@ -245,7 +249,7 @@ pub(super) fn expire(group: &ClassicGroup, stored: &Stored, step: &mut Step<'_>)
         }
     }
     let topics = due.iter().map(|partition| partition.topic.as_str());
-    let in_use = group.in_use(topics.collect());
+    let in_use = group.in_use(step.config, topics.collect());
     for partition in &due {
         if in_use.contains(partition.topic.as_str()) {
             keeps_some = true;

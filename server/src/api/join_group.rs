@@ -53,6 +53,10 @@ fn join(request: &JoinGroupRequest, version: i16, from: From<'_>) -> Result<Join
     if request.group_id.is_empty() {
         return Err(GroupError::GroupIdInvalid);
     }
+    if request.protocols.len() > PROTOCOLS_MAX {
+        let group = GroupId::from(&*request.group_id);
+        return Err(GroupError::InconsistentProtocol { group });
+    }
     // Version 0 has no field for it.
     let rebalance_timeout_ms = match version {
         0 => request.session_timeout_ms,
@@ -108,6 +112,9 @@ fn response(joined: Answer<Joined>, sent_member_id: Str, version: i16) -> JoinGr
         },
     }
 }
+
+/// Assignors that a member may offer. Clients have a handful; Kafka counts none.
+const PROTOCOLS_MAX: usize = 1_000;
 
 /// The member id beside a refusal: a fresh one to join again with, none where Kafka gives none, else the one sent.
 fn refused_member_id(error: &GroupError, sent: Str) -> Str {

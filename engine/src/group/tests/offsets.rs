@@ -402,3 +402,20 @@ fn a_group_with_very_many_offsets_is_deleted_in_several_appends() {
     broker.restart();
     assert_eq!(broker.runtime.machine().stored(), &Stored::default());
 }
+
+/// Each would be another tombstone, with the group's name in it.
+#[test]
+fn an_offset_that_is_deleted_many_times_at_once_is_deleted_once() {
+    let mut broker = Broker::eager();
+    let offsets = [(place("t", 0), 1)];
+    let command = GroupCommand::CommitOffsets(commit("", -1, &offsets));
+    broker.ask(command).unwrap();
+    let before = broker.log.len();
+    let (group, partitions) = (GroupId::from("g"), vec![place("t", 0); 1_000]);
+    let deleted = broker.ask(GroupCommand::DeleteOffsets(DeleteOffsets {
+        group,
+        partitions,
+    }));
+    assert_eq!(deleted, Ok(GroupReply::OffsetsDeleted(vec![Ok(()); 1_000])));
+    assert_eq!(broker.log.len() - before, 1);
+}
