@@ -108,6 +108,12 @@ pub(super) fn collision_form(name: &str) -> Option<String> {
 }
 
 impl MetadataImage {
+    /// Whether no topic differs from those of `other`, as far as that can be told at a glance.
+    #[must_use]
+    pub fn has_topics_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
     /// Nothing known: before the first record.
     #[must_use]
     pub fn empty() -> Self {

@@ -82,7 +82,7 @@ impl Shard {
         effects: &mut Effects,
     ) {
         if !self.coordinators.hosted.contains_key(&id) {
-            return;
+            return self.retry_deferred(now, effects);
         }
         match result {
             Ok(mut runtime) => {

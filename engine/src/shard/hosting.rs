@@ -47,6 +47,9 @@ impl Shard {
         let image = Arc::clone(&self.image);
         self.follow_directories(&before, now, effects);
         let defaults_changed = self.refresh_defaults();
+        if image.has_topics_of(&before) && !defaults_changed {
+            return;
+        }
         let gone: Vec<Arc<Topic>> = before
             .topics()
             .filter(|topic| image.topic_by_id(topic.id).is_none())
@@ -482,6 +485,8 @@ impl Shard {
         self.tell(id, told, effects);
         self.unload_coordinator(id);
         self.wake_readers(id, now, effects);
+        // Who waited for its coordinator to be loaded hears that there is none.
+        self.retry_deferred(now, effects);
     }
 
     fn remove_topic(&mut self, topic: &Topic, now: Now, effects: &mut Effects) {

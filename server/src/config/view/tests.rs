@@ -52,7 +52,7 @@ fn every_property_is_listed() {
         34
     );
     let entries = view.describe_broker(&BTreeSet::new());
-    assert_eq!(entries.len(), 345);
+    assert_eq!(entries.len(), 346);
     assert!(entries.is_sorted_by(|a, b| a.name < b.name));
 }
 
