@@ -24,6 +24,7 @@ pub(crate) fn producer_defaults() -> Properties {
         ("batch.size", "16384"),
         ("buffer.memory", "33554432"),
         ("linger.ms", "5"),
+        ("max.request.size", "1048576"),
         // Java's producer bounds its buffer by bytes only.
         ("queue.buffering.max.messages", "0"),
         ("partitioner", "murmur2_random"),

@@ -81,9 +81,9 @@ pub(crate) struct Flags {
     /// A properties file with values to set
     #[arg(long, value_name = "FILE")]
     add_config_file: Option<PathBuf>,
-    /// Values to take back: k1,k2
+    /// Values to take back: k1,k2; may be repeated
     #[arg(long, value_name = "LIST")]
-    delete_config: Option<String>,
+    delete_config: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl Flags {
                 return usage("Only one of --add-config or --add-config-file must be specified");
             }
             let added = self.add_config.is_some() || self.add_config_file.is_some();
-            if !added && self.delete_config.is_none() {
+            if !added && self.delete_config.is_empty() {
                 return usage(
                     "At least one of --add-config, --add-config-file, or --delete-config must be specified with --alter",
                 );

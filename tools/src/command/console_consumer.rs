@@ -28,7 +28,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     topic: Option<String>,
     /// The topics to read, as a regular expression
-    #[arg(long, value_name = "REGEX")]
+    #[arg(long, value_name = "REGEX", alias = "whitelist")]
     include: Option<String>,
     /// The brokers to connect to first
     #[arg(long, value_name = "HOST:PORT,...")]
@@ -65,6 +65,9 @@ pub(crate) struct Flags {
     /// The same, under its old name
     #[arg(long, value_name = "NAME=VALUE")]
     property: Vec<String>,
+    /// How to print records: the DefaultMessageFormatter is the only one
+    #[arg(long, value_name = "CLASS")]
+    formatter: Option<String>,
     /// Properties file with such properties
     #[arg(long, value_name = "FILE")]
     formatter_config: Option<PathBuf>,
@@ -178,6 +181,12 @@ impl Flags {
     }
 
     fn formatter(&self) -> Result<Formatter, Failure> {
+        if let Some(class) = &self.formatter
+            && class.rsplit('.').next() != Some("DefaultMessageFormatter")
+        {
+            let text = format!("Formatter {class} is not supported, DefaultMessageFormatter is");
+            return Err(Failure::Text(text));
+        }
         let mut properties = match &self.formatter_config {
             Some(path) => properties::load(path)?,
             None => Properties::new(),

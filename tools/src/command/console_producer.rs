@@ -6,7 +6,9 @@ mod line;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use clap::Args;
@@ -107,6 +109,7 @@ impl Flags {
             ("acks", "-1"),
             ("linger.ms", "1000"),
             ("batch.size", "16384"),
+            ("max.request.size", "1048576"),
             ("retries", "3"),
             ("retry.backoff.ms", "100"),
             ("request.timeout.ms", "1500"),
@@ -210,21 +213,18 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     let stop = clients::stop_flag();
     let prompt = io::stdin().is_terminal();
     let bar = print::progress(0, "sending", print::Unit::Bytes);
-    let mut input = io::stdin().lock();
-    let mut line = Vec::new();
+    let lines = lines();
     let mut number = 0_u64;
     while !stop.load(Ordering::Relaxed) {
         if prompt {
             print!(">");
             io::stdout().flush()?;
         }
-        line.clear();
-        let length = match input.read_until(b'\n', &mut line) {
-            Ok(0) => break,
-            Ok(length) => length,
-            Err(error) => return Err(Failure::Text(format!("standard input: {error}"))),
+        let Some(line) = next(&lines, &stop) else {
+            break;
         };
-        bar.inc(u64::try_from(length).unwrap_or_default());
+        let line = line.map_err(|error| Failure::Text(format!("standard input: {error}")))?;
+        bar.inc(u64::try_from(line.len()).unwrap_or_default());
         number += 1;
         let text = without_end(&line);
         let record = reader.parse(text, number).map_err(Failure::Text);
@@ -242,6 +242,43 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
         _ => Err(Failure::Reported),
     }
 }
+
+/// The lines of the standard input, read beside the rest: a signal is to end the program while it waits for one, too, after what it
+/// has read is sent.
+fn lines() -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, lines) = mpsc::sync_channel(LINES_AHEAD);
+    thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = input.read_until(b'\n', &mut line);
+            if matches!(read, Ok(0)) {
+                return;
+            }
+            let is_last = read.is_err();
+            if sender.send(read.map(|_| line)).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// The next line; none when there are no more, or the program is to end.
+fn next(lines: &Receiver<io::Result<Vec<u8>>>, stop: &AtomicBool) -> Option<io::Result<Vec<u8>>> {
+    loop {
+        match lines.recv_timeout(STOP_PAUSE) {
+            Ok(line) => return Some(line),
+            Err(RecvTimeoutError::Timeout) if !stop.load(Ordering::Relaxed) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// How many lines are read before they are asked for.
+const LINES_AHEAD: usize = 1_000;
+/// How long to wait for a line before looking whether to end.
+const STOP_PAUSE: Duration = Duration::from_millis(100);
 
 fn send(
     producer: &ThreadedProducer<Deliveries>,

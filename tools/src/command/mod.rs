@@ -20,6 +20,7 @@ mod producer_perf_test;
 mod topics;
 mod verify_log;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -187,7 +188,38 @@ fn normal_form(mut arguments: Vec<OsString>) -> Vec<OsString> {
     if let Some(command) = command {
         arguments.splice(..1, ["millrace".into(), (*command).into()]);
     }
+    double_dashes(&mut arguments);
     arguments
+}
+
+/// Kafka's tools take one dash for two in front of the name of a flag, and many guides have one.
+fn double_dashes(arguments: &mut [OsString]) {
+    let [_, command, words @ ..] = arguments else {
+        return;
+    };
+    let program = Arguments::command();
+    let Some(command) = program.find_subcommand(command) else {
+        return;
+    };
+    let flags: BTreeSet<&str> = command
+        .get_arguments()
+        .flat_map(|flag| {
+            let aliases = flag.get_all_aliases().unwrap_or_default();
+            flag.get_long().into_iter().chain(aliases)
+        })
+        .collect();
+    for word in words {
+        let Some(name) = word.to_str().and_then(|word| word.strip_prefix('-')) else {
+            continue;
+        };
+        if name
+            .split('=')
+            .next()
+            .is_some_and(|name| flags.contains(name))
+        {
+            *word = format!("--{name}").into();
+        }
+    }
 }
 
 /// Prints what clap has to say; texts that Kafka has are Kafka's. Kafka's tools exit with 1, not 2.
@@ -237,6 +269,26 @@ mod tests {
             ["/bin/millrace", "topics"]
         );
         assert_eq!(normal(&["kafka-storage.sh"]), ["kafka-storage.sh"]);
+    }
+
+    #[test]
+    fn one_dash_before_a_flag_is_two() {
+        let given = [
+            "kafka-topics",
+            "-list",
+            "-topic=a",
+            "--bootstrap-server",
+            "-x",
+        ];
+        let found = [
+            "millrace",
+            "topics",
+            "--list",
+            "--topic=a",
+            "--bootstrap-server",
+            "-x",
+        ];
+        assert_eq!(normal(&given), found);
     }
 
     #[test]

@@ -282,3 +282,15 @@ fn flags_that_make_no_sense_are_refused() {
             .is_refused("Missing required argument \"[bootstrap-server]\"");
     }
 }
+
+#[test]
+fn a_producer_that_waits_for_a_line_can_be_interrupted() {
+    let broker = with_topic(1);
+    let address = broker.address().to_string();
+    let words = ["console-producer", "-broker-list", &address, "-topic", "t"];
+    let (producer, _input) = Process::start_with_more_to_come(&words, "typed\n");
+    broker
+        .run("console-consumer --topic t --from-beginning --max-messages 1 --timeout-ms 50000 --formatter kafka.tools.DefaultMessageFormatter")
+        .prints("typed\n");
+    producer.interrupt().prints("");
+}

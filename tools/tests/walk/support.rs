@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use millrace_server::config::{Sources, load};
@@ -127,6 +127,20 @@ impl Process {
         // A program that refuses its arguments may be gone before it reads.
         let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
         Self(process)
+    }
+
+    /// A program whose input does not end with the text.
+    pub(crate) fn start_with_more_to_come(words: &[&str], input: &str) -> (Self, ChildStdin) {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = process.stdin.take().unwrap();
+        stdin.write_all(input.as_bytes()).unwrap();
+        (Self(process), stdin)
     }
 
     /// Waits for the end.
