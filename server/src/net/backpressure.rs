@@ -25,6 +25,8 @@ pub(crate) struct RequestBudget {
 struct Shared {
     units: Arc<Semaphore>,
     units_max: u32,
+    /// For small requests while larger ones have the rest.
+    reserve: Arc<Semaphore>,
     /// The right to exceed the budget, for the request that has waited longest.
     excess: Arc<Semaphore>,
     /// Requests whose clients are to send the rest.
@@ -36,11 +38,16 @@ struct Shared {
 pub(crate) struct Reservation {
     budget: RequestBudget,
     share: Option<OwnedSemaphorePermit>,
+    /// Whether it may take of the reserve.
+    is_small: bool,
+    reserve: Option<OwnedSemaphorePermit>,
     excess: Option<OwnedSemaphorePermit>,
 }
 
 /// The budget is counted in units, because a semaphore counts in 32 bits and requests in bytes.
 const UNIT_BYTES: usize = 1024;
+/// What is kept for small requests beside the budget, as a part of it.
+const RESERVE_SHARE: u32 = 8;
 /// How long a request that has not arrived whole may stand still while others wait for memory.
 const STANDSTILL_MAX: Duration = Duration::from_secs(1);
 
@@ -53,6 +60,7 @@ impl RequestBudget {
             shared: Rc::new(Shared {
                 units: Arc::new(Semaphore::new(units_max as usize)),
                 units_max,
+                reserve: Arc::new(Semaphore::new((units_max / RESERVE_SHARE) as usize)),
                 excess: Arc::new(Semaphore::new(1)),
                 // The budget bounds them.
                 arriving: Unread::new(usize::MAX),
@@ -70,7 +78,17 @@ impl RequestBudget {
         Reservation {
             budget: self.clone(),
             share: None,
+            is_small: false,
+            reserve: None,
             excess: None,
+        }
+    }
+
+    /// As [`Self::open`], for a request that stays small: it finds room also where larger ones have taken all of it.
+    pub(crate) fn open_small(&self) -> Reservation {
+        Reservation {
+            is_small: true,
+            ..self.open()
         }
     }
 }
@@ -79,12 +97,7 @@ impl Reservation {
     /// Makes the share as large as `bytes`: waits until they are free, or until this request may exceed the budget. True if it had
     /// to wait.
     pub(crate) async fn cover(&mut self, bytes: usize) -> bool {
-        let held = self
-            .share
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        let held = u32::try_from(held).unwrap_or(u32::MAX);
-        let missing = units_of(bytes).saturating_sub(held);
+        let missing = units_of(bytes).saturating_sub(self.units());
         if missing == 0 || self.excess.is_some() {
             return false;
         }
@@ -92,13 +105,20 @@ impl Reservation {
         let Shared {
             units,
             units_max,
+            reserve,
             excess,
             arriving,
         } = &*shared;
         let missing = missing.min(*units_max);
         // Nobody is overtaken: while somebody waits, nothing is free.
         if let Ok(more) = Arc::clone(units).try_acquire_many_owned(missing) {
-            self.grow(more);
+            grow(&mut self.share, more);
+            return false;
+        }
+        if self.is_small
+            && let Ok(more) = Arc::clone(reserve).try_acquire_many_owned(missing)
+        {
+            grow(&mut self.reserve, more);
             return false;
         }
         // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
@@ -107,7 +127,7 @@ impl Reservation {
                 biased;
                 more = Arc::clone(units).acquire_many_owned(missing) => {
                     if let Ok(more) = more {
-                        self.grow(more);
+                        grow(&mut self.share, more);
                     }
                 }
                 excess = Arc::clone(excess).acquire_owned() => self.excess = excess.ok(),
@@ -125,18 +145,24 @@ impl Reservation {
 
     /// How many bytes it covers, in whole units.
     pub(crate) fn bytes(&self) -> usize {
-        let units = self
-            .share
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
-        units * UNIT_BYTES
+        self.units() as usize * UNIT_BYTES
     }
 
-    fn grow(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.share {
-            Some(share) => share.merge(more),
-            none => *none = Some(more),
-        }
+    fn units(&self) -> u32 {
+        let permits = [&self.share, &self.reserve].map(|permit| {
+            let count = permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            u32::try_from(count).unwrap_or(u32::MAX)
+        });
+        permits
+            .iter()
+            .fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+fn grow(permit: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
+    match permit {
+        Some(permit) => permit.merge(more),
+        none => *none = Some(more),
     }
 }
 
@@ -171,6 +197,24 @@ mod tests {
         drop(first);
         third.cover(2 * UNIT_BYTES).await;
         assert!(third.excess.is_none());
+    }
+
+    #[tokio::test]
+    async fn small_requests_go_on_while_larger_ones_have_the_budget() {
+        let budget = RequestBudget::new(16 * UNIT_BYTES);
+        let (mut first, mut second) = (budget.open(), budget.open());
+        first.cover(16 * UNIT_BYTES).await;
+        second.cover(16 * UNIT_BYTES).await;
+        let mut small = budget.open_small();
+        assert!(!small.cover(2 * UNIT_BYTES).await);
+        assert_eq!(small.bytes(), 2 * UNIT_BYTES);
+        assert!(
+            must_wait(&mut budget.open_small(), 1).await,
+            "a few of them"
+        );
+        drop(small);
+        assert!(!budget.open_small().cover(UNIT_BYTES).await);
+        assert!(must_wait(&mut budget.open(), 1).await);
     }
 
     #[tokio::test]

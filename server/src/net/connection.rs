@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
 use super::acceptor::Doors;
+use super::backlog::Backlog;
 use super::backpressure::RequestBudget;
 use super::census::Activity;
 use super::closing::Closing;
@@ -69,6 +70,7 @@ struct Conversation<'a> {
     lately: &'a Lately,
     reins: &'a Reins,
     pace: &'a Pace,
+    budget: &'a RequestBudget,
     idle: Duration,
 }
 
@@ -121,6 +123,7 @@ pub(super) async fn serve(
         lately: &limits.lately,
         reins: &reins,
         pace: &pace,
+        budget: &limits.budget,
         idle: limits.frames.idle,
     };
     conversation.used();
@@ -184,6 +187,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         moves,
         lately,
         pace,
+        budget,
         idle,
         ..
     } = conversation;
@@ -232,18 +236,18 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             }
         }
         // Who has sent more than it reads keeps memory from others; who is only busy elsewhere may take its time.
-        let patience = if begun.is_none() && queue.is_empty() {
-            *idle
-        } else {
-            PATIENCE.min(*idle)
-        };
+        let is_there = || begun.is_some() || !queue.is_empty();
         let sender = Sender {
             stream,
             ring: frontend.gateway().ring(),
             lately,
             unread: frontend.unread(),
             pace,
-            patience,
+            backlog: Backlog {
+                is_there: &is_there,
+                budget,
+                idle: *idle,
+            },
         };
         let bytes = bytes as u64 + length(&parts);
         send(sender, &mut parts).await?;
@@ -278,8 +282,6 @@ fn is_short(parts: &Parts) -> bool {
 
 /// Requests in work for one connection; clients keep 5 to 10 in flight.
 const REQUESTS_MAX: usize = 16;
-/// How long a client with more requests waiting may leave an answer unread.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Past this many parts no further answer joins those that are about to be sent. Answers are small, or end in an extent.
 const PARTS_TOGETHER_MAX: usize = 16;
 /// And past so many bytes.

@@ -91,7 +91,11 @@ impl<'a> FrameReader<'a> {
             return Ok(None);
         };
         self.parking.over().await;
-        let mut reservation = self.budget.open();
+        let mut reservation = if length > OWN_BUFFER_FROM {
+            self.budget.open()
+        } else {
+            self.budget.open_small()
+        };
         let mut patience = Patience {
             left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
             length,

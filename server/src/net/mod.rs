@@ -4,6 +4,7 @@
 
 mod acceptor;
 mod admission;
+mod backlog;
 mod backpressure;
 mod bell;
 mod census;

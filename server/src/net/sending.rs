@@ -8,15 +8,14 @@ use std::future::{Future, pending, poll_fn};
 use std::io::{ErrorKind, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use millrace_engine::io::{LocalRing, Piece, SendFileError, TURN_BYTES, send_file};
 use millrace_engine::log::Extent;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
+use super::backlog::Backlog;
 use super::closing::Closing;
 use super::lately::Lately;
 use super::pace::Pace;
@@ -33,8 +32,8 @@ pub(super) struct Sender<'a> {
     pub(super) unread: &'a Unread,
     /// What the connection may do before others get the core.
     pub(super) pace: &'a Pace,
-    /// How long the client may take nothing.
-    pub(super) patience: Duration,
+    /// What waits behind.
+    pub(super) backlog: Backlog<'a>,
 }
 
 /// Sends `parts`, and leaves none. Returns when the socket's buffer has taken all of them.
@@ -186,7 +185,7 @@ impl Sender<'_> {
             biased;
             done = progress => Ok(done),
             () = given_up => Err(Closing::Unread { bytes: held_bytes }),
-            () = sleep(self.patience) => Err(Closing::SlowReader),
+            () = self.backlog.patience() => Err(Closing::SlowReader),
         }
     }
 }

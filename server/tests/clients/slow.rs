@@ -299,3 +299,35 @@ fn a_quiet_connection_is_closed_after_its_time_and_says_nothing() {
     wire.assert_closed();
     assert_eq!(broker.printed_with(&address), [""; 0]);
 }
+
+/// They hold the memory of all requests for as long as the answer in front of them is not taken.
+#[test]
+fn requests_behind_an_answer_that_nobody_reads_keep_nobody_out() {
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "1048576"),
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let value = "x".repeat(900_000);
+    for _ in 0..20 {
+        wire.append("t", 0, batch(&[&value]));
+    }
+    let limits = Limits {
+        partition_max_bytes: 50 << 20,
+        ..Default::default()
+    };
+    let mut deaf = Wire::connect(&broker);
+    deaf.send(&fetch_request("t", 0, 0, limits), 12);
+    for _ in 0..2 {
+        deaf.send(&produce_request("t", 0, 1, batch(&[&value])), 9);
+    }
+    is_prompt(&broker);
+    // Larger ones as soon as it is given up.
+    wire.append("t", 0, batch(&["y".repeat(200_000).as_str()]));
+    eventually("a line about it", || {
+        let lines = broker.printed_with("an answer was not read in time");
+        (!lines.is_empty()).then_some(())
+    });
+}

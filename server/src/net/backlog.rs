@@ -1,0 +1,104 @@
+//! What waits behind an answer that is being sent, and how long its client may therefore take nothing of it.
+
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::backpressure::RequestBudget;
+use super::unread::Held;
+
+/// The requests behind an answer. They hold memory for as long as the answer is not taken.
+#[derive(Clone, Copy)]
+pub(super) struct Backlog<'a> {
+    /// Whether there are any by now.
+    pub(super) is_there: &'a dyn Fn() -> bool,
+    /// Where their memory is from.
+    pub(super) budget: &'a RequestBudget,
+    /// How long the client may take nothing if there are none.
+    pub(super) idle: Duration,
+}
+
+impl Backlog<'_> {
+    /// Ends when the client, which has just taken something, has taken nothing for too long: for whoever has sent no more than it reads
+    /// that is the time for idle connections; for others a minute, or a few seconds while others wait for memory.
+    pub(super) async fn patience(&self) {
+        let mut waited = Duration::ZERO;
+        let mut held: Option<Held<'_>> = None;
+        while waited < self.idle {
+            let step = STEP.min(self.idle - waited);
+            let given_up = async {
+                match &held {
+                    Some(held) => held.given_up().await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = given_up => return,
+                () = sleep(step) => waited += step,
+            }
+            if !(self.is_there)() {
+                held = None;
+            } else if waited >= PATIENCE {
+                return;
+            } else if held.is_none() {
+                held = Some(self.budget.awaits_rest());
+            }
+        }
+    }
+}
+
+/// How long a client with more requests waiting may leave an answer unread.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// And while others wait for the memory of those.
+const STEP: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn seconds_until(more_from: u64, memory_is_wanted: bool) -> u64 {
+        let began = Instant::now();
+        let budget = RequestBudget::new(4_096);
+        let more = Cell::new(false);
+        let is_there = || more.get();
+        let backlog = Backlog {
+            is_there: &is_there,
+            budget: &budget,
+            idle: Duration::from_secs(600),
+        };
+        let (mut all, mut excess) = (budget.open(), budget.open());
+        all.cover(4_096).await;
+        excess.cover(4_096).await;
+        let comes = async {
+            sleep(Duration::from_secs(more_from)).await;
+            more.set(true);
+            pending::<()>().await;
+        };
+        let wants = async {
+            if memory_is_wanted {
+                budget.open().cover(4_096).await;
+            }
+            pending::<()>().await;
+        };
+        tokio::select! {
+            () = backlog.patience() => began.elapsed().as_secs(),
+            () = comes => unreachable!(),
+            () = wants => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_is_shorter_with_requests_behind_and_shortest_where_others_want_their_memory()
+    {
+        assert_eq!(seconds_until(1_000, true).await, 600);
+        assert_eq!(seconds_until(0, false).await, 60);
+        assert_eq!(seconds_until(100, false).await, 105);
+        assert!(seconds_until(0, true).await <= 7);
+        assert!(seconds_until(100, true).await <= 107);
+    }
+}
