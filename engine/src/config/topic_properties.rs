@@ -22,7 +22,7 @@ const NO_TIERING: &str = "there is no tiered storage yet";
 const ROWS: &[super::Property] = properties! {
     "cleanup.policy": List = "delete", EachOf(&["compact", "delete"]), ClusterWide, Honoured,
         twins [("log.cleanup.policy", 1)],
-        "What happens to old records: delete, compact, or both; an empty list keeps everything, and so does compact until there is compaction.";
+        "What happens to old records: delete, compact, or both; an empty list keeps everything.";
     "compression.gzip.level": Int = "-1", GZIP_LEVEL, ClusterWide, Mapped,
         twins [("compression.gzip.level", 1)],
         "Level used where the broker itself compresses with gzip; -1 is the codec's default.";

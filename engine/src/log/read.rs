@@ -266,10 +266,9 @@ impl Log {
         loaded.sum()
     }
 
-    /// Drops indexes of closed segments, the longest unused first, until all take at most `keep_bytes` (or only the
-    /// active segment's is left). They are read again when needed.
+    /// Drops indexes of closed segments, the longest unused first, until they take at most `keep_bytes`, or only the one is left
+    /// that was used last: whoever reads on in its segment would load it for every read. They are read again when needed.
     pub fn drop_indexes(&mut self, keep_bytes: usize) {
-        let mut bytes = self.index_bytes();
         let mut loaded: Vec<(u64, Offset, usize)> = self
             .segments
             .closed()
@@ -282,6 +281,8 @@ impl Log {
             })
             .collect();
         loaded.sort_unstable();
+        let mut bytes = loaded.iter().map(|(_, _, bytes)| *bytes).sum::<usize>();
+        loaded.pop();
         for (_, base_offset, freed) in loaded {
             if bytes <= keep_bytes {
                 break;

@@ -2,7 +2,7 @@
 
 use super::Log;
 use super::segment::Segment;
-use super::walk::{WalkError, Walker};
+use super::walk::{Ahead, WalkError, Walker};
 use crate::io::File;
 use crate::record::Batch;
 use crate::types::Offset;
@@ -13,6 +13,7 @@ pub struct BatchScan {
     /// Files and their lengths, the next one last.
     files: Vec<(File, u64)>,
     position: u64,
+    ahead: Ahead,
     log_start_offset: Offset,
     /// Offsets from here on are not read (exclusive, a batch's edge).
     upper_bound: Offset,
@@ -29,6 +30,7 @@ impl Log {
                 .map(|segment| (segment.file.clone(), segment.length))
                 .collect(),
             position: 0,
+            ahead: Ahead::default(),
             log_start_offset: self.log_start_offset,
             upper_bound,
         }
@@ -42,7 +44,8 @@ impl BatchScan {
     /// [`WalkError`] when the disk refuses or a batch is not sound.
     pub fn next_batch(&mut self) -> Result<Option<Batch>, WalkError> {
         while let Some((file, length)) = self.files.last() {
-            let mut walker = Walker::new(file, self.position, *length);
+            let ahead = std::mem::take(&mut self.ahead);
+            let mut walker = Walker::going_on(file, self.position, *length, ahead);
             let Some(walked) = walker.next_batch()? else {
                 self.files.pop();
                 self.position = 0;
@@ -55,6 +58,7 @@ impl BatchScan {
             walker.check_crc(&walked)?;
             let bytes = walker.whole(&walked)?;
             self.position = walker.position();
+            self.ahead = walker.into_ahead();
             if walked.header.next_offset() > self.log_start_offset {
                 return Ok(Some(Batch {
                     header: walked.header,

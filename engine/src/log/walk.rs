@@ -105,6 +105,13 @@ pub(super) struct Walker<'a> {
     buffer_position: u64,
 }
 
+/// What a walk has read ahead, for the walk that goes on in its place.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    buffer: Vec<u8>,
+    position: u64,
+}
+
 impl<'a> Walker<'a> {
     pub(super) fn new(file: &'a File, position: u64, end: u64) -> Self {
         Self {
@@ -113,6 +120,23 @@ impl<'a> Walker<'a> {
             end,
             buffer: Vec::new(),
             buffer_position: position,
+        }
+    }
+
+    /// As [`Self::new`], with what another walk of the same file has read ahead.
+    pub(super) fn going_on(file: &'a File, position: u64, end: u64, ahead: Ahead) -> Self {
+        Self {
+            buffer: ahead.buffer,
+            buffer_position: ahead.position,
+            ..Self::new(file, position, end)
+        }
+    }
+
+    /// What is left of what was read ahead.
+    pub(super) fn into_ahead(self) -> Ahead {
+        Ahead {
+            buffer: self.buffer,
+            position: self.buffer_position,
         }
     }
 
