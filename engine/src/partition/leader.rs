@@ -938,14 +938,19 @@ impl Leader {
     /// call gets to that.
     #[must_use]
     pub fn flush_work(&mut self) -> Option<FlushJob> {
-        let durable = self.log.durable_end_offset();
-        self.sync_wanted = durable < self.log.log_end_offset();
-        let behind = self.log.recovery_point() < durable;
-        if !behind || self.flush_busy || self.segment_busy || self.cut_due.is_some() {
+        if !self.flush_due() {
             return None;
         }
         self.flush_busy = true;
         Some(self.log.flush_job())
+    }
+
+    /// Whether [`Self::flush_work`] has any; it asks for the sync, too.
+    pub fn flush_due(&mut self) -> bool {
+        let durable = self.log.durable_end_offset();
+        self.sync_wanted = durable < self.log.log_end_offset();
+        let behind = self.log.recovery_point() < durable;
+        behind && !self.flush_busy && !self.segment_busy && self.cut_due.is_none()
     }
 
     /// Whether every batch that was taken is committed, or has failed.

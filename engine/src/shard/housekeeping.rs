@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::hosting::Slot;
 use super::jobs::Errand;
@@ -42,6 +43,7 @@ impl Shard {
     /// Brings recovery points up where they are behind, and writes down those that have come up since.
     pub(super) fn checkpoint(&mut self, now: Now, effects: &mut Effects) {
         let mut lines: BTreeMap<PathBuf, Vec<OwnedLine>> = BTreeMap::new();
+        self.flushes.clear();
         for id in self.led() {
             if let Some((directory, owned)) = self.checkpoint_line(id)
                 && self.checkpointed.get(&id) != Some(&owned.line)
@@ -52,11 +54,12 @@ impl Shard {
             let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
                 continue;
             };
-            if let Some(job) = leader.flush_work() {
-                self.order(Errand::Flush(id), Job::Flush(job), effects);
+            if leader.flush_due() {
+                self.flushes.push_back(id);
             }
             self.touched.push(id);
         }
+        self.flush_on(now, effects);
         for (log_directory, lines) in lines {
             let job = Job::Checkpoint {
                 log_directory,
@@ -67,6 +70,27 @@ impl Shard {
         self.probe_directories(effects);
         let due = now.monotonic.after(self.settings.checkpoint_interval);
         self.timers.set(due, Timer::Checkpoint);
+    }
+
+    /// Orders the next flushes that are due. Each takes a copy of its partition's index, and many would keep everybody waiting.
+    pub(super) fn flush_on(&mut self, now: Now, effects: &mut Effects) {
+        let mut copied_bytes = 0;
+        while copied_bytes < COPIED_BYTES_PER_TURN {
+            let Some(id) = self.flushes.pop_front() else {
+                return;
+            };
+            let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+                continue;
+            };
+            copied_bytes += FLUSH_BYTES + leader.log().index_bytes();
+            if let Some(job) = leader.flush_work() {
+                self.order(Errand::Flush(id), Job::Flush(job), effects);
+            }
+        }
+        if !self.flushes.is_empty() {
+            let due = now.monotonic.after(FLUSH_PAUSE);
+            self.timers.set(due, Timer::FlushOn);
+        }
     }
 
     /// What the checkpoints should say of a partition, and where.
@@ -157,3 +181,10 @@ impl Shard {
         (self.stopping && !busy).then_some(in_order)
     }
 }
+
+/// How many bytes of indexes one turn of flushes copies, about: half a millisecond.
+const COPIED_BYTES_PER_TURN: usize = 1 << 20;
+/// What a flush counts as besides: its orders and their results.
+const FLUSH_BYTES: usize = 8 << 10;
+/// The pause between two turns, for the others.
+const FLUSH_PAUSE: Duration = Duration::from_millis(1);

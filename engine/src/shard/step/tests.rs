@@ -54,7 +54,7 @@ fn image(partitions: i32) -> MetadataImage {
         topics: vec![topic],
         partitions_default: 1,
         replication_factor_default: 1,
-        partitions_max: 100,
+        partitions_max: 1_000,
         topic_defaults: Arc::new(TopicDefaults::default()),
         validate_only: false,
     };
@@ -251,4 +251,24 @@ fn a_stopping_shard_closes_no_log_whose_group_commit_waits_for_its_turn() {
             .all(|answer| answer.try_recv().unwrap()[0].is_ok())
     );
     assert_eq!(bench.shard.stopped(), Some(true));
+}
+
+/// Each takes a copy of an index: not all of them in one turn.
+#[test]
+fn recovery_points_of_very_many_partitions_come_up_in_turns() {
+    let mut bench = bench(200, 200);
+    let answers: Vec<Answer> = (0..200).map(|place| bench.produce(place)).collect();
+    while !bench.syncs.is_empty() {
+        bench.end_sync();
+    }
+    drop(answers);
+    let flushes = |effects: &Effects| effects.jobs.len();
+    let mut effects = Effects::default();
+    bench.shard.checkpoint(NOW, &mut effects);
+    let first = flushes(&effects);
+    bench.carry_out(effects);
+    let left = bench.shard.flushes.len();
+    assert!(first > 50 && left > 50, "{first} jobs, {left} flushes left");
+    bench.shard.flush_on(NOW, &mut Effects::default());
+    assert!(bench.shard.flushes.is_empty());
 }
