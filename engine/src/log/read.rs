@@ -97,7 +97,8 @@ pub struct Lookup {
     least: Offset,
     segment_end: Offset,
     segment_length: u64,
-    rebuild: Box<IndexJob>,
+    /// How to build the index anew; `None` for the active segment, whose index grows meanwhile.
+    rebuild: Option<Box<IndexJob>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +202,7 @@ impl Log {
             least: base_offset,
             segment_end: end_offset,
             segment_length: segment.length,
-            rebuild: Box::new(job(true)),
+            rebuild: segment_end.map(|_| Box::new(job(true))),
         };
         self.index_clock += 1;
         let clock = self.index_clock;
@@ -349,16 +350,14 @@ impl Lookup {
             }
             let header = match BatchHeader::parse(rest) {
                 Ok(header) => header,
-                Err(_) if self.promised.is_some() => {
-                    return Ok(ReadPlan::LoadIndex(self.rebuild));
-                }
+                Err(_) if self.promised.is_some() => return Ok(self.distrust_index()),
                 Err(error) => return Err(self.fault(error.into()).into()),
             };
             // An index that does not fit the log is built anew, not believed.
             if let Some(promised) = self.promised.take()
                 && header.last_offset() != promised
             {
-                return Ok(ReadPlan::LoadIndex(self.rebuild));
+                return Ok(self.distrust_index());
             }
             let batch = BatchPlace::of(&header, self.position);
             if batch.end_position() > self.segment_length {
@@ -379,6 +378,19 @@ impl Lookup {
                 return Ok(plan);
             }
         }
+    }
+
+    /// What to do where the index says what the log does not: build it anew, or do without it.
+    fn distrust_index(mut self: Box<Self>) -> ReadPlan {
+        if let Some(job) = self.rebuild.take() {
+            return ReadPlan::LoadIndex(job);
+        }
+        self.promised = None;
+        self.position = 0;
+        if let End::Unknown { from } = &mut self.end {
+            *from = 0;
+        }
+        ReadPlan::Scan(self)
     }
 
     /// Looks at the next batch; answers when the read is decided.

@@ -707,6 +707,30 @@ fn an_index_that_lies_is_built_anew() {
     }
 }
 
+/// It is only in memory, and grows with what is appended: a read does without it.
+#[test]
+fn an_index_of_the_active_segment_that_lies_ends_no_read_and_delays_none_for_ever() {
+    let fixture = Fixture::new(config(1_000_000));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..30)
+        .map(|_| fixture.append(&mut log, &batch(2, 80, 1)))
+        .collect();
+    fixture.close(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::OFFSET_INDEX);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() >= 32);
+    bytes[7] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (mut log, _) = fixture.open(true, 60);
+    log.recent = Recent::default();
+    for batch in &stored {
+        for bound in [60, batch.base_offset + 2] {
+            let found = fixture.read(&mut log, batch.base_offset, 1, bound).unwrap();
+            assert_eq!(found, batch.bytes);
+        }
+    }
+}
+
 fn truncated_copy(from: &Path, to: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(from).unwrap();
     change(&mut bytes);
