@@ -24,6 +24,8 @@ pub(super) struct Fetches {
     by_id: BTreeMap<FetchId, u64>,
     /// Fetches by the partitions they read, parked or not.
     readers: BTreeMap<TopicIdPartition, BTreeSet<u64>>,
+    /// Fetches that are to look again with the next [`Shard::flush`]: once, whatever of theirs has moved.
+    woken: BTreeSet<u64>,
 }
 
 /// Which partition of which fetch.
@@ -335,10 +337,15 @@ impl Shard {
 
     /// Something readers of `id` wait for has happened: they look again, those that are looking as soon as they are
     /// through.
-    pub(super) fn wake_readers(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
-        let mut readers = self.fetches.readers.get(&id).cloned().unwrap_or_default();
-        readers.extend(self.standings.stir(id));
-        for number in readers {
+    pub(super) fn wake_readers(&mut self, id: TopicIdPartition) {
+        let readers = self.fetches.readers.get(&id).into_iter().flatten();
+        self.fetches.woken.extend(readers);
+        self.fetches.woken.extend(self.standings.stir(id));
+    }
+
+    /// Has those look again that were woken.
+    pub(super) fn look_again(&mut self, now: Now, effects: &mut Effects) {
+        for number in std::mem::take(&mut self.fetches.woken) {
             match self.fetches.works.get_mut(&number) {
                 Some(work) if work.parked => self.look_up_fetch(number, now, effects),
                 Some(work) => work.overtaken = true,

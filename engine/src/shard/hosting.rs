@@ -56,7 +56,7 @@ impl Shard {
             .cloned()
             .collect();
         for topic in &gone {
-            self.remove_topic(topic, now, effects);
+            self.remove_topic(topic, effects);
         }
         if !gone.is_empty() {
             self.retry_deferred(now, effects);
@@ -198,7 +198,7 @@ impl Shard {
                 }
             }
         }
-        self.wake_readers(id, now, effects);
+        self.wake_readers(id);
         self.retry_deferred(now, effects);
     }
 
@@ -443,7 +443,7 @@ impl Shard {
         self.drive(id, now, effects);
         self.reload_coordinator_if_settled(id, effects);
         if moved {
-            self.wake_readers(id, now, effects);
+            self.wake_readers(id);
         } else if begun {
             self.stir_readers(id);
         }
@@ -484,12 +484,12 @@ impl Shard {
         self.order(Errand::Mark(id), Job::Mark(mark), effects);
         self.tell(id, told, effects);
         self.unload_coordinator(id);
-        self.wake_readers(id, now, effects);
+        self.wake_readers(id);
         // Who waited for its coordinator to be loaded hears that there is none.
         self.retry_deferred(now, effects);
     }
 
-    fn remove_topic(&mut self, topic: &Topic, now: Now, effects: &mut Effects) {
+    fn remove_topic(&mut self, topic: &Topic, effects: &mut Effects) {
         for (number, partition) in topic.partitions() {
             let id = TopicIdPartition {
                 topic_id: topic.id,
@@ -498,7 +498,7 @@ impl Shard {
             if !self.owns(id) {
                 continue;
             }
-            self.remove_partition(id, &topic.name, topic.id, partition, now, effects);
+            self.remove_partition(id, &topic.name, topic.id, partition, effects);
         }
     }
 
@@ -508,7 +508,6 @@ impl Shard {
         topic: &TopicName,
         topic_id: TopicId,
         partition: &Partition,
-        now: Now,
         effects: &mut Effects,
     ) {
         let mut told = Told::new();
@@ -526,7 +525,7 @@ impl Shard {
         self.tell(id, told, effects);
         self.checkpointed.remove(&id);
         self.unload_coordinator(id);
-        self.wake_readers(id, now, effects);
+        self.wake_readers(id);
         if let Some(directory) = self.directory_of(partition) {
             let log_directory = directory.path.clone();
             let name = TopicPartition {

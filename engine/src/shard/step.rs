@@ -254,6 +254,7 @@ impl Shard {
         for id in touched.drain(..) {
             self.drive(id, now, effects);
         }
+        self.look_again(now, effects);
         if self.touched.is_empty() {
             // For its capacity.
             self.touched = touched;
