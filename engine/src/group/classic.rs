@@ -389,8 +389,9 @@ impl ClassicGroup {
     }
 
     /// Those of `asked` whose offsets are in use, because a member subscribes to the topic. A consumer group with a subscription
-    /// that does not read, or with more of them than it can ever be recorded with, uses all of them, a group of another kind none. Looked up where it is asked for, which is seldom: many members with
-    /// many topics each are much to go through at every rebalance.
+    /// that does not read, or with more of them than it can ever be recorded with, uses all of them, a group of another kind
+    /// none. Looked up where it is asked for, which is seldom: many members with many topics each are much to go through at
+    /// every rebalance.
     pub(super) fn in_use<'a>(
         &self,
         config: &GroupConfig,
@@ -496,6 +497,6 @@ impl ClassicGroup {
 }
 
 /// A group without members, and its place in the coordinator.
-pub(super) const GROUP_BYTES: usize = 1_000;
+const GROUP_BYTES: usize = 1_000;
 /// An id that was given out, besides its text: its places among the ids and the timers.
 const PENDING_BYTES: usize = 250;

@@ -51,6 +51,12 @@ pub enum GroupCommand {
 }
 
 impl GroupCommand {
+    /// Whether serving it may take memory that stays.
+    #[must_use]
+    pub const fn adds(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Sync(_) | Self::CommitOffsets(_))
+    }
+
     /// The one group it concerns.
     #[must_use]
     pub const fn group(&self) -> Option<&GroupId> {

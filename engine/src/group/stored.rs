@@ -100,17 +100,14 @@ impl Stored {
     /// Folds one record in.
     pub(super) fn apply(&mut self, record: &GroupRecord) {
         match record {
-            GroupRecord::Group {
-                group,
-                value: Some(value),
-            } => {
-                self.held_bytes += group_record_length(group, value);
-                let former = self.groups.insert(group.clone(), value.clone());
-                self.held_bytes -= former.map_or(0, |former| group_record_length(group, &former));
-            }
-            GroupRecord::Group { group, value: None } => {
-                let former = self.groups.remove(group);
-                self.held_bytes -= former.map_or(0, |former| group_record_length(group, &former));
+            GroupRecord::Group { group, value } => {
+                let bytes = |value: &StoredGroup| group_record_length(group, value);
+                self.held_bytes += value.as_ref().map_or(0, bytes);
+                let former = match value {
+                    Some(value) => self.groups.insert(group.clone(), value.clone()),
+                    None => self.groups.remove(group),
+                };
+                self.held_bytes -= former.as_ref().map_or(0, bytes);
             }
             GroupRecord::Offset {
                 group,

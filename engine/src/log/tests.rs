@@ -687,9 +687,9 @@ fn a_finished_compaction_takes_the_place_of_its_segments() {
     );
 }
 
-#[test]
-fn an_index_that_lies_is_built_anew() {
-    let fixture = Fixture::new(config(3_000));
+/// A log of thirty batches, opened with a position in its first index that is not that of a batch.
+fn with_an_index_that_lies(segment_bytes: u32) -> (Fixture, Log, Vec<Stored>) {
+    let fixture = Fixture::new(config(segment_bytes));
     let mut log = fixture.fresh();
     let stored: Vec<Stored> = (0..30)
         .map(|_| fixture.append(&mut log, &batch(2, 80, 1)))
@@ -700,7 +700,13 @@ fn an_index_that_lies_is_built_anew() {
     assert!(bytes.len() >= 16);
     bytes[7] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    let (mut log, _) = fixture.open(true, 60);
+    let (log, _) = fixture.open(true, 60);
+    (fixture, log, stored)
+}
+
+#[test]
+fn an_index_that_lies_is_built_anew() {
+    let (fixture, mut log, stored) = with_an_index_that_lies(3_000);
     for batch in &stored {
         let found = fixture.read(&mut log, batch.base_offset, 1, 60).unwrap();
         assert_eq!(found, batch.bytes);
@@ -710,18 +716,10 @@ fn an_index_that_lies_is_built_anew() {
 /// It is only in memory, and grows with what is appended: a read does without it.
 #[test]
 fn an_index_of_the_active_segment_that_lies_ends_no_read_and_delays_none_for_ever() {
-    let fixture = Fixture::new(config(1_000_000));
-    let mut log = fixture.fresh();
-    let stored: Vec<Stored> = (0..30)
-        .map(|_| fixture.append(&mut log, &batch(2, 80, 1)))
-        .collect();
-    fixture.close(log);
-    let path = names::segment_file(&fixture.path(), Offset(0), names::OFFSET_INDEX);
-    let mut bytes = std::fs::read(&path).unwrap();
-    assert!(bytes.len() >= 32);
-    bytes[7] ^= 1;
-    std::fs::write(&path, &bytes).unwrap();
-    let (mut log, _) = fixture.open(true, 60);
+    let (fixture, mut log, stored) = with_an_index_that_lies(1_000_000);
+    assert_eq!(log.active_base_offset(), Offset(0));
+    let index = names::segment_file(&fixture.path(), Offset(0), names::OFFSET_INDEX);
+    assert!(std::fs::metadata(index).unwrap().len() >= 32);
     log.recent = Recent::default();
     for batch in &stored {
         for bound in [60, batch.base_offset + 2] {

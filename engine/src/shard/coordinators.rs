@@ -120,13 +120,15 @@ impl Shard {
         } = request;
         let number = self.next_serial();
         let opening = self.is_opening(id);
-        let elsewhere_bytes = self.coordinators.held_bytes_besides(id);
+        let adds = command.adds();
+        let elsewhere_bytes = adds.then(|| self.coordinators.held_bytes_besides(id));
         let refusal = match self.coordinators.hosted.get_mut(&id) {
             Some(Hosted::Serving(serving)) => {
                 let ticket = ReplyTicket(number);
                 serving.replies.insert(ticket, reply);
-                let machine = serving.runtime.machine_mut();
-                machine.set_elsewhere_bytes(elsewhere_bytes);
+                if let Some(bytes) = elsewhere_bytes {
+                    serving.runtime.machine_mut().set_elsewhere_bytes(bytes);
+                }
                 let effects_of = serving.runtime.submit(ticket, command, now);
                 self.take_coordinator_effects(id, effects_of, now, effects);
                 return;

@@ -178,21 +178,15 @@ impl Shard {
         mut step: Result<ReadStep, ReadError>,
         effects: &mut Effects,
     ) {
-        // A compaction may have left any number of empty segments in a row.
-        while let Ok(ReadStep::Plan(ReadPlan::Again { offset })) = step {
-            if let Some(work) = self.fetches.works.get_mut(&place.fetch)
-                && let Some(reached) = work.reached.get_mut(place.index)
-            {
-                *reached = offset;
-            }
-            step = self.read_on(place);
-        }
-        let finding = match step {
-            Err(error) => Err(error),
-            Ok(ReadStep::Diverging(end)) => Ok(Found::Diverging(end)),
-            Ok(ReadStep::Plan(plan)) => match plan {
-                ReadPlan::Empty | ReadPlan::Again { .. } => Ok(Found::Nothing),
-                ReadPlan::Ready(read) => Ok(Found::Extent(read)),
+        let finding = loop {
+            let plan = match step {
+                Err(error) => break Err(error),
+                Ok(ReadStep::Diverging(end)) => break Ok(Found::Diverging(end)),
+                Ok(ReadStep::Plan(plan)) => plan,
+            };
+            match plan {
+                ReadPlan::Empty => break Ok(Found::Nothing),
+                ReadPlan::Ready(read) => break Ok(Found::Extent(read)),
                 ReadPlan::Scan(lookup) => {
                     let (file, position, length) = lookup.action();
                     let action = Action::Read {
@@ -207,7 +201,16 @@ impl Shard {
                     self.order(Errand::LoadIndex(place), Job::LoadIndex(*job), effects);
                     return;
                 }
-            },
+                // A compaction may have left any number of empty segments in a row.
+                ReadPlan::Again { offset } => {
+                    if let Some(work) = self.fetches.works.get_mut(&place.fetch)
+                        && let Some(reached) = work.reached.get_mut(place.index)
+                    {
+                        *reached = offset;
+                    }
+                    step = self.read_on(place);
+                }
+            }
         };
         let Some(work) = self.fetches.works.get_mut(&place.fetch) else {
             return;
@@ -313,16 +316,12 @@ impl Shard {
     fn has_more(&self, work: &FetchWork) -> bool {
         let mut findings = work.partitions.iter().zip(&work.findings);
         findings.any(|(wanted, finding)| {
-            matches!(finding, Some(Ok(Found::Extent(_)))) && self.ends_with_segment(wanted)
+            matches!(finding, Some(Ok(Found::Extent(_))))
+                && match self.slots.get(&wanted.partition) {
+                    Some(Slot::Leading(leader)) => leader.has_closed_segment_after(wanted.offset),
+                    Some(Slot::Opening(_) | Slot::Offline) | None => false,
+                }
         })
-    }
-
-    /// Whether what is read of a partition ends with a closed segment at the latest.
-    fn ends_with_segment(&self, wanted: &FetchPartition) -> bool {
-        match self.slots.get(&wanted.partition) {
-            Some(Slot::Leading(leader)) => leader.has_closed_segment_after(wanted.offset),
-            Some(Slot::Opening(_) | Slot::Offline) | None => false,
-        }
     }
 
     fn park_fetch(&mut self, number: u64) {
@@ -394,10 +393,8 @@ impl Shard {
         let mut findings = work.findings.into_iter();
         for wanted in &work.partitions {
             let finding = findings.next().flatten().unwrap_or(Ok(Found::Nothing));
-            let result = finding.and_then(|found| self.fetched(wanted.partition, found));
-            let ends_with_segment = self.ends_with_segment(wanted);
+            let result = finding.and_then(|found| self.fetched(wanted, found));
             results.push(result.map(|(mut fetched, first_batch_length)| {
-                fetched.has_more = ends_with_segment && fetched.extent.is_some();
                 fetched.extent = fetched.extent.and_then(|mut extent| {
                     // KIP-74: the first batch of the answer is whole, whatever the limits; later ones keep them.
                     let room = if nothing_yet {
@@ -424,8 +421,12 @@ impl Shard {
     }
 
     /// A finding with the bounds of its partition as they are now, and the length of its first batch.
-    fn fetched(&mut self, id: TopicIdPartition, found: Found) -> Result<(Fetched, u64), ReadError> {
-        let leader = self.leading(id)?;
+    fn fetched(
+        &mut self,
+        wanted: &FetchPartition,
+        found: Found,
+    ) -> Result<(Fetched, u64), ReadError> {
+        let leader = self.leading(wanted.partition)?;
         let mut fetched = Fetched {
             high_watermark: leader.high_watermark(),
             last_stable_offset: leader.last_stable_offset(),
@@ -439,6 +440,7 @@ impl Shard {
         match found {
             Found::Extent(read) => {
                 first_batch_length = read.first_batch_length;
+                fetched.has_more = leader.has_closed_segment_after(wanted.offset);
                 fetched.extent = Some(read.extent);
             }
             Found::Diverging(end) => fetched.diverging = Some(end),

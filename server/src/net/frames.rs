@@ -321,7 +321,6 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::net::sending::poll_once;
 
     const LIMITS: FrameLimits = FrameLimits {
         frame_bytes_max: 200_000,

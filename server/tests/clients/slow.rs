@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use millrace_wire::frame::request_frame;
 use millrace_wire::message::join_group::JoinGroupProtocol;
 use millrace_wire::message::metadata::MetadataRequestTopic;
-use millrace_wire::message::{FetchResponse, JoinGroupRequest, MetadataRequest, ProduceResponse};
+use millrace_wire::message::{
+    FetchRequest, FetchResponse, JoinGroupRequest, MetadataRequest, ProduceResponse,
+};
 use millrace_wire::{ErrorCode, Request};
 
 use crate::support::broker::Broker;
@@ -26,6 +28,21 @@ fn is_prompt(broker: &Broker) {
     }
     let took = began.elapsed();
     assert!(took < PROMPT, "others waited {took:?}");
+}
+
+/// Makes a topic `t` with 18 MB in it; the request is for all of them.
+fn much_to_read(broker: &Broker) -> FetchRequest {
+    let mut wire = Wire::connect(broker);
+    wire.create_topic("t", 1, &[]);
+    let value = "x".repeat(900_000);
+    for _ in 0..20 {
+        wire.append("t", 0, batch(&[&value]));
+    }
+    let limits = Limits {
+        partition_max_bytes: 50 << 20,
+        ..Default::default()
+    };
+    fetch_request("t", 0, 0, limits)
 }
 
 #[test]
@@ -70,17 +87,7 @@ fn large_requests_that_hardly_come_delay_nobody() {
 #[test]
 fn a_client_that_never_reads_delays_nobody_and_costs_little_memory() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
-    wire.create_topic("t", 1, &[]);
-    let value = "x".repeat(900_000);
-    for _ in 0..20 {
-        wire.append("t", 0, batch(&[&value]));
-    }
-    let limits = Limits {
-        partition_max_bytes: 50 << 20,
-        ..Default::default()
-    };
-    let request = fetch_request("t", 0, 0, limits);
+    let request = much_to_read(&broker);
     let mut deaf: Vec<Wire> = (0..4).map(|_| Wire::connect(&broker)).collect();
     for wire in &mut deaf {
         wire.stream().set_nonblocking(true).unwrap();
@@ -308,24 +315,17 @@ fn requests_behind_an_answer_that_nobody_reads_keep_nobody_out() {
         ("request.memory.bytes", "1048576"),
         ("socket.send.buffer.bytes", "16384"),
     ]);
-    let mut wire = Wire::connect(&broker);
-    wire.create_topic("t", 1, &[]);
-    let value = "x".repeat(900_000);
-    for _ in 0..20 {
-        wire.append("t", 0, batch(&[&value]));
-    }
-    let limits = Limits {
-        partition_max_bytes: 50 << 20,
-        ..Default::default()
-    };
+    let request = much_to_read(&broker);
     let mut deaf = Wire::connect(&broker);
-    deaf.send(&fetch_request("t", 0, 0, limits), 12);
+    deaf.send(&request, 12);
+    let value = "x".repeat(900_000);
     for _ in 0..2 {
         deaf.send(&produce_request("t", 0, 1, batch(&[&value])), 9);
     }
     is_prompt(&broker);
     // Larger ones as soon as it is given up.
-    wire.append("t", 0, batch(&["y".repeat(200_000).as_str()]));
+    let large = "y".repeat(200_000);
+    Wire::connect(&broker).append("t", 0, batch(&[&large]));
     eventually("a line about it", || {
         let lines = broker.printed_with("an answer was not read in time");
         (!lines.is_empty()).then_some(())

@@ -1,6 +1,8 @@
 //! `console-producer` and `console-consumer`, side by side.
 
-use crate::support::{Broker, Process, millrace};
+use std::path::Path;
+
+use crate::support::{Broker, MILLRACE, Process, millrace};
 
 /// A broker with a topic `t`.
 fn with_topic(partitions: u32) -> Broker {
@@ -288,7 +290,8 @@ fn a_producer_that_waits_for_a_line_can_be_interrupted() {
     let broker = with_topic(1);
     let address = broker.address().to_string();
     let words = ["console-producer", "-broker-list", &address, "-topic", "t"];
-    let (producer, _input) = Process::start_with_more_to_come(&words, "typed\n");
+    let (producer, _input) =
+        Process::start_with_more_to_come(Path::new(MILLRACE), &words, "typed\n");
     broker
         .run("console-consumer --topic t --from-beginning --max-messages 1 --timeout-ms 50000 --formatter kafka.tools.DefaultMessageFormatter")
         .prints("typed\n");

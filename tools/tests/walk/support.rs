@@ -108,15 +108,27 @@ impl Drop for Broker {
     }
 }
 
+/// The program.
+pub(crate) const MILLRACE: &str = env!("CARGO_BIN_EXE_millrace");
+
 /// The program at work.
 pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn start(words: &[&str], input: &str) -> Self {
-        Self::start_program(Path::new(env!("CARGO_BIN_EXE_millrace")), words, input)
+        Self::start_program(Path::new(MILLRACE), words, input)
     }
 
     pub(crate) fn start_program(program: &Path, words: &[&str], input: &str) -> Self {
+        Self::start_with_more_to_come(program, words, input).0
+    }
+
+    /// A program whose input ends when what comes with it is dropped, and not with the text.
+    pub(crate) fn start_with_more_to_come(
+        program: &Path,
+        words: &[&str],
+        input: &str,
+    ) -> (Self, ChildStdin) {
         let mut process = Command::new(program)
             .args(words)
             .stdin(Stdio::piped())
@@ -124,22 +136,9 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A program that refuses its arguments may be gone before it reads.
-        let _ = process.stdin.take().unwrap().write_all(input.as_bytes());
-        Self(process)
-    }
-
-    /// A program whose input does not end with the text.
-    pub(crate) fn start_with_more_to_come(words: &[&str], input: &str) -> (Self, ChildStdin) {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_millrace"))
-            .args(words)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
         let mut stdin = process.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).unwrap();
+        // A program that refuses its arguments may be gone before it reads.
+        let _ = stdin.write_all(input.as_bytes());
         (Self(process), stdin)
     }
 

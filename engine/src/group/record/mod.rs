@@ -17,7 +17,7 @@ use self::reader::Reader;
 use self::writer::Writer;
 use super::ids::{GroupId, InstanceId, MemberId};
 use super::stored::{CommittedOffset, StoredGroup, StoredMember};
-use crate::coordinator::{CoordinatorRecord, DecodeError};
+use crate::coordinator::{CoordinatorRecord, DecodeError, FRAMING_BYTES_MAX};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 pub use hostile::decode_hostile;
@@ -51,9 +51,8 @@ const OFFSET_VALUE: i16 = 3;
 const OFFSET_VALUE_FLEXIBLE: i16 = 4;
 const GROUP_VALUE: i16 = 3;
 const GROUP_VALUE_FLEXIBLE: i16 = 4;
-/// What the record of a committed offset takes at most besides its texts, in bytes: up to 38 of fields, and up to 26 of numbers of
-/// variable length around them.
-const OFFSET_RECORD_BYTES: usize = 64;
+/// What the record of a committed offset takes at most besides its texts, in bytes: its fields, and what frames it.
+const OFFSET_RECORD_BYTES: usize = 38 + FRAMING_BYTES_MAX;
 /// An empty member of the oldest group value: five lengths and a timeout.
 const MEMBER_BYTES_MIN: usize = 6;
 
