@@ -6,27 +6,32 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::backpressure::RequestBudget;
+use super::frames::FrameLimits;
+use super::turns::Turns;
 use super::unread::Held;
 
 /// The requests behind an answer. They hold memory for as long as the answer is not taken.
 #[derive(Clone, Copy)]
 pub(super) struct Backlog<'a> {
-    /// Whether there are any by now.
-    pub(super) is_there: &'a dyn Fn() -> bool,
+    /// All that are in work.
+    pub(super) turns: &'a Turns,
+    /// How many of those the answer is for.
+    pub(super) answered: usize,
     /// Where their memory is from.
     pub(super) budget: &'a RequestBudget,
     /// How long the client may take nothing if there are none.
-    pub(super) idle: Duration,
+    pub(super) limits: &'a FrameLimits,
 }
 
 impl Backlog<'_> {
     /// Ends when the client, which has just taken something, has taken nothing for too long: for whoever has sent no more than it reads
     /// that is the time for idle connections; for others a minute, or a few seconds while others wait for memory.
     pub(super) async fn patience(&self) {
+        let idle = self.limits.idle;
         let mut waited = Duration::ZERO;
         let mut held: Option<Held<'_>> = None;
-        while waited < self.idle {
-            let step = STEP.min(self.idle - waited);
+        while waited < idle {
+            let step = STEP.min(idle - waited);
             let given_up = async {
                 match &held {
                     Some(held) => held.given_up().await,
@@ -37,7 +42,7 @@ impl Backlog<'_> {
                 () = given_up => return,
                 () = sleep(step) => waited += step,
             }
-            if !(self.is_there)() {
+            if !self.turns.has_behind(self.answered) {
                 held = None;
             } else if waited >= PATIENCE {
                 return;
@@ -55,28 +60,31 @@ const STEP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use tokio::time::Instant;
 
     use super::*;
+    use crate::net::turns::WaitingRequests;
 
     async fn seconds_until(more_from: u64, memory_is_wanted: bool) -> u64 {
         let began = Instant::now();
         let budget = RequestBudget::new(4_096);
-        let more = Cell::new(false);
-        let is_there = || more.get();
+        let turns = Turns::new(&WaitingRequests::new(1));
+        let _answered = turns.queue(true).await;
         let backlog = Backlog {
-            is_there: &is_there,
+            turns: &turns,
+            answered: 1,
             budget: &budget,
-            idle: Duration::from_secs(600),
+            limits: &FrameLimits {
+                frame_bytes_max: 0,
+                idle: Duration::from_secs(600),
+            },
         };
         let (mut all, mut excess) = (budget.open(), budget.open());
         all.cover(4_096).await;
         excess.cover(4_096).await;
         let comes = async {
             sleep(Duration::from_secs(more_from)).await;
-            more.set(true);
+            let _more = turns.queue(true).await;
             pending::<()>().await;
         };
         let wants = async {

@@ -102,25 +102,30 @@ impl Reservation {
             return false;
         }
         let shared = Rc::clone(&self.budget.shared);
-        let Shared {
-            units,
-            units_max,
-            reserve,
-            excess,
-            arriving,
-        } = &*shared;
-        let missing = missing.min(*units_max);
+        let missing = missing.min(shared.units_max);
         // Nobody is overtaken: while somebody waits, nothing is free.
-        if let Ok(more) = Arc::clone(units).try_acquire_many_owned(missing) {
+        if let Ok(more) = Arc::clone(&shared.units).try_acquire_many_owned(missing) {
             grow(&mut self.share, more);
             return false;
         }
         if self.is_small
-            && let Ok(more) = Arc::clone(reserve).try_acquire_many_owned(missing)
+            && let Ok(more) = Arc::clone(&shared.reserve).try_acquire_many_owned(missing)
         {
             grow(&mut self.reserve, more);
             return false;
         }
+        // Boxed, because every quiet connection keeps room for its largest state.
+        Box::pin(self.wait(&shared, missing)).await;
+        true
+    }
+
+    async fn wait(&mut self, shared: &Shared, missing: u32) {
+        let Shared {
+            units,
+            excess,
+            arriving,
+            ..
+        } = shared;
         // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
         let mut room = pin!(async {
             tokio::select! {
@@ -137,7 +142,7 @@ impl Reservation {
             let before = arriving.now();
             tokio::select! {
                 biased;
-                () = &mut room => return true,
+                () = &mut room => return,
                 () = sleep(STANDSTILL_MAX) => arriving.give_up_before(before),
             }
         }

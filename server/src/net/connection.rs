@@ -5,7 +5,6 @@
 
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use millrace_engine::shard::ShardIndex;
 use millrace_engine::types::Monotonic;
@@ -67,11 +66,9 @@ struct Conversation<'a> {
     queue: Queue<Queued>,
     turns: Turns,
     moves: Moves<'a>,
-    lately: &'a Lately,
     reins: &'a Reins,
     pace: &'a Pace,
-    budget: &'a RequestBudget,
-    idle: Duration,
+    limits: &'a Limits,
 }
 
 impl Conversation<'_> {
@@ -120,11 +117,9 @@ pub(super) async fn serve(
         queue: Queue::new(REQUESTS_MAX),
         turns: Turns::new(&limits.waiting),
         moves: Moves::new(doors, client, &limits.work),
-        lately: &limits.lately,
         reins: &reins,
         pace: &pace,
-        budget: &limits.budget,
-        idle: limits.frames.idle,
+        limits,
     };
     conversation.used();
     let (from_client, to_client) = stream.split();
@@ -185,10 +180,8 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         queue,
         turns,
         moves,
-        lately,
         pace,
-        budget,
-        idle,
+        limits,
         ..
     } = conversation;
     let frontend = client.frontend();
@@ -236,17 +229,17 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             }
         }
         // Who has sent more than it reads keeps memory from others; who is only busy elsewhere may take its time.
-        let is_there = || begun.is_some() || !queue.is_empty();
         let sender = Sender {
             stream,
             ring: frontend.gateway().ring(),
-            lately,
+            lately: &limits.lately,
             unread: frontend.unread(),
             pace,
             backlog: Backlog {
-                is_there: &is_there,
-                budget,
-                idle: *idle,
+                turns,
+                answered,
+                budget: &limits.budget,
+                limits: &limits.frames,
             },
         };
         let bytes = bytes as u64 + length(&parts);

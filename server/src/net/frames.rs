@@ -96,19 +96,12 @@ impl<'a> FrameReader<'a> {
         } else {
             self.budget.open_small()
         };
-        let mut patience = Patience {
-            left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
-            length,
-            budget: self.budget,
-            moved: 0,
-            waits: None,
-        };
         let body = if length > OWN_BUFFER_FROM {
             // Boxed, because every quiet connection keeps room for its largest state.
-            Box::pin(self.large_body(length, &mut reservation, &mut patience)).await?
+            Box::pin(self.large_body(length, &mut reservation)).await?
         } else {
             if self.arrived.len() < length {
-                Box::pin(self.gather(length, &mut reservation, &mut patience)).await?;
+                Box::pin(self.gather(length, &mut reservation)).await?;
             }
             reservation.cover(length).await;
             self.arrived.split_to(length).freeze()
@@ -155,8 +148,8 @@ impl<'a> FrameReader<'a> {
         &mut self,
         length: usize,
         reservation: &mut Reservation,
-        patience: &mut Patience<'_>,
     ) -> Result<(), Closing> {
+        let mut patience = Patience::new(length, self.budget);
         while self.arrived.len() < length {
             patience.covered(reservation.cover(self.arrived.len()).await);
             let expected = whole_frames(PREFIX_LENGTH + length) - PREFIX_LENGTH;
@@ -175,8 +168,8 @@ impl<'a> FrameReader<'a> {
         &mut self,
         length: usize,
         reservation: &mut Reservation,
-        patience: &mut Patience<'_>,
     ) -> Result<Bytes, Closing> {
+        let mut patience = Patience::new(length, self.budget);
         let mut body = BytesMut::with_capacity(length.min(MEBIBYTE));
         let already = self.arrived.len().min(length);
         body.extend_from_slice(&self.arrived.split_to(already));
@@ -254,7 +247,17 @@ struct Patience<'a> {
     waits: Option<Held<'a>>,
 }
 
-impl Patience<'_> {
+impl<'a> Patience<'a> {
+    fn new(length: usize, budget: &'a RequestBudget) -> Self {
+        Self {
+            left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
+            length,
+            budget,
+            moved: 0,
+            waits: None,
+        }
+    }
+
     /// Waits for `read` to bring some bytes.
     async fn wait(
         &mut self,

@@ -77,11 +77,6 @@ impl<T> Queue<T> {
     pub(super) fn all(&self, is_such: impl FnMut(&T) -> bool) -> bool {
         self.things.borrow().iter().all(is_such)
     }
-
-    /// Whether nothing is in it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.things.borrow().is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -107,7 +102,7 @@ mod tests {
         };
         let ((), popped) = tokio::join!(pushing, popping);
         assert_eq!(popped, (0..100).collect::<Vec<_>>());
-        assert!(queue.is_empty());
+        assert!(queue.try_pop().is_none());
         assert_eq!(
             queue.things.borrow().capacity(),
             0,

@@ -82,6 +82,11 @@ impl Turns {
         }
     }
 
+    /// Whether requests are in work behind the first `count`.
+    pub(super) fn has_behind(&self, count: usize) -> bool {
+        self.in_work.get() > count
+    }
+
     /// Whether no request is in work.
     pub(super) fn is_idle(&self) -> bool {
         self.in_work.get() == 0
