@@ -50,6 +50,9 @@ impl TopicName {
     /// The longest legal name, in characters. With `-` and a partition number it still fits a file name.
     pub const LENGTH_MAX: usize = 249;
 
+    /// The name under which Kafka keeps the cluster metadata. No topic may have it: its first partition's directory is the journal's.
+    pub const METADATA: &str = "__cluster_metadata";
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

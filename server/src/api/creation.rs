@@ -40,6 +40,10 @@ pub(super) async fn create(
             let results: BTreeMap<String, _> = results.into_iter().collect();
             let outcome = |name: &String| match results.get(name) {
                 Some(Ok(_) | Err(ControllerError::TopicExists { .. })) => Ok(()),
+                // Unknown like any topic that is not there, for whoever only asked about it.
+                Some(Err(ControllerError::MetadataTopic)) => {
+                    Err(ErrorCode::UnknownTopicOrPartition)
+                }
                 Some(Err(error)) => Err(error.error_code()),
                 None => Err(ErrorCode::UnknownServerError),
             };

@@ -171,6 +171,7 @@ impl ToErrorCode for ControllerError {
             Self::DuplicateTopicName
             | Self::DuplicateTopicId
             | Self::DuplicateResource
+            | Self::MetadataTopic
             | Self::AssignmentAndReplicationFactor { .. }
             | Self::AssignmentAndPartitions { .. } => ErrorCode::InvalidRequest,
             Self::SettingTooLong { .. } => ErrorCode::InvalidConfig,

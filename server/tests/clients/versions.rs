@@ -1,5 +1,6 @@
 //! What a client learns first: versions, addresses, topics. The likeliest places for a young broker to break clients.
 
+use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
 use millrace_wire::message::fetch::FetchRequestPartition;
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::offset_commit::{
@@ -7,8 +8,8 @@ use millrace_wire::message::offset_commit::{
 };
 use millrace_wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestGroupTopic};
 use millrace_wire::message::{
-    ApiVersionsRequest, ApiVersionsResponse, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest,
+    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest,
 };
 use millrace_wire::{ErrorCode, Uuid};
 
@@ -166,6 +167,31 @@ fn by_name(name: &str, allow_auto_topic_creation: bool) -> MetadataRequest {
         allow_auto_topic_creation,
         ..Default::default()
     }
+}
+
+/// Its directory is where the journal of the metadata is.
+#[test]
+fn the_topic_of_the_metadata_is_never_made() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let described = wire.ask(&by_name("__cluster_metadata", true), 13);
+    let unknown = described.topics[0].error_code;
+    assert_eq!(unknown, ErrorCode::UnknownTopicOrPartition);
+    let topic = CreateTopicsRequestTopic {
+        name: "__cluster_metadata".into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let request = CreateTopicsRequest {
+        topics: vec![topic],
+        timeout_ms: 30_000,
+        ..Default::default()
+    };
+    let refused = wire.ask(&request, 7);
+    assert_eq!(refused.topics[0].error_code, ErrorCode::InvalidRequest);
+    let text = "Creation of internal topic __cluster_metadata is prohibited.";
+    assert_eq!(refused.topics[0].error_message.as_deref(), Some(text));
 }
 
 /// SEMANTICS 8: with ids in Metadata, every API that names topics by id serves those ids.

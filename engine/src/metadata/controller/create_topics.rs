@@ -56,8 +56,9 @@ impl<'a> Making<'a> {
 
     fn make(&mut self, topic: &NewTopic) -> Result<CreatedTopic, ControllerError> {
         let name = self.name_of(topic)?;
-        let replicas = self.replicas_of(topic)?;
+        // Settings first, as in Kafka, and because partitions that are not made count for nothing.
         let overrides = self.overrides_of(topic)?;
+        let replicas = self.replicas_of(topic)?;
         let id = self.id_from(topic.random);
         let replication_factor = replicas.first().map_or(0, Vec::len);
         let created = CreatedTopic {
@@ -78,6 +79,9 @@ impl<'a> Making<'a> {
 
     fn name_of(&self, topic: &NewTopic) -> Result<TopicName, ControllerError> {
         let name: TopicName = topic.name.parse()?;
+        if name.as_str() == TopicName::METADATA {
+            return Err(ControllerError::MetadataTopic);
+        }
         if self.image.topic(&name).is_some() {
             return Err(ControllerError::TopicExists { name });
         }

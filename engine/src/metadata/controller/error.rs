@@ -9,6 +9,9 @@ pub enum ControllerError {
     /// The name is none.
     #[error(transparent)]
     TopicName(#[from] TopicNameError),
+    /// The name of what is no topic here.
+    #[error("Creation of internal topic {} is prohibited.", TopicName::METADATA)]
+    MetadataTopic,
     /// Metrics would mix up two topics.
     #[error("Topic '{name}' collides with existing topic: {existing}")]
     TopicCollides {

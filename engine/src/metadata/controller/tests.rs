@@ -273,6 +273,33 @@ fn names_that_collide_within_one_request_do_not_both_come_to_be() {
 }
 
 #[test]
+fn no_topic_takes_the_place_of_the_metadata() {
+    let mut image = cluster(1);
+    let topics = vec![new_topic("__cluster_metadata", 1, 1)];
+    let Reply::CreateTopics(results) = run(&mut image, &create(topics)) else {
+        panic!()
+    };
+    assert_eq!(results[0].1, Err(ControllerError::MetadataTopic));
+    assert_eq!(image.topic_count(), 0);
+}
+
+#[test]
+fn topics_that_are_refused_for_their_settings_cost_no_placement() {
+    let mut image = cluster(1);
+    let refused = NewTopic {
+        settings: vec![Alteration::set("no.such.setting", "")],
+        ..new_topic("a", 10_001, 1)
+    };
+    let Reply::CreateTopics(results) = run(&mut image, &create(vec![refused])) else {
+        panic!()
+    };
+    assert!(!matches!(
+        results[0].1,
+        Ok(_) | Err(ControllerError::TooManyPartitions { .. })
+    ));
+}
+
+#[test]
 fn validating_makes_nothing_and_answers_as_if_it_had() {
     let mut image = cluster(1);
     let command = CreateTopics {
