@@ -240,6 +240,7 @@ impl Engine {
         let threads = PoolThreads {
             files: MAINTENANCE_THREADS,
             batches: count.div_ceil(SHARDS_PER_UNPACKING_THREAD),
+            searches: 1,
         };
         let (pool, pool_handle) = Pool::start(threads, queue_length, &disk, &checkpoints)
             .map_err(|error| thread_error(&error))?;

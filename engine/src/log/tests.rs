@@ -582,6 +582,34 @@ fn time_finds_the_first_record_at_or_after_it() {
 }
 
 #[test]
+fn a_header_is_taken_at_its_word_where_too_many_before_it_promised_in_vain() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let mut builder = BatchBuilder::new();
+    builder.push(Timestamp(10), None, Some(b"early"), &[]);
+    builder.push(Timestamp(10), None, Some(b"early"), &[]);
+    let mut bytes = builder.build().to_vec();
+    bytes[35..43].copy_from_slice(&100_i64.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    let promising = PreparedBatch::from_builder(&bytes.into()).unwrap();
+    for _ in 0..4 {
+        fixture.append(&mut log, &promising);
+    }
+    let search = log.find_timestamp(Timestamp(50), Offset(8));
+    let found = |in_vain_bytes| search.run_within(in_vain_bytes, &fixture.disk).unwrap();
+    assert_eq!(found(usize::MAX), None);
+    let records_bytes = promising.payload().len();
+    for (in_vain_bytes, offset) in [(1, 2), (records_bytes, 2), (records_bytes + 1, 4)] {
+        let found = found(in_vain_bytes).unwrap();
+        assert_eq!(
+            (found.offset, found.timestamp),
+            (Offset(offset), Timestamp(100))
+        );
+    }
+}
+
+#[test]
 fn retention_takes_whole_old_segments_and_never_the_active_one() {
     let mut settings = config(400);
     settings.retention_ms = Some(100);

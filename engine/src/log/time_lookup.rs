@@ -9,7 +9,7 @@ use super::Log;
 use super::segment::{IndexJob, IndexState, Segment, SegmentIndex};
 use super::walk::{WalkError, Walked, Walker};
 use crate::io::{Disk, File};
-use crate::record::{BODY_BYTES_MAX_DEFAULT, first_at_or_after, record_of_max_timestamp};
+use crate::record::{BODY_BYTES_MAX_DEFAULT, RecordError, record_of_max_timestamp, records};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
 /// A record found by its time.
@@ -157,15 +157,25 @@ fn start_position(
 }
 
 impl TimeLookup {
-    /// Searches; `None` when no visible record is late enough. Batches whose records cannot be read are passed over.
+    /// Searches; `None` when no visible record is late enough. Batches whose records cannot be read are passed over. Where many headers
+    /// promise what their records do not hold, the next such is taken at its word: its first offset, and what it promised.
     ///
     /// # Errors
     /// [`WalkError`] when the disk refuses or the log is damaged where the search leads.
     pub fn run(&self, disk: &Disk) -> Result<Option<TimestampedOffset>, WalkError> {
+        self.run_within(IN_VAIN_BYTES_MAX, disk)
+    }
+
+    /// As [`Self::run`], opening so many bytes in vain.
+    pub(super) fn run_within(
+        &self,
+        mut allowance: usize,
+        disk: &Disk,
+    ) -> Result<Option<TimestampedOffset>, WalkError> {
         match self.target {
             Target::AtOrAfter(timestamp) => {
                 for segment in &self.segments {
-                    let found = self.first_in(segment, timestamp, disk)?;
+                    let found = self.first_in(segment, timestamp, &mut allowance, disk)?;
                     if found.is_some() {
                         return Ok(found);
                     }
@@ -206,20 +216,34 @@ impl TimeLookup {
         &self,
         segment: &Candidate,
         timestamp: Timestamp,
+        allowance: &mut usize,
         disk: &Disk,
     ) -> Result<Option<TimestampedOffset>, WalkError> {
         let start = self.start(segment, disk)?;
         let mut walker = Walker::new(&segment.file, start, segment.length);
+        let from = self.log_start_offset;
         while let Some(batch) = self.next_visible(&mut walker)? {
-            if batch.header.max_timestamp() < timestamp {
+            let promised = batch.header.max_timestamp();
+            if promised < timestamp {
                 continue;
             }
-            let bytes = walker.whole(&batch)?;
-            let from = self.log_start_offset;
-            let found = first_at_or_after(&bytes, timestamp, from, BODY_BYTES_MAX_DEFAULT);
-            if let Ok(Some((offset, timestamp))) = found {
-                return Ok(Some(answer(&batch, offset, timestamp)));
+            if *allowance == 0 {
+                let offset = batch.header.base_offset().max(from);
+                return Ok(Some(answer(&batch, offset, promised)));
             }
+            let bytes = walker.whole(&batch)?;
+            let opened = match records(&bytes, BODY_BYTES_MAX_DEFAULT) {
+                Ok(mut records) => {
+                    let found = records.first_at_or_after(timestamp, from);
+                    if let Ok(Some((offset, timestamp))) = found {
+                        return Ok(Some(answer(&batch, offset, timestamp)));
+                    }
+                    records.body_bytes()
+                }
+                Err(RecordError::BodyTooLarge { .. }) => BODY_BYTES_MAX_DEFAULT,
+                Err(_) => bytes.len(),
+            };
+            *allowance = allowance.saturating_sub(opened);
         }
         Ok(None)
     }
@@ -269,6 +293,23 @@ impl TimeLookup {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+impl TimeLookup {
+    /// A search where nothing is.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            target: Target::Greatest,
+            segments: Vec::new(),
+            log_start_offset: Offset::ZERO,
+            upper_bound: Offset::ZERO,
+        }
+    }
+}
+
+/// How much a search may unfold without finding what headers promise: bodies that clients compressed are not looked into when they
+/// come, so it may be any number of them. Two as large as any.
+const IN_VAIN_BYTES_MAX: usize = 2 * BODY_BYTES_MAX_DEFAULT;
 
 fn answer(batch: &Walked, offset: Offset, timestamp: Timestamp) -> TimestampedOffset {
     TimestampedOffset {

@@ -1,5 +1,5 @@
 //! The threads that run jobs: few, at low priority, behind bounded queues. Batches that have to be opened have threads of
-//! their own: a recovery must not hold them up, nor they a roll.
+//! their own: a recovery must not hold them up, nor they a roll. So has the search by time, which opens batches, too.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +30,7 @@ pub struct Pool {
 pub struct PoolHandle {
     about_files: SyncSender<Order>,
     about_batches: SyncSender<Order>,
+    about_times: SyncSender<Order>,
 }
 
 /// How many threads a pool has.
@@ -39,6 +40,8 @@ pub struct PoolThreads {
     pub files: usize,
     /// For batches: each holds at most two unfolded ones.
     pub batches: usize,
+    /// For searches by time: each holds at most one unfolded batch.
+    pub searches: usize,
 }
 
 impl Pool {
@@ -53,14 +56,16 @@ impl Pool {
         checkpoints: &Arc<Checkpoints>,
     ) -> std::io::Result<(Self, PoolHandle)> {
         let mut pool = Self {
-            threads: Vec::with_capacity(threads.files + threads.batches),
+            threads: Vec::with_capacity(threads.files + threads.batches + threads.searches),
         };
         let mut queue = |name, count| pool.queue(name, count, queue_length_max, disk, checkpoints);
         let about_files = queue("maintain", threads.files)?;
         let about_batches = queue("unpack", threads.batches)?;
+        let about_times = queue("search", threads.searches)?;
         let handle = PoolHandle {
             about_files,
             about_batches,
+            about_times,
         };
         Ok((pool, handle))
     }
@@ -114,6 +119,7 @@ impl PoolHandle {
         };
         let orders = match order.job {
             Job::Unpack(_) => &self.about_batches,
+            Job::Lookup(_) => &self.about_times,
             _ => &self.about_files,
         };
         orders.try_send(order).map_err(|refused| match refused {

@@ -9,7 +9,7 @@ use super::attributes::TimestampType;
 use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, Batches, MAGIC, check_crc};
 use super::compress::Compression;
 use super::control::ControlRecord;
-use super::record::{first_at_or_after, record_of_max_timestamp, records};
+use super::record::{record_of_max_timestamp, records};
 use super::validate::{Rules, prepare};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -45,7 +45,8 @@ fn read_stored(bytes: &Bytes) {
         for record in records(&batch.bytes, LIMIT).into_iter().flatten().flatten() {
             let _ = ControlRecord::decode(&record);
         }
-        let _ = first_at_or_after(&batch.bytes, Timestamp(1), Offset::ZERO, LIMIT);
+        let _ = records(&batch.bytes, LIMIT)
+            .and_then(|mut records| records.first_at_or_after(Timestamp(1), Offset::ZERO));
         let _ = record_of_max_timestamp(&batch.bytes, Offset::ZERO, LIMIT);
     }
 }

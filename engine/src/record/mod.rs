@@ -38,7 +38,5 @@ pub use error::{
 };
 pub use hostile::decode_hostile;
 pub use prepared::PreparedBatch;
-pub use record::{
-    Record, RecordHeader, Records, first_at_or_after, record_of_max_timestamp, records,
-};
+pub use record::{Record, RecordHeader, Records, record_of_max_timestamp, records};
 pub use validate::{BODY_BYTES_MAX_DEFAULT, Begun, PackedBatch, Rules, begin, prepare};

@@ -141,6 +141,25 @@ impl Records {
         &self.header
     }
 
+    /// Bytes of all records, unfolded.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The first record at or after both `timestamp` and the offset `from`: its offset and its own timestamp. `None` when there
+    /// is none, which a header may have promised.
+    ///
+    /// # Errors
+    /// Those of the records passed over.
+    pub fn first_at_or_after(
+        &mut self,
+        timestamp: Timestamp,
+        from: Offset,
+    ) -> Result<Option<(Offset, Timestamp)>, RecordError> {
+        self.find_next(|offset, found| offset >= from && found >= timestamp)
+    }
+
     /// The next record that `wanted` by offset and timestamp, passing over the others without allocation.
     fn find_next(
         &mut self,
@@ -214,21 +233,6 @@ impl Iterator for Records {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_record().transpose()
     }
-}
-
-/// The first record of `batch` at or after both `timestamp` and the offset `from`: its offset and its own timestamp.
-/// `None` when there is none, which a header may have promised. Compressed batches are opened, to at most `limit`
-/// bytes.
-///
-/// # Errors
-/// Those of [`records`], and those of the records passed over.
-pub fn first_at_or_after(
-    batch: &Bytes,
-    timestamp: Timestamp,
-    from: Offset,
-    limit: usize,
-) -> Result<Option<(Offset, Timestamp)>, RecordError> {
-    records(batch, limit)?.find_next(|offset, found| offset >= from && found >= timestamp)
 }
 
 /// The first record of `batch` that has the latest timestamp of all, from the offset `from` on: its offset and

@@ -319,6 +319,7 @@ pub(super) mod tests {
         let none = PoolThreads {
             files: 0,
             batches: 0,
+            searches: 0,
         };
         let (_, pool) = Pool::start(none, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
         let clock = Clock::real();

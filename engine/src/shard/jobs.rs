@@ -142,6 +142,8 @@ impl Jobs {
         }
         match errand {
             Errand::Unpack(_) => self.batches.hand_out(id, job, effects),
+            // Whoever orders them counts them.
+            Errand::Lookup { .. } => effects.jobs.push((id, job)),
             _ => self.files.hand_out(id, job, effects),
         }
     }
@@ -151,6 +153,7 @@ impl Jobs {
         let errand = self.errands.remove(&id)?;
         match errand {
             Errand::Unpack(_) => self.batches.done(effects),
+            Errand::Lookup { .. } => {}
             _ => self.files.done(effects),
         }
         if let Some(partition) = errand.changes() {
@@ -228,7 +231,7 @@ impl Shard {
                 self.index_loaded(place, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
-                self.looked_up(work, index, found(result));
+                self.searched(work, index, found(result), effects);
             }
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);

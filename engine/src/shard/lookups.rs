@@ -1,7 +1,7 @@
 //! Questions about partitions: offsets by kind or time, ends of epochs, sizes, producers; and DeleteRecords, whose
 //! answer waits for a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use super::command::{
@@ -12,7 +12,7 @@ use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard};
 use crate::io::{IoError, Space};
-use crate::log::TimestampedOffset;
+use crate::log::{TimeLookup, TimestampedOffset};
 use crate::maintenance::{Job, OwnedLine};
 use crate::partition::{DeleteRecordsError, Leader, OffsetAnswer, OffsetLookupError};
 use crate::types::{Offset, TopicIdPartition};
@@ -21,6 +21,9 @@ use crate::types::{Offset, TopicIdPartition};
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     works: BTreeMap<u64, LookupWork>,
+    /// Those with searches that are not ordered yet: each has one in turn.
+    searching: VecDeque<u64>,
+    searches_out: usize,
     deletions: BTreeMap<u64, DeleteWork>,
     measures: BTreeMap<u64, ReplySlot<Vec<DirectorySpace>>>,
 }
@@ -30,6 +33,8 @@ type Looked = Result<Option<TimestampedOffset>, OffsetLookupError>;
 #[derive(Debug)]
 struct LookupWork {
     results: Vec<Option<Looked>>,
+    /// Entries that files have to be searched for.
+    searches: VecDeque<(usize, TimeLookup)>,
     left: usize,
     reply: ReplySlot<Vec<Looked>>,
 }
@@ -48,6 +53,7 @@ impl Shard {
         let count = lookups.len();
         let work = LookupWork {
             results: vec![None; count],
+            searches: VecDeque::new(),
             left: count,
             reply,
         };
@@ -55,17 +61,36 @@ impl Shard {
         for (index, lookup) in lookups.into_iter().enumerate() {
             match self.look_up_offset(&lookup) {
                 Ok(OffsetAnswer::Known(offset)) => self.looked_up(number, index, Ok(Some(offset))),
-                Ok(OffsetAnswer::Lookup(job)) => {
-                    let errand = Errand::Lookup {
-                        work: number,
-                        index,
-                    };
-                    self.order(errand, Job::Lookup(job), effects);
-                }
+                Ok(OffsetAnswer::Lookup(search)) => self.lookups.search(number, index, search),
                 Err(error) => self.looked_up(number, index, Err(error)),
             }
         }
         self.finish_lookup_if_complete(number);
+        self.search_on(effects);
+    }
+
+    /// Orders searches as far as they may be out, for those who still wait for them.
+    fn search_on(&mut self, effects: &mut Effects) {
+        while self.lookups.searches_out < SEARCHES_OUT_MAX {
+            let Some((work, index, search)) = self.lookups.next_search() else {
+                return;
+            };
+            self.lookups.searches_out += 1;
+            self.order(Errand::Lookup { work, index }, Job::Lookup(search), effects);
+        }
+    }
+
+    /// A search has ended.
+    pub(super) fn searched(
+        &mut self,
+        number: u64,
+        index: usize,
+        result: Looked,
+        effects: &mut Effects,
+    ) {
+        self.lookups.searches_out -= 1;
+        self.looked_up(number, index, result);
+        self.search_on(effects);
     }
 
     fn look_up_offset(&mut self, lookup: &OffsetLookup) -> Result<OffsetAnswer, OffsetLookupError> {
@@ -75,7 +100,7 @@ impl Shard {
     }
 
     /// One entry of a lookup has its answer.
-    pub(super) fn looked_up(&mut self, number: u64, index: usize, result: Looked) {
+    fn looked_up(&mut self, number: u64, index: usize, result: Looked) {
         let Some(work) = self.lookups.works.get_mut(&number) else {
             return;
         };
@@ -255,5 +280,84 @@ impl Shard {
             // Whoever asked may have gone.
             let _ = work.reply.send(work.results);
         }
+    }
+}
+
+impl Lookups {
+    /// Notes a search of work `number`.
+    fn search(&mut self, number: u64, index: usize, search: TimeLookup) {
+        self.forget_abandoned();
+        let Some(work) = self.works.get_mut(&number) else {
+            return;
+        };
+        if work.searches.is_empty() {
+            self.searching.push_back(number);
+        }
+        work.searches.push_back((index, search));
+    }
+
+    /// Clients come and go faster than files are searched.
+    fn forget_abandoned(&mut self) {
+        let works = &mut self.works;
+        self.searching.retain(|number| {
+            let wanted = works
+                .get(number)
+                .is_some_and(|work| !work.reply.is_closed());
+            if !wanted {
+                works.remove(number);
+            }
+            wanted
+        });
+    }
+
+    /// The next search that somebody waits for.
+    fn next_search(&mut self) -> Option<(u64, usize, TimeLookup)> {
+        self.forget_abandoned();
+        let number = self.searching.pop_front()?;
+        let work = self.works.get_mut(&number)?;
+        let (index, search) = work.searches.pop_front()?;
+        if !work.searches.is_empty() {
+            self.searching.push_back(number);
+        }
+        Some((number, index, search))
+    }
+}
+
+/// How many searches by time one shard has out; their results have room in its channel.
+pub(super) const SEARCHES_OUT_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[test]
+    fn searches_go_round_and_those_nobody_waits_for_are_not_made() {
+        let mut lookups = Lookups::default();
+        let mut begin = |number, count| {
+            let (reply, answer) = oneshot::channel();
+            let work = LookupWork {
+                results: vec![None; count],
+                searches: VecDeque::new(),
+                left: count,
+                reply,
+            };
+            lookups.works.insert(number, work);
+            for index in 0..count {
+                lookups.search(number, index, TimeLookup::of_nothing());
+            }
+            answer
+        };
+        let (_many, gone, _one) = (begin(1, 3), begin(2, 2), begin(3, 1));
+        drop(gone);
+        let next = || {
+            lookups
+                .next_search()
+                .map(|(number, index, _)| (number, index))
+        };
+        let order: Vec<_> = std::iter::from_fn(next).collect();
+        assert_eq!(order, [(1, 0), (3, 0), (1, 1), (1, 2)]);
+        assert!(!lookups.works.contains_key(&2));
     }
 }

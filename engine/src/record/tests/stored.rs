@@ -6,7 +6,7 @@ use super::{CODECS, LIMIT, NOW, batch_at, forged, header};
 use crate::record::control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
 use crate::record::{
     BatchBuilder, BatchHeader, Batches, Compression, Corruption, InvalidBatch, PreparedBatch,
-    RecordError, first_at_or_after, record_of_max_timestamp, records,
+    RecordError, record_of_max_timestamp, records,
 };
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -26,7 +26,10 @@ fn a_lookup_by_time_answers_the_first_record_not_the_batch() {
     for compression in CODECS {
         let batch = batch_at_hundred(&[10, 30, 20, 30, -1], compression);
         let find = |timestamp, from| {
-            first_at_or_after(&batch, Timestamp(timestamp), Offset(from), LIMIT).unwrap()
+            let mut records = records(&batch, LIMIT).unwrap();
+            records
+                .first_at_or_after(Timestamp(timestamp), Offset(from))
+                .unwrap()
         };
         assert_eq!(find(0, 0), at(100, 10));
         assert_eq!(find(11, 0), at(101, 30));
