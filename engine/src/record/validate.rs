@@ -167,7 +167,11 @@ fn look_inside(
             let body = prepared.payload().to_vec();
             prepared.repack(target, body, rules.message_bytes_max)?;
         }
-    } else if target.compression != compression || rules.compacted || window.earliest.is_some() {
+    } else if target.compression != compression
+        || rules.compacted
+        || window.earliest.is_some()
+        || lacks_max_timestamp(&header, rules)
+    {
         let body = decompress(compression, prepared.payload(), limit)?;
         let findings = examine(&header, &body, rules, &window)?;
         prepared.note_max_timestamp(findings.max_timestamp, findings.offset_delta_of_max);
@@ -182,6 +186,13 @@ fn look_inside(
     }
     prepared.reseal_if_changed(&header);
     Ok(())
+}
+
+/// Whether the header tells no time that its records could have. Some clients fill the field in for uncompressed batches only; retention
+/// and searches by time go by it.
+fn lacks_max_timestamp(header: &BatchHeader, rules: &Rules) -> bool {
+    rules.timestamp_type == TimestampType::CreateTime
+        && header.max_timestamp() < header.base_timestamp()
 }
 
 /// A body that unfolds to more is not opened beside other work: some tenths of a millisecond, one with gzip. Batches of usual

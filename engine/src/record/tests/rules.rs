@@ -316,6 +316,19 @@ fn an_unopened_batch_is_judged_by_its_max_timestamp() {
 }
 
 #[test]
+fn a_max_timestamp_that_was_not_filled_in_is_that_of_the_records() {
+    for compression in CODECS {
+        let batch = forged(&batch_at(&[5, 9, 3], compression), |bytes| {
+            bytes[35..43].copy_from_slice(&(-1_i64).to_be_bytes());
+        });
+        let prepared = prepare(batch, &Rules::default(), NOW).unwrap();
+        assert_eq!(prepared.max_timestamp(), Timestamp(9), "{compression:?}");
+        let (header, payload) = prepared.stamp(Offset(0), LeaderEpoch(0));
+        assert_eq!(check_crc(&[header, payload].concat()), Ok(()));
+    }
+}
+
+#[test]
 fn a_max_timestamp_that_is_not_the_records_is_corrected() {
     let batch = forged(&batch_at(&[5, 9, 9, 3], Compression::None), |bytes| {
         bytes[35..43].copy_from_slice(&77_i64.to_be_bytes());
