@@ -122,10 +122,12 @@ impl Reservation {
     async fn wait(&mut self, shared: &Shared, missing: u32) {
         let Shared {
             units,
+            reserve,
             excess,
             arriving,
             ..
         } = shared;
+        let is_small = self.is_small;
         // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
         let mut room = pin!(async {
             tokio::select! {
@@ -133,6 +135,11 @@ impl Reservation {
                 more = Arc::clone(units).acquire_many_owned(missing) => {
                     if let Ok(more) = more {
                         grow(&mut self.share, more);
+                    }
+                }
+                more = Arc::clone(reserve).acquire_many_owned(missing), if is_small => {
+                    if let Ok(more) = more {
+                        grow(&mut self.reserve, more);
                     }
                 }
                 excess = Arc::clone(excess).acquire_owned() => self.excess = excess.ok(),
@@ -213,11 +220,10 @@ mod tests {
         let mut small = budget.open_small();
         assert!(!small.cover(2 * UNIT_BYTES).await);
         assert_eq!(small.bytes(), 2 * UNIT_BYTES);
-        assert!(
-            must_wait(&mut budget.open_small(), 1).await,
-            "a few of them"
-        );
-        drop(small);
+        let mut next = budget.open_small();
+        assert!(must_wait(&mut next, 1).await, "a few of them");
+        let waits = async { assert!(next.cover(UNIT_BYTES).await) };
+        tokio::join!(biased; waits, async { drop(small) });
         assert!(!budget.open_small().cover(UNIT_BYTES).await);
         assert!(must_wait(&mut budget.open(), 1).await);
     }
