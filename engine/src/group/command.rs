@@ -3,7 +3,7 @@
 //! Every command but two concerns one group; which coordinator that is, the caller finds with
 //! [`partition_for`](super::partition_for).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -130,7 +130,7 @@ pub struct Sync {
     /// What the member believes the protocol to be; not checked when `None`.
     pub protocol: Option<Arc<str>>,
     /// From the leader: who gets what, in the assignor's own format. Members left out get an empty assignment.
-    pub assignments: Vec<(MemberId, Bytes)>,
+    pub assignments: BTreeMap<MemberId, Bytes>,
 }
 
 /// A sign of life.

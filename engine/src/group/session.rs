@@ -71,8 +71,7 @@ impl ClassicGroup {
     }
 
     /// Takes the leader's assignment. Members it does not mention get an empty one; strangers it mentions are ignored.
-    fn assign(&mut self, step: &mut Step<'_>, assignments: Vec<(MemberId, Bytes)>) {
-        let mut assignments: BTreeMap<MemberId, Bytes> = assignments.into_iter().collect();
+    fn assign(&mut self, step: &mut Step<'_>, mut assignments: BTreeMap<MemberId, Bytes>) {
         for (id, member) in &mut self.members {
             let assignment = assignments.remove(id).unwrap_or_default();
             // A copy, so that the group does not keep the whole request alive.

@@ -8,7 +8,7 @@ use millrace_wire::message::alter_configs::{
 };
 
 use super::admin::{Denied, outcome};
-use super::configs::{Change, alter};
+use super::configs::{Change, alter, check_count};
 use super::context::RequestContext;
 
 pub(super) async fn handle(
@@ -45,7 +45,7 @@ fn change(resource: &AlterConfigsRequestResource) -> Change {
     Change {
         kind: resource.resource_type,
         name: resource.resource_name.clone(),
-        alterations: Ok(alterations.collect()),
+        alterations: check_count(resource.configs.len()).map(|()| alterations.collect()),
         replace: true,
     }
 }

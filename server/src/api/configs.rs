@@ -30,6 +30,18 @@ pub(super) mod kind {
     pub(in crate::api) const GROUP: i8 = 32;
 }
 
+/// Refuses to go over more settings of one resource than there could be.
+pub(super) fn check_count(settings: usize) -> Result<(), Denied> {
+    if settings <= SETTINGS_MAX {
+        return Ok(());
+    }
+    let text = format!("A resource may name {SETTINGS_MAX} settings at a time, not {settings}.");
+    Err(Denied::new(ErrorCode::InvalidRequest, text))
+}
+
+/// Many times as many as any resource has.
+const SETTINGS_MAX: usize = 2_000;
+
 /// The changes to one resource, as a client asks for them.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
@@ -86,7 +98,8 @@ async fn make(
     let mut checked = Vec::with_capacity(changes.len());
     let mut resources = Vec::new();
     for change in &changes {
-        pace.after(1).await;
+        let alterations = change.alterations.as_ref().map_or(0, Vec::len);
+        pace.after(1 + alterations).await;
         checked.push(surroundings.check(change, &twice).map(|resource| {
             let is_proposed = resource.is_some();
             resources.extend(resource);

@@ -14,6 +14,7 @@ use millrace_wire::message::create_topics::{
 use millrace_wire::{ErrorCode, Str};
 
 use super::admin::{Denied, propose};
+use super::configs::check_count;
 use super::context::RequestContext;
 use super::creation::PARTITIONS_MAX;
 use super::describe_configs::ELEMENTS_EACH;
@@ -27,16 +28,12 @@ pub(super) async fn handle(
 ) -> Result<CreateTopicsResponse, Stopped> {
     let settings = context.settings();
     let pace = Pace::of_elements();
-    // Of their full size at once: to copy a hundred thousand of them takes its time.
-    let mut topics = Vec::with_capacity(request.topics.len());
-    let mut answers = Vec::with_capacity(request.topics.len());
-    for topic in request.topics {
+    let mut randoms = Vec::with_capacity(request.topics.len());
+    for _ in &request.topics {
         pace.after(1).await;
-        match new_topic(&topic, context.gateway().random()) {
-            Ok(new) => topics.push(new),
-            Err(denied) => answers.push(refused(topic.name, denied)),
-        }
+        randoms.push(context.gateway().random());
     }
+    let (topics, mut answers) = context.in_peace((request.topics, randoms), judge).await?;
     if !topics.is_empty() {
         if context.version() >= CONFIGS_FIRST {
             let shown = topics.len().min(PARTITIONS_MAX);
@@ -87,11 +84,23 @@ pub(super) async fn handle(
     })
 }
 
-fn new_topic(topic: &CreateTopicsRequestTopic, random: u128) -> Result<NewTopic, Denied> {
-    if &*topic.name == METADATA_TOPIC {
-        let text = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
-        return Err(Denied::new(ErrorCode::InvalidRequest, text));
+/// The topics that could be made, and answers for the others.
+fn judge(
+    (asked, randoms): (Vec<CreateTopicsRequestTopic>, Vec<u128>),
+) -> (Vec<NewTopic>, Vec<CreateTopicsResponseTopic>) {
+    // Of their full size at once: to copy a hundred thousand of them takes its time.
+    let mut topics = Vec::with_capacity(asked.len());
+    let mut answers = Vec::with_capacity(asked.len());
+    for (topic, random) in asked.into_iter().zip(randoms) {
+        match new_topic(&topic, random) {
+            Ok(new) => topics.push(new),
+            Err(denied) => answers.push(refused(topic.name, denied)),
+        }
     }
+    (topics, answers)
+}
+
+fn new_topic(topic: &CreateTopicsRequestTopic, random: u128) -> Result<NewTopic, Denied> {
     let assignments = topic.assignments.iter().map(|assignment| {
         let brokers = assignment.broker_ids.iter().map(|&id| BrokerId(id));
         (assignment.partition_index, brokers.collect())
@@ -108,6 +117,7 @@ fn new_topic(topic: &CreateTopicsRequestTopic, random: u128) -> Result<NewTopic,
 
 /// The settings of a new topic; of a key given twice the last value counts, as in Kafka.
 fn settings(topic: &CreateTopicsRequestTopic) -> Result<Vec<Alteration>, Denied> {
+    check_count(topic.configs.len())?;
     let without = topic.configs.iter().filter(|config| config.value.is_none());
     let names: Vec<&str> = without.map(|config| &*config.name).collect();
     if !names.is_empty() {
@@ -163,8 +173,6 @@ fn refused(name: Str, denied: Denied) -> CreateTopicsResponseTopic {
 
 /// The first version whose answer shows the topic's configuration (KIP-525).
 const CONFIGS_FIRST: i16 = 5;
-/// The name under which Kafka keeps what is no topic here.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 #[cfg(test)]
 mod tests {
@@ -210,18 +218,6 @@ mod tests {
         let denied = new_topic(&topic(&[("retention.ms", None)]), 5).unwrap_err();
         let text = "Null value not supported for topic configs: retention.ms";
         assert_eq!(denied, Denied::new(ErrorCode::InvalidConfig, text));
-    }
-
-    #[test]
-    fn the_metadata_topic_cannot_be_made() {
-        let asked = CreateTopicsRequestTopic {
-            name: METADATA_TOPIC.into(),
-            ..topic(&[])
-        };
-        assert_eq!(
-            new_topic(&asked, 5).unwrap_err().code,
-            ErrorCode::InvalidRequest
-        );
     }
 
     #[test]

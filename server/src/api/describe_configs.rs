@@ -15,7 +15,7 @@ use millrace_wire::{ErrorCode, Str};
 use tracing::level_filters::LevelFilter;
 
 use super::admin::Denied;
-use super::configs::{ROOT_LOGGER, kind};
+use super::configs::{ROOT_LOGGER, check_count, kind};
 use super::context::RequestContext;
 use crate::config::{ConfigView, Entry};
 use crate::net::Pace;
@@ -41,7 +41,8 @@ pub(super) async fn handle(
     let mut results = Vec::with_capacity(resources.len());
     let mut left_bytes = ANSWER_BYTES_MAX;
     for asked in resources {
-        pace.after(ELEMENTS_EACH).await;
+        let keys = asked.configuration_keys.as_ref().map_or(0, Vec::len);
+        pace.after(ELEMENTS_EACH.max(keys)).await;
         let result = match left_bytes {
             0 => refused(asked, Denied::new(ErrorCode::InvalidRequest, TOO_MUCH)),
             _ => shown.resource(asked),
@@ -114,6 +115,10 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn resource(&self, asked: DescribeConfigsRequestResource) -> DescribeConfigsResponseResource {
+        let keys_asked = asked.configuration_keys.as_ref().map_or(0, Vec::len);
+        if let Err(denied) = check_count(keys_asked) {
+            return refused(asked, denied);
+        }
         // Null and empty both ask for everything.
         let keys = asked.configuration_keys.iter().flatten();
         let names: BTreeSet<String> = keys.map(ToString::to_string).collect();

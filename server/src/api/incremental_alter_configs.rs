@@ -10,7 +10,7 @@ use millrace_wire::message::incremental_alter_configs::{
 };
 
 use super::admin::{Denied, outcome};
-use super::configs::{Change, alter};
+use super::configs::{Change, alter, check_count};
 use super::context::RequestContext;
 
 pub(super) async fn handle(
@@ -26,10 +26,11 @@ pub(super) async fn handle(
 }
 
 fn change(resource: &IncrementalAlterConfigsRequestResource) -> Change {
+    let alterations = || resource.configs.iter().map(alteration).collect();
     Change {
         kind: resource.resource_type,
         name: resource.resource_name.clone(),
-        alterations: resource.configs.iter().map(alteration).collect(),
+        alterations: check_count(resource.configs.len()).and_then(|()| alterations()),
         replace: false,
     }
 }

@@ -39,7 +39,10 @@ pub(super) async fn handle(
         }
         Err(error) => Err(error),
     };
-    Ok(response(joined, sent_member_id, version))
+    let members = joined.as_ref().map_or(0, |joined| joined.members.len());
+    context.answers_many(members).await;
+    let response = move |joined| response(joined, sent_member_id, version);
+    context.in_peace(joined, response).await
 }
 
 /// What does not stand in the request.

@@ -24,7 +24,10 @@ pub(super) async fn handle(
         GroupReply::Listed(groups) => Some(groups),
         _ => None,
     };
-    Ok(response(ask_everywhere(context, &command, pick).await?))
+    let answers = ask_everywhere(context, &command, pick).await?;
+    let count = answers.iter().flatten().map(Vec::len).sum();
+    context.answers_many(count).await;
+    context.in_peace(answers, response).await
 }
 
 /// A filter of names that nobody knows lists nothing; no filter lists all.

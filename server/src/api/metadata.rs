@@ -27,7 +27,9 @@ pub(super) async fn handle(
     let mut answers = match context.in_peace(request.topics, asked).await? {
         Asked::All => {
             let image = Arc::clone(&context.image());
-            context.answers_many(image.topic_count()).await;
+            context
+                .answers_many(image.topics().map(|topic| weight(topic)).sum())
+                .await;
             let all = move |image: Arc<MetadataImage>| {
                 let topics = image.topics();
                 topics
@@ -38,6 +40,10 @@ pub(super) async fn handle(
         }
         Asked::Ids(ids) => {
             let image = Arc::clone(&context.image());
+            let found = ids.iter().filter_map(|&id| image.topic_by_id(topic_id(id)));
+            context
+                .answers_many(found.map(|topic| weight(topic)).sum())
+                .await;
             let each = move |ids: Vec<Uuid>| {
                 ids.into_iter()
                     .map(|id| by_id(&image, id, version))
@@ -165,6 +171,10 @@ async fn by_name(
             image = Arc::clone(&context.image());
         }
     }
+    let found = names.iter().filter_map(|name| image.topic(&**name));
+    context
+        .answers_many(found.map(|topic| weight(topic)).sum())
+        .await;
     let look_up = move |names: Vec<Str>| {
         let answer = |name: Str| match failures.get(&*name) {
             // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
@@ -202,6 +212,11 @@ fn nothing_known(name: Str, error_code: ErrorCode) -> MetadataResponseTopic {
         name: Some(name),
         ..Default::default()
     }
+}
+
+/// How many topics of a few partitions this one is worth.
+const fn weight(topic: &Topic) -> usize {
+    1 + topic.partitions.len() / PARTITIONS_OF_A_TOPIC
 }
 
 fn describe(image: &MetadataImage, topic: &Topic, version: i16) -> MetadataResponseTopic {
@@ -242,6 +257,8 @@ fn describe_partition(
     }
 }
 
+/// A few partitions.
+const PARTITIONS_OF_A_TOPIC: usize = 10;
 /// The first version that can ask not to create topics.
 const SWITCH_FIRST: i16 = 4;
 /// The first version that serves topic ids.

@@ -19,9 +19,9 @@ pub(super) async fn handle(
     request: SyncGroupRequest,
     context: &RequestContext,
 ) -> Result<SyncGroupResponse, Stopped> {
-    let sync = sync(&request, context.version());
-    context.in_peace(request, drop).await?;
-    let synced = match sync {
+    let version = context.version();
+    let sync = move |request| sync(&request, version);
+    let synced = match context.in_peace(request, sync).await? {
         Ok(sync) => {
             let pick = |reply| match reply {
                 GroupReply::Synced(synced) => Some(synced),
@@ -43,6 +43,9 @@ fn sync(request: &SyncGroupRequest, version: i16) -> Result<Sync, GroupError> {
     if group.is_empty() {
         return Err(GroupError::GroupIdInvalid);
     }
+    if request.assignments.len() > ASSIGNMENTS_MAX {
+        return Err(GroupError::InconsistentProtocol { group });
+    }
     let assignments = request.assignments.iter().map(|one| {
         // Copied, as all that outlives the request: a slice would hold the whole frame.
         (
@@ -61,6 +64,9 @@ fn sync(request: &SyncGroupRequest, version: i16) -> Result<Sync, GroupError> {
     })
 }
 
+/// Members that an assignment may be for. The record of a group that has half of them is larger than the largest record by default.
+const ASSIGNMENTS_MAX: usize = 20_000;
+
 fn response(synced: Answer<Synced>) -> SyncGroupResponse {
     match synced {
         Ok(synced) => SyncGroupResponse {
@@ -78,6 +84,8 @@ fn response(synced: Answer<Synced>) -> SyncGroupResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use millrace_wire::{ErrorCode, Message};
 
     use super::*;
@@ -116,8 +124,13 @@ mod tests {
         assert_eq!(sync.generation, GenerationId(4));
         assert_eq!(
             sync.assignments,
-            [(MemberId::from("m"), Bytes::from_static(b"a"))]
+            BTreeMap::from([(MemberId::from("m"), Bytes::from_static(b"a"))])
         );
+        let crowd = SyncGroupRequest {
+            assignments: vec![request.assignments[0].clone(); ASSIGNMENTS_MAX + 1],
+            ..request
+        };
+        assert!(super::sync(&crowd, 3).is_err());
     }
 
     #[test]

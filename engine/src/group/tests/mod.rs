@@ -277,7 +277,7 @@ fn sync(id: &MemberId, generation: i32, assignments: Vec<(MemberId, Bytes)>) -> 
         generation: GenerationId(generation),
         protocol_type: Some(Arc::from("consumer")),
         protocol: Some(Arc::from("range")),
-        assignments,
+        assignments: assignments.into_iter().collect(),
     }
 }
 
