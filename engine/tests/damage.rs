@@ -584,6 +584,22 @@ fn leftovers_are_removed_and_files_of_others_are_kept() {
 }
 
 #[test]
+fn an_empty_segment_inside_of_another_is_no_fault_and_the_next_start_removes_it() {
+    for offset in [3, RECORDS - 1] {
+        let home = tempfile::tempdir().unwrap();
+        intact(home.path());
+        let path = home.path().join(format!("t-0/{offset:020}.log"));
+        fs::write(&path, "").unwrap();
+        let report = verified(home.path(), false);
+        assert!(!report.has_faults(), "{:?}", report.findings);
+        assert_eq!(report.findings[0].path, path);
+        assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
+        assert!(!path.exists());
+        assert_eq!(verified(home.path(), false).findings, []);
+    }
+}
+
+#[test]
 fn a_directory_in_use_and_one_that_is_none_are_refused() {
     let home = tempfile::tempdir().unwrap();
     let options = VerifyOptions {

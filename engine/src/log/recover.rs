@@ -10,8 +10,9 @@ use super::Damage;
 use super::leader_epochs::LeaderEpochs;
 use super::names;
 use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
-use super::segment::{IndexState, Segment, SegmentIndex, remove_index};
+use super::segment::{IndexState, Segment, SegmentIndex, last_entry, remove_index};
 use super::sweep::{Inventory, remove_segment};
+use super::time_index::{TIME_ENTRY_BYTES, TimeIndex};
 use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
 use crate::io::{Check, Disk, File, IoError, Reread};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
@@ -395,23 +396,10 @@ fn last_time_entry(
     base_offset: Offset,
 ) -> Result<Option<(Timestamp, Offset)>, IoError> {
     let path = names::segment_file(directory, base_offset, names::TIME_INDEX);
-    let file = match disk.open_read_only(&path) {
-        Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
+    let Some(entry) = last_entry::<TIME_ENTRY_BYTES>(disk, &path)? else {
+        return Ok(None);
     };
-    let length = file.length()?;
-    let mut entry = [0; super::time_index::TIME_ENTRY_BYTES];
-    let entry_bytes = super::append::length(entry.len());
-    if length == 0 || !length.is_multiple_of(entry_bytes) {
-        return Ok(None);
-    }
-    file.read_exact_at(length - entry_bytes, &mut entry)?;
-    // Zeros are the unused rest of an index that Kafka did not trim.
-    if entry == [0; super::time_index::TIME_ENTRY_BYTES] {
-        return Ok(None);
-    }
-    let index = super::time_index::TimeIndex::decode(base_offset, &entry);
+    let index = TimeIndex::decode(base_offset, &entry);
     Ok(index.ok().and_then(|index| index.last()))
 }
 

@@ -78,8 +78,12 @@ impl RollJob {
         let path = names::segment_file(&self.directory, self.base_offset, names::LOG);
         let file = disk.open_or_create(&path)?;
         // A roll that failed half-way may have left one.
-        file.truncate(0)?;
-        disk.sync_dir(&self.directory)?;
+        let made = file.truncate(0);
+        if let Err(error) = made.and_then(|()| disk.sync_dir(&self.directory)) {
+            // The old segment may go on past the base of this one.
+            let _ = disk.remove_file(&path);
+            return Err(error);
+        }
         Ok(RolledSegment {
             base_offset: self.base_offset,
             file,

@@ -169,12 +169,8 @@ impl SegmentIndex {
         let mut bytes_since_entry = length;
         if let Some((last_offset, position)) = offsets.last() {
             bytes_since_entry = length.saturating_sub(position);
-            let found = match Walker::new(file, position, length).next_batch() {
-                Ok(batch) => batch.map(|batch| batch.header.last_offset()),
-                Err(WalkError::Io(error)) => return Err(error),
-                Err(WalkError::Fault(_)) => None,
-            };
-            if found != Some(last_offset) && file.asks_for(Check::Indexes) {
+            let checked = file.asks_for(Check::Indexes);
+            if checked && !is_batch_at(file, length, last_offset, position)? {
                 return Ok(None);
             }
         }
@@ -210,6 +206,41 @@ impl SegmentIndex {
         }
         Ok(())
     }
+}
+
+/// Whether a batch that ends with `last_offset` starts at `position` of a segment of `length` bytes, as an entry says.
+pub(super) fn is_batch_at(
+    file: &File,
+    length: u64,
+    last_offset: Offset,
+    position: u64,
+) -> Result<bool, IoError> {
+    match Walker::new(file, position, length).next_batch() {
+        Ok(batch) => Ok(batch.is_some_and(|batch| batch.header.last_offset() == last_offset)),
+        Err(WalkError::Io(error)) => Err(error),
+        Err(WalkError::Fault(_)) => Ok(false),
+    }
+}
+
+/// The last entry of an index file with entries of `BYTES` bytes; `None` where there is none.
+pub(super) fn last_entry<const BYTES: usize>(
+    disk: &Disk,
+    path: &Path,
+) -> Result<Option<[u8; BYTES]>, IoError> {
+    let file = match disk.open_read_only(path) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let length = file.length()?;
+    let mut entry = [0; BYTES];
+    let entry_bytes = super::append::length(BYTES);
+    if length == 0 || !length.is_multiple_of(entry_bytes) {
+        return Ok(None);
+    }
+    file.read_exact_at(length - entry_bytes, &mut entry)?;
+    // Zeros are the unused rest of an index that Kafka did not trim.
+    Ok(Some(entry).filter(|entry| *entry != [0; BYTES]))
 }
 
 /// Removes the index files of a segment.

@@ -1,12 +1,15 @@
 //! What lies in a partition's directory when it is opened, and the leftovers of work that a stop interrupted.
 //!
-//! It goes by names and lengths; only a finished compaction has to be looked into, to know which segments it replaces.
+//! It goes by names and lengths; only a finished compaction has to be looked into, to know which segments it replaces, and
+//! a segment before an empty one, to know whether it ends there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::names::{self, FileKind};
+use super::offset_index::{OFFSET_ENTRY_BYTES, OffsetIndex};
 use super::retention::remove_if_there;
+use super::segment::{is_batch_at, last_entry};
 use super::walk::{WalkError, Walker};
 use crate::io::{Disk, IoError};
 use crate::types::Offset;
@@ -55,6 +58,7 @@ pub(super) fn sweep(
             FileKind::Foreign(_) => notes.push(format!("left alone: {}", path.display())),
         }
     }
+    remove_overtaken(disk, directory, &mut inventory, notes)?;
     for (offset, path) in windows {
         if !inventory.snapshots.contains(&offset) {
             disk.remove_file(&path)?;
@@ -68,6 +72,76 @@ pub(super) fn sweep(
         }
     }
     Ok(inventory)
+}
+
+/// A roll that failed may leave an empty segment, and the one before goes on past its base: what it has there would not seem
+/// to be in the log. Compaction leaves empty segments, too, any number in a row, but none that begins before another ends.
+fn remove_overtaken(
+    disk: &Disk,
+    directory: &Path,
+    inventory: &mut Inventory,
+    notes: &mut Vec<String>,
+) -> Result<(), WalkError> {
+    let mut overtaken = Vec::new();
+    let (mut before, mut end) = (None, None);
+    for (&base_offset, &length) in &inventory.logs {
+        if length > 0 {
+            (before, end) = (Some((base_offset, length)), None);
+        } else if let Some((before, length)) = before {
+            let known = match end {
+                Some(known) => known,
+                None => sound_end(disk, directory, before, length)?,
+            };
+            end = Some(known);
+            if base_offset < known {
+                overtaken.push(base_offset);
+            }
+        }
+    }
+    for base_offset in overtaken {
+        inventory.logs.remove(&base_offset);
+        let path = names::segment_file(directory, base_offset, names::LOG);
+        disk.remove_file(&path)?;
+        notes.push(format!(
+            "removed {}: it is empty, and the segment before it goes on past its base",
+            path.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Where a segment ends (exclusive), as far as its batches are sound: by those from its last index entry on.
+fn sound_end(
+    disk: &Disk,
+    directory: &Path,
+    base_offset: Offset,
+    length: u64,
+) -> Result<Offset, WalkError> {
+    let path = |ending| names::segment_file(directory, base_offset, ending);
+    let file = disk.open_read_only(&path(names::LOG))?;
+    let entry = last_entry::<OFFSET_ENTRY_BYTES>(disk, &path(names::OFFSET_INDEX))?;
+    let entry = entry.and_then(|entry| OffsetIndex::decode(base_offset, &entry, length).ok());
+    let from = match entry.and_then(|entry| entry.last()) {
+        Some((last_offset, position)) if is_batch_at(&file, length, last_offset, position)? => {
+            position
+        }
+        _ => 0,
+    };
+    let mut walker = Walker::new(&file, from, length);
+    let mut end = base_offset;
+    loop {
+        let stepped = walker.next_batch().and_then(|batch| {
+            if let Some(batch) = &batch {
+                walker.check_crc(batch)?;
+            }
+            Ok(batch)
+        });
+        match stepped {
+            Ok(Some(batch)) => end = batch.header.next_offset(),
+            Ok(None) | Err(WalkError::Fault(_)) => return Ok(end),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// A compaction writes `.cleaned` files, renames them to `.swap` from the last to the first, then puts them in place of

@@ -2,7 +2,7 @@
 //! names that only the page cache has.
 
 use super::*;
-use crate::io::Sim;
+use crate::io::{Sim, SimOperation};
 use crate::log::checkpoint::CleanShutdown;
 use crate::log::names;
 
@@ -181,4 +181,80 @@ fn a_compaction_that_is_finished_loses_none_of_its_files_when_the_power_fails_me
         let aborted = fixture.disk.read(&aborted, 100);
         assert_eq!(aborted.unwrap(), [1; 34], "seed {seed}");
     });
+}
+
+#[test]
+fn a_roll_that_fails_takes_its_file_away_again() {
+    let sim = Sim::new(1);
+    let fixture = on(&sim, config(100_000));
+    let mut log = fixture.fresh();
+    fixture.append(&mut log, &batch(2, 80, 1));
+    let next = names::segment_file(&fixture.path(), Offset(2), names::LOG);
+    sim.fail_next(SimOperation::Resize, "2.log", 28);
+    let roll = log.begin_roll(Timestamp(1_000)).unwrap();
+    assert!(roll.run(&fixture.disk).unwrap_err().is_out_of_space());
+    assert!(!fixture.disk.exists(&next).unwrap());
+    log.roll_failed();
+    fixture.roll(&mut log);
+    assert!(fixture.disk.exists(&next).unwrap());
+}
+
+/// What a process leaves that is killed before it takes it away: acknowledged records were cut off, or given out a second time.
+#[test]
+fn the_segment_of_a_roll_that_failed_is_removed_once_the_one_before_has_gone_on() {
+    for rolled in [false, true] {
+        for (clean, point) in [(false, 0), (false, 4), (false, 6), (true, 6)] {
+            let case = format!("rolled {rolled}, clean {clean}, recovery point {point}");
+            let fixture = Fixture::new(config(100_000));
+            let mut log = fixture.fresh();
+            let append = |log: &mut Log| fixture.append(log, &batch(2, 80, 1));
+            let mut stored = vec![append(&mut log), append(&mut log)];
+            let roll = log.begin_roll(Timestamp(1_000)).unwrap();
+            roll.run(&fixture.disk).unwrap();
+            log.roll_failed();
+            stored.push(append(&mut log));
+            if rolled {
+                fixture.roll(&mut log);
+                stored.push(append(&mut log));
+            }
+            if clean {
+                fixture.close(log);
+            } else {
+                drop(log);
+            }
+            let (mut log, report) = fixture.open(clean, point);
+            assert_eq!((report.cuts, report.damage), (vec![], None), "{case}");
+            let end = stored.last().unwrap().last_offset + 1;
+            assert_eq!(log.log_end_offset(), Offset(end), "{case}");
+            for batch in &stored {
+                let found = fixture.read(&mut log, batch.base_offset, 1, end).unwrap();
+                assert_eq!(found, batch.bytes, "{case}");
+            }
+            drop(log);
+            let names = fixture.names();
+            assert!(!names.contains(&"00000000000000000004.log".to_owned()));
+            let (log, report) = fixture.open(clean, point);
+            assert_eq!((report.cuts, report.notes), (vec![], vec![]), "{case}");
+            assert_eq!(log.log_end_offset(), Offset(end), "{case}");
+            assert_eq!(fixture.names(), names, "{case}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_segment_that_begins_where_the_one_before_ends_stays() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = closed(&fixture, 3);
+    assert_eq!(log.segment_count(), 2);
+    fixture.append(&mut log, &batch(1, 200, 1));
+    fixture.close(log);
+    // Compaction leaves such in a row.
+    for base_offset in [4, 6, 9] {
+        let path = names::segment_file(&fixture.path(), Offset(base_offset), names::LOG);
+        put(&fixture, &path, &[]);
+    }
+    let before = fixture.names();
+    let (log, report) = fixture.open(true, 4);
+    assert_eq!((log.segment_count(), report.notes), (5, vec![]));
+    assert_eq!(fixture.names(), before);
 }

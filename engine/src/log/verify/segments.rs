@@ -70,8 +70,19 @@ impl<'a> SegmentsWalk<'a> {
             if place == 0 {
                 self.check_begin(base_offset, verified);
             }
-            self.check_base(base_offset, verified);
             let path = names::segment_file(&self.check.directory, base_offset, names::LOG);
+            if length == 0
+                && let Some(end) = self.expected.filter(|&end| base_offset < end)
+            {
+                // A roll failed, and the segment before went on.
+                verified.findings.push(Finding {
+                    cure: Cure::AtStart,
+                    ..Finding::leftover(path)
+                });
+                verified.end_offset = end;
+                continue;
+            }
+            self.check_base(base_offset, verified);
             match self.disk.open_read_only(&path) {
                 Ok(file) => self.segment(base_offset, &file, length, is_last, verified, progress),
                 Err(error) => {
