@@ -16,7 +16,7 @@ use millrace_engine::log::verify::{Cure, Finding, Sort};
 use millrace_engine::metadata::{
     Command as Change, CreateTopics, Metadata, MetadataOptions, NewTopic, Reply,
 };
-use millrace_engine::partition::{Acks, Isolation};
+use millrace_engine::partition::{Acks, AppendError, Appended, Isolation};
 use millrace_engine::record::{BatchBuilder, BatchHeader, check_crc};
 use millrace_engine::shard::Gateway;
 use millrace_engine::shard::command::{
@@ -86,6 +86,25 @@ fn batch(number: i64) -> Bytes {
     builder.build()
 }
 
+async fn append(gateway: &Gateway, number: i64) -> Result<Appended, AppendError> {
+    let partition = partition(gateway).unwrap();
+    let (reply, answer) = oneshot::channel();
+    let produce = Produce {
+        partitions: vec![ProducePartition {
+            partition,
+            records: batch(number),
+            zstd_allowed: true,
+        }],
+        acks: Acks::All,
+        timeout: Duration::from_secs(10),
+        reply,
+    };
+    let owner = gateway.owner(partition);
+    let sent = gateway.send(owner, Command::Produce(produce)).await;
+    sent.unwrap();
+    answer.await.unwrap().remove(0)
+}
+
 /// A directory with a topic of several segments, left by a clean stop, with two snapshots of the metadata.
 fn intact(directory: &Path) {
     let wrote = with_engine(directory, async |gateway: Gateway| {
@@ -107,27 +126,9 @@ fn intact(directory: &Path) {
         };
         let created = gateway.propose(Change::CreateTopics(create)).await;
         assert!(matches!(created, Ok(Reply::CreateTopics(_))));
-        let partition = partition(&gateway).unwrap();
         for number in 0..RECORDS {
-            let (reply, answer) = oneshot::channel();
-            let records = batch(number);
-            let produce = Produce {
-                partitions: vec![ProducePartition {
-                    partition,
-                    records,
-                    zstd_allowed: true,
-                }],
-                acks: Acks::All,
-                timeout: Duration::from_secs(10),
-                reply,
-            };
-            let owner = gateway.owner(partition);
-            gateway
-                .send(owner, Command::Produce(produce))
-                .await
-                .unwrap();
-            let offset = answer.await.unwrap().remove(0).unwrap().base_offset;
-            assert_eq!(offset, Offset(number));
+            let appended = append(&gateway, number).await;
+            assert_eq!(appended.unwrap().base_offset, Offset(number));
         }
     });
     wrote.unwrap();
@@ -543,6 +544,34 @@ fn a_torn_tail_behind_the_recovery_point_is_no_fault_and_is_cut_at_the_start() {
     );
     assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
     assert_eq!(verified(home.path(), false).findings, []);
+}
+
+#[test]
+fn damage_that_was_found_once_is_found_by_the_start_after_a_stop_in_order_too() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let mark = home.path().join(".kafka_cleanshutdown");
+    fs::remove_file(&mark).unwrap();
+    let segment = files(&home.path().join("t-0"), ".log").remove(1);
+    let mut bytes = fs::read(&segment).unwrap();
+    let first = BatchHeader::parse(&bytes).unwrap();
+    // The magic byte of its second batch.
+    bytes[first.length_bytes() + 16] ^= 0x40;
+    fs::write(&segment, bytes).unwrap();
+    let point = first.base_offset().0 + 2;
+    let checkpoint = home.path().join("recovery-point-offset-checkpoint");
+    fs::write(checkpoint, format!("0\n1\nt 0 {point}\n")).unwrap();
+    let epochs = home.path().join("t-0/leader-epoch-checkpoint");
+    let before = fs::read(&epochs).unwrap();
+    for start in ["first", "second"] {
+        let appended = with_engine(home.path(), async |gateway: Gateway| {
+            append(&gateway, RECORDS).await
+        });
+        let refused = matches!(appended.unwrap(), Err(AppendError::Storage));
+        assert!(refused, "{start}");
+        assert!(!mark.exists(), "{start}");
+        assert_eq!(fs::read(&epochs).unwrap(), before, "{start}");
+    }
 }
 
 #[test]

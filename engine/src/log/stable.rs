@@ -221,10 +221,12 @@ impl Log {
         self.epochs_written = self.epochs_written.max(flushed.epochs_version);
     }
 
-    /// Writes the leader epochs; `None` when the file already says what we know.
+    /// Writes the leader epochs; `None` when the file already says what we know, and for a damaged log, where it knows of
+    /// more: the epochs behind the damage.
     #[must_use]
     pub fn epochs_job(&self) -> Option<EpochsJob> {
-        (self.epochs_written < self.epochs_version).then(|| EpochsJob {
+        let news = self.epochs_written < self.epochs_version && self.damage.is_none();
+        news.then(|| EpochsJob {
             directory: self.directory.clone(),
             epochs: self.epochs.clone(),
             version: self.epochs_version,

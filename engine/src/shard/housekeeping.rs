@@ -147,6 +147,8 @@ impl Shard {
             };
             let (name, high_watermark) = (leader.name().clone(), leader.high_watermark());
             let log = leader.into_log(&mut Told::new());
+            // A start after a clean stop would not look where the damage is.
+            self.closed_in_order &= log.damage().is_none();
             let job = Box::new(log.close());
             let close = Job::Close {
                 log_directory,
