@@ -10,7 +10,7 @@ use super::Damage;
 use super::leader_epochs::LeaderEpochs;
 use super::names;
 use super::open::{Cut, OpenError, OpenOptions, RecoveryReport};
-use super::segment::{IndexState, Segment, SegmentIndex, last_entry, remove_index};
+use super::segment::{IndexState, Segment, SegmentIndex, is_batch_at, last_entry, remove_index};
 use super::sweep::{Inventory, remove_segment};
 use super::time_index::{TIME_ENTRY_BYTES, TimeIndex};
 use super::walk::{Fault, FaultReason, WalkError, Walked, Walker};
@@ -232,7 +232,16 @@ impl Scanner<'_> {
         } else {
             Offset(i64::MAX)
         };
-        let from = index.resume_below(believed_below);
+        let entries = index.offsets.count();
+        let mut from = index.resume_below(believed_below);
+        // The last entry was held against the log when the index was read.
+        if index.offsets.count() < entries
+            && let Some((last_offset, position)) = index.offsets.last()
+            && !is_batch_at(&file, length, last_offset, position)?
+        {
+            index = SegmentIndex::new(base_offset);
+            from = 0;
+        }
         if self.trust == Trust::Device {
             self.reread(&file, from, length)?;
         }

@@ -757,6 +757,21 @@ fn an_index_of_the_active_segment_that_lies_ends_no_read_and_delays_none_for_eve
     }
 }
 
+/// Its last entry is sound, and the one that a recovery begins at is not: the log was taken for damaged.
+#[test]
+fn an_index_that_lies_in_its_middle_is_not_where_a_recovery_begins() {
+    for segment_bytes in [3_000, 1_000_000] {
+        let (fixture, log, stored) = with_an_index_that_lies(segment_bytes);
+        drop(log);
+        for point in [4, 5] {
+            let (mut log, report) = fixture.open(false, point);
+            assert_eq!((report.damage, report.cuts), (None, vec![]));
+            let all: Vec<u8> = stored.iter().flat_map(|b| b.bytes.to_vec()).collect();
+            assert_eq!(read_all(&fixture, &mut log), all);
+        }
+    }
+}
+
 fn truncated_copy(from: &Path, to: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = std::fs::read(from).unwrap();
     change(&mut bytes);
