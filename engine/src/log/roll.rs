@@ -236,8 +236,10 @@ impl Log {
         );
         self.rolling = false;
         let used = self.index_clock;
+        // No later sync comes to a segment that is durable already.
+        let durable = self.durable_end_offset >= self.log_end_offset;
         let old = self.segments.active_mut();
-        old.synced = rolled.old_synced;
+        old.synced = rolled.old_synced || durable;
         old.index = IndexState::Loaded {
             index: rolled.old_index,
             used,

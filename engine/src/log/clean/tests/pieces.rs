@@ -360,6 +360,24 @@ fn the_active_segment_and_what_is_not_committed_stay_as_they_are() {
 }
 
 #[test]
+fn a_segment_that_was_durable_before_it_was_rolled_is_compacted_also_where_writes_are_cached() {
+    let fixture = Fixture::new(TopicConfig {
+        write_caching: true,
+        ..compacted(100_000)
+    });
+    let mut log = fixture.fresh();
+    append(&fixture, &mut log, &[("a", Some("1"))]);
+    let plan = log.plan_sync().unwrap();
+    log.synced(&plan);
+    let flushed = log.flush_job().run(&fixture.disk).unwrap();
+    log.flushed(flushed);
+    fixture.roll(&mut log);
+    let dirt = log.dirt(Timestamp(2_000), Offset(1)).unwrap();
+    assert_eq!(dirt.upper_bound, Offset(1));
+    assert!(dirt.dirty_bytes > 0);
+}
+
+#[test]
 fn young_records_wait_for_min_compaction_lag_and_old_ones_not_beyond_max() {
     let mut settings = compacted(300);
     settings.min_compaction_lag_ms = 100;
