@@ -506,8 +506,8 @@ impl Leader {
     }
 
     /// Begins the next group commit, of all that is written: each of the files is to be made durable; then
-    /// [`Leader::synced`], once for each. `None` when none is due.
-    pub fn begin_sync(&mut self, now: Now) -> Option<GroupCommit> {
+    /// [`Leader::synced`], once for each. `None` when none is due, or all is durable without one.
+    pub fn begin_sync(&mut self, now: Now, told: &mut Told) -> Option<GroupCommit> {
         if !self.sync_due(now) {
             return None;
         }
@@ -517,6 +517,7 @@ impl Leader {
         if plan.files.is_empty() {
             // Retention has taken away what was not durable.
             self.log.synced(&plan);
+            self.advance(told);
             return None;
         }
         let files = plan.files.clone();

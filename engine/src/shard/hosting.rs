@@ -354,7 +354,14 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             return;
         };
-        let Some(begun) = leader.begin_sync(now) else {
+        let (before, mut told) = (leader.high_watermark(), Told::new());
+        let Some(begun) = leader.begin_sync(now, &mut told) else {
+            let moved = leader.high_watermark() > before;
+            self.tell(id, told, effects);
+            self.reload_coordinator_if_settled(id, effects);
+            if moved {
+                self.wake_readers(id);
+            }
             return;
         };
         let (files, batches) = (begun.files.len(), begun.batches);

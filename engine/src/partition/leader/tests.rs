@@ -120,9 +120,19 @@ impl Bench {
             .unwrap();
     }
 
+    fn do_roll(&mut self) {
+        let Some(Work::Roll(roll)) = self.work() else {
+            panic!("the segment is not to be rolled");
+        };
+        let rolled = roll.run(&self.disk);
+        self.leader
+            .rolled(rolled, self.now, &mut self.told)
+            .unwrap();
+    }
+
     fn begin_sync(&mut self) -> Vec<File> {
         self.leader
-            .begin_sync(self.now)
+            .begin_sync(self.now, &mut self.told)
             .expect("a sync is due")
             .files
     }
@@ -422,6 +432,34 @@ fn what_retention_took_needs_no_sync() {
     let _ = bench.leader.flush_work();
     assert!(!bench.leader.sync_due(bench.now));
     assert!(bench.leader.is_quiet());
+}
+
+/// The roll has synced all but what retention then took, before the commit had its turn.
+#[test]
+fn who_waits_for_a_sync_that_is_not_needed_any_more_is_told() {
+    let durable = [("retention.ms", "1000"), ("segment.ms", "10")];
+    let mut bench = bench(&[&durable[..], &[("write.caching", "true")]].concat());
+    bench.plain(Acks::All);
+    bench.do_write();
+    bench.now.wall.0 += 100;
+    let waiting = bench.plain(Acks::All);
+    bench.do_roll();
+    let told = &mut bench.told;
+    bench
+        .leader
+        .reconfigure(config(&durable), LeaderEpoch(0), told);
+    bench.do_write();
+    bench.now.wall.0 += 100;
+    bench.plain(Acks::All);
+    bench.do_roll();
+    bench.now.wall.0 += 10_000;
+    let delete = bench.leader.retain(bench.now).delete.unwrap();
+    let _doomed = delete.run(&bench.disk).unwrap();
+    assert_eq!(bench.heard(), [(0, Some(0))]);
+    let told = &mut bench.told;
+    assert!(bench.leader.begin_sync(bench.now, told).is_none());
+    assert_eq!(bench.heard(), [(waiting, Some(1))]);
+    assert_eq!(bench.leader.high_watermark(), Offset(2));
 }
 
 /// A batch that is small as it is sent and large when it is opened.
