@@ -613,6 +613,9 @@ impl Leader {
                     "INV-HW-1: offset {from} is taken back, readers saw up to {watermark}"
                 );
                 self.waiting.lost(undone.from_offset, told);
+                // Batches that were repeated may have waited behind those, and for nothing else.
+                self.waiting.written(self.unflushed_bound(), told);
+                self.waiting.committed(watermark, told);
                 for arrival in self.backlog.drain(..) {
                     told.push((arrival.waiter, Err(AppendError::Storage)));
                 }

@@ -237,6 +237,25 @@ fn a_full_disk_fails_what_it_did_not_take_and_nothing_else() {
 }
 
 #[test]
+fn a_repeated_batch_does_not_wait_for_ever_behind_one_that_the_disk_did_not_take() {
+    let mut bench = bench(&[]);
+    let batch = || BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
+    let first = bench.offer(Acks::All, batch());
+    bench.do_write();
+    let files = bench.begin_sync();
+    let lost = bench.plain(Acks::All);
+    let again = bench.offer(Acks::All, batch());
+    assert!(matches!(bench.work(), Some(Work::Write { .. })));
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(first, Some(0))]);
+    let full = std::io::Error::from_raw_os_error(28);
+    let full = IoError::new("write", &PathBuf::from("/data/t-0/0.log"), full);
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.written(Err(full), now, told).unwrap();
+    assert_eq!(bench.heard(), [(lost, None), (again, Some(0))]);
+}
+
+#[test]
 fn a_cached_topic_shows_what_is_written_and_syncs_when_its_time_has_come() {
     let mut bench = bench(&[("write.caching", "true"), ("flush.ms", "50")]);
     let first = bench.plain(Acks::All);
