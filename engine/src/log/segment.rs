@@ -379,7 +379,7 @@ pub struct LoadedIndex {
 }
 
 impl IndexJob {
-    /// Reads or rebuilds; a rebuilt index is also written.
+    /// Reads or rebuilds; a rebuilt index is also written, unless the disk is full.
     ///
     /// # Errors
     /// [`WalkError`] when the disk refuses or the log itself is damaged.
@@ -404,8 +404,11 @@ impl IndexJob {
                     self.length,
                     self.interval_bytes,
                 )?;
-                if self.keep {
-                    index.write(disk, &self.directory, self.base_offset)?;
+                if self.keep
+                    && let Err(error) = index.write(disk, &self.directory, self.base_offset)
+                    && !error.is_out_of_space()
+                {
+                    return Err(error.into());
                 }
                 index
             }
