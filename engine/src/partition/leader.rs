@@ -451,8 +451,7 @@ impl Leader {
         };
         let end = Offset(last_offset.0 + 1);
         let reached = match acks {
-            Acks::None => true,
-            Acks::Leader => end <= self.unflushed_bound(),
+            Acks::None | Acks::Leader => end <= self.unflushed_bound(),
             Acks::All => end <= self.high_watermark,
         };
         if reached {

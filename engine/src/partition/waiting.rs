@@ -10,7 +10,7 @@ use crate::types::{Offset, Timestamp};
 /// How many replicas a produce request waits for (the protocol's `acks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
-    /// 0: nobody waits.
+    /// 0: nobody is answered. A write that fails closes the connection, though, so it waits as for 1.
     None,
     /// 1: the leader has written the batch to its page cache, and synced it where `flush.messages` asks for that.
     Leader,

@@ -237,6 +237,19 @@ fn a_full_disk_fails_what_it_did_not_take_and_nothing_else() {
 }
 
 #[test]
+fn a_write_that_fails_is_told_to_those_too_who_asked_for_no_answer() {
+    let mut bench = bench(&[]);
+    let written = bench.plain(Acks::None);
+    assert_eq!(bench.heard(), []);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(written, Some(0))]);
+    let lost = bench.plain(Acks::None);
+    bench.sim.set_capacity_bytes(1);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(lost, None)]);
+}
+
+#[test]
 fn a_repeated_batch_does_not_wait_for_ever_behind_one_that_the_disk_did_not_take() {
     let mut bench = bench(&[]);
     let batch = || BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
