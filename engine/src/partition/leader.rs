@@ -22,7 +22,8 @@ use crate::log::{
     TimestampedOffset,
 };
 use crate::record::{
-    Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin, prepare,
+    Allowance, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin,
+    prepare,
 };
 use crate::types::{
     LeaderEpoch, Monotonic, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,
@@ -270,11 +271,17 @@ impl Leader {
         }
     }
 
-    /// Checks what a client sent and appends it behind all that came before. The waiter is told in `told`, now or by a
-    /// later call.
-    pub fn append(&mut self, offered: Offered, now: Now, told: &mut Told) {
+    /// Checks what a client sent, as far as `allowance` goes, and appends it behind all that came before. The waiter is told in
+    /// `told`, now or by a later call.
+    pub fn append(
+        &mut self,
+        offered: Offered,
+        now: Now,
+        allowance: &mut Allowance,
+        told: &mut Told,
+    ) {
         let (acks, waiter) = (offered.acks, offered.waiter);
-        match self.check(offered, now) {
+        match self.check(offered, now, allowance) {
             Ok(begun) => self.receive(begun, acks, waiter, now, told),
             Err(error) => told.push((waiter, Err(error))),
         }
@@ -327,7 +334,12 @@ impl Leader {
         }
     }
 
-    fn check(&self, offered: Offered, now: Now) -> Result<Begun, AppendError> {
+    fn check(
+        &self,
+        offered: Offered,
+        now: Now,
+        allowance: &mut Allowance,
+    ) -> Result<Begun, AppendError> {
         let Offered {
             records,
             zstd_allowed,
@@ -341,7 +353,7 @@ impl Leader {
             return Err(AppendError::NotEnoughReplicas { in_sync, required });
         }
         let begun = if zstd_allowed {
-            begin(records, &self.rules, now.wall)
+            begin(records, &self.rules, now.wall, allowance)
         } else {
             begin(
                 records,
@@ -350,6 +362,7 @@ impl Leader {
                     ..self.rules.clone()
                 },
                 now.wall,
+                allowance,
             )
         }?;
         if begun.header().attributes().is_transactional() {

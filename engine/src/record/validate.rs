@@ -99,29 +99,70 @@ impl PackedBatch {
     }
 }
 
-/// As [`prepare`], but leaves the opening and packing of large bodies to the caller.
+/// How much opening and packing of bodies may still be done beside other work, for all batches that share it. Small ones are
+/// opened at once, and nothing else bounds how many of them come together.
+#[derive(Debug)]
+pub struct Allowance {
+    bytes: usize,
+}
+
+impl Default for Allowance {
+    /// All of it: about a millisecond.
+    fn default() -> Self {
+        Self {
+            bytes: 2 * OPENED_AT_ONCE_BYTES_MAX,
+        }
+    }
+}
+
+impl Allowance {
+    const fn is_spent(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// A body of `packed` bytes was opened, or packed: that came to `unfolded` bytes.
+    fn charge(&mut self, packed: usize, unfolded: usize, repacks: bool) {
+        let opened = packed.max(unfolded).max(OPENING_BYTES);
+        let times = if repacks { REPACKING_TIMES } else { 1 };
+        self.bytes = self.bytes.saturating_sub(opened.saturating_mul(times));
+    }
+}
+
+/// As [`prepare`], but leaves to the caller the opening and packing of large bodies, and of all once `allowance` is spent. The last
+/// one may take more than is left of it.
 ///
 /// # Errors
 /// Those of [`prepare`].
-pub fn begin(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Begun, RecordError> {
+pub fn begin(
+    records: Bytes,
+    rules: &Rules,
+    now: Timestamp,
+    allowance: &mut Allowance,
+) -> Result<Begun, RecordError> {
     let header = check_whole(&records, rules.message_bytes_max)?;
     check_body_crc(&header, body_of(&header, &records)?)?;
     let compression = check_header(&header, rules)?;
     let mut batch = PreparedBatch::new(header, records.slice(BATCH_HEADER_LENGTH..));
-    let repacks = rules
-        .compression_target
-        .is_some_and(|target| target.compression != compression);
+    let repacks = rules.repacks(compression);
+    if !repacks && !rules.opens(&header, compression) {
+        look_inside(&mut batch, rules, now, 0)?;
+        return Ok(Begun::Ready(batch));
+    }
     let at_once = if repacks {
-        REPACKED_AT_ONCE_BYTES_MAX
+        OPENED_AT_ONCE_BYTES_MAX / REPACKING_TIMES
     } else {
         OPENED_AT_ONCE_BYTES_MAX
     };
     let limit = rules.body_limit().min(at_once);
-    let is_open = compression == Compression::None;
-    if !(is_open && repacks && batch.payload().len() > at_once) {
-        match look_inside(&mut batch, rules, now, limit) {
+    let packed = batch.payload().len();
+    if packed <= at_once && !allowance.is_spent() {
+        let result = look_inside(&mut batch, rules, now, limit);
+        // One that was refused may have come as far as the limit.
+        let unfolded = *result.as_ref().unwrap_or(&limit);
+        allowance.charge(packed, unfolded, repacks);
+        match result {
             Err(RecordError::BodyTooLarge { .. }) if limit < rules.body_limit() => {}
-            result => return result.map(|()| Begun::Ready(batch)),
+            result => return result.map(|_| Begun::Ready(batch)),
         }
     }
     Ok(Begun::Packed(Box::new(PackedBatch {
@@ -142,20 +183,22 @@ pub fn prepare(
     rules: &Rules,
     now: Timestamp,
 ) -> Result<PreparedBatch, RecordError> {
-    match begin(records, rules, now)? {
+    match begin(records, rules, now, &mut Allowance::default())? {
         Begun::Ready(batch) => Ok(batch),
         Begun::Packed(packed) => packed.unpack(),
     }
 }
 
 /// Looks at the records as far as `rules` need it, and makes of the batch what is to be stored. A body that unfolds to
-/// more than `limit` bytes, if it must be opened, is refused as too large and the batch left as it was.
+/// more than `limit` bytes, if it must be opened, is refused as too large and the batch left as it was. Says how many bytes it
+/// unfolded.
 fn look_inside(
     prepared: &mut PreparedBatch,
     rules: &Rules,
     now: Timestamp,
     limit: usize,
-) -> Result<(), RecordError> {
+) -> Result<usize, RecordError> {
+    let mut unfolded = 0;
     let header = *prepared.header();
     let compression = header.attributes().compression()?;
     let target = rules.compression_target.unwrap_or(compression.into());
@@ -167,12 +210,9 @@ fn look_inside(
             let body = prepared.payload().to_vec();
             prepared.repack(target, body, rules.message_bytes_max)?;
         }
-    } else if target.compression != compression
-        || rules.compacted
-        || window.earliest.is_some()
-        || lacks_max_timestamp(&header, rules)
-    {
+    } else if rules.opens(&header, compression) {
         let body = decompress(compression, prepared.payload(), limit)?;
+        unfolded = body.len();
         let findings = examine(&header, &body, rules, &window)?;
         prepared.note_max_timestamp(findings.max_timestamp, findings.offset_delta_of_max);
         if target.compression != compression {
@@ -185,23 +225,33 @@ fn look_inside(
         prepared.set_log_append_time(now);
     }
     prepared.reseal_if_changed(&header);
-    Ok(())
-}
-
-/// Whether the header tells no time that its records could have. Some clients fill the field in for uncompressed batches only; retention
-/// and searches by time go by it.
-fn lacks_max_timestamp(header: &BatchHeader, rules: &Rules) -> bool {
-    rules.timestamp_type == TimestampType::CreateTime
-        && header.max_timestamp() < header.base_timestamp()
+    Ok(unfolded)
 }
 
 /// A body that unfolds to more is not opened beside other work: some tenths of a millisecond, one with gzip. Batches of usual
 /// producers are within it.
 const OPENED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
-/// And this much is compressed in about the same time.
-const REPACKED_AT_ONCE_BYTES_MAX: usize = 64 << 10;
+/// To pack a body takes about so many times as long as to open it.
+const REPACKING_TIMES: usize = 4;
+/// What it takes to open any body, however small, in bytes that are unfolded meanwhile.
+const OPENING_BYTES: usize = 4 << 10;
 
 impl Rules {
+    /// Whether a batch in this codec is stored in another.
+    fn repacks(&self, compression: Compression) -> bool {
+        self.compression_target
+            .is_some_and(|target| target.compression != compression)
+    }
+
+    /// Whether a batch in this codec has to be unfolded.
+    fn opens(&self, header: &BatchHeader, compression: Compression) -> bool {
+        // Some clients tell the max timestamp of uncompressed batches only; retention and searches by time go by it.
+        let is_untold = header.max_timestamp() < header.base_timestamp();
+        let by_time = self.timestamp_type == TimestampType::CreateTime
+            && (is_untold || self.timestamp_before_max_ms != i64::MAX);
+        compression != Compression::None && (self.compacted || by_time || self.repacks(compression))
+    }
+
     /// An unfolded body may become a stored one, so it is also bounded by what a length field can say.
     fn body_limit(&self) -> usize {
         let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);

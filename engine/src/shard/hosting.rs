@@ -183,7 +183,7 @@ impl Shard {
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
                 for offered in appends {
-                    leader.append(offered, now, &mut told);
+                    leader.append(offered, now, &mut self.allowance, &mut told);
                 }
                 self.slots.insert(id, Slot::Leading(leader));
                 self.tell(id, told, effects);
@@ -260,7 +260,9 @@ impl Shard {
         told: &mut Told,
     ) {
         match self.slots.get_mut(&id) {
-            Some(Slot::Leading(leader)) => leader.append(offered, now, told),
+            Some(Slot::Leading(leader)) => {
+                leader.append(offered, now, &mut self.allowance, told);
+            }
             Some(Slot::Opening(opening)) => opening.appends.push(offered),
             Some(Slot::Offline) => {
                 told.push((offered.waiter, Err(Unavailable::Offline(id).into())));

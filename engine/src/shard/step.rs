@@ -27,6 +27,7 @@ use crate::io::{Action, Completion, Ticket};
 use crate::log::{Doomed, Lookup};
 use crate::maintenance::{CheckpointLine, Done, Job, JobId, OpenPartition};
 use crate::metadata::MetadataImage;
+use crate::record::Allowance;
 use crate::types::{BrokerId, DirectoryId, Monotonic, Now, TopicIdPartition};
 
 /// Something that happened.
@@ -181,6 +182,8 @@ pub struct Shard {
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`], some of them more than once.
     pub(super) touched: Vec<TopicIdPartition>,
+    /// What is left to this turn, which ends with [`Shard::flush`], of the time for batches that have to be opened.
+    pub(super) allowance: Allowance,
     /// What the checkpoints say, as far as this shard has told them.
     pub(super) checkpointed: BTreeMap<TopicIdPartition, CheckpointLine>,
     pub(super) stopping: bool,
@@ -225,6 +228,7 @@ impl Shard {
             jobs: Jobs::default(),
             deferred: Vec::new(),
             touched: Vec::new(),
+            allowance: Allowance::default(),
             checkpointed: BTreeMap::new(),
             stopping: false,
             closed_in_order: true,
@@ -248,6 +252,7 @@ impl Shard {
     /// Hands out the disk work that the inputs since the last call have gathered: all batches of a partition become
     /// one write. Call it when no input is left to take in.
     pub fn flush(&mut self, now: Now, effects: &mut Effects) {
+        self.allowance = Allowance::default();
         let mut touched = std::mem::take(&mut self.touched);
         touched.sort_unstable();
         touched.dedup();

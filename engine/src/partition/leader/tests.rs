@@ -80,7 +80,9 @@ impl Bench {
             acks,
             waiter: Waiter::Produce { work: 0, index },
         };
-        self.leader.append(offered, self.now, &mut self.told);
+        let mut allowance = Allowance::default();
+        self.leader
+            .append(offered, self.now, &mut allowance, &mut self.told);
         index
     }
 

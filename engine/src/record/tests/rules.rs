@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::{CODECS, LIMIT, NOW, batch_at, forged};
 use crate::record::{
-    BatchBuilder, Compression, Corruption, InvalidBatch, Malformed, RecordError, RecordProblem,
-    Refused, RefusedRecord, Rules, TimestampType, check_crc, prepare, records,
+    Allowance, BatchBuilder, Begun, Compression, Corruption, InvalidBatch, Malformed, RecordError, RecordProblem,
+    Refused, RefusedRecord, Rules, TimestampType, begin, check_crc, prepare,
+    records,
 };
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -417,4 +418,78 @@ fn recompression_must_not_grow_past_the_size_limit() {
         refusal(builder.build(), &rules),
         RecordError::TooLarge { length_bytes, max_bytes: 5_000 } if length_bytes > 10_000
     ));
+}
+
+fn folded(zeros: usize) -> Bytes {
+    let mut builder = BatchBuilder::new().compression(Compression::Gzip);
+    builder.push(NOW, Some(b"key"), Some(&vec![0; zeros]), &[]);
+    builder.build()
+}
+
+#[test]
+fn what_is_beyond_the_allowance_is_left_packed_and_nothing_else_is() {
+    let rules = Rules {
+        compacted: true,
+        ..Rules::default()
+    };
+    let mut allowance = Allowance::default();
+    let mut begin =
+        |batch: &Bytes, rules: &Rules| begin(batch.clone(), rules, NOW, &mut allowance).unwrap();
+    // Two and the last bytes of the allowance, which are enough to begin with.
+    for _ in 0..3 {
+        assert!(matches!(begin(&folded(262_000), &rules), Begun::Ready(_)));
+    }
+    let small = batch_at(&[NOW.0], Compression::Gzip);
+    let Begun::Packed(packed) = begin(&small, &rules) else {
+        panic!("it was opened");
+    };
+    assert_eq!(packed.unpack(), prepare(small.clone(), &rules, NOW));
+    let plain = plain();
+    assert!(matches!(begin(&plain, &rules), Begun::Ready(_)));
+    assert!(matches!(begin(&small, &Rules::default()), Begun::Ready(_)));
+    let repacked = Rules {
+        compression_target: Some(Compression::Lz4.into()),
+        ..Rules::default()
+    };
+    assert!(matches!(begin(&plain, &repacked), Begun::Packed(_)));
+}
+
+#[test]
+fn an_attempt_that_comes_to_nothing_takes_of_the_allowance_as_well() {
+    let rules = Rules {
+        compacted: true,
+        ..Rules::default()
+    };
+    let is_packed = |begun: Begun| matches!(begun, Begun::Packed(_));
+    let small = batch_at(&[NOW.0], Compression::Gzip);
+    let large = folded(1 << 20);
+    let mut allowance = Allowance::default();
+    for _ in 0..2 {
+        assert!(is_packed(
+            begin(large.clone(), &rules, NOW, &mut allowance).unwrap()
+        ));
+    }
+    assert!(is_packed(
+        begin(small.clone(), &rules, NOW, &mut allowance).unwrap()
+    ));
+    let broken = forged(&folded(200_000), |bytes| *bytes.last_mut().unwrap() ^= 1);
+    let mut allowance = Allowance::default();
+    for _ in 0..2 {
+        begin(broken.clone(), &rules, NOW, &mut allowance).unwrap_err();
+    }
+    assert!(is_packed(begin(small, &rules, NOW, &mut allowance).unwrap()));
+}
+
+/// However little each unfolds to.
+#[test]
+fn only_so_many_bodies_are_opened_at_once() {
+    let rules = Rules {
+        compacted: true,
+        ..Rules::default()
+    };
+    let small = batch_at(&[NOW.0], Compression::Gzip);
+    let mut allowance = Allowance::default();
+    let begun = (0..1_000).map(|_| begin(small.clone(), &rules, NOW, &mut allowance).unwrap());
+    let opened = begun.filter(|begun| matches!(begun, Begun::Ready(_)));
+    assert_eq!(opened.count(), 128);
 }

@@ -7,14 +7,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::config::TopicConfig;
 use crate::io::{Disk, Outcome, Sim};
 use crate::maintenance::Checkpoints;
 use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
 use crate::partition::{Acks, AppendError, Appended};
-use crate::record::BatchBuilder;
+use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{Produce, ProducePartition};
-use crate::types::{Timestamp, TopicName, Uuid};
+use crate::types::{Offset, Timestamp, TopicName, Uuid};
 
 pub(in crate::shard) type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
 
@@ -171,6 +172,28 @@ impl Bench {
         }
     }
 
+    /// Gives a partition settings of its own.
+    pub(in crate::shard) fn configure(&mut self, place: usize, settings: &[(&str, &str)]) {
+        let settings = settings.iter();
+        let overrides = settings
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let config = TopicConfig::resolve(&overrides, &TopicDefaults::default());
+        let mut effects = Effects::default();
+        self.shard
+            .advance(self.partitions[place], NOW, &mut effects, |leader, told| {
+                leader.reconfigure(Arc::new(config), leader.epoch(), told);
+                Ok(())
+            });
+        self.carry_out(effects);
+    }
+
+    /// The offset that the next batch of a partition will have.
+    fn next_offset(&mut self, place: usize) -> Offset {
+        let leader = self.shard.leading(self.partitions[place]).unwrap();
+        leader.log().next_offset()
+    }
+
     pub(in crate::shard) fn produce(&mut self, place: usize) -> Answer {
         let mut builder = BatchBuilder::new();
         builder.push(NOW.wall, None, Some(b"value"), &[]);
@@ -271,4 +294,38 @@ fn recovery_points_of_very_many_partitions_come_up_in_turns() {
     assert!(first > 50 && left > 50, "{first} jobs, {left} flushes left");
     bench.shard.flush_on(NOW, &mut Effects::default());
     assert!(bench.shard.flushes.is_empty());
+}
+
+#[test]
+fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
+    let mut bench = bench(1, 1);
+    bench.configure(0, &[("cleanup.policy", "compact")]);
+    let mut builder = BatchBuilder::new().compression(Compression::Gzip);
+    builder.push(NOW.wall, Some(b"key"), Some(&[0; 262_000]), &[]);
+    let (partition, bomb) = (bench.partitions[0], builder.build());
+    let entry = |_| ProducePartition {
+        partition,
+        records: bomb.clone(),
+        zstd_allowed: true,
+    };
+    let (reply, mut answer) = oneshot::channel();
+    let produce = Produce {
+        partitions: (0..10).map(entry).collect(),
+        acks: Acks::All,
+        timeout: Duration::from_secs(60),
+        reply,
+    };
+    let mut effects = Effects::default();
+    let command = Input::Command(Command::Produce(produce));
+    bench.shard.step(NOW, command, &mut effects);
+    assert_eq!(bench.next_offset(0), Offset(3), "the others are left packed");
+    bench.carry_out(effects);
+    while !bench.syncs.is_empty() {
+        bench.end_sync();
+    }
+    let results = answer.try_recv().unwrap().into_iter();
+    let offsets: Vec<i64> = results
+        .map(|appended| appended.unwrap().base_offset.0)
+        .collect();
+    assert_eq!(offsets, (0..10).collect::<Vec<_>>());
 }
