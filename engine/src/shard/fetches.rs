@@ -2,6 +2,7 @@
 //! up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -24,8 +25,12 @@ pub(super) struct Fetches {
     by_id: BTreeMap<FetchId, u64>,
     /// Fetches by the partitions they read, parked or not.
     readers: BTreeMap<TopicIdPartition, BTreeSet<u64>>,
-    /// Fetches that are to look again with the next [`Shard::flush`]: once, whatever of theirs has moved.
+    /// Fetches that are to look again with the next [`Shard::flush`], or a later one: once, whatever of theirs has moved.
     woken: BTreeSet<u64>,
+    /// The one that did last; those behind it come first.
+    looked_last: u64,
+    /// A timer is set for those that are left.
+    looks_on: bool,
 }
 
 /// Which partition of which fetch.
@@ -126,12 +131,12 @@ impl Shard {
         self.look_up_fetch(number, now, effects);
     }
 
-    /// Looks all partitions of a fetch up, from the start.
-    fn look_up_fetch(&mut self, number: u64, now: Now, effects: &mut Effects) {
+    /// Looks all partitions of a fetch up, from the start. Says how many there are.
+    fn look_up_fetch(&mut self, number: u64, now: Now, effects: &mut Effects) -> usize {
         self.take_news(number);
         self.sort_news(number);
         let Some(work) = self.fetches.works.get_mut(&number) else {
-            return;
+            return 0;
         };
         let partitions = work.partitions.clone();
         work.findings = partitions.iter().map(|_| None).collect();
@@ -154,6 +159,7 @@ impl Shard {
             self.take_step(place, step, effects);
         }
         self.finish_fetch_if_complete(number, now, effects);
+        partitions.len()
     }
 
     fn begin_read(&mut self, wanted: &FetchPartition, limit: u64) -> Result<ReadStep, ReadError> {
@@ -342,15 +348,30 @@ impl Shard {
         self.fetches.woken.extend(self.standings.stir(id));
     }
 
-    /// Has those look again that were woken.
+    /// Has those look again that were woken. One record may wake very many, of thousands of partitions each: what one turn has
+    /// no time for is left to the next.
     pub(super) fn look_again(&mut self, now: Now, effects: &mut Effects) {
-        for number in std::mem::take(&mut self.fetches.woken) {
+        let mut looks = 0;
+        while looks < LOOKS_PER_TURN {
+            let Some(number) = self.fetches.take_woken() else {
+                return;
+            };
+            looks += 1;
             match self.fetches.works.get_mut(&number) {
-                Some(work) if work.parked => self.look_up_fetch(number, now, effects),
+                Some(work) if work.parked => looks += self.look_up_fetch(number, now, effects),
                 Some(work) => work.overtaken = true,
                 None => {}
             }
         }
+        if !self.fetches.woken.is_empty() && !self.fetches.looks_on {
+            self.fetches.looks_on = true;
+            self.timers.set(now.monotonic, Timer::LookOn);
+        }
+    }
+
+    /// Further fetches are to look again, with the flush that ends this turn.
+    pub(super) const fn look_on(&mut self) {
+        self.fetches.looks_on = false;
     }
 
     /// Answers a fetch as soon as nothing of it is being looked up.
@@ -485,6 +506,16 @@ impl Fetches {
         }
     }
 
+    /// The next that is to look again. They take turns, however often some of them are woken.
+    fn take_woken(&mut self) -> Option<u64> {
+        let behind = (Bound::Excluded(self.looked_last), Bound::Unbounded);
+        let next = self.woken.range(behind).next();
+        let number = *next.or_else(|| self.woken.first())?;
+        self.woken.remove(&number);
+        self.looked_last = number;
+        Some(number)
+    }
+
     pub(super) fn work_mut(&mut self, number: u64) -> Option<&mut FetchWork> {
         self.works.get_mut(&number)
     }
@@ -540,3 +571,8 @@ impl FetchWork {
 
 /// How much of a log's closed indexes stays in memory.
 pub(super) const INDEX_BYTES_PER_LOG_MAX: usize = 4 * 1024 * 1024;
+/// How many partitions are looked at again in one turn, but for the rest of a fetch that was begun: about a millisecond.
+const LOOKS_PER_TURN: usize = 2_000;
+
+#[cfg(test)]
+mod tests;

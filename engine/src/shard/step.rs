@@ -156,6 +156,8 @@ pub(super) enum Timer {
     CleanOn(TopicIdPartition),
     /// Further recovery points are to be brought up.
     FlushOn,
+    /// Further fetches are to look again.
+    LookOn,
 }
 
 /// One core: the partitions it owns, by value, and everything under way for them.
@@ -301,6 +303,7 @@ impl Shard {
                 Timer::Retention => self.retain(now, effects),
                 Timer::Checkpoint => self.checkpoint(now, effects),
                 Timer::FlushOn => self.flush_on(now, effects),
+                Timer::LookOn => self.look_on(),
                 Timer::Clean => self.clean_logs(now, effects),
                 Timer::CleanOn(id) => self.clean_on(id, now, effects),
             }

@@ -1,0 +1,88 @@
+//! Fetches of very many partitions, and very many fetches: what a turn takes on, and who has to wait.
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::partition::Isolation;
+use crate::shard::command::Command;
+use crate::shard::step::Input;
+use crate::shard::step::tests::{Bench, NOW, bench};
+use crate::types::LeaderEpoch;
+
+type Answer = oneshot::Receiver<Results>;
+
+/// Asks for the only partition from each of `offsets` on, as often; waits for `bytes_min`.
+fn fetch(id: u64, bench: &Bench, offsets: &[i64], bytes_min: u64) -> (Command, Answer) {
+    let (reply, answer) = oneshot::channel();
+    let partitions = offsets.iter().map(|&offset| FetchPartition {
+        partition: bench.partitions[0],
+        offset: Offset(offset),
+        bytes_max: 1_000,
+        current_leader_epoch: LeaderEpoch::NONE,
+        last_fetched_epoch: LeaderEpoch::NONE,
+        isolation: Isolation::ReadUncommitted,
+    });
+    let fetch = Fetch {
+        id: FetchId(id),
+        partitions: partitions.collect(),
+        bytes_max: u64::MAX,
+        bytes_min,
+        deadline: Monotonic(u64::MAX),
+        reply,
+    };
+    (Command::Fetch(fetch), answer)
+}
+
+fn park(id: u64, bench: &mut Bench, looks: usize, bytes_min: u64) -> Answer {
+    let (command, answer) = fetch(id, bench, &vec![0; looks], bytes_min);
+    bench.take_in(Input::Command(command));
+    answer
+}
+
+fn produce(bench: &mut Bench) {
+    drop(bench.produce(0));
+    bench.end_sync();
+}
+
+fn answered(answers: &mut [Answer]) -> Vec<bool> {
+    let answers = answers.iter_mut();
+    answers.map(|answer| answer.try_recv().is_ok()).collect()
+}
+
+#[test]
+fn a_record_that_wakes_very_many_has_them_look_again_in_turns() {
+    let mut bench = bench(1, 1);
+    let mut answers: Vec<_> = (0..5)
+        .map(|id| park(id, &mut bench, LOOKS_PER_TURN / 2, 1))
+        .collect();
+    produce(&mut bench);
+    assert_eq!(answered(&mut answers), [true, true, false, false, false]);
+    assert_eq!(bench.shard.next_deadline(), Some(NOW.monotonic), "at once");
+    bench.take_in(Input::Tick);
+    assert_eq!(answered(&mut answers[2..]), [true, true, false]);
+    bench.take_in(Input::Tick);
+    assert_eq!(answered(&mut answers[4..]), [true]);
+    assert!(bench.shard.next_deadline() > Some(NOW.monotonic));
+}
+
+#[test]
+fn a_fetch_of_more_than_a_turn_looks_at_is_looked_at_whole() {
+    let mut bench = bench(1, 1);
+    let mut answer = park(1, &mut bench, 3 * LOOKS_PER_TURN, 1);
+    produce(&mut bench);
+    let results = answer.try_recv().unwrap();
+    assert!(results.iter().all(|result| result.is_ok()));
+}
+
+#[test]
+fn those_that_are_woken_again_and_again_do_not_keep_others_from_looking() {
+    let mut bench = bench(1, 1);
+    // Never satisfied.
+    let _first = park(1, &mut bench, LOOKS_PER_TURN, u64::MAX);
+    let _second = park(2, &mut bench, LOOKS_PER_TURN, u64::MAX);
+    let mut last = [park(3, &mut bench, 1, 1)];
+    produce(&mut bench);
+    produce(&mut bench);
+    produce(&mut bench);
+    assert_eq!(answered(&mut last), [true]);
+}
