@@ -379,6 +379,18 @@ pub struct LoadedIndex {
 }
 
 impl IndexJob {
+    /// Where the segment begins.
+    #[must_use]
+    pub const fn base_offset(&self) -> Offset {
+        self.base_offset
+    }
+
+    /// Whether the index on the disk is not to be believed.
+    #[must_use]
+    pub const fn rebuilds(&self) -> bool {
+        self.rebuild
+    }
+
     /// Reads or rebuilds; a rebuilt index is also written, unless the disk is full.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use super::news::NewsReply;
 use super::step::{Effects, Pending, Scan, Shard, Timer};
 use super::timers::TimerKey;
 use crate::io::{Action, IoError};
-use crate::log::{EpochEnd, LoadedIndex, ReadExtent, ReadPlan, WalkError};
+use crate::log::{EpochEnd, IndexJob, LoadedIndex, ReadExtent, ReadPlan, WalkError};
 use crate::maintenance::Job;
 use crate::partition::{ReadError, Unavailable};
 use crate::types::{Monotonic, Now, Offset, TopicIdPartition};
@@ -31,6 +31,18 @@ pub(super) struct Fetches {
     looked_last: u64,
     /// A timer is set for those that are left.
     looks_on: bool,
+    /// Indexes that are being loaded, and who waits for them.
+    loads: BTreeMap<IndexLoad, Vec<FetchPlace>>,
+}
+
+/// An index on its way: at most one of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct IndexLoad {
+    partition: TopicIdPartition,
+    /// Of its segment.
+    base_offset: Offset,
+    /// Whether the one on the disk is not to be believed.
+    rebuilds: bool,
 }
 
 /// Which partition of which fetch.
@@ -204,7 +216,7 @@ impl Shard {
                     return;
                 }
                 ReadPlan::LoadIndex(job) => {
-                    self.order(Errand::LoadIndex(place), Job::LoadIndex(*job), effects);
+                    self.load_index(place, *job, effects);
                     return;
                 }
                 // A compaction may have left any number of empty segments in a row.
@@ -224,6 +236,20 @@ impl Shard {
         if let Some(entry @ None) = work.findings.get_mut(place.index) {
             *entry = Some(finding);
             work.looking_up -= 1;
+        }
+    }
+
+    /// Has an index loaded that a lookup needs, unless it is on its way: a fetch may ask for one segment thousands of times.
+    fn load_index(&mut self, place: FetchPlace, job: IndexJob, effects: &mut Effects) {
+        let load = IndexLoad {
+            partition: place.partition,
+            base_offset: job.base_offset(),
+            rebuilds: job.rebuilds(),
+        };
+        let waiting = self.fetches.loads.entry(load).or_default();
+        waiting.push(place);
+        if waiting.len() == 1 {
+            self.order(Errand::LoadIndex(load), Job::LoadIndex(job), effects);
         }
     }
 
@@ -259,30 +285,32 @@ impl Shard {
         self.finish_fetch_if_complete(place.fetch, now, effects);
     }
 
-    /// The index a lookup asked for is loaded.
+    /// An index that lookups asked for is loaded.
     pub(super) fn index_loaded(
         &mut self,
-        place: FetchPlace,
+        load: IndexLoad,
         result: Result<LoadedIndex, WalkError>,
         now: Now,
         effects: &mut Effects,
     ) {
-        let step = match result {
+        let loaded = match result {
             Ok(loaded) => {
-                if let Ok(leader) = self.leading(place.partition) {
+                if let Ok(leader) = self.leading(load.partition) {
                     leader.log_mut().install_index(loaded);
                 }
-                let step = self.read_on(place);
-                // Only now: an index that alone is over the bound must serve the read it was loaded for.
-                if let Ok(leader) = self.leading(place.partition) {
-                    leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
-                }
-                step
+                Ok(())
             }
-            Err(error) => Err(self.read_fault(place.partition, &error.to_string())),
+            Err(error) => Err(self.read_fault(load.partition, &error.to_string())),
         };
-        self.take_step(place, step, effects);
-        self.finish_fetch_if_complete(place.fetch, now, effects);
+        for place in self.fetches.loads.remove(&load).unwrap_or_default() {
+            let step = loaded.clone().and_then(|()| self.read_on(place));
+            self.take_step(place, step, effects);
+            self.finish_fetch_if_complete(place.fetch, now, effects);
+        }
+        // Only now: an index that alone is over the bound must serve the reads it was loaded for.
+        if let Ok(leader) = self.leading(load.partition) {
+            leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
+        }
     }
 
     fn read_fault(&self, partition: TopicIdPartition, error: &str) -> ReadError {

@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::fetches::FetchPlace;
+use super::fetches::IndexLoad;
 use super::hosting::fault;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
@@ -38,8 +38,8 @@ pub(super) enum Errand {
     Delete(TopicIdPartition),
     /// Segments that are unlinked: nobody waits.
     Unlink,
-    /// An index that a fetch waits for.
-    LoadIndex(FetchPlace),
+    /// An index that fetches wait for.
+    LoadIndex(IndexLoad),
     /// One entry of an offset lookup.
     Lookup { work: u64, index: usize },
     /// A coordinator's partition.
@@ -227,8 +227,8 @@ impl Shard {
                 }
             }
             (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
-            (Errand::LoadIndex(place), Done::IndexLoaded(result)) => {
-                self.index_loaded(place, result, now, effects);
+            (Errand::LoadIndex(load), Done::IndexLoaded(result)) => {
+                self.index_loaded(load, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
                 self.searched(work, index, found(result), effects);

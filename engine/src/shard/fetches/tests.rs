@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::maintenance::Done;
 use crate::partition::Isolation;
 use crate::shard::command::Command;
 use crate::shard::step::Input;
@@ -85,4 +86,55 @@ fn those_that_are_woken_again_and_again_do_not_keep_others_from_looking() {
     produce(&mut bench);
     produce(&mut bench);
     assert_eq!(answered(&mut last), [true]);
+}
+
+/// With many small segments whose indexes are not in memory.
+fn old_segments() -> Bench {
+    let mut bench = bench(1, 1);
+    let settings = [("segment.bytes", "400"), ("write.caching", "true")];
+    bench.configure(0, &settings);
+    for _ in 0..300 {
+        drop(bench.produce(0));
+    }
+    let leader = bench.shard.leading(bench.partitions[0]).unwrap();
+    leader.log_mut().drop_indexes(0);
+    bench
+}
+
+/// A fetch that asks for each of two old segments many times, and what it orders.
+fn fetch_old(bench: &mut Bench) -> (Effects, Answer) {
+    let (command, answer) = fetch(1, bench, &[0, 20].repeat(50), 0);
+    let mut effects = Effects::default();
+    bench.shard.step(NOW, Input::Command(command), &mut effects);
+    (effects, answer)
+}
+
+#[test]
+fn an_index_is_loaded_once_for_all_who_wait_for_it() {
+    let mut bench = old_segments();
+    let (effects, mut answer) = fetch_old(&mut bench);
+    let mut jobs = effects.jobs.iter();
+    assert!(jobs.all(|(_, job)| matches!(job, Job::LoadIndex(_))));
+    assert_eq!(effects.jobs.len(), 2, "one for each segment");
+    bench.carry_out(effects);
+    let results = answer.try_recv().unwrap();
+    assert_eq!(results.len(), 100);
+    let mut extents = results.into_iter().map(|result| result.unwrap().extent);
+    assert!(extents.all(|extent| extent.is_some()));
+    assert!(bench.shard.fetches.loads.is_empty());
+}
+
+#[test]
+fn an_index_that_cannot_be_loaded_is_told_to_all_who_wait_for_it() {
+    let mut bench = old_segments();
+    let (effects, mut answer) = fetch_old(&mut bench);
+    for (id, _) in effects.jobs {
+        let error = IoError::new("read", "/data".as_ref(), std::io::ErrorKind::Other);
+        let done = Done::IndexLoaded(Err(error.into()));
+        bench.take_in(Input::Done(id, done));
+    }
+    let results = answer.try_recv().unwrap();
+    assert_eq!(results.len(), 100);
+    let mut errors = results.into_iter().map(Result::unwrap_err);
+    assert!(errors.all(|error| error == ReadError::Storage));
 }
