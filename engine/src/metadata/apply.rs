@@ -287,7 +287,7 @@ impl MetadataImage {
             });
         }
         let all = Arc::make_mut(&mut self.overrides);
-        let overrides = all.entry(resource.clone()).or_default();
+        let overrides = Arc::make_mut(all.entry(resource.clone()).or_default());
         match value {
             Some(value) => overrides.insert(name.to_owned(), value.clone()),
             None => overrides.remove(name),

@@ -25,7 +25,8 @@ pub struct MetadataImage {
     pub(super) controller: BrokerId,
     pub(super) cluster_id: Arc<str>,
     pub(super) topics: Arc<Topics>,
-    pub(super) overrides: Arc<BTreeMap<ConfigResource, Overrides>>,
+    /// Of all resources but topics; no entry is empty.
+    pub(super) overrides: Arc<BTreeMap<ConfigResource, Arc<Overrides>>>,
     pub(super) brokers: Arc<BTreeMap<BrokerId, Broker>>,
     /// Log directories that get no new replicas; no entry is empty, and every broker is registered.
     pub(super) cordoned: Arc<BTreeMap<BrokerId, Vec<DirectoryId>>>,
@@ -231,7 +232,7 @@ impl MetadataImage {
     /// The overrides of a group.
     #[must_use]
     pub fn group_overrides(&self, group: &str) -> &Overrides {
-        self.overrides_of(&ConfigResource::Group(group.to_owned()))
+        self.overrides_of(&ConfigResource::Group(group.into()))
     }
 
     /// The overrides of any resource.
@@ -239,16 +240,25 @@ impl MetadataImage {
     pub fn overrides_of(&self, resource: &ConfigResource) -> &Overrides {
         match resource {
             ConfigResource::Topic(id) => self.topic_overrides(*id),
-            _ => self.overrides.get(resource).unwrap_or(&NO_OVERRIDES),
+            _ => self
+                .overrides
+                .get(resource)
+                .map_or(&NO_OVERRIDES, |overrides| overrides),
         }
     }
 
     /// The groups that have overrides, in order of their names.
     pub fn groups_with_overrides(&self) -> impl Iterator<Item = &str> {
-        self.overrides.keys().filter_map(|resource| match resource {
-            ConfigResource::Group(group) => Some(group.as_str()),
-            _ => None,
-        })
+        self.overrides_of_groups().map(|(group, _)| group)
+    }
+
+    pub(super) fn overrides_of_groups(&self) -> impl Iterator<Item = (&str, &Overrides)> {
+        self.overrides
+            .iter()
+            .filter_map(|(resource, overrides)| match resource {
+                ConfigResource::Group(group) => Some((&**group, &**overrides)),
+                _ => None,
+            })
     }
 
     /// The registered brokers in order of their ids.

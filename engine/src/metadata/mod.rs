@@ -12,8 +12,8 @@ mod record;
 pub use apply::ApplyError;
 pub use controller::{
     AlterConfigs, AlterResource, BLOCK_LENGTH, Command, ControllerError, CreatePartitions,
-    CreateTopics, CreatedTopic, Decision, DeleteTopics, DeletedTopic, Edit, GrowTopic,
-    NAME_LENGTH_MAX, NewTopic, ProducerIdBlock, RegisterBroker, Reply, Results, TopicReference,
+    CreateTopics, CreatedTopic, Decision, DeleteTopics, DeletedTopic, Edit,
+    GROUP_SETTINGS_BYTES_MAX, GrowTopic, NAME_LENGTH_MAX, NewTopic, ProducerIdBlock, RegisterBroker, Reply, Results, TopicReference,
     VALUE_LENGTH_MAX, decide,
 };
 pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, is_internal};

@@ -248,7 +248,7 @@ impl Surroundings<'_> {
             let text = "Default group resources are not allowed.";
             return Err(Denied::new(ErrorCode::InvalidRequest, text));
         }
-        let resource = ConfigResource::Group(change.name.to_string());
+        let resource = ConfigResource::Group(change.name.to_string().into());
         let current = self.image.overrides_of(&resource);
         let none = Overrides::new();
         let from = if change.replace { &none } else { current };

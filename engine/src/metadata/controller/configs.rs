@@ -9,16 +9,23 @@ use crate::metadata::record::{ConfigResource, MetadataRecord};
 pub const NAME_LENGTH_MAX: usize = 32_767;
 /// The longest value of a setting, in bytes, as in Kafka: what older versions of DescribeConfigs can say.
 pub const VALUE_LENGTH_MAX: usize = 32_767;
+/// What the settings of all groups may take in memory, about, in bytes. As in Kafka a group need not exist to have some, so
+/// clients could add to them without end, and every start would read all of it.
+pub const GROUP_SETTINGS_BYTES_MAX: usize = 8 << 20;
 
 pub(super) fn decide(image: &MetadataImage, command: &AlterConfigs) -> Decision {
     let twice = repeated(command.resources.iter().map(key));
     let mut records = Vec::new();
     let mut results = Vec::new();
+    let mut group_bytes = image
+        .overrides_of_groups()
+        .map(|(group, overrides)| held_bytes(group, overrides))
+        .sum();
     for alter in &command.resources {
         let result = if twice.contains(&key(alter)) {
             Err(ControllerError::DuplicateResource)
         } else {
-            alter_one(image, command, alter).map(|more| records.extend(more))
+            alter_one(image, command, alter, &mut group_bytes).map(|more| records.extend(more))
         };
         results.push(result);
     }
@@ -43,6 +50,7 @@ fn alter_one(
     image: &MetadataImage,
     command: &AlterConfigs,
     alter: &AlterResource,
+    group_bytes: &mut usize,
 ) -> Result<Vec<MetadataRecord>, ControllerError> {
     match alter {
         AlterResource::Topic {
@@ -98,9 +106,33 @@ fn alter_one(
                     }
                 }
             }
+            if let ConfigResource::Group(group) = resource {
+                let before = held_bytes(group, current);
+                let after = held_bytes(group, &next);
+                *group_bytes = check_group_bytes(*group_bytes, before, after)?;
+            }
             Ok(difference(resource, current, &next))
         }
     }
+}
+
+/// What all groups' settings take after those of one have changed. What adds nothing is always allowed.
+fn check_group_bytes(all: usize, before: usize, after: usize) -> Result<usize, ControllerError> {
+    let all = all.saturating_sub(before).saturating_add(after);
+    let max = GROUP_SETTINGS_BYTES_MAX;
+    if after > before && all > max {
+        return Err(ControllerError::GroupSettingsFull { max });
+    }
+    Ok(all)
+}
+
+/// What a group's settings take in memory, about, in bytes.
+fn held_bytes(group: &str, overrides: &Overrides) -> usize {
+    if overrides.is_empty() {
+        return 0;
+    }
+    let texts = overrides.iter().map(|(name, value)| name.len() + value.len());
+    GROUP_BYTES + group.len() + texts.sum::<usize>()
 }
 
 /// The value after `edit`; `None`: the default holds.
@@ -158,3 +190,6 @@ fn check_length(what: &'static str, text: &str, max: usize) -> Result<(), Contro
     }
     Err(ControllerError::SettingTooLong { what, max })
 }
+
+/// A group's settings besides their texts: their places, with room for eleven.
+const GROUP_BYTES: usize = 700;

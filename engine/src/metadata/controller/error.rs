@@ -180,6 +180,14 @@ pub enum ControllerError {
         /// The longest allowed.
         max: usize,
     },
+    /// The settings of groups take too much together.
+    #[error(
+        "The settings of all groups together cannot take more than {max} bytes; those of groups that are gone can be deleted."
+    )]
+    GroupSettingsFull {
+        /// How much they may take.
+        max: usize,
+    },
     /// A broker that is not there.
     #[error("Broker {broker} is not registered.")]
     UnknownBroker {

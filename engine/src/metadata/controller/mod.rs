@@ -20,7 +20,7 @@ use super::record::{ConfigResource, Endpoint, MetadataRecord};
 use crate::config::{Alteration, Overrides, TopicDefaults};
 use crate::types::{BrokerId, DirectoryId, ProducerId, TopicId, TopicIdPartition, TopicName, Uuid};
 
-pub use configs::{NAME_LENGTH_MAX, VALUE_LENGTH_MAX};
+pub use configs::{GROUP_SETTINGS_BYTES_MAX, NAME_LENGTH_MAX, VALUE_LENGTH_MAX};
 pub use error::ControllerError;
 pub use producer_ids::BLOCK_LENGTH;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     AlterConfigs, AlterResource, Command, ControllerError, CreatePartitions, CreateTopics,
-    CreatedTopic, Decision, DeleteTopics, Edit, GrowTopic, NewTopic, ProducerIdBlock,
+    CreatedTopic, Decision, DeleteTopics, Edit, GROUP_SETTINGS_BYTES_MAX, GrowTopic, NewTopic, ProducerIdBlock,
     RegisterBroker, Reply, TopicReference, decide,
 };
 use crate::config::{Alteration, Operation};
@@ -631,7 +631,7 @@ fn brokers_and_the_cluster_have_overrides_of_their_own() {
     );
     run(
         &mut image,
-        &checked(ConfigResource::Group("g".to_owned()), Some("3")),
+        &checked(ConfigResource::Group("g".into()), Some("3")),
     );
     assert_eq!(image.broker_overrides(BrokerId(1))["a.key"], "1");
     assert_eq!(image.cluster_overrides()["a.key"], "2");
@@ -639,9 +639,48 @@ fn brokers_and_the_cluster_have_overrides_of_their_own() {
     assert_eq!(image.groups_with_overrides().collect::<Vec<_>>(), ["g"]);
     run(
         &mut image,
-        &checked(ConfigResource::Group("g".to_owned()), None),
+        &checked(ConfigResource::Group("g".into()), None),
     );
     assert_eq!(image.groups_with_overrides().count(), 0);
+}
+
+#[test]
+fn the_settings_of_all_groups_are_bounded_and_can_always_be_removed() {
+    let mut image = cluster(1);
+    let edit = |group: usize, edit: Edit| AlterResource::Checked {
+        resource: ConfigResource::Group(format!("{group:030000}").into()),
+        changes: BTreeMap::from([("a.key".to_owned(), edit)]),
+        replace: false,
+    };
+    let set = |group| edit(group, Edit::Set("1".to_owned()));
+    let mut alter = |resources| {
+        let command = Command::AlterConfigs(AlterConfigs {
+            resources,
+            topic_defaults: Arc::default(),
+            validate_only: false,
+        });
+        let Reply::AlterConfigs(results) = run(&mut image, &command) else {
+            panic!()
+        };
+        let refused = results.iter().position(Result::is_err);
+        if let Some(first) = refused {
+            let max = GROUP_SETTINGS_BYTES_MAX;
+            let full = Err(ControllerError::GroupSettingsFull { max });
+            assert!(results[first..].iter().all(|result| *result == full));
+        }
+        (refused, image.groups_with_overrides().count())
+    };
+    let most = GROUP_SETTINGS_BYTES_MAX / 30_706;
+    assert_eq!(alter((0..100).map(set).collect()), (None, 100));
+    let rest = (100..1_000).map(set).collect();
+    assert_eq!(alter(rest), (Some(most - 100), most));
+    let changed = edit(0, Edit::Set("2".to_owned()));
+    assert_eq!(alter(vec![changed]), (None, most));
+    let other = edit(0, Edit::Set("1".repeat(30_000)));
+    assert_eq!(alter(vec![other]), (Some(0), most));
+    let removed = (0..50).map(|group| edit(group, Edit::Reset));
+    assert_eq!(alter(removed.collect()), (None, most - 50));
+    assert_eq!(alter(vec![set(0)]), (None, most - 49));
 }
 
 #[test]

@@ -439,7 +439,7 @@ fn read_resource(reader: &mut Reader<'_>) -> Result<ConfigResource, RecordDecode
         RESOURCE_TOPIC => ConfigResource::Topic(TopicId(Uuid(reader.u128()?))),
         RESOURCE_BROKER => ConfigResource::Broker(BrokerId(reader.i32()?)),
         RESOURCE_CLUSTER_DEFAULT => ConfigResource::ClusterDefault,
-        RESOURCE_GROUP => ConfigResource::Group(reader.text()?.to_owned()),
+        RESOURCE_GROUP => ConfigResource::Group(reader.text()?.into()),
         found => {
             return Err(RecordDecodeError::UnknownCode {
                 field: "config resource",

@@ -8,6 +8,7 @@ mod hostile;
 mod reader;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::types::{BrokerId, DirectoryId, LeaderEpoch, ProducerId, TopicId, TopicName, Uuid};
 
@@ -118,7 +119,7 @@ pub enum ConfigResource {
     /// Every broker that has no override of its own.
     ClusterDefault,
     /// One consumer, share or streams group.
-    Group(String),
+    Group(Arc<str>),
 }
 
 /// How often a partition's state changed since it was made, from 0 (Kafka's partition epoch). A change that was

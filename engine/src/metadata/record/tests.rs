@@ -69,7 +69,7 @@ fn any_resource() -> impl Strategy<Value = ConfigResource> {
         any_topic_id().prop_map(ConfigResource::Topic),
         any::<i32>().prop_map(|id| ConfigResource::Broker(BrokerId(id))),
         Just(ConfigResource::ClusterDefault),
-        ".*".prop_map(ConfigResource::Group),
+        ".*".prop_map(|group| ConfigResource::Group(group.into())),
     ]
 }
 
