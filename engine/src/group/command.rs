@@ -46,7 +46,7 @@ pub enum GroupCommand {
     /// [`GroupReply::TopicsForgotten`].
     ForgetTopics {
         /// The topics that were deleted.
-        topics: Vec<TopicName>,
+        topics: Arc<BTreeSet<TopicName>>,
     },
 }
 

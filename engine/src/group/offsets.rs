@@ -2,7 +2,7 @@
 //!
 //! It reads the durable part and the group's state and writes records only; topics and partitions need not exist.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::classic::{ClassicGroup, Step};
 use super::command::{CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, OffsetToCommit};
@@ -218,20 +218,28 @@ pub(super) fn delete_all(group: &GroupId, stored: &Stored, step: &mut Step<'_>) 
     step.decision.records.extend(tombstones);
 }
 
-/// Removes the offsets of all groups in topics that are gone.
-pub(super) fn forget_topics(stored: &Stored, step: &mut Step<'_>, topics: &[TopicName]) {
+/// Removes the offsets of all groups in topics that are gone. Of many groups, each has few topics; of many topics, each group
+/// has few: whichever are fewer are gone through.
+pub(super) fn forget_topics(stored: &Stored, step: &mut Step<'_>, topics: &BTreeSet<TopicName>) {
+    let records = &mut step.decision.records;
     for (group, offsets) in stored.all_offsets() {
-        for topic in topics {
-            for partition in offsets
-                .get(topic)
-                .into_iter()
-                .flat_map(|partitions| partitions.keys())
-            {
-                let partition = TopicPartition {
-                    topic: topic.clone(),
-                    partition: *partition,
-                };
-                step.decision.records.push(tombstone(group, partition));
+        let mut forget = |topic: &TopicName, partitions: &BTreeMap<i32, CommittedOffset>| {
+            records.extend(partitions.keys().map(|&partition| {
+                let topic = topic.clone();
+                tombstone(group, TopicPartition { topic, partition })
+            }));
+        };
+        if topics.len() < offsets.len() {
+            for topic in topics {
+                if let Some(partitions) = offsets.get(topic) {
+                    forget(topic, partitions);
+                }
+            }
+        } else {
+            for (topic, partitions) in offsets {
+                if topics.contains(topic) {
+                    forget(topic, partitions);
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The group coordinators that live with this shard's partitions of `__consumer_offsets`: loaded when the partition is
 //! opened, fed with commands and time, their records appended, their replies passed on once those are committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::command::{Command, GroupRequest, ReplySlot};
 use super::hosting::Slot;
@@ -144,11 +145,8 @@ impl Shard {
 
     /// Tells every coordinator here that topics are gone.
     pub(super) fn forget_topics(&mut self, topics: &[TopicName], now: Now, effects: &mut Effects) {
-        let topics: Vec<TopicName> = topics
-            .iter()
-            .filter(|topic| !is_internal(topic.as_str()))
-            .cloned()
-            .collect();
+        let topics = topics.iter().filter(|topic| !is_internal(topic.as_str()));
+        let topics: Arc<BTreeSet<TopicName>> = Arc::new(topics.cloned().collect());
         let ids: Vec<TopicIdPartition> = self.coordinators.hosted.keys().copied().collect();
         for id in ids {
             if topics.is_empty() {
@@ -157,7 +155,7 @@ impl Shard {
             // Nobody waits for the answer.
             let (reply, _) = tokio::sync::oneshot::channel();
             let command = GroupCommand::ForgetTopics {
-                topics: topics.clone(),
+                topics: Arc::clone(&topics),
             };
             let request = GroupRequest {
                 partition: id,

@@ -242,18 +242,24 @@ fn unreadable_subscriptions_keep_all_offsets() {
 
 #[test]
 fn offsets_of_deleted_topics_are_forgotten() {
-    let mut broker = Broker::eager();
-    commit_simple(
-        &mut broker,
-        &[(place("t", 0), 1), (place("t", 1), 1), (place("u", 0), 1)],
-    );
-    let topics = vec!["t".parse().unwrap()];
-    assert_eq!(
-        broker.ask(GroupCommand::ForgetTopics { topics }),
-        Ok(GroupReply::TopicsForgotten)
-    );
-    broker.restart();
-    assert_eq!(fetch(&mut broker, None).len(), 1);
+    // Fewer than the group has offsets in, and more.
+    for deleted in [["t"].as_slice(), &["q", "r", "s", "t"]] {
+        let mut broker = Broker::eager();
+        commit_simple(
+            &mut broker,
+            &[(place("t", 0), 1), (place("t", 1), 1), (place("u", 0), 1)],
+        );
+        let topics = deleted.iter().map(|topic| topic.parse().unwrap());
+        let topics = Arc::new(topics.collect());
+        assert_eq!(
+            broker.ask(GroupCommand::ForgetTopics { topics }),
+            Ok(GroupReply::TopicsForgotten)
+        );
+        broker.restart();
+        let left = fetch(&mut broker, None);
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].partition, place("u", 0));
+    }
 }
 
 #[test]
