@@ -106,10 +106,11 @@ impl Shard {
         self.retry_deferred(now, effects);
     }
 
-    /// Whether a coordinator's partition is being read for the first time since it was opened. What is asked of it
-    /// waits: a client that has just been told of its coordinator need not hear that it is not ready.
+    /// Whether a coordinator's partition is being read for the first time since it was opened, or is about to be. What is
+    /// asked of it waits: a client that has just been told of its coordinator need not hear that it is not ready. On a full
+    /// disk that may be long, so there it is told.
     pub(super) fn is_loading(&self, id: TopicIdPartition) -> bool {
-        matches!(self.coordinators.hosted.get(&id), Some(Hosted::Loading)) || self.is_opening(id)
+        matches!(self.coordinators.hosted.get(&id), Some(Hosted::Loading)) || self.is_awaited(id)
     }
 
     /// Asks a coordinator.

@@ -1,6 +1,7 @@
 //! A shard on a simulated disk whose ring is worked by hand: what is handed out, and when.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,13 +9,14 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::TopicConfig;
-use crate::io::{Disk, Outcome, Sim};
-use crate::maintenance::Checkpoints;
+use crate::group::{GroupCommand, GroupError};
+use crate::io::{Disk, IoError, Outcome, Sim};
+use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
 use crate::partition::{Acks, AppendError, Appended};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
-use crate::shard::command::{Produce, ProducePartition};
+use crate::shard::command::{GroupRequest, Produce, ProducePartition};
 use crate::types::{Offset, Timestamp, TopicName, Uuid};
 
 pub(in crate::shard) type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
@@ -328,4 +330,37 @@ fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
         .map(|appended| appended.unwrap().base_offset.0)
         .collect();
     assert_eq!(offsets, (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_coordinator_whose_partition_waits_for_space_keeps_nobody_waiting() {
+    let mut shard = Shard::new(settings(1), NOW);
+    let mut effects = Effects::default();
+    shard.step(NOW, Input::Image(Arc::new(image(1))), &mut effects);
+    let Some((id, Job::Open(open))) = effects.jobs.pop() else {
+        panic!("the partition is opened first");
+    };
+    let partition = *shard.slots.first_key_value().unwrap().0;
+    let mut ask = |shard: &mut Shard| {
+        let (reply, answer) = oneshot::channel();
+        let group = "g".into();
+        let request = GroupRequest {
+            partition,
+            command: GroupCommand::DescribeGroup { group },
+            reply,
+        };
+        let command = Command::Group(Box::new(request));
+        shard.step(NOW, Input::Command(command), &mut effects);
+        answer
+    };
+    let mut before = ask(&mut shard);
+    assert!(before.try_recv().is_err(), "it is about to be open");
+    let full = IoError::new("write", Path::new("/data"), io::ErrorKind::StorageFull);
+    let done = Done::NotYetOpened(open, NotYet::NoSpace(full));
+    shard.step(NOW, Input::Done(id, done), &mut Effects::default());
+    let mut after = ask(&mut shard);
+    for answer in [&mut before, &mut after] {
+        let refused = answer.try_recv().unwrap();
+        assert_eq!(refused, Err(GroupError::CoordinatorLoading));
+    }
 }
