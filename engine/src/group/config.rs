@@ -20,7 +20,7 @@ pub struct GroupConfig {
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval: Duration,
     /// The most bytes of one record's key and value together, and of the records of one commit, which are stored together or not at
-    /// all: what a batch of the offsets topic can carry.
+    /// all: what a batch of the offsets topic can carry. More where that topic's batches may be larger.
     pub record_bytes_max: usize,
     /// `group.memory.bytes`: what members and offsets may take in the coordinators of one shard, in bytes. Beyond, nothing new is
     /// taken; what is there stays.
@@ -38,9 +38,11 @@ impl Default for GroupConfig {
             offset_metadata_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval: Duration::from_secs(600),
-            // `message.max.bytes` less a batch header and the framing of one record.
-            record_bytes_max: 1_048_588 - 128,
+            record_bytes_max: 1_048_588 - BATCH_FRAMING_BYTES,
             memory_bytes_max: 128 << 20,
         }
     }
 }
+
+/// What a batch takes besides the keys and values of its records, where it has one record: its header and the record's numbers.
+pub const BATCH_FRAMING_BYTES: usize = 128;

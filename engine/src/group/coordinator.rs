@@ -83,6 +83,11 @@ impl GroupCoordinator {
         self.elsewhere_bytes = bytes;
     }
 
+    /// Changes [`GroupConfig::record_bytes_max`]; what is recorded stays.
+    pub const fn set_record_bytes_max(&mut self, bytes: usize) {
+        self.config.record_bytes_max = bytes;
+    }
+
     /// How many groups there are in each state, for metrics.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<GroupState, usize> {
@@ -363,10 +368,10 @@ fn check_join(config: &GroupConfig, join: &Join) -> Result<(), GroupError> {
     for protocol in &join.protocols {
         check_text("protocol name", &protocol.name)?;
     }
+    // Only the protocol that is chosen is stored.
     let protocols = join.protocols.iter();
-    let length = protocols
-        .map(|protocol| protocol.name.len() + protocol.metadata.len())
-        .sum();
+    let lengths = protocols.map(|protocol| protocol.name.len() + protocol.metadata.len());
+    let length = lengths.max().unwrap_or(0);
     let max = config.record_bytes_max;
     if length > max {
         // A group with such a member could never be stored.

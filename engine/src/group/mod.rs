@@ -26,7 +26,7 @@ pub use command::{
     GroupReply, Heartbeat, Join, Joined, JoinedMember, Leave, Leaver, ListGroups, ListedGroup,
     MemberDescription, OffsetToCommit, Protocol, Sync, Synced,
 };
-pub use config::GroupConfig;
+pub use config::{BATCH_FRAMING_BYTES, GroupConfig};
 pub use coordinator::GroupCoordinator;
 pub use error::GroupError;
 pub use ids::{GroupId, InstanceId, MemberId};

@@ -9,9 +9,10 @@ use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
 use super::timers::TimerKey;
+use crate::config::TopicConfig;
 use crate::coordinator::runtime::Effects as CoordinatorEffects;
 use crate::coordinator::{AppendSequence, ReplyTicket, Unavailable as CoordinatorUnavailable};
-use crate::group::{GroupCommand, GroupError, GroupReply, GroupRuntime};
+use crate::group::{BATCH_FRAMING_BYTES, GroupCommand, GroupError, GroupReply, GroupRuntime};
 use crate::maintenance::{Job, ReplayError};
 use crate::metadata::is_internal;
 use crate::partition::{Told, Waiter};
@@ -96,6 +97,7 @@ impl Shard {
                 self.coordinators
                     .hosted
                     .insert(id, Hosted::Serving(Box::new(serving)));
+                self.fit_coordinator(id);
                 self.take_coordinator_effects(id, loaded, now, effects);
             }
             Err(error) => {
@@ -104,6 +106,17 @@ impl Shard {
             }
         }
         self.retry_deferred(now, effects);
+    }
+
+    /// Follows the settings of a coordinator's topic, which say how large its records may be.
+    pub(super) fn fit_coordinator(&mut self, id: TopicIdPartition) {
+        if let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get_mut(&id)
+            && let Some(Slot::Leading(leader)) = self.slots.get(&id)
+        {
+            let least = self.settings.groups.record_bytes_max;
+            let bytes = record_bytes_max(leader.config(), least);
+            serving.runtime.machine_mut().set_record_bytes_max(bytes);
+        }
     }
 
     /// Whether a coordinator's partition is being read for the first time since it was opened, or is about to be. What is
@@ -279,6 +292,18 @@ impl Shard {
     }
 }
 
+/// What a coordinator may put into one batch, framing aside. A `max.message.bytes` below Kafka's default, of which `least` comes, is
+/// for users' batches; groups that it had room for must not stop.
+fn record_bytes_max(config: &TopicConfig, least: usize) -> usize {
+    let bytes = |setting: u32| {
+        let bytes = usize::try_from(setting).unwrap_or(usize::MAX);
+        bytes.saturating_sub(BATCH_FRAMING_BYTES)
+    };
+    bytes(config.message_bytes_max)
+        .max(least)
+        .min(bytes(config.segment_bytes))
+}
+
 fn answer(waiting: &mut BTreeMap<ReplyTicket, Slotted>, replies: Vec<(ReplyTicket, GroupResult)>) {
     for (ticket, reply) in replies {
         if let Some(slot) = waiting.remove(&ticket) {
@@ -290,3 +315,29 @@ fn answer(waiting: &mut BTreeMap<ReplyTicket, Slotted>, replies: Vec<(ReplyTicke
 
 /// The topic whose partitions the group coordinators live with.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TopicDefaults;
+    use crate::group::GroupConfig;
+
+    #[test]
+    fn a_coordinators_records_fit_its_topic_and_are_never_held_below_kafkas_default() {
+        let least = GroupConfig::default().record_bytes_max;
+        let of = |settings: &[(&str, &str)]| {
+            let overrides = settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let config = TopicConfig::resolve(&overrides, &TopicDefaults::default());
+            record_bytes_max(&config, least)
+        };
+        let defaults = of(&[]);
+        assert_eq!(defaults, least);
+        assert_eq!(of(&[("max.message.bytes", "1000")]), least);
+        assert_eq!(of(&[("max.message.bytes", "5000128")]), 5_000_000);
+        let settings = [("max.message.bytes", "5000128"), ("segment.bytes", "2000128")];
+        assert_eq!(of(&settings), 2_000_000);
+    }
+}

@@ -93,6 +93,7 @@ impl Shard {
                         leader.reconfigure(config, epoch, told);
                         Ok(())
                     });
+                    self.fit_coordinator(id);
                 }
                 Some(Slot::Opening(opening)) => {
                     opening.config = Arc::clone(config);

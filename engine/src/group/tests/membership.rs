@@ -454,3 +454,30 @@ fn an_assignment_that_memory_is_short_of_is_refused() {
     let refused = broker.ask(assign(left + 1_000));
     assert!(is_out_of_memory(&refused), "{refused:?}");
 }
+
+/// Only one of them is ever stored.
+#[test]
+fn a_member_may_offer_protocols_that_would_not_fit_a_record_together() {
+    let mut broker = Broker::new(GroupConfig {
+        record_bytes_max: 1_000,
+        initial_rebalance_delay: Duration::ZERO,
+        ..GroupConfig::default()
+    });
+    let of = |name: &str, bytes| Protocol {
+        name: Arc::from(name),
+        metadata: Bytes::from(vec![0; bytes]),
+    };
+    let ticket = broker.enter(Join {
+        protocols: vec![of("range", 700), of("sticky", 700)],
+        ..consumer()
+    });
+    assert_eq!(broker.joined(ticket).generation, GenerationId(1));
+    let refused = broker.ask(GroupCommand::Join(Join {
+        protocols: vec![of("range", 700), of("sticky", 1_000)],
+        ..consumer()
+    }));
+    assert!(matches!(
+        refused,
+        Err(GroupError::GroupRecordTooLarge { length: 1_006, .. })
+    ));
+}

@@ -9,15 +9,17 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::TopicConfig;
-use crate::group::{GroupCommand, GroupError};
+use crate::group::{CommitOffsets, GroupCommand, GroupError, GroupReply, OffsetToCommit};
 use crate::io::{Disk, IoError, Outcome, Sim};
 use crate::maintenance::{Checkpoints, NotYet};
-use crate::metadata::{self, CreateTopics, NewTopic, RegisterBroker};
+use crate::metadata::{
+    self, ConfigResource, CreateTopics, MetadataRecord, NewTopic, RegisterBroker,
+};
 use crate::partition::{Acks, AppendError, Appended};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{GroupRequest, Produce, ProducePartition};
-use crate::types::{Offset, Timestamp, TopicName, Uuid};
+use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicPartition, Uuid};
 
 pub(in crate::shard) type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
 
@@ -37,9 +39,9 @@ pub(in crate::shard) const NOW: Now = Now {
 const BROKER: BrokerId = BrokerId(1);
 const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
 
-fn image(partitions: i32) -> MetadataImage {
+fn image(topic: &str, partitions: i32) -> MetadataImage {
     let topic = NewTopic {
-        name: "t".to_owned(),
+        name: topic.to_owned(),
         partitions,
         replication_factor: 1,
         assignments: Vec::new(),
@@ -101,10 +103,14 @@ pub(in crate::shard) fn settings(syncs_in_flight_max: usize) -> ShardSettings {
 }
 
 pub(in crate::shard) fn bench(partitions: i32, syncs_in_flight_max: usize) -> Bench {
+    bench_of("t", partitions, syncs_in_flight_max)
+}
+
+fn bench_of(topic: &str, partitions: i32, syncs_in_flight_max: usize) -> Bench {
     let disk = Sim::new(1).disk();
     disk.create_dir_all(Path::new("/data")).unwrap();
-    let image = image(partitions);
-    let topic = image.topic(&"t".parse::<TopicName>().unwrap()).unwrap().id;
+    let image = image(topic, partitions);
+    let topic = image.topics().next().unwrap().id;
     let of_topic = |partition| TopicIdPartition {
         topic_id: topic,
         partition,
@@ -188,6 +194,21 @@ impl Bench {
                 Ok(())
             });
         self.carry_out(effects);
+    }
+
+    /// Asks the coordinator that lives with the first partition.
+    fn ask(&mut self, command: GroupCommand) -> oneshot::Receiver<Result<GroupReply, GroupError>> {
+        let (reply, answer) = oneshot::channel();
+        let request = GroupRequest {
+            partition: self.partitions[0],
+            command,
+            reply,
+        };
+        self.take_in(Input::Command(Command::Group(Box::new(request))));
+        while !self.syncs.is_empty() {
+            self.end_sync();
+        }
+        answer
     }
 
     /// The offset that the next batch of a partition will have.
@@ -336,7 +357,7 @@ fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
 fn a_coordinator_whose_partition_waits_for_space_keeps_nobody_waiting() {
     let mut shard = Shard::new(settings(1), NOW);
     let mut effects = Effects::default();
-    shard.step(NOW, Input::Image(Arc::new(image(1))), &mut effects);
+    shard.step(NOW, Input::Image(Arc::new(image("t", 1))), &mut effects);
     let Some((id, Job::Open(open))) = effects.jobs.pop() else {
         panic!("the partition is opened first");
     };
@@ -363,4 +384,42 @@ fn a_coordinator_whose_partition_waits_for_space_keeps_nobody_waiting() {
         let refused = answer.try_recv().unwrap();
         assert_eq!(refused, Err(GroupError::CoordinatorLoading));
     }
+}
+
+#[test]
+fn a_coordinator_stores_as_much_at_once_as_its_topic_allows_at_present() {
+    let mut bench = bench_of("__consumer_offsets", 1, 1);
+    let offset = |partition| OffsetToCommit {
+        partition: TopicPartition {
+            topic: "t".parse().unwrap(),
+            partition,
+        },
+        offset: Offset(1),
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: "m".repeat(4_000).into(),
+    };
+    let commit = || {
+        GroupCommand::CommitOffsets(CommitOffsets {
+            group: "g".into(),
+            member_id: "".into(),
+            instance_id: None,
+            generation: GenerationId::NONE,
+            retention_ms: None,
+            offsets: (0..300).map(offset).collect(),
+        })
+    };
+    let refused = bench.ask(commit()).try_recv().unwrap();
+    let Err(GroupError::CommitTooLarge { max, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(max, 1_048_460);
+    let setting = MetadataRecord::ConfigSet {
+        resource: ConfigResource::Topic(bench.partitions[0].topic_id),
+        name: "max.message.bytes".to_owned(),
+        value: "2000000".to_owned(),
+    };
+    let image = bench.shard.image().apply(&[setting]).unwrap();
+    bench.take_in(Input::Image(Arc::new(image)));
+    let stored = bench.ask(commit()).try_recv().unwrap();
+    assert!(matches!(stored, Ok(GroupReply::OffsetsCommitted(_))));
 }
