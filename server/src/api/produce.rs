@@ -73,7 +73,7 @@ async fn submit_long(call: Call) -> Result<Answer, Closing> {
 fn command(
     request: &ProduceRequest,
 ) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + Copy + use<> {
-    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let timeout = timeout(request.timeout_ms);
     let acks = acks(request).unwrap_or(Acks::None);
     move |partitions, reply| {
         Command::Produce(Produce {
@@ -82,6 +82,15 @@ fn command(
             timeout,
             reply,
         })
+    }
+}
+
+/// How long the batches may take. Some clients give no time, for Kafka counts it only while other replicas are waited for:
+/// told at once that the time is up, before the batch can have been written, they would send it again and have it twice.
+fn timeout(timeout_ms: i32) -> Duration {
+    match u64::try_from(timeout_ms) {
+        Ok(given @ 1..) => Duration::from_millis(given),
+        Ok(0) | Err(_) => TIMEOUT_DEFAULT,
     }
 }
 
@@ -325,6 +334,8 @@ fn describe(index: i32, appended: Result<Appended, Failure>) -> ProduceResponseP
     }
 }
 
+/// What kafka-clients give, whose `request.timeout.ms` it is.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The first version whose batches may be packed with zstd (KIP-110).
 const ZSTD_FIRST: i16 = 7;
 /// The first version that names topics by id.
@@ -355,6 +366,12 @@ mod tests {
             response.record_errors[0].batch_index_error_message,
             Some(text.into())
         );
+    }
+
+    #[test]
+    fn batches_of_a_client_that_gives_no_time_have_as_much_as_others() {
+        assert_eq!([0, -1, i32::MIN].map(timeout), [TIMEOUT_DEFAULT; 3]);
+        assert_eq!([1, 60_000].map(timeout), [1, 60_000].map(Duration::from_millis));
     }
 
     #[test]
