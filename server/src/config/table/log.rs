@@ -49,7 +49,7 @@ pub(super) const ROWS: &[Property] = properties! {
     "log.segment.delete.delay.ms": Long = "60000", Allowed::at_least(0), ClusterWide, Mapped,
         "How long the files of a deleted segment stay on disk.";
     "log.cleanup.policy": List = "delete", EachOf(&["compact", "delete"]), ClusterWide, Honoured,
-        "What happens to old records: delete, compact, or both; compaction is not there yet, what only it would take stays.";
+        "What happens to old records: delete, compact, or both.";
     "log.index.interval.bytes": Int = "4096", Allowed::at_least(0), ClusterWide, Mapped,
         "Bytes of log between two entries of the offset index.";
     "log.index.size.max.bytes": Int = "10485760", Allowed::at_least(4), ClusterWide, Honoured,
