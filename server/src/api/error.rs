@@ -181,9 +181,9 @@ impl ToErrorCode for ControllerError {
             Self::PartitionsNotPositive { .. }
             | Self::SamePartitions { .. }
             | Self::FewerPartitions { .. } => ErrorCode::InvalidPartitions,
-            Self::TooManyPartitions { .. } | Self::GroupSettingsFull { .. } => {
-                ErrorCode::PolicyViolation
-            }
+            Self::TooManyPartitions { .. }
+            | Self::InternalTopicGrows { .. }
+            | Self::GroupSettingsFull { .. } => ErrorCode::PolicyViolation,
             Self::AssignmentCount { .. }
             | Self::AssignmentTwice { .. }
             | Self::AssignmentGap { .. }

@@ -49,6 +49,10 @@ impl Growing<'_> {
                     name: wish.name.clone(),
                 })?;
         let added = added_to(topic, wish.count)?;
+        if topic.is_internal() {
+            let topic = topic.name.clone();
+            return Err(ControllerError::InternalTopicGrows { topic });
+        }
         let requested = self.added.saturating_add(added);
         if requested > self.command.partitions_max {
             let max = self.command.partitions_max;

@@ -114,6 +114,15 @@ pub enum ControllerError {
         /// How many were asked for.
         requested: i32,
     },
+    /// More partitions of a topic in which brokers keep their own state: its number of partitions says where that lies. Kafka
+    /// goes by the new one from its next start on, and has lost what lies elsewhere.
+    #[error(
+        "Partitions cannot be added to the internal topic {topic}: groups would lose their members and offsets."
+    )]
+    InternalTopicGrows {
+        /// The topic.
+        topic: TopicName,
+    },
     /// Assignments for more or fewer partitions than are added.
     #[error(
         "Attempted to add {added} additional partition(s), but only {assigned} assignment(s) were specified."

@@ -138,6 +138,15 @@ fn grow_on(
 }
 
 #[test]
+fn the_topic_that_keeps_groups_does_not_grow() {
+    let mut image = cluster(1);
+    created(&mut image, new_topic("__consumer_offsets", 3, 1)).unwrap();
+    let topic = "__consumer_offsets".parse().unwrap();
+    let refused = Err(ControllerError::InternalTopicGrows { topic });
+    assert_eq!(grow(&mut image, "__consumer_offsets", 4), refused);
+}
+
+#[test]
 fn a_topic_of_minus_one_and_minus_one_gets_the_defaults() {
     let mut image = cluster(1);
     let made = created(&mut image, new_topic("a", -1, -1)).unwrap();
