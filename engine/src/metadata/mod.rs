@@ -13,8 +13,8 @@ pub use apply::ApplyError;
 pub use controller::{
     AlterConfigs, AlterResource, BLOCK_LENGTH, Command, ControllerError, CreatePartitions,
     CreateTopics, CreatedTopic, Decision, DeleteTopics, DeletedTopic, Edit,
-    GROUP_SETTINGS_BYTES_MAX, GrowTopic, NAME_LENGTH_MAX, NewTopic, ProducerIdBlock, RegisterBroker, Reply, Results, TopicReference,
-    VALUE_LENGTH_MAX, decide,
+    GROUP_SETTINGS_BYTES_MAX, GrowTopic, NAME_LENGTH_MAX, NewTopic, ProducerIdBlock,
+    RegisterBroker, Reply, Results, TopicReference, VALUE_LENGTH_MAX, decide,
 };
 pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, is_internal};
 pub use raft::{

@@ -22,8 +22,7 @@ use crate::log::{
     TimestampedOffset,
 };
 use crate::record::{
-    Allowance, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin,
-    prepare,
+    Allowance, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin, prepare,
 };
 use crate::types::{
     LeaderEpoch, Monotonic, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,

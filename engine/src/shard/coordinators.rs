@@ -337,7 +337,10 @@ mod tests {
         assert_eq!(defaults, least);
         assert_eq!(of(&[("max.message.bytes", "1000")]), least);
         assert_eq!(of(&[("max.message.bytes", "5000128")]), 5_000_000);
-        let settings = [("max.message.bytes", "5000128"), ("segment.bytes", "2000128")];
+        let settings = [
+            ("max.message.bytes", "5000128"),
+            ("segment.bytes", "2000128"),
+        ];
         assert_eq!(of(&settings), 2_000_000);
     }
 }

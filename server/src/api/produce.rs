@@ -371,7 +371,10 @@ mod tests {
     #[test]
     fn batches_of_a_client_that_gives_no_time_have_as_much_as_others() {
         assert_eq!([0, -1, i32::MIN].map(timeout), [TIMEOUT_DEFAULT; 3]);
-        assert_eq!([1, 60_000].map(timeout), [1, 60_000].map(Duration::from_millis));
+        assert_eq!(
+            [1, 60_000].map(timeout),
+            [1, 60_000].map(Duration::from_millis)
+        );
     }
 
     #[test]

@@ -131,7 +131,9 @@ fn held_bytes(group: &str, overrides: &Overrides) -> usize {
     if overrides.is_empty() {
         return 0;
     }
-    let texts = overrides.iter().map(|(name, value)| name.len() + value.len());
+    let texts = overrides
+        .iter()
+        .map(|(name, value)| name.len() + value.len());
     GROUP_BYTES + group.len() + texts.sum::<usize>()
 }
 

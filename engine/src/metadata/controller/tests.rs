@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     AlterConfigs, AlterResource, Command, ControllerError, CreatePartitions, CreateTopics,
-    CreatedTopic, Decision, DeleteTopics, Edit, GROUP_SETTINGS_BYTES_MAX, GrowTopic, NewTopic, ProducerIdBlock,
-    RegisterBroker, Reply, TopicReference, decide,
+    CreatedTopic, Decision, DeleteTopics, Edit, GROUP_SETTINGS_BYTES_MAX, GrowTopic, NewTopic,
+    ProducerIdBlock, RegisterBroker, Reply, TopicReference, decide,
 };
 use crate::config::{Alteration, Operation};
 use crate::metadata::image::{MetadataImage, Topic};

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{CODECS, LIMIT, NOW, batch_at, forged};
 use crate::record::{
-    Allowance, BatchBuilder, Begun, Compression, Corruption, InvalidBatch, Malformed, RecordError, RecordProblem,
-    Refused, RefusedRecord, Rules, TimestampType, begin, check_crc, prepare,
+    Allowance, BatchBuilder, Begun, Compression, Corruption, InvalidBatch, Malformed, RecordError,
+    RecordProblem, Refused, RefusedRecord, Rules, TimestampType, begin, check_crc, prepare,
     records,
 };
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -477,7 +477,9 @@ fn an_attempt_that_comes_to_nothing_takes_of_the_allowance_as_well() {
     for _ in 0..2 {
         begin(broken.clone(), &rules, NOW, &mut allowance).unwrap_err();
     }
-    assert!(is_packed(begin(small, &rules, NOW, &mut allowance).unwrap()));
+    assert!(is_packed(
+        begin(small, &rules, NOW, &mut allowance).unwrap()
+    ));
 }
 
 /// However little each unfolds to.

@@ -76,23 +76,30 @@ fn a_fetch_of_more_than_a_turn_looks_at_is_looked_at_whole() {
 }
 
 #[test]
-fn those_that_are_woken_again_and_again_do_not_keep_others_from_looking() {
+fn those_that_are_woken_again_and_again_take_turns() {
     let mut bench = bench(1, 1);
-    // Never satisfied.
-    let _first = park(1, &mut bench, LOOKS_PER_TURN, u64::MAX);
-    let _second = park(2, &mut bench, LOOKS_PER_TURN, u64::MAX);
-    let mut last = [park(3, &mut bench, 1, 1)];
-    produce(&mut bench);
-    produce(&mut bench);
-    produce(&mut bench);
-    assert_eq!(answered(&mut last), [true]);
+    let _answers: Vec<_> = (0..3)
+        .map(|id| park(id, &mut bench, LOOKS_PER_TURN, 1))
+        .collect();
+    let mut turn = || {
+        bench.shard.wake_readers(bench.partitions[0]);
+        bench.shard.look_again(NOW, &mut Effects::default());
+        bench.shard.fetches.looked_last
+    };
+    let turns = [turn(), turn(), turn(), turn()];
+    let [first, second, third] = *bench.shard.fetches.works.keys().collect::<Vec<_>>() else {
+        panic!("all still wait");
+    };
+    assert_eq!(turns, [*first, *second, *third, *first]);
 }
 
 /// With many small segments whose indexes are not in memory.
 fn old_segments() -> Bench {
     let mut bench = bench(1, 1);
-    let settings = [("segment.bytes", "400"), ("write.caching", "true")];
-    bench.configure(0, &settings);
+    bench.configure(0, |config| {
+        (config.segment_bytes, config.index_interval_bytes) = (400, 100);
+        config.write_caching = true;
+    });
     for _ in 0..300 {
         drop(bench.produce(0));
     }

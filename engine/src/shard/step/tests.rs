@@ -180,16 +180,17 @@ impl Bench {
         }
     }
 
-    /// Gives a partition settings of its own.
-    pub(in crate::shard) fn configure(&mut self, place: usize, settings: &[(&str, &str)]) {
-        let settings = settings.iter();
-        let overrides = settings
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let config = TopicConfig::resolve(&overrides, &TopicDefaults::default());
+    /// Changes the settings of a partition.
+    pub(in crate::shard) fn configure(
+        &mut self,
+        place: usize,
+        change: impl FnOnce(&mut TopicConfig),
+    ) {
         let mut effects = Effects::default();
         self.shard
             .advance(self.partitions[place], NOW, &mut effects, |leader, told| {
+                let mut config = leader.config().clone();
+                change(&mut config);
                 leader.reconfigure(Arc::new(config), leader.epoch(), told);
                 Ok(())
             });
@@ -322,7 +323,7 @@ fn recovery_points_of_very_many_partitions_come_up_in_turns() {
 #[test]
 fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
     let mut bench = bench(1, 1);
-    bench.configure(0, &[("cleanup.policy", "compact")]);
+    bench.configure(0, |config| config.cleanup_policy.compact = true);
     let mut builder = BatchBuilder::new().compression(Compression::Gzip);
     builder.push(NOW.wall, Some(b"key"), Some(&[0; 262_000]), &[]);
     let (partition, bomb) = (bench.partitions[0], builder.build());
@@ -341,7 +342,11 @@ fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
     let mut effects = Effects::default();
     let command = Input::Command(Command::Produce(produce));
     bench.shard.step(NOW, command, &mut effects);
-    assert_eq!(bench.next_offset(0), Offset(3), "the others are left packed");
+    assert_eq!(
+        bench.next_offset(0),
+        Offset(3),
+        "the others are left packed"
+    );
     bench.carry_out(effects);
     while !bench.syncs.is_empty() {
         bench.end_sync();
