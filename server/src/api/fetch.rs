@@ -10,7 +10,7 @@ use millrace_engine::metadata::MetadataImage;
 use millrace_engine::partition::{Isolation, ReadError};
 use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Fetched};
 use millrace_engine::shard::{Gateway, ShardIndex, Stopped};
-use millrace_engine::types::{LeaderEpoch, Monotonic, Offset};
+use millrace_engine::types::{LeaderEpoch, Monotonic, Offset, TopicName};
 use millrace_wire::ErrorCode;
 use millrace_wire::message::fetch::FetchRequest;
 use tokio::sync::oneshot;
@@ -46,19 +46,25 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
     let image = Arc::clone(&context.image());
     let with_wishes = move |mut request: FetchRequest| {
         let topics = std::mem::take(&mut request.topics);
+        let mut named = topics.iter();
+        let has_names = named.all(|topic| topic.topic.len() <= TopicName::LENGTH_MAX);
         let mut wishes = wishes(topics, version);
         let mut refused = 0;
         if is_long {
             // No client asks twice but to keep the shard busy. In short requests it is not worth looking for.
             wishes = last_of_each(wishes);
+        }
+        if is_long && request.session_epoch > 0 {
+            // All others are counted where they are read.
             let found = wishes.iter_mut();
             refused = found
                 .filter_map(|wish| resolve(&image, wish, isolation).err())
                 .count();
         }
-        (wishes, request, refused <= REFUSED_MAX)
+        (wishes, request, has_names, refused)
     };
-    let (wishes, request, may_last) = context.in_peace(request, with_wishes).await?;
+    let prepared = context.in_peace(request, with_wishes).await?;
+    let (wishes, request, has_names, refused) = prepared;
     let frontend = context.client().frontend();
     forget_left_behind(context).await?;
     let now = context.gateway().now().monotonic;
@@ -71,7 +77,11 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
         // It has memory that others wait for.
         limits.deadline = limits.deadline.min(now.after(LONG_WAIT_MAX));
     }
-    if request.session_epoch > 0 && !may_last {
+    if !has_names {
+        // It keeps texts of any length, and the memory of its frame for them, for which others wait.
+        (limits.bytes_min, limits.deadline) = (0, now);
+    }
+    if request.session_epoch > 0 && (!has_names || refused > REFUSED_MAX) {
         frontend.sessions().end(request.session_id);
         context.in_peace((request, wishes), drop).await?;
         return Ok(refusal(ErrorCode::FetchSessionIdNotFound));
@@ -79,17 +89,24 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
     let entered = frontend.sessions().enter(&request, wishes, version, now);
     // What is wanted was copied out of it.
     context.in_peace(request, drop).await?;
-    context.frame_is_gone();
+    if has_names {
+        context.frame_is_gone();
+    }
     let (wishes, opens_session) = match entered {
         Err(error_code) => return Ok(refusal(error_code)),
         Ok(Scope::Once(wishes)) => (wishes, false),
-        Ok(Scope::First(wishes)) => (wishes, may_last),
+        Ok(Scope::First(wishes)) => (wishes, has_names),
         Ok(Scope::Next { session, epoch }) => {
             return next(context, &session, epoch, isolation, &limits).await;
         }
     };
-    let (dressing, wishes, answers) = full(context, wishes, isolation, &limits).await?;
-    let session_id = if opens_session {
+    let Full {
+        dressing,
+        wishes,
+        answers,
+        refused,
+    } = full(context, wishes, isolation, &limits).await?;
+    let session_id = if opens_session && refused <= REFUSED_MAX {
         let responses = answers.iter().map(|(_, response, _)| response);
         let answered = wishes.into_iter().zip(responses);
         let by_id = version >= TOPIC_IDS_FIRST;
@@ -104,21 +121,33 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
     Ok(dressing.respond(session_id, answers))
 }
 
-/// Reads all of `wishes`, and returns them with what is known of their topics.
+/// What came of reading all that a request names.
+struct Full<'a> {
+    dressing: Dressing<'a>,
+    /// With what is known of their topics.
+    wishes: Vec<Wish>,
+    /// One for each.
+    answers: Vec<PartitionAnswer>,
+    /// How many of them cannot be read.
+    refused: usize,
+}
+
+/// Reads all of `wishes`.
 async fn full<'a>(
     context: &'a RequestContext,
     wishes: Vec<Wish>,
     isolation: Isolation,
     limits: &Limits,
-) -> Result<(Dressing<'a>, Vec<Wish>, Vec<PartitionAnswer>), Stopped> {
+) -> Result<Full<'a>, Stopped> {
     let image = Arc::clone(&context.image());
     let resolve_all = move |mut wishes: Vec<Wish>| {
         let reads = wishes.iter_mut();
         let reads: Vec<_> = reads.map(|wish| resolve(&image, wish, isolation)).collect();
-        let good = reads.iter().flatten().copied().collect();
+        let good: Vec<_> = reads.iter().flatten().copied().collect();
         (wishes, reads, good)
     };
     let (wishes, reads, good) = context.in_peace(wishes, resolve_all).await?;
+    let refused = reads.len() - good.len();
     let mut fetched = fetch(context, good, limits).await?;
     hold_within(fetched.iter_mut().flatten(), limits.bytes_max);
     let dress_all = move |(wishes, fetched): (Vec<Wish>, Results)| {
@@ -147,7 +176,12 @@ async fn full<'a>(
             dressing.hint(partition, response);
         }
     }
-    Ok((dressing, wishes, answers))
+    Ok(Full {
+        dressing,
+        wishes,
+        answers,
+        refused,
+    })
 }
 
 /// As long as a fetch waits by default (`fetch.max.wait.ms`).

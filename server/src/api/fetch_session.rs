@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +93,10 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct FetchSessions {
     sessions: BTreeMap<i32, Rc<RefCell<Session>>>,
+    /// Those that have ended while a request was at work with them, and their partitions: they take memory until it is answered.
+    ending: Vec<(Weak<RefCell<Session>>, usize)>,
+    /// How many partitions all of them have, [`PARTITIONS_MAX`] at most.
+    partitions: usize,
     /// What shards still remember of sessions that are no more.
     left_behind: Vec<(ShardIndex, StandingId)>,
     slots: usize,
@@ -105,6 +109,8 @@ impl FetchSessions {
     pub(super) fn new(slots: usize, thread: usize, threads: usize) -> Self {
         Self {
             sessions: BTreeMap::new(),
+            ending: Vec::new(),
+            partitions: 0,
             left_behind: Vec::new(),
             slots,
             thread: u32::try_from(thread).unwrap_or(0),
@@ -161,9 +167,11 @@ impl FetchSessions {
             self.end(request.session_id);
             return Err(ErrorCode::FetchSessionIdNotFound);
         }
+        let before = state.entries.len();
         state.change(wishes, request);
         let size = state.entries.len();
-        if size == 0 || size > PARTITIONS_MAX {
+        self.partitions = self.partitions - before + size;
+        if size == 0 || (size > before && !self.have_room_for(0)) {
             drop(state);
             self.end(request.session_id);
             return match size {
@@ -180,13 +188,19 @@ impl FetchSessions {
 
     /// Lets go of a session, if it is there.
     pub(super) fn end(&mut self, id: i32) {
-        if let Some(session) = self.sessions.remove(&id) {
-            let mut session = session.borrow_mut();
-            session.is_ended = true;
-            if let Some(standing) = session.standing.take() {
-                self.leave(standing);
-            }
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        let mut state = session.borrow_mut();
+        state.is_ended = true;
+        if let Some(standing) = state.standing.take() {
+            self.leave(standing);
         }
+        let size = state.entries.len();
+        drop(state);
+        self.ending.push((Rc::downgrade(&session), size));
+        drop(session);
+        self.forget_ended();
     }
 
     /// Nobody goes on with what shards remember.
@@ -207,10 +221,7 @@ impl FetchSessions {
         now: Monotonic,
         random: u128,
     ) -> i32 {
-        if self.partitions() + answered.len() > PARTITIONS_MAX {
-            return NO_SESSION;
-        }
-        if !self.make_room(answered.len(), now) {
+        if !self.have_room_for(answered.len()) || !self.make_room(answered.len(), now) {
             return NO_SESSION;
         }
         let Some(id) = self.free_id(random) else {
@@ -233,7 +244,7 @@ impl FetchSessions {
             let place = session.put(wish);
             session.note(place, response);
         }
-        self.sessions.insert(id, Rc::new(RefCell::new(session)));
+        self.insert(session);
         id
     }
 
@@ -241,7 +252,11 @@ impl FetchSessions {
     pub(super) fn take(&mut self, id: i32) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
         match Rc::try_unwrap(session) {
-            Ok(session) => Some(session.into_inner()),
+            Ok(session) => {
+                let session = session.into_inner();
+                self.partitions -= session.entries.len();
+                Some(session)
+            }
             Err(session) => {
                 self.sessions.insert(id, session);
                 None
@@ -252,20 +267,37 @@ impl FetchSessions {
     /// Takes a session of another thread in. Without room for it, its client will be told that it is unknown.
     pub(super) fn adopt(&mut self, mut session: Session, now: Monotonic) {
         let size = session.entries.len();
-        if self.partitions() + size <= PARTITIONS_MAX && self.make_room(size, now) {
-            self.sessions
-                .insert(session.id, Rc::new(RefCell::new(session)));
+        if self.have_room_for(size) && self.make_room(size, now) {
+            self.insert(session);
         } else if let Some(standing) = session.standing.take() {
             self.leave(standing);
         }
     }
 
-    /// How many partitions all sessions have.
-    fn partitions(&self) -> usize {
-        self.sessions
-            .values()
-            .map(|session| session.borrow().entries.len())
-            .sum()
+    fn insert(&mut self, session: Session) {
+        // The thread that a session comes from may have given its id out again before.
+        self.end(session.id);
+        self.partitions += session.entries.len();
+        let (id, session) = (session.id, Rc::new(RefCell::new(session)));
+        self.sessions.insert(id, session);
+    }
+
+    /// Whether sessions may have so many partitions more.
+    fn have_room_for(&mut self, size: usize) -> bool {
+        self.forget_ended();
+        self.partitions.saturating_add(size) <= PARTITIONS_MAX
+    }
+
+    /// Takes sessions that have ended off the account, but for those that a request is still at work with.
+    fn forget_ended(&mut self) {
+        let partitions = &mut self.partitions;
+        self.ending.retain(|(session, size)| {
+            let is_held = session.strong_count() > 0;
+            if !is_held {
+                *partitions -= size;
+            }
+            is_held
+        });
     }
 
     /// Whether there is a free slot, or an old session that is worth less than one of `size` partitions. Kafka's rules: one
@@ -531,7 +563,7 @@ const EPOCH_LAST: i32 = -1;
 pub(super) const TOPIC_IDS_FIRST: i16 = 13;
 /// How long a session is safe from those that would be worth more.
 const PROTECTED: Duration = Duration::from_secs(120);
-/// The most partitions that sessions of one thread are made for, and that one of them may grow to: about 50 MB.
+/// The most partitions that all sessions of one thread may have: about 50 MB.
 const PARTITIONS_MAX: usize = 200_000;
 /// Partitions that cannot be read are answered again and again, so this is how many of them a session may have: one that gets more
 /// is given up, and its client names what it wants with every request.

@@ -140,6 +140,7 @@ fn sessions_of_very_many_partitions_that_do_not_exist_do_not_last() {
     assert_eq!(answer.session_id, 0);
     assert_eq!(answer.responses[0].partitions.len(), MANY);
     // One that is short lasts while it has few of them.
+    assert_eq!(wire.ask(&session(0, 0, 2_000), 12).session_id, 0);
     let opened = wire.ask(&session(0, 0, 500), 12);
     let id = opened.session_id;
     assert_ne!(id, 0);
@@ -164,6 +165,39 @@ fn sessions_of_very_many_partitions_that_do_not_exist_do_not_last() {
     assert_eq!(answer.error_code, gone);
     let answer = wire.ask(&session(id, 2, 0), 12);
     assert_eq!(answer.error_code, gone);
+}
+
+#[test]
+fn sessions_with_names_that_no_topic_can_have_do_not_last() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let session = |name: &str, session_id, session_epoch| {
+        let mut request = fetch_request("t", 0, 0, Limits::default());
+        (request.session_id, request.session_epoch) = (session_id, session_epoch);
+        let mut topic = request.topics[0].clone();
+        topic.topic = name.into();
+        request.topics.push(topic);
+        request
+    };
+    let (longest, longer) = ("x".repeat(249), "x".repeat(250));
+    // It is answered, and at once, but not remembered.
+    let mut first = session(&longer, 0, 0);
+    (first.max_wait_ms, first.min_bytes) = (i32::MAX, 1);
+    let answer = wire.ask(&first, 12);
+    assert_eq!(answer.session_id, 0);
+    let errors = answer
+        .responses
+        .iter()
+        .map(|topic| topic.partitions[0].error_code);
+    let expected = [ErrorCode::None, ErrorCode::UnknownTopicOrPartition];
+    assert_eq!(errors.collect::<Vec<_>>(), expected);
+    let id = wire.ask(&session(&longest, 0, 0), 12).session_id;
+    assert_ne!(id, 0);
+    for epoch in [1, 2] {
+        let answer = wire.ask(&session(&longer, id, epoch), 12);
+        assert_eq!(answer.error_code, ErrorCode::FetchSessionIdNotFound);
+    }
 }
 
 #[test]

@@ -205,6 +205,41 @@ fn a_full_cache_lets_go_of_the_stale_first_and_then_of_the_small_and_old() {
 }
 
 #[test]
+fn all_sessions_together_grow_to_so_many_partitions_and_no_further() {
+    let mut sessions = FetchSessions::new(10, 0, 1);
+    let partitions: Vec<i32> = (0..150_000).collect();
+    let large = open(&mut sessions, &partitions, 0);
+    let small = open(&mut sessions, &[0], 0);
+    let gone = Some(ErrorCode::FetchSessionIdNotFound);
+    let grows = |sessions: &mut _, id, epoch, count: usize| {
+        next(sessions, &request(id, epoch, &partitions[..count])).err()
+    };
+    assert_eq!(grows(&mut sessions, small, 1, 50_001), gone);
+    assert_eq!(grows(&mut sessions, small, 2, 0), gone, "it has ended");
+    let small = open(&mut sessions, &[0], 0);
+    assert_eq!(grows(&mut sessions, small, 1, 50_000), None);
+    assert_eq!(open(&mut sessions, &[0], 0), NO_SESSION);
+    let moved = sessions.take(large).unwrap();
+    assert_eq!(grows(&mut sessions, small, 2, 100_000), None);
+    sessions.adopt(moved, Monotonic(0));
+    assert_eq!(grows(&mut sessions, large, 1, 0), gone, "no room for it");
+    sessions.end(small);
+    assert_ne!(open(&mut sessions, &partitions, 0), NO_SESSION);
+}
+
+#[test]
+fn a_session_that_has_ended_takes_room_until_nobody_is_at_work_with_it() {
+    let mut sessions = FetchSessions::new(10, 0, 1);
+    let partitions: Vec<i32> = (0..150_000).collect();
+    let id = open(&mut sessions, &partitions, 0);
+    let at_work = next(&mut sessions, &request(id, 1, &[])).unwrap();
+    sessions.end(id);
+    assert_eq!(open(&mut sessions, &partitions, 0), NO_SESSION);
+    drop(at_work);
+    assert_ne!(open(&mut sessions, &partitions, 0), NO_SESSION);
+}
+
+#[test]
 fn the_epoch_after_the_greatest_is_one() {
     assert_eq!(epoch_after(0), 1);
     assert_eq!(epoch_after(i32::MAX), 1);
