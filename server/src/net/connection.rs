@@ -79,8 +79,8 @@ impl Conversation<'_> {
         now
     }
 
-    /// Where the connection should go on, if it should and may. `begun` is in work already.
-    fn goes_to(&self, begun: Option<&Queued>, now: Monotonic) -> Option<ShardIndex> {
+    /// Where the connection should go on, if it should and may.
+    fn goes_to(&self, now: Monotonic) -> Option<ShardIndex> {
         let shard = if self.reins.are_held() {
             self.moves.heading()
         } else {
@@ -91,8 +91,7 @@ impl Conversation<'_> {
         }
         // Who always has a request in flight would never go: the next is left in the socket until those in work are
         // answered. Not where that may take long.
-        let soon = |queued: &Queued| queued.has_begun;
-        if begun.is_none_or(soon) && self.queue.all(soon) {
+        if self.queue.all(|queued| queued.has_begun) {
             self.reins.hold();
         }
         None
@@ -197,13 +196,14 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         next.place.release();
         parts.extend(next.answer.await?);
         let mut bytes = next.bytes;
-        // Clients that keep several requests in flight get their answers together: one system call for all. Answers that are
-        // not there yet may be when everybody else on this thread, its shard included, has had a turn.
+        // Producers that keep several requests in flight get their answers together: one system call for all. Answers that are
+        // not there yet may be when everybody else on this thread, its shard included, has had a turn. Others begin when these
+        // are sent: what they hold that others want, they would hold until the client reads.
         let mut failed = None;
         let mut answered = 1;
         let mut has_waited = false;
         while is_short(&parts) {
-            let Some(mut next) = queue.try_pop() else {
+            let Some(mut next) = queue.try_pop_if(|queued| queued.has_begun) else {
                 break;
             };
             next.place.release();
@@ -250,7 +250,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         if let Some(closing) = failed {
             return Err(closing);
         }
-        if let Some(shard) = conversation.goes_to(begun.as_ref(), now) {
+        if let Some(shard) = conversation.goes_to(now) {
             return Ok(End::Elsewhere(shard));
         }
     }

@@ -60,8 +60,14 @@ impl<T> Queue<T> {
         }
     }
 
+    /// Takes what is in front, if it is such.
+    pub(super) fn try_pop_if(&self, is_such: impl FnOnce(&T) -> bool) -> Option<T> {
+        let is_such = self.things.borrow().front().is_some_and(is_such);
+        if is_such { self.try_pop() } else { None }
+    }
+
     /// Takes what is in front.
-    pub(super) fn try_pop(&self) -> Option<T> {
+    fn try_pop(&self) -> Option<T> {
         let mut things = self.things.borrow_mut();
         let thing = things.pop_front()?;
         if things.len() + 1 == self.length_max {
@@ -84,6 +90,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn what_is_in_front_stays_there_unless_it_is_asked_for() {
+        let queue = Queue::new(2);
+        queue.push(1).await;
+        queue.push(2).await;
+        assert_eq!(queue.try_pop_if(|&number| number == 2), None);
+        assert_eq!(queue.try_pop_if(|&number| number == 1), Some(1));
+        assert_eq!(queue.pop().await, Some(2));
+    }
+
+    #[tokio::test]
     async fn things_come_out_in_order_and_a_full_queue_makes_its_pusher_wait() {
         let queue = Queue::new(2);
         let pushing = async {
@@ -102,7 +118,7 @@ mod tests {
         };
         let ((), popped) = tokio::join!(pushing, popping);
         assert_eq!(popped, (0..100).collect::<Vec<_>>());
-        assert!(queue.try_pop().is_none());
+        assert!(queue.try_pop_if(|_| true).is_none());
         assert_eq!(
             queue.things.borrow().capacity(),
             0,

@@ -6,7 +6,8 @@ use millrace_wire::frame::request_frame;
 use millrace_wire::message::join_group::JoinGroupProtocol;
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::{
-    FetchRequest, FetchResponse, JoinGroupRequest, MetadataRequest, ProduceResponse,
+    FetchRequest, FetchResponse, JoinGroupRequest, ListGroupsRequest, MetadataRequest,
+    ProduceResponse,
 };
 use millrace_wire::{ErrorCode, Request};
 
@@ -162,6 +163,38 @@ fn answers_that_nobody_reads_take_no_more_than_their_memory() {
     late.stream().set_nonblocking(false).unwrap();
     for _ in 0..asked {
         assert_eq!(late.frame().unwrap().len(), answer_bytes);
+    }
+}
+
+/// Answers of any length are made a few at a time: one that waits behind an answer which nobody reads is none of them.
+#[test]
+fn answers_behind_those_that_nobody_reads_do_not_keep_others_from_being_made() {
+    let broker = Broker::start(&[("socket.send.buffer.bytes", "16384")]);
+    let mut bystander = Wire::connect(&broker);
+    bystander.create_topic("t", 1, &[]);
+    bystander.create_topic("wide", 1_000, &[]);
+    bystander.await_coordinator("g");
+    let wide = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some("wide".into()),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    let deaf = |_| {
+        let mut wire = Wire::connect(&broker);
+        for _ in 0..20 {
+            wire.send(&wide, 9);
+            wire.send(&ListGroupsRequest::default(), 4);
+        }
+        wire
+    };
+    let _deaf: Vec<Wire> = (0..64).map(deaf).collect();
+    is_prompt(&broker);
+    for _ in 0..8 {
+        let mut wire = Wire::connect(&broker);
+        wire.patience(Duration::from_secs(20));
+        wire.ask(&ListGroupsRequest::default(), 4);
     }
 }
 
