@@ -82,6 +82,14 @@ pub enum DecodeFault {
         /// What would fit if every element were as short as possible.
         fitting: usize,
     },
+    /// More tagged fields than a header may have.
+    #[error("{count} tagged fields claimed, at most {count_max} are allowed")]
+    TooManyTags {
+        /// What was claimed.
+        count: u32,
+        /// The most there may be.
+        count_max: u32,
+    },
     /// The decoded message would exceed the reader's budget.
     #[error("decoding needs {needed} bytes of memory, {budget} are left of the budget")]
     TooLarge {

@@ -52,8 +52,8 @@ impl RequestHeader {
             .is_some_and(|key| request_header_version(key, header.api_version) >= 2)
         {
             reader
-                .tagged(|_, _| Ok::<_, DecodeError>(false))
-                .map_err(|error| error.at("RequestHeader tags"))?;
+                .skip_tagged(TAGS_MAX)
+                .map_err(|fault| DecodeError::from(fault).at("RequestHeader tags"))?;
         }
         Ok(header)
     }
@@ -95,8 +95,8 @@ impl ResponseHeader {
             .map_err(|error: DecodeError| error.at("ResponseHeader.correlation_id"))?;
         if response_header_version(key, version) >= 1 {
             reader
-                .tagged(|_, _| Ok::<_, DecodeError>(false))
-                .map_err(|error| error.at("ResponseHeader tags"))?;
+                .skip_tagged(TAGS_MAX)
+                .map_err(|fault| DecodeError::from(fault).at("ResponseHeader tags"))?;
         }
         Ok(Self { correlation_id })
     }
@@ -143,6 +143,9 @@ pub fn open_request(
     Ok((header, reader))
 }
 
+/// Tagged fields of a header. None is known yet, and a header is read before it is known what its message may cost.
+const TAGS_MAX: u32 = 1_000;
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
@@ -160,6 +163,22 @@ mod tests {
         let (header, rest) = read(bytes).unwrap();
         assert_eq!(header.client_id.as_deref(), Some("me"));
         assert_eq!((header.correlation_id, rest), (7, 1));
+    }
+
+    #[test]
+    fn a_header_of_very_many_tags_is_none() {
+        let with_tags = |count: u32| {
+            let front: &[u8] = b"\x00\x03\x00\x09\x00\x00\x00\x07\xff\xff";
+            let mut bytes = BytesMut::from(front);
+            bytes.unsigned_varint(count);
+            for _ in 0..count {
+                bytes.extend([5, 0]);
+            }
+            open_request(bytes.freeze(), 0)
+        };
+        assert!(with_tags(1_000).is_ok());
+        let error = with_tags(1_001).unwrap_err();
+        assert_eq!(error.place, "RequestHeader tags");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::error::DecodeFault;
 /// The unread rest of a frame, and how much memory its decoded form may still occupy.
 ///
 /// Strings and byte fields are slices of the frame and cost nothing of the budget; every array costs its element count
-/// times the size of an element.
+/// times the size of an element, and every tagged field as much as a small element.
 #[derive(Clone, Debug)]
 pub struct Reader {
     rest: Bytes,
@@ -130,6 +130,8 @@ impl Reader {
         mut known: impl FnMut(&mut Self, u32) -> Result<bool, E>,
     ) -> Result<(), E> {
         for _ in 0..self.unsigned_varint()? {
+            // Nothing need remain of it, but two bytes of a frame are enough for one.
+            self.charge(TAG_BYTES)?;
             let tag = self.unsigned_varint()?;
             let length = usize::try_from(self.unsigned_varint()?).unwrap_or(usize::MAX);
             let value = self.bytes(length)?;
@@ -144,6 +146,20 @@ impl Reader {
         Ok(())
     }
 
+    /// Passes over a section of at most `count_max` tagged fields, at no cost of the budget.
+    pub(crate) fn skip_tagged(&mut self, count_max: u32) -> Result<(), DecodeFault> {
+        let count = self.unsigned_varint()?;
+        if count > count_max {
+            return Err(DecodeFault::TooManyTags { count, count_max });
+        }
+        for _ in 0..count {
+            self.unsigned_varint()?;
+            let length = usize::try_from(self.unsigned_varint()?).unwrap_or(usize::MAX);
+            self.bytes(length)?;
+        }
+        Ok(())
+    }
+
     fn truncated(&self, needed: usize) -> DecodeFault {
         DecodeFault::Truncated {
             needed,
@@ -152,12 +168,17 @@ impl Reader {
     }
 }
 
+/// What a tagged field costs of the budget: reading it takes about as long as an element of an array that has so many bytes.
+const TAG_BYTES: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const BUDGET_BYTES: usize = 2 * TAG_BYTES;
+
     fn reader(bytes: &'static [u8]) -> Reader {
-        Reader::new(Bytes::from_static(bytes), 100)
+        Reader::new(Bytes::from_static(bytes), BUDGET_BYTES)
     }
 
     #[test]
@@ -208,6 +229,29 @@ mod tests {
     }
 
     #[test]
+    fn tagged_fields_are_charged_whether_they_are_known_or_not() {
+        for known in [true, false] {
+            let mut reader = reader(&[3, 7, 0, 7, 0, 7, 0]);
+            let read = reader.tagged(|_, _| Ok::<_, DecodeFault>(known));
+            let (needed, budget) = (TAG_BYTES, 0);
+            assert_eq!(read, Err(DecodeFault::TooLarge { needed, budget }));
+        }
+        let mut reader = reader(&[0]);
+        assert_eq!(reader.tagged(|_, _| Ok::<_, DecodeFault>(false)), Ok(()));
+        assert_eq!(reader.budget_bytes(), BUDGET_BYTES, "none is free");
+    }
+
+    #[test]
+    fn a_section_to_be_skipped_has_so_many_fields_at_most() {
+        let mut reader = reader(&[2, 7, 1, 0xaa, 7, 0, 0x55]);
+        let (count, count_max) = (2, 1);
+        let refused = reader.clone().skip_tagged(count_max);
+        assert_eq!(refused, Err(DecodeFault::TooManyTags { count, count_max }));
+        assert_eq!(reader.skip_tagged(2), Ok(()));
+        assert_eq!(reader.i8(), Ok(0x55));
+    }
+
+    #[test]
     fn a_tagged_value_cannot_reach_beyond_its_length() {
         let read = |bytes| reader(bytes).tagged(|reader, _| reader.i16().map(|_| true));
         assert_eq!(read(&[1, 0, 2, 0, 0]), Ok(()));
@@ -226,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_spent_once() {
-        let mut reader = reader(&[]);
+        let mut reader = Reader::new(Bytes::new(), 100);
         assert_eq!(reader.charge(60), Ok(()));
         assert_eq!(
             reader.charge(60),
