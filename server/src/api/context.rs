@@ -20,7 +20,7 @@ use super::fetch_session::Session;
 use super::frontend::{Effective, Frontend, License};
 use super::{Call, Closing, Part, Parts, Refusal};
 use crate::config::{Endpoint, Listener};
-use crate::net::{Parking, Reservation};
+use crate::net::{OneLine, Parking, Reservation};
 
 /// One connection's other side. Lives as long as the connection.
 pub(crate) struct Client {
@@ -260,8 +260,8 @@ impl RequestContext {
     pub(super) fn report(&self, refusal: &impl fmt::Display) {
         let address = self.client.peer;
         if let Some(left_out) = self.client.frontend.admit_line(address.ip()) {
-            let client_id = self.client_id();
-            tracing::warn!(%address, client_id, left_out, "refused: {refusal}");
+            let (client_id, reason) = (self.client_id(), OneLine(refusal));
+            tracing::warn!(%address, client_id, left_out, "refused: {reason}");
         }
     }
 

@@ -18,6 +18,7 @@ use super::connection::{End, Limits, serve};
 use super::frames::FrameLimits;
 use super::lately::Lately;
 use super::moves::{Work, hand_over};
+use super::refusals::OneLine;
 use super::turns::WaitingRequests;
 use crate::api::{Client, Frontend, share};
 use crate::config::ConfigView;
@@ -168,9 +169,9 @@ async fn converse(
 
 /// One line for whoever looks after the broker, unless there were too many about this address.
 fn report(closing: &Closing, client: &Client) {
-    let address = client.peer();
+    let (address, reason) = (client.peer(), OneLine(closing));
     if !closing.is_remarkable() {
-        tracing::debug!(%address, %closing, "a connection ended");
+        tracing::debug!(%address, %reason, "a connection ended");
         return;
     }
     let Some(left_out) = client.frontend().admit_line(address.ip()) else {
@@ -182,7 +183,7 @@ fn report(closing: &Closing, client: &Client) {
         Closing::Refused(refusal) => refusal.client_id.as_deref().unwrap_or_default(),
         _ => "",
     };
-    tracing::warn!(%address, software, client_id, left_out, "connection closed: {closing}");
+    tracing::warn!(%address, software, client_id, left_out, "connection closed: {reason}");
 }
 
 /// How long requests may still take when the broker stops.

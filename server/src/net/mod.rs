@@ -39,5 +39,5 @@ pub use listening::BindError;
 pub(crate) use listening::{Bound, bind};
 pub(crate) use pace::Pace;
 pub(crate) use parking::Parking;
-pub(crate) use refusals::RefusalLog;
+pub(crate) use refusals::{OneLine, RefusalLog};
 pub(crate) use unread::Unread;

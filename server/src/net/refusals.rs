@@ -1,6 +1,7 @@
-//! Keeps the log readable when clients misbehave in a loop: so many lines per address and time, the rest counted.
+//! Keeps the log readable when clients misbehave: so many lines per address and time, the rest counted, and none that is not ours.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -48,6 +49,27 @@ impl RefusalLog {
     }
 }
 
+/// A sentence that may hold words of a client's choice, as one line of a log: what has no place in one is escaped. Fields are escaped by
+/// the log itself.
+pub(crate) struct OneLine<'a, T: ?Sized>(pub(crate) &'a T);
+
+impl<T: fmt::Display + ?Sized> fmt::Display for OneLine<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Escaping(f), "{}", self.0)
+    }
+}
+
+struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for Escaping<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|character| match character {
+            '"' | '\'' => self.0.write_char(character),
+            other => write!(self.0, "{}", other.escape_debug()),
+        })
+    }
+}
+
 /// Lines per address and window.
 const LINES_MAX: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -57,6 +79,16 @@ const ADDRESSES_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_a_clients_choice_make_no_line_of_their_own() {
+        let line = |text: &str| OneLine(text).to_string();
+        let forged = "topic x\n2026-12-01 ERROR \u{1b}[2J\u{2028}\u{202e}\r\u{85}";
+        let told = r"topic x\n2026-12-01 ERROR \u{1b}[2J\u{2028}\u{202e}\r\u{85}";
+        assert_eq!(line(forged), told);
+        let ours = "Produce 9 refused: acks=0 and 'größe'-0: it is \"full\"";
+        assert_eq!(line(ours), ours);
+    }
 
     #[test]
     fn an_address_gets_a_few_lines_and_then_a_count() {

@@ -15,7 +15,7 @@ use millrace_wire::{ApiKey, ErrorCode, frame};
 use crate::support::broker::Broker;
 use crate::support::eventually;
 use crate::support::records::batch;
-use crate::support::wire::{Limits, Wire};
+use crate::support::wire::{Limits, Wire, produce_request};
 
 /// A client that is served throughout, or the test fails.
 struct Bystander {
@@ -120,6 +120,21 @@ fn an_unknown_api_or_version_closes_the_connection_with_one_line_in_the_log() {
             );
         }
     }
+}
+
+#[test]
+fn no_line_of_the_log_is_of_a_clients_making() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let topic = "x\n2026-12-01T00:00:00Z ERROR forged";
+    wire.send(&produce_request(topic, 0, 0, batch(&["v"])), 9);
+    wire.assert_closed();
+    let lines = eventually("a line in the log", || {
+        let lines = broker.printed_with("forged");
+        (!lines.is_empty()).then_some(lines)
+    });
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("connection closed"), "{lines:?}");
 }
 
 /// However often a client does it.
