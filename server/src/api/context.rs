@@ -235,6 +235,15 @@ impl RequestContext {
         }
     }
 
+    /// Says that so many partitions will be remembered while the request waits for records. Waits until there is room for them.
+    pub(super) async fn waits_for_many(&self, partitions: usize) {
+        // A long request has more than that.
+        if !self.is_long.get() {
+            self.make_room(partitions.saturating_mul(WAITING_BYTES))
+                .await;
+        }
+    }
+
     /// Says that the answer may be many times its request. Such answers are made a few at a time, until they are frames.
     pub(super) async fn answers_much(&self) {
         let license = self.client.frontend.license_for_much().await;
@@ -454,6 +463,9 @@ const SHORT_BYTES: usize = 256 * 1024;
 /// What a request and its answer take, at most about this many times the decoded request: an element of a Fetch is 56 bytes and
 /// its answer 250.
 const LONG_TIMES: usize = 4;
+
+/// A partition of a Fetch that waits, with what its shard keeps about it.
+const WAITING_BYTES: usize = 512;
 
 /// An answer with so many topics at its top is made aside.
 const MANY_ELEMENTS: usize = 1_000;

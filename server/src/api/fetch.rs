@@ -50,11 +50,12 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
         let has_names = named.all(|topic| topic.topic.len() <= TopicName::LENGTH_MAX);
         let mut wishes = wishes(topics, version);
         let mut refused = 0;
-        if is_long {
-            // No client asks twice but to keep the shard busy. In short requests it is not worth looking for.
+        let in_full = request.session_epoch <= 0;
+        if is_long || (in_full && wishes.len() > FEW_PARTITIONS) {
+            // No client asks twice but to keep the shard busy. Where they are few it is not worth looking for.
             wishes = last_of_each(wishes);
         }
-        if is_long && request.session_epoch > 0 {
+        if is_long && !in_full {
             // All others are counted where they are read.
             let found = wishes.iter_mut();
             refused = found
@@ -68,12 +69,14 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
     let frontend = context.client().frontend();
     forget_left_behind(context).await?;
     let now = context.gateway().now().monotonic;
-    let mut limits = Limits::of(
-        &request,
-        context.settings().config.sockets.fetch_bytes_max,
-        now,
-    );
-    if context.is_long() {
+    let mut limits = {
+        let settings = context.settings();
+        let sockets = &settings.config.sockets;
+        Limits::of(&request, sockets.fetch_bytes_max, sockets.idle_ms_max, now)
+    };
+    // A session's partitions are known to their shards, and looked at one by one.
+    let has_many = request.session_epoch <= 0 && wishes.len() > MANY_PARTITIONS;
+    if context.is_long() || has_many {
         // It has memory that others wait for.
         limits.deadline = limits.deadline.min(now.after(LONG_WAIT_MAX));
     }
@@ -100,6 +103,9 @@ async fn handle(request: FetchRequest, context: &RequestContext) -> Result<Dress
             return next(context, &session, epoch, isolation, &limits).await;
         }
     };
+    if has_many {
+        context.waits_for_many(wishes.len()).await;
+    }
     let Full {
         dressing,
         wishes,
@@ -184,6 +190,10 @@ async fn full<'a>(
     })
 }
 
+/// So many partitions are read without looking whether one is named twice.
+const FEW_PARTITIONS: usize = 64;
+/// A request that names more than so many partitions, other than as changes of a session, waits briefly and in memory set aside.
+const MANY_PARTITIONS: usize = 256;
 /// As long as a fetch waits by default (`fetch.max.wait.ms`).
 const LONG_WAIT_MAX: Duration = Duration::from_millis(500);
 
@@ -196,10 +206,19 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn of(request: &FetchRequest, broker_max: u32, now: Monotonic) -> Self {
+    /// `broker_max` is the most bytes; `idle_ms_max` is how long a connection may be idle: a client that waits for longer is taken to
+    /// have gone, for nothing else shows it.
+    fn of(
+        request: &FetchRequest,
+        broker_max: u32,
+        idle_ms_max: Option<i64>,
+        now: Monotonic,
+    ) -> Self {
         let number = |field: i32| u64::try_from(field).unwrap_or(0);
         let bytes_max = number(request.max_bytes).min(broker_max.into());
-        let wait = Duration::from_millis(number(request.max_wait_ms));
+        let idle_ms_max = idle_ms_max.and_then(|idle| u64::try_from(idle).ok());
+        let wait_ms = number(request.max_wait_ms).min(idle_ms_max.unwrap_or(u64::MAX));
+        let wait = Duration::from_millis(wait_ms);
         Self {
             bytes_max,
             // More than the most would never be reached.
@@ -389,10 +408,13 @@ mod tests {
 
     #[test]
     fn limits_of_the_request_are_bounded_by_those_of_the_broker() {
-        let limits = Limits::of(&request(500, 2_000, 1_000), 800, Monotonic(7));
-        assert_eq!((limits.bytes_max, limits.bytes_min), (800, 800));
-        assert_eq!(limits.deadline, Monotonic(500_007));
-        let limits = Limits::of(&request(0, 1, -5), 800, Monotonic(7));
-        assert_eq!((limits.bytes_max, limits.bytes_min), (0, 0));
+        let limits = |request, idle_ms_max| Limits::of(&request, 800, idle_ms_max, Monotonic(7));
+        let bounded = limits(request(500, 2_000, 1_000), None);
+        assert_eq!((bounded.bytes_max, bounded.bytes_min), (800, 800));
+        assert_eq!(bounded.deadline, Monotonic(500_007));
+        let bounded = limits(request(0, 1, -5), None);
+        assert_eq!((bounded.bytes_max, bounded.bytes_min), (0, 0));
+        let bounded = limits(request(i32::MAX, 1, 1), Some(400));
+        assert_eq!(bounded.deadline, Monotonic(400_007));
     }
 }

@@ -23,7 +23,7 @@ use millrace_wire::message::produce::ProduceRequestPartition;
 use millrace_wire::message::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
     DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    FetchResponse, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
     OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceResponse,
 };
 use millrace_wire::{ErrorCode, Str};
@@ -90,6 +90,49 @@ fn a_long_fetch_reads_a_partition_once_however_often_it_is_named() {
     // The last word about partition 1 counts, in its first place.
     let expected = [(1, ErrorCode::None, false), (0, ErrorCode::None, true)];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_fetch_of_many_partitions_waits_briefly_and_one_of_fewer_as_long_as_it_wants_to() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 257, &[]);
+    let for_ever = Limits {
+        max_wait_ms: i32::MAX,
+        min_bytes: 1,
+        ..Limits::default()
+    };
+    let fetch = |count| {
+        let mut request = fetch_request("t", 0, 0, for_ever);
+        let first = request.topics[0].partitions[0].clone();
+        let all = (0..count).map(|partition| FetchRequestPartition {
+            partition,
+            ..first.clone()
+        });
+        request.topics[0].partitions = all.collect();
+        request
+    };
+    let answer = wire.ask(&fetch(257), 12);
+    assert_eq!(answer.responses[0].partitions.len(), 257);
+    wire.send(&fetch(256), 12);
+    // It is answered with what comes meanwhile, however late.
+    Wire::connect(&broker).append("t", 255, batch(&["v"]));
+    let (_, answer) = wire.receive::<FetchResponse>(12);
+    let partitions = &answer.responses[0].partitions;
+    assert!(!record_bytes(&partitions[255]).is_empty());
+}
+
+/// Each of them is looked up at every append to one of its partitions.
+#[test]
+fn a_fetch_that_names_a_partition_again_and_again_reads_it_once() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let mut request = fetch_request("t", 0, 0, Limits::default());
+    let named = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions = vec![named; 100];
+    let answer = wire.ask(&request, 12);
+    assert_eq!(answer.responses[0].partitions.len(), 1);
 }
 
 #[test]

@@ -340,6 +340,21 @@ fn a_quiet_connection_is_closed_after_its_time_and_says_nothing() {
     assert_eq!(broker.printed_with(&address), [""; 0]);
 }
 
+/// Nothing else tells a client that waits from one that has gone without a word.
+#[test]
+fn a_fetch_waits_no_longer_than_a_connection_may_be_idle() {
+    let broker = Broker::start(&[("connections.max.idle.ms", "1500")]);
+    let mut wire = Wire::connect(&broker);
+    wire.create_topic("t", 1, &[]);
+    let for_ever = Limits {
+        max_wait_ms: i32::MAX,
+        min_bytes: 1,
+        ..Limits::default()
+    };
+    let answer = wire.fetch("t", 0, 0, for_ever);
+    assert_eq!(answer.error_code, ErrorCode::None);
+}
+
 /// They hold the memory of all requests for as long as the answer in front of them is not taken.
 #[test]
 fn requests_behind_an_answer_that_nobody_reads_keep_nobody_out() {
