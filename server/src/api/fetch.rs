@@ -153,7 +153,7 @@ async fn full<'a>(
         (wishes, reads, good)
     };
     let (wishes, reads, good) = context.in_peace(wishes, resolve_all).await?;
-    let refused = reads.len() - good.len();
+    let (version, refused) = (context.version(), reads.len() - good.len());
     let mut fetched = fetch(context, good, limits).await?;
     hold_within(fetched.iter_mut().flatten(), limits.bytes_max);
     let dress_all = move |(wishes, fetched): (Vec<Wish>, Results)| {
@@ -166,7 +166,8 @@ async fn full<'a>(
                 Ok(read) => Ok((read.partition, results.next().ok_or(Stopped)?)),
                 Err(error) => Err(error),
             };
-            let (response, extent, led_elsewhere) = dress(isolation, wish.read.partition, result);
+            let dressed = dress(version, isolation, wish.read.partition, result);
+            let (response, extent, led_elsewhere) = dressed;
             elsewhere.extend(led_elsewhere.map(|partition| (place, partition)));
             answers.push((wish.topic.clone(), response, extent));
         }

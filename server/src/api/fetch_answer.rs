@@ -98,7 +98,9 @@ impl<'a> Dressing<'a> {
         partition_index: i32,
         result: FetchResult,
     ) -> (FetchResponsePartition, Option<Extent>) {
-        let (mut response, extent, elsewhere) = dress(self.isolation, partition_index, result);
+        let version = self.context.version();
+        let dressed = dress(version, self.isolation, partition_index, result);
+        let (mut response, extent, elsewhere) = dressed;
         if let Some(partition) = elsewhere {
             self.hint(partition, &mut response);
         }
@@ -140,6 +142,7 @@ impl<'a> Dressing<'a> {
 
 /// The answer for one partition, where its records lie, and the partition if the answer should say where its leader is.
 pub(super) fn dress(
+    version: i16,
     isolation: Isolation,
     partition_index: i32,
     result: FetchResult,
@@ -190,6 +193,10 @@ pub(super) fn dress(
         }
         Err(error_code) => response.error_code = error_code,
     }
+    if response.error_code == ErrorCode::KafkaStorageError && version < STORAGE_ERROR_FIRST {
+        // As in Kafka: clients of that time take what they do not know for something that trying again does not help.
+        response.error_code = ErrorCode::NotLeaderOrFollower;
+    }
     (response, extent, elsewhere)
 }
 
@@ -235,9 +242,12 @@ fn gather(answers: Vec<PartitionAnswer>) -> (Vec<FetchResponseTopic>, Vec<Extent
     (topics, extents)
 }
 
+/// The first version whose clients know [`ErrorCode::KafkaStorageError`].
+const STORAGE_ERROR_FIRST: i16 = 6;
+
 #[cfg(test)]
 mod tests {
-    use millrace_engine::types::{LeaderEpoch, Offset};
+    use millrace_engine::types::{self, LeaderEpoch, Offset, TopicId};
 
     use super::*;
 
@@ -258,6 +268,21 @@ mod tests {
             has_more: false,
             diverging: None,
         }
+    }
+
+    #[test]
+    fn old_clients_are_told_of_a_failed_disk_in_words_they_know() {
+        let partition = TopicIdPartition {
+            topic_id: TopicId(types::Uuid(1)),
+            partition: 0,
+        };
+        let told = |version| {
+            let result = Ok((partition, Err(ReadError::Storage)));
+            let (response, ..) = dress(version, Isolation::ReadUncommitted, 0, result);
+            response.error_code
+        };
+        assert_eq!(told(5), ErrorCode::NotLeaderOrFollower);
+        assert_eq!(told(6), ErrorCode::KafkaStorageError);
     }
 
     #[test]
