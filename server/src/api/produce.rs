@@ -214,7 +214,6 @@ async fn answer(
 /// What of a request concerns all its batches.
 struct Rules {
     by_id: bool,
-    transactional: bool,
     acks: Result<Acks, ErrorCode>,
 }
 
@@ -222,7 +221,6 @@ impl Rules {
     const fn of(request: &ProduceRequest, version: i16) -> Self {
         Self {
             by_id: version >= TOPIC_IDS_FIRST,
-            transactional: request.transactional_id.is_some(),
             acks: acks(request),
         }
     }
@@ -244,9 +242,6 @@ impl Rules {
         let known = image.topic_by_id(partition.topic_id);
         if known.is_some_and(|topic| is_internal(topic.name.as_str())) {
             return Err(ErrorCode::InvalidTopicException.into());
-        }
-        if self.transactional {
-            return Err(Failure::of(&AppendError::Transactional));
         }
         if let Err(code) = self.acks {
             // Kafka opens the records before it looks at acks, and clients were seen to depend on which error comes.

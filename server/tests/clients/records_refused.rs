@@ -7,7 +7,7 @@ use millrace_wire::ErrorCode;
 
 use crate::support::broker::Broker;
 use crate::support::records::{batch, packed};
-use crate::support::wire::Wire;
+use crate::support::wire::{Wire, produce_request};
 use crate::with_topic;
 
 /// Where the fields of a batch header stand.
@@ -202,6 +202,28 @@ fn no_batch_two_batches_and_control_batches_are_refused() {
     let answer = wire.produce("t", 0, transactional.build());
     assert_ne!(answer.error_code, ErrorCode::None);
     assert_eq!(wire.list_offset("t", 0, -1).offset, 0);
+}
+
+/// What a request says of itself does not matter, as in Kafka; its batches do.
+#[test]
+fn a_transactional_id_alone_makes_no_transaction() {
+    let (_broker, mut wire) = with_topic();
+    let mut request = produce_request("t", 0, -1, batch(&["v"]));
+    request.transactional_id = Some("id".into());
+    let answer = wire.ask(&request, 9);
+    let answer = &answer.responses[0].partition_responses[0];
+    assert_eq!(
+        (answer.error_code, answer.base_offset),
+        (ErrorCode::None, 0)
+    );
+    let mut transactional = BatchBuilder::new()
+        .producer(ProducerId(1), ProducerEpoch(0), Sequence(0))
+        .transactional();
+    transactional.push(Timestamp(1), None, Some(b"v"), &[]);
+    request.topic_data[0].partition_data[0].records = Some(transactional.build());
+    let answer = wire.ask(&request, 9);
+    let answer = &answer.responses[0].partition_responses[0];
+    assert_eq!(answer.error_code, ErrorCode::UnsupportedVersion);
 }
 
 #[test]
