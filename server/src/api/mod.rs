@@ -50,6 +50,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sasl_handshake;
 mod scatter;
 mod sync_group;
 #[cfg(test)]
@@ -170,6 +171,7 @@ static TABLE: &[Api] = &[
     in_turn!(SyncGroup, sync_group::handle),
     in_turn!(DescribeGroups, describe_groups::handle),
     in_turn!(ListGroups, list_groups::handle),
+    in_turn!(SaslHandshake, sasl_handshake::handle),
     in_turn!(ApiVersions, api_versions::handle),
     in_turn!(CreateTopics, create_topics::handle),
     in_turn!(DeleteTopics, delete_topics::handle),

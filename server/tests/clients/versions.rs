@@ -9,7 +9,7 @@ use millrace_wire::message::offset_commit::{
 use millrace_wire::message::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestGroupTopic};
 use millrace_wire::message::{
     ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest,
+    OffsetCommitRequest, OffsetFetchRequest, SaslHandshakeRequest,
 };
 use millrace_wire::{ErrorCode, Uuid};
 
@@ -68,6 +68,23 @@ fn the_answer_to_api_versions_has_a_header_without_tags() {
         let (_, response) = decode::<ApiVersionsResponse>(frame, version);
         assert!(response.api_keys.len() > 20, "version {version}");
     }
+}
+
+/// SEMANTICS 67: a closed connection would have the client try again for ever, and tell nobody why.
+#[test]
+fn who_wants_to_log_in_is_told_that_there_is_no_login() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let request = SaslHandshakeRequest {
+        mechanism: "PLAIN".into(),
+    };
+    for version in [0, 1] {
+        let answer = wire.ask(&request, version);
+        assert_eq!(answer.error_code, ErrorCode::IllegalSaslState);
+        assert!(answer.mechanisms.is_empty());
+    }
+    let served = wire.ask(&api_versions(), 4).api_keys;
+    assert!(served.iter().any(|api| api.api_key == 17));
 }
 
 /// SEMANTICS 3: Java clients of before KAFKA-17011 fail on a feature whose lowest version is 0.

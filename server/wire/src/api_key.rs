@@ -64,6 +64,7 @@ api_keys! {
     SyncGroup = 14,
     DescribeGroups = 15,
     ListGroups = 16,
+    SaslHandshake = 17,
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
@@ -140,7 +141,6 @@ pub fn api_name(number: i16) -> Option<&'static str> {
         5 => "StopReplica",
         6 => "UpdateMetadata",
         7 => "ControlledShutdown",
-        17 => "SaslHandshake",
         24 => "AddPartitionsToTxn",
         25 => "AddOffsetsToTxn",
         26 => "EndTxn",
@@ -213,7 +213,7 @@ mod tests {
     fn versions_are_those_of_kafka_4_3() {
         // Printed by kafka-broker-api-versions of 4.3.1 against its own broker.
         let printed = "0:0-13 1:4-18 2:1-11 3:0-13 8:2-10 9:1-10 10:0-6 11:0-9 12:0-4 13:0-5 14:0-5 15:0-6 16:0-5 \
-            18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 23:2-4 32:1-4 33:0-2 35:1-5 37:0-3 42:0-2 44:0-1 47:0-0 60:0-2 61:0-0 \
+            17:0-1 18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 23:2-4 32:1-4 33:0-2 35:1-5 37:0-3 42:0-2 44:0-1 47:0-0 60:0-2 61:0-0 \
             75:0-0";
         let ours: Vec<String> = ApiKey::ALL
             .iter()

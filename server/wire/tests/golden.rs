@@ -53,6 +53,7 @@ every_recorded_exchange! {
     sync_group_reads_and_writes_kafkas_bytes: SyncGroup SyncGroupRequest SyncGroupResponse,
     describe_groups_reads_and_writes_kafkas_bytes: DescribeGroups DescribeGroupsRequest DescribeGroupsResponse,
     list_groups_reads_and_writes_kafkas_bytes: ListGroups ListGroupsRequest ListGroupsResponse,
+    sasl_handshake_reads_and_writes_kafkas_bytes: SaslHandshake SaslHandshakeRequest SaslHandshakeResponse,
     api_versions_reads_and_writes_kafkas_bytes: ApiVersions ApiVersionsRequest ApiVersionsResponse,
     create_topics_reads_and_writes_kafkas_bytes: CreateTopics CreateTopicsRequest CreateTopicsResponse,
     delete_topics_reads_and_writes_kafkas_bytes: DeleteTopics DeleteTopicsRequest DeleteTopicsResponse,

@@ -221,6 +221,7 @@ public class Capture {
         topicAdmin();
         configs();
         cluster();
+        security();
     }
 
     void apiVersions() throws Exception {
@@ -641,6 +642,10 @@ public class Capture {
             .setResources(List.of(resource(topic, "codecs", null))));
         one(ApiKeys.DESCRIBE_CONFIGS, 4, "whole-broker", new DescribeConfigsRequestData().setIncludeSynonyms(true).setResources(List.of(resource(broker, "1", null))));
         one(ApiKeys.DESCRIBE_CONFIGS, 4, "cluster-defaults", new DescribeConfigsRequestData().setResources(List.of(resource(broker, "", null))));
+    }
+
+    void security() throws Exception {
+        all(ApiKeys.SASL_HANDSHAKE, "on-a-plaintext-listener", v -> new SaslHandshakeRequestData().setMechanism("PLAIN"));
     }
 
     void cluster() throws Exception {

@@ -41,6 +41,7 @@ modules! {
     offset_fetch OffsetFetchRequest OffsetFetchResponse,
     offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
     produce ProduceRequest ProduceResponse,
+    sasl_handshake SaslHandshakeRequest SaslHandshakeResponse,
     sync_group SyncGroupRequest SyncGroupResponse,
 }
 
@@ -156,6 +157,7 @@ macro_rules! for_each_api {
             SyncGroup SyncGroupRequest SyncGroupResponse,
             DescribeGroups DescribeGroupsRequest DescribeGroupsResponse,
             ListGroups ListGroupsRequest ListGroupsResponse,
+            SaslHandshake SaslHandshakeRequest SaslHandshakeResponse,
             ApiVersions ApiVersionsRequest ApiVersionsResponse,
             CreateTopics CreateTopicsRequest CreateTopicsResponse,
             DeleteTopics DeleteTopicsRequest DeleteTopicsResponse,
