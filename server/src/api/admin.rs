@@ -85,6 +85,9 @@ pub(super) async fn in_time<T>(timeout_ms: i32, work: impl Future<Output = T>) -
     }
 }
 
+/// Why rules about who may do what are neither made nor deleted, in Kafka's words.
+pub(super) const NO_AUTHORIZER: &str = "No Authorizer is configured.";
+
 #[cfg(test)]
 mod tests {
     use super::*;

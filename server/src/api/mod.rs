@@ -17,12 +17,15 @@ mod configs;
 mod context;
 mod coordination;
 mod course;
+mod create_acls;
 mod create_partitions;
 mod create_topics;
 mod creation;
+mod delete_acls;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;
@@ -178,6 +181,9 @@ static TABLE: &[Api] = &[
     in_turn!(DeleteRecords, delete_records::handle),
     in_turn!(InitProducerId, init_producer_id::handle),
     in_turn!(OffsetForLeaderEpoch, offset_for_leader_epoch::handle),
+    in_turn!(DescribeAcls, describe_acls::handle),
+    in_turn!(CreateAcls, create_acls::handle),
+    in_turn!(DeleteAcls, delete_acls::handle),
     in_turn!(DescribeConfigs, describe_configs::handle),
     in_turn!(AlterConfigs, alter_configs::handle),
     in_turn!(DescribeLogDirs, describe_log_dirs::handle),

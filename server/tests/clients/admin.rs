@@ -1,5 +1,9 @@
 //! Topics, partitions, records and groups as librdkafka's admin client manages them.
 
+use millrace_wire::ErrorCode;
+use millrace_wire::message::create_acls::AclCreation;
+use millrace_wire::message::delete_acls::DeleteAclsFilter;
+use millrace_wire::message::{CreateAclsRequest, DeleteAclsRequest, DescribeAclsRequest};
 use rdkafka::admin::NewPartitions;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -42,6 +46,33 @@ fn a_topic_that_cannot_be_is_refused_with_kafkas_reason() {
         !names.contains(&"t") && names.contains(&"orders"),
         "{names:?}"
     );
+}
+
+/// SEMANTICS 65: MirrorMaker takes no other answer for "there are no rules".
+#[test]
+fn rules_about_who_may_do_what_are_refused_for_want_of_an_authorizer() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker);
+    let disabled = ErrorCode::SecurityDisabled;
+    for version in 1..=3 {
+        let described = wire.ask(&DescribeAclsRequest::default(), version);
+        let message = described.error_message.as_deref();
+        let expected = "No Authorizer is configured on the broker";
+        assert_eq!((described.error_code, message), (disabled, Some(expected)));
+        let creations = vec![AclCreation::default(); 2];
+        let created = wire.ask(&CreateAclsRequest { creations }, version);
+        let filters = vec![DeleteAclsFilter::default(); 3];
+        let deleted = wire.ask(&DeleteAclsRequest { filters }, version);
+        assert_eq!((created.results.len(), deleted.filter_results.len()), (2, 3));
+        let created = created.results.into_iter();
+        let created = created.map(|result| (result.error_code, result.error_message));
+        let deleted = deleted.filter_results.into_iter();
+        let deleted = deleted.map(|result| (result.error_code, result.error_message));
+        for refused in created.chain(deleted) {
+            let expected = "No Authorizer is configured.";
+            assert_eq!(refused, (disabled, Some(expected.into())));
+        }
+    }
 }
 
 #[test]

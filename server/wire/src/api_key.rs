@@ -71,6 +71,9 @@ api_keys! {
     DeleteRecords = 21,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
+    DescribeAcls = 29,
+    CreateAcls = 30,
+    DeleteAcls = 31,
     DescribeConfigs = 32,
     AlterConfigs = 33,
     DescribeLogDirs = 35,
@@ -146,9 +149,6 @@ pub fn api_name(number: i16) -> Option<&'static str> {
         26 => "EndTxn",
         27 => "WriteTxnMarkers",
         28 => "TxnOffsetCommit",
-        29 => "DescribeAcls",
-        30 => "CreateAcls",
-        31 => "DeleteAcls",
         34 => "AlterReplicaLogDirs",
         36 => "SaslAuthenticate",
         38 => "CreateDelegationToken",
@@ -213,8 +213,8 @@ mod tests {
     fn versions_are_those_of_kafka_4_3() {
         // Printed by kafka-broker-api-versions of 4.3.1 against its own broker.
         let printed = "0:0-13 1:4-18 2:1-11 3:0-13 8:2-10 9:1-10 10:0-6 11:0-9 12:0-4 13:0-5 14:0-5 15:0-6 16:0-5 \
-            17:0-1 18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 23:2-4 32:1-4 33:0-2 35:1-5 37:0-3 42:0-2 44:0-1 47:0-0 60:0-2 61:0-0 \
-            75:0-0";
+            17:0-1 18:0-4 19:2-7 20:1-6 21:0-2 22:0-5 23:2-4 29:1-3 30:1-3 31:1-3 32:1-4 33:0-2 35:1-5 37:0-3 42:0-2 44:0-1 47:0-0 \
+            60:0-2 61:0-0 75:0-0";
         let ours: Vec<String> = ApiKey::ALL
             .iter()
             .map(|key| {

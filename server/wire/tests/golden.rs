@@ -62,6 +62,9 @@ every_recorded_exchange! {
         InitProducerId InitProducerIdRequest InitProducerIdResponse,
     offset_for_leader_epoch_reads_and_writes_kafkas_bytes:
         OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse,
+    describe_acls_reads_and_writes_kafkas_bytes: DescribeAcls DescribeAclsRequest DescribeAclsResponse,
+    create_acls_reads_and_writes_kafkas_bytes: CreateAcls CreateAclsRequest CreateAclsResponse,
+    delete_acls_reads_and_writes_kafkas_bytes: DeleteAcls DeleteAclsRequest DeleteAclsResponse,
     describe_configs_reads_and_writes_kafkas_bytes:
         DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
     alter_configs_reads_and_writes_kafkas_bytes: AlterConfigs AlterConfigsRequest AlterConfigsResponse,

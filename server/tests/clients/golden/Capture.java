@@ -646,6 +646,15 @@ public class Capture {
 
     void security() throws Exception {
         all(ApiKeys.SASL_HANDSHAKE, "on-a-plaintext-listener", v -> new SaslHandshakeRequestData().setMechanism("PLAIN"));
+        byte topic = 2, literal = 3, read = 3, allow = 3, any = 1;
+        all(ApiKeys.DESCRIBE_ACLS, "without-authorizer", v -> new DescribeAclsRequestData().setResourceTypeFilter(topic).setResourceNameFilter("orders")
+            .setPatternTypeFilter(literal).setPrincipalFilter(null).setHostFilter("*").setOperation(any).setPermissionType(any));
+        var creation = new CreateAclsRequestData.AclCreation().setResourceType(topic).setResourceName("orders").setResourcePatternType(literal)
+            .setPrincipal("User:alice").setHost("*").setOperation(read).setPermissionType(allow);
+        all(ApiKeys.CREATE_ACLS, "without-authorizer", v -> new CreateAclsRequestData().setCreations(List.of(creation, creation.duplicate().setResourceName("codecs"))));
+        var filter = new DeleteAclsRequestData.DeleteAclsFilter().setResourceTypeFilter(topic).setResourceNameFilter("orders").setPatternTypeFilter(literal)
+            .setPrincipalFilter(null).setHostFilter(null).setOperation(any).setPermissionType(any);
+        all(ApiKeys.DELETE_ACLS, "without-authorizer", v -> new DeleteAclsRequestData().setFilters(List.of(filter, filter.duplicate().setResourceNameFilter(null))));
     }
 
     void cluster() throws Exception {
