@@ -56,18 +56,27 @@ mod tests {
 
     use super::*;
 
-    fn file_with(bytes: &[u8]) -> (tempfile::TempDir, File) {
-        let directory = tempfile::tempdir().unwrap();
+    /// Beside this program: temporary files may be where nobody tells what is in memory. `None` if that is so here, too.
+    fn file_with(bytes: &[u8]) -> Option<(tempfile::TempDir, File)> {
+        let program = std::env::current_exe().unwrap();
+        let directory = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
         let file = Disk::real().create_new(&directory.path().join("log"));
         let file = file.unwrap();
         file.write_all_at(0, bytes).unwrap();
-        (directory, file)
+        if read_resident(&file, 0, 1).is_none() {
+            let path = file.path().display();
+            eprintln!("SKIPPED: the file system does not tell what of {path} is in memory");
+            return None;
+        }
+        Some((directory, file))
     }
 
     #[test]
     fn a_piece_that_was_read_lately_is_the_same_bytes_and_others_are_read_anew() {
-        let (_one, file) = file_with(b"0123456789");
-        let (_two, other) = file_with(b"abcdefghij");
+        let files = file_with(b"0123456789").zip(file_with(b"abcdefghij"));
+        let Some(((_one, file), (_two, other))) = files else {
+            return;
+        };
         let lately = Lately::default();
         let first = lately.read(&file, 2, 3).unwrap();
         assert_eq!(first, "234");
@@ -80,7 +89,9 @@ mod tests {
 
     #[test]
     fn only_the_last_few_pieces_are_kept() {
-        let (_directory, file) = file_with(&[7; 100]);
+        let Some((_directory, file)) = file_with(&[7; 100]) else {
+            return;
+        };
         let lately = Lately::default();
         let first = lately.read(&file, 0, 1).unwrap();
         for position in 1..=PIECES_MAX as u64 {

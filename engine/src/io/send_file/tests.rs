@@ -3,7 +3,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::io::ring::tests::evict;
+use crate::io::ring::tests::{assert_resident, beside_this_program, evict};
 use crate::io::{Disk, IoBackend, Ring};
 
 const LENGTH: usize = 3 << 20;
@@ -28,7 +28,7 @@ impl Fixture {
 
 /// Runs `test` with a file of [`LENGTH`] bytes, beside an idle shard loop.
 fn with_file(test: impl AsyncFn(&Fixture)) {
-    let dir = TempDir::new().unwrap();
+    let dir = beside_this_program();
     let file = Disk::real().create_new(&dir.path().join("f")).unwrap();
     let bytes: Vec<u8> = (0..LENGTH).map(|i| (i % 251) as u8).collect();
     file.write_all_at(0, &bytes).unwrap();
@@ -108,7 +108,7 @@ fn cold_bytes_are_brought_into_memory_and_sent() {
         let (sent, found) = tokio::join!(sending, received(client, LENGTH, 1 << 20));
         sent.unwrap();
         assert!(found == f.bytes);
-        assert!(nowait::is_resident(&f.file, 0, LENGTH as u64));
+        assert_resident(&f.file, LENGTH as u64);
     });
 }
 
@@ -126,7 +126,7 @@ fn what_comes_next_is_brought_into_memory_along_with_a_cold_piece() {
             received(client, 10_000, 1 << 20)
         );
         sent.unwrap();
-        assert!(nowait::is_resident(&f.file, 0, READ_AHEAD_BYTES));
+        assert_resident(&f.file, READ_AHEAD_BYTES);
     });
 }
 
