@@ -5,7 +5,9 @@ BOOTSTRAP=${BOOTSTRAP:-localhost:9092}
 LOGS=${LOGS:-$(mktemp -d)}
 mkdir -p "$LOGS"
 RUN=${RUN:-$(date +%s)}       # makes topics and groups of this run distinct from those of the last
-JVM=(java -XX:TieredStopAtLevel=1 -Xshare:auto -Xmx256m)
+# What a JVM prints is looked through for words that are not ASCII; up to 17 it goes by the locale.
+export LC_ALL=C.UTF-8
+JVM=(java -XX:TieredStopAtLevel=1 -Xshare:auto -Xmx256m -Dfile.encoding=UTF-8)
 PASSED=0
 FAILED=0
 CHILDREN=()
