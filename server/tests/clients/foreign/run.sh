@@ -37,13 +37,13 @@ walk() {
 
 for name in "$@"; do
   case $name in
-    tools-*) walk 300 "$HERE/$name/walk.sh" ;;
-    clients-*) walk 250 "$HERE/clients/walk.sh" "${name#clients-}" ;;
-    spring-*) walk 300 "$HERE/$name/walk.sh" ;;
-    dump-*) walk 200 env "DATA_DIR=${DATA_DIR:?a closed data directory}" "$HERE/tools-${name#dump-}/walk.sh" ;;
-    node) walk 60 env "NODE_PATH=$HERE/node/target/node_modules" node "$HERE/node/walk.js" ;;
-    python) walk 60 "$HERE/python/target/venv/bin/python" "$HERE/python/walk.py" ;;
-    go) walk 60 "$HERE/go/target/walk" ;;
+    tools-*) walk 900 "$HERE/$name/walk.sh" ;;
+    clients-*) walk 900 "$HERE/clients/walk.sh" "${name#clients-}" ;;
+    spring-*) walk 900 "$HERE/$name/walk.sh" ;;
+    dump-*) walk 600 env "DATA_DIR=${DATA_DIR:?a closed data directory}" "$HERE/tools-${name#dump-}/walk.sh" ;;
+    node) walk 300 env "NODE_PATH=$HERE/node/target/node_modules" node "$HERE/node/walk.js" ;;
+    python) walk 300 "$HERE/python/target/venv/bin/python" "$HERE/python/walk.py" ;;
+    go) walk 300 "$HERE/go/target/walk" ;;
     *) echo "not ok - run: no walk named $name" | tee -a "$TAP" ;;
   esac
 done

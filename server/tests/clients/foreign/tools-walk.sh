@@ -52,9 +52,9 @@ console_walk() {
   INPUT=$fifo background "$WALK-producer" "${PRODUCER[@]}" --topic "$topic"
   local producer=$CHILD
   echo "this is a message" >&9
-  verdict "the console consumer prints what the console producer sends" "$read" wait_for 40 grep -q '^this is a message$' "$read"
+  verdict "the console consumer prints what the console producer sends" "$read" wait_for 180 grep -q '^this is a message$' "$read"
   echo "this is another message" >&9
-  verdict "and the next one, both still running" "$read" wait_for 20 grep -q '^this is another message$' "$read"
+  verdict "and the next one, both still running" "$read" wait_for 60 grep -q '^this is another message$' "$read"
 
   check "groups: list" "^$group\$" "${GROUPS_TOOL[@]}" --list
   wait_for 15 committed
@@ -65,9 +65,9 @@ console_walk() {
   expect_text "groups: a live group cannot be deleted" 'not empty|NonEmpty|non-empty' "${GROUPS_TOOL[@]}" --delete --group "$group"
 
   exec 9>&-
-  verdict "the console producer ends with its input" "$LOGS/$WALK-producer.log" wait_for 20 gone "$producer"
+  verdict "the console producer ends with its input" "$LOGS/$WALK-producer.log" wait_for 60 gone "$producer"
   kill -TERM "$consumer"
-  verdict "the console consumer ends on SIGTERM" "$read" wait_for 20 gone "$consumer"
+  verdict "the console consumer ends on SIGTERM" "$read" wait_for 60 gone "$consumer"
   verdict "it counts its messages" "$read" grep -q 'Processed a total of 2 messages' "$read"
 }
 

@@ -20,7 +20,7 @@ started() { grep -q 'Started Application' "$LOGS/guide-$1.log"; }
 publish() { curl -sS --max-time 30 --noproxy '*' -o /dev/null -w '%{http_code}' --data-urlencode "message=$2" "http://127.0.0.1:$1/kafka/publish"; }
 consumed() { grep -qF "group_id_$1 consumed message -> $2" "$LOGS/guide-$1.log"; }
 for service in ms2 ms3; do
-  verdict "service $service starts" "$LOGS/guide-$service.log" wait_for 60 started "$service"
+  verdict "service $service starts" "$LOGS/guide-$service.log" wait_for 180 started "$service"
 done
 for n in 1 2 3; do
   verdict "POST /kafka/publish answers 200 ($n)" "$LOGS/guide-ms2.log" [ "$(publish "$ms2" "message $n of $RUN")" = 200 ]
@@ -36,10 +36,10 @@ verdict "each in its own group" "$LOGS/guide-ms3.log" wait_for 30 consumed ms3 "
 
 # A service that comes back goes on where its group was.
 kill -TERM -- "-${CHILDREN[1]}" 2>/dev/null || kill -TERM "${CHILDREN[1]}"
-verdict "service ms3 stops" "$LOGS/guide-ms3.log" wait_for 20 gone "${CHILDREN[1]}"
+verdict "service ms3 stops" "$LOGS/guide-ms3.log" wait_for 60 gone "${CHILDREN[1]}"
 verdict "a message while it is away" "$LOGS/guide-ms2.log" [ "$(publish "$ms2" "while away of $RUN")" = 200 ]
 mv "$LOGS/guide-ms3.log" "$LOGS/guide-ms3-first.log"
 HTTP_PORT=$ms3 background guide-ms3 "${JVM[@]}" -jar "$HERE/target/spring-guide.jar" --spring.profiles.active=ms3
-verdict "the returned service gets it" "$LOGS/guide-ms3.log" wait_for 60 consumed ms3 "while away of $RUN"
+verdict "the returned service gets it" "$LOGS/guide-ms3.log" wait_for 180 consumed ms3 "while away of $RUN"
 verdict "and nothing twice" "$LOGS/guide-ms3.log" sh -c "! grep -q 'message 1 of $RUN' '$LOGS/guide-ms3.log'"
 finish

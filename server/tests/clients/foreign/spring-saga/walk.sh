@@ -14,7 +14,7 @@ done
 started() { grep -q 'Started Application' "$LOGS/saga-$1.log"; }
 assigned() { [ "$(grep -oE 'partitions assigned: \[[^]]+\]' "$LOGS/saga-$1.log" | sort -u | wc -l)" -ge "$2" ]; }
 for service in order payment delivery; do
-  verdict "the $service service starts" "$LOGS/saga-$service.log" wait_for 60 started "$service"
+  verdict "the $service service starts" "$LOGS/saga-$service.log" wait_for 180 started "$service"
 done
 verdict "the order service is given its partitions" "$LOGS/saga-order.log" wait_for 30 assigned order 1
 verdict "the payment service is given its partitions" "$LOGS/saga-payment.log" wait_for 30 assigned payment 1
