@@ -13,14 +13,28 @@ if [ $# -eq 0 ]; then
     set -- "$@" go
   fi
 fi
+
+# retry COMMAND...: three times in all, because a registry may fail once.
+retry() { "$@" || { sleep 5 && "$@"; } || { sleep 20 && "$@"; }; }
+
+# inside FOLDER COMMAND...
+inside() { (cd "$1" && "${@:2}"); }
+
 for walk in "$@"; do
   case $walk in
-    tools-*) (cd "$walk" && "${MVN[@]}" dependency:copy-dependencies) ;;
-    clients-*) (cd clients && "${MVN[@]}" package -P "${walk#clients-}") ;;
-    spring-*) (cd "$walk" && "${MVN[@]}" package) ;;
-    node) mkdir -p node/target && cp node/package.json node/target && (cd node/target && npm install --no-audit --no-fund --silent) ;;
-    python) python3 -m venv python/target/venv && python/target/venv/bin/pip install -q -r python/requirements.txt ;;
-    go) (cd go && go build -o target/walk .) ;;
+    tools-*) retry inside "$walk" "${MVN[@]}" dependency:copy-dependencies ;;
+    clients-*) retry inside clients "${MVN[@]}" package -P "${walk#clients-}" ;;
+    spring-*) retry inside "$walk" "${MVN[@]}" package ;;
+    node)
+      mkdir -p node/target
+      cp node/package.json node/target
+      retry inside node/target npm install --no-audit --no-fund --silent
+      ;;
+    python)
+      python3 -m venv python/target/venv
+      retry python/target/venv/bin/pip install -q -r python/requirements.txt
+      ;;
+    go) retry inside go go build -o target/walk . ;;
     *) echo "build.sh: no walk named $walk" >&2; exit 2 ;;
   esac
 done
