@@ -37,7 +37,7 @@ const MANY: usize = 12_000;
 #[test]
 fn batches_of_a_long_produce_keep_their_order_and_what_follows_comes_after_them() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 2, &[]);
     let mut long = produce_request("t", 0, 1, batch(&["v"]));
     long.topic_data[0].partition_data = (0..MANY)
@@ -64,7 +64,7 @@ fn batches_of_a_long_produce_keep_their_order_and_what_follows_comes_after_them(
 #[test]
 fn a_long_fetch_reads_a_partition_once_however_often_it_is_named() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 2, &[]);
     for partition in [0, 1] {
         wire.append("t", partition, batch(&["v", "w"]));
@@ -138,7 +138,7 @@ fn a_fetch_that_names_a_partition_again_and_again_reads_it_once() {
 #[test]
 fn every_partition_of_a_long_fetch_is_answered_in_order() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 1, &[]);
     let sent = batch(&["v"]);
     wire.append("t", 0, sent.clone());
@@ -163,7 +163,7 @@ fn every_partition_of_a_long_fetch_is_answered_in_order() {
 #[test]
 fn sessions_of_very_many_partitions_that_do_not_exist_do_not_last() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 2, &[]);
     let wish = fetch_request("t", 0, 0, Limits::default()).topics[0].partitions[0].clone();
     let session = |session_id, session_epoch, count: usize| {
@@ -246,7 +246,7 @@ fn sessions_with_names_that_no_topic_can_have_do_not_last() {
 #[test]
 fn every_name_of_a_long_metadata_request_is_answered_in_order() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t7", 1, &[]);
     let names: Vec<String> = (0..MANY).map(|number| format!("t{number}")).collect();
     let topics = names.iter().map(|name| MetadataRequestTopic {
@@ -273,7 +273,7 @@ fn every_name_of_a_long_metadata_request_is_answered_in_order() {
 #[test]
 fn all_of_more_than_a_thousand_topics_are_answered() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     let topics = (0..1_100).map(|number| CreateTopicsRequestTopic {
         name: format!("t{number:04}").as_str().into(),
         num_partitions: 1,
@@ -304,7 +304,7 @@ fn all_of_more_than_a_thousand_topics_are_answered() {
 #[test]
 fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 2, &[]);
     wire.await_coordinator("g");
     let partitions = |count| 0..i32::try_from(count).unwrap();
@@ -366,7 +366,7 @@ fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
 #[test]
 fn every_partition_of_long_lookups_is_answered_in_order() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 2, &[]);
     wire.append("t", 1, batch(&["v", "w"]));
     let partitions = || 0..i32::try_from(MANY).unwrap();
@@ -462,7 +462,7 @@ fn every_partition_of_long_lookups_is_answered_in_order() {
 #[test]
 fn every_name_of_long_administrative_requests_is_answered() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t7", 1, &[]);
     wire.await_coordinator("g");
     let names: Vec<Str> = (0..2 * MANY)
@@ -572,7 +572,7 @@ fn every_name_of_long_administrative_requests_is_answered() {
 #[test]
 fn the_settings_of_many_topics_are_shown_before_any_of_them_is_made() {
     let broker = Broker::start(&[]);
-    let mut wire = Wire::connect(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
     let topics = (0..300).map(|number| CreateTopicsRequestTopic {
         name: format!("t{number}").as_str().into(),
         num_partitions: 1,

@@ -87,6 +87,12 @@ impl Wire {
             .expect("a timeout above zero");
     }
 
+    /// Waits for what is worked on where nobody else wants the core: on a busy machine that may take minutes.
+    pub(crate) fn patiently(self) -> Self {
+        self.patience(Duration::from_secs(300));
+        self
+    }
+
     /// The socket itself.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
