@@ -147,8 +147,7 @@ fn a_consumer_from_the_start_finds_every_last_value_while_the_broker_compacts() 
         // The segment gets old enough to be rolled by the next round.
         std::thread::sleep(Duration::from_millis(50));
     }
-    let compacted = || !broker.printed_with("compacted").is_empty();
-    eventually("a line about a compaction", || compacted().then_some(()));
+    broker.await_printed("compacted", 1);
     let offset = eventually("the checkpoint of the cleaner", || {
         cleaned_to(&broker, "table")
     });

@@ -13,7 +13,6 @@ use millrace_wire::message::{
 use millrace_wire::{ApiKey, ErrorCode, frame};
 
 use crate::support::broker::Broker;
-use crate::support::eventually;
 use crate::support::records::batch;
 use crate::support::wire::{Limits, Wire, produce_request};
 
@@ -109,10 +108,7 @@ fn an_unknown_api_or_version_closes_the_connection_with_one_line_in_the_log() {
         wire.assert_closed();
         bystander.is_served();
         if key == 999 {
-            let lines = eventually("a line in the log", || {
-                let lines = broker.printed_with(&address);
-                (!lines.is_empty()).then_some(lines)
-            });
+            let lines = broker.await_printed(&address, 1);
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(
                 lines[0].contains(named) && lines[0].contains("evil"),

@@ -30,7 +30,7 @@ const TWO_LISTENERS: [(&str, &str); 3] = [
 
 /// Where the second listener is.
 fn between(broker: &Broker) -> SocketAddr {
-    let lines = broker.printed_with("BETWEEN://127.0.0.1:");
+    let lines = broker.await_printed("BETWEEN://127.0.0.1:", 1);
     let (_, rest) = lines[0].split_once("BETWEEN://").unwrap();
     let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
     rest[..end.unwrap_or(rest.len())].parse().unwrap()

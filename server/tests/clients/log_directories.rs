@@ -160,7 +160,7 @@ fn a_directory_that_cannot_be_used_at_the_start_takes_only_its_partitions_away()
         };
         assert_eq!(shown[path], expected, "{}", path.display());
     }
-    let said = broker.printed_with("a log directory cannot be used");
+    let said = broker.await_printed("a log directory cannot be used", 1);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0].contains(&directories[1].display().to_string()),
@@ -217,7 +217,7 @@ fn a_directory_that_disappears_while_running_takes_only_its_partitions_away() {
         };
         assert_eq!(shown[path], expected, "{}", path.display());
     }
-    let said = broker.printed_with("a log directory has failed and is offline until a restart");
+    let said = broker.await_printed("a log directory has failed and is offline until a restart", 1);
     assert_eq!(said.len(), 1, "{said:?}");
     wire.create_topic("new", PARTITIONS, &[]);
     for partition in 0..PARTITIONS {

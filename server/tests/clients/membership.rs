@@ -410,8 +410,5 @@ fn what_groups_hold_is_bounded() {
     });
     let given = given.count();
     assert!((10..40).contains(&given), "{given} ids were given out");
-    eventually("a line about it", || {
-        let lines = broker.printed_with("of group.memory.bytes");
-        (!lines.is_empty()).then_some(())
-    });
+    broker.await_printed("of group.memory.bytes", 1);
 }

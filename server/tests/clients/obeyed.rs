@@ -277,14 +277,12 @@ fn metadata_may_live_apart_and_the_broker_says_how_it_runs() {
     ]);
     assert!(home.path().join("__cluster_metadata-0").is_dir());
     assert!(!broker.data().join("__cluster_metadata-0").exists());
-    assert!(!broker.printed_with("threads").is_empty());
-    assert!(!broker.printed_with("write.caching=true").is_empty());
+    broker.await_printed("threads", 1);
+    broker.await_printed("write.caching=true", 1);
     let mut wire = Wire::connect(&broker);
     wire.send_frame(&[3, 0xe7, 0, 0, 0, 0, 0, 1, 0xff, 0xff]);
     wire.assert_closed();
-    let line = eventually("a line about the refusal", || {
-        broker.printed_with("connection closed").pop()
-    });
+    let line = broker.await_printed("connection closed", 1).swap_remove(0);
     assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
 }
 
@@ -321,7 +319,7 @@ fn an_authorizer_that_lets_everybody_in_is_taken_and_said() {
         ("allow.everyone.if.no.acl.found", "true"),
     ]);
     Wire::connect(&broker).create_topic("t", 1, &[]);
-    let said = broker.printed_with("everybody may do everything");
+    let said = broker.await_printed("everybody may do everything", 1);
     assert_eq!(said.len(), 1, "{said:?}");
 }
 

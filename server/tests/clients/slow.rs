@@ -148,10 +148,7 @@ fn answers_that_nobody_reads_take_no_more_than_their_memory() {
     // More than there is memory for.
     let count = 8 * 1_048_576 / answer_bytes;
     let _deaf: Vec<Wire> = (0..count).map(deaf).collect();
-    let told = "were not read while others needed the memory";
-    eventually("a client that does not read is let go", || {
-        (!broker.printed_with(told).is_empty()).then_some(())
-    });
+    broker.await_printed("were not read while others needed the memory", 1);
     // Each has its turn until its socket is full.
     let mut bystander = Wire::connect(&broker);
     eventually("nobody is answered any more", || {
@@ -379,8 +376,5 @@ fn requests_behind_an_answer_that_nobody_reads_keep_nobody_out() {
     // Larger ones as soon as it is given up.
     let large = "y".repeat(200_000);
     Wire::connect(&broker).append("t", 0, batch(&[&large]));
-    eventually("a line about it", || {
-        let lines = broker.printed_with("an answer was not read in time");
-        (!lines.is_empty()).then_some(())
-    });
+    broker.await_printed("an answer was not read in time", 1);
 }

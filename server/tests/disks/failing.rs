@@ -147,7 +147,7 @@ fn one_partition_fails(cache: Cache, fault: fn(String) -> Fault) -> Option<(Scen
     scene.wait_until_offline(failing);
     scene.assert_all_served_but(&[failing]);
     assert_eq!(scene.described(), [ErrorCode::None; 2]);
-    let said = scene.broker.printed_with("is offline until a restart");
+    let said = scene.broker.await_printed("is offline until a restart", 1);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains(&directory), "{said:?}");
     scene.disk.fail(Fault::None);
@@ -198,7 +198,7 @@ fn the_disk_fails(fault: Fault) {
         (scene.described() == [ErrorCode::None, ErrorCode::KafkaStorageError]).then_some(())
     });
     scene.assert_all_served_but(&scene.endangered);
-    let said = scene.broker.printed_with("a log directory has failed");
+    let said = scene.broker.await_printed("a log directory has failed", 1);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains(&scene.disk.path().display().to_string()));
     let mut wire = Wire::connect(&scene.broker);

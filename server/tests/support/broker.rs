@@ -190,6 +190,14 @@ impl Broker {
         lines
     }
 
+    /// Waits for that many printed lines with the text: they may come later than the answer they are about.
+    pub(crate) fn await_printed(&self, text: &str, count: usize) -> Vec<String> {
+        eventually(&format!("{count} lines with {text:?}"), || {
+            let lines = self.printed_with(text);
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
     /// SIGKILL, and gone when this returns.
     pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
