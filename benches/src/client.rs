@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_wire::frame::request_frame;
@@ -23,7 +24,7 @@ use millrace_wire::{Message, Reader, Request, ResponseHeader};
 /// What came of something, or why not, for people.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// One connection to a broker.
+/// One connection to a broker. An answer that does not come within five minutes is an error.
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
@@ -38,6 +39,7 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         Ok(Self {
             stream,
             correlation: 0,
@@ -238,3 +240,5 @@ pub fn fetch_request(topic: &str, partition: i32, offset: i64, wait_ms: i32) -> 
 }
 
 const FETCH_BYTES_MAX: i32 = 1 << 20;
+/// Longer than any answer takes, also of a broker that is besieged on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);

@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
 use millrace_wire::ErrorCode;
 use millrace_wire::message::DescribeLogDirsRequest;
 
-use crate::support::broker::Broker;
+use crate::support::broker::{Broker, run_to_its_end};
+use crate::support::eventually;
 use crate::support::records::{batch, read_all, values};
 use crate::support::wire::{Limits, Wire};
-use crate::support::{PATIENCE, eventually};
 
 /// Partitions of the topic `t`: two for each directory.
 const PARTITIONS: i32 = 6;
@@ -102,17 +101,7 @@ fn run(directories: &[PathBuf], settings: &[&str]) -> Output {
     {
         command.arg("--override").arg(setting);
     }
-    let (out, err) = (Stdio::piped(), Stdio::piped());
-    let mut process = command.stdout(out).stderr(err).spawn().unwrap();
-    let deadline = Instant::now() + PATIENCE;
-    while process.try_wait().unwrap().is_none() {
-        if Instant::now() > deadline {
-            process.kill().unwrap();
-            panic!("it started: {:?}", process.wait_with_output());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    process.wait_with_output().unwrap()
+    run_to_its_end(&mut command)
 }
 
 fn assert_refused(output: &Output, reason: &str) {

@@ -18,7 +18,7 @@ use millrace_wire::message::{
     OffsetCommitRequest,
 };
 
-use crate::support::broker::{Broker, listener_in, program};
+use crate::support::broker::{Broker, listener_in, program, run_to_its_end};
 use crate::support::eventually;
 use crate::support::records::batch;
 use crate::support::wire::{Limits, Wire, fetch_request, record_bytes};
@@ -291,7 +291,7 @@ fn run(directory: &Path, properties: &str) -> Output {
     let file = directory.join("server.properties");
     std::fs::write(&file, properties).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-server"));
-    command.arg(&file).current_dir(directory).output().unwrap()
+    run_to_its_end(command.arg(&file).current_dir(directory))
 }
 
 #[test]

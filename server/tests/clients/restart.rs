@@ -1,5 +1,7 @@
 //! What a broker still knows after it was stopped or killed.
 
+use std::process::Command;
+
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
@@ -7,7 +9,7 @@ use millrace_wire::ErrorCode;
 use millrace_wire::message::MetadataRequest;
 use millrace_wire::message::metadata::MetadataRequestTopic;
 
-use crate::support::broker::Broker;
+use crate::support::broker::{Broker, run_to_its_end};
 use crate::support::librdkafka::{
     Sender, admin, consumer, create_topic, options, take, text, wait,
 };
@@ -204,16 +206,16 @@ fn running_clients_go_on_after_a_restart() {
 #[test]
 fn a_directory_in_use_is_refused_with_the_reason() {
     let broker = Broker::start(&[]);
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_millrace-server"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-server"));
+    command
         .args([
             "--override",
             "listeners=PLAINTEXT://127.0.0.1:0",
             "--override",
         ])
         .arg(format!("log.dirs={}", broker.data().display()))
-        .current_dir(broker.directory())
-        .output()
-        .unwrap();
+        .current_dir(broker.directory());
+    let output = run_to_its_end(&mut command);
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);

@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -316,6 +316,22 @@ impl Drop for Broker {
 
 /// How much of a broker's output a failed test shows.
 const SHOWN_LINES: usize = 100;
+
+/// Runs a program to its end, which has to come by itself.
+pub(crate) fn run_to_its_end(command: &mut Command) -> Output {
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn().expect("the program starts");
+    let deadline = Instant::now() + PATIENCE;
+    while let Ok(None) = process.try_wait() {
+        if Instant::now() > deadline {
+            let _ = process.kill();
+            panic!("it goes on: {:?}", process.wait_with_output());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process.wait_with_output().expect("what it printed")
+}
 
 /// The broker under test; `MILLRACE_SERVER` names another program that takes the same arguments.
 pub(crate) fn program() -> PathBuf {

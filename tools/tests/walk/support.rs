@@ -4,14 +4,18 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use millrace_server::config::{Sources, load};
 use millrace_server::{Running, Server};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Longer than anything takes that is not broken, on a slow and busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One broker with node id 1. Dropped, it stops and its directory goes.
 pub(crate) struct Broker {
@@ -142,21 +146,38 @@ impl Process {
         (Self(process), stdin)
     }
 
-    /// Waits for the end.
+    /// Waits for the end; one that does not come is made, and shown with what was printed until then.
     pub(crate) fn end(self) -> Ran {
+        let pid = self.pid();
+        let (ended, end) = mpsc::channel();
+        let watch = thread::spawn(move || {
+            let is_late = end.recv_timeout(PATIENCE).is_err();
+            if is_late {
+                kill(pid, Signal::SIGKILL).unwrap();
+            }
+            is_late
+        });
         let output = self.0.wait_with_output().unwrap();
-        Ran {
+        // Nobody listens who has given up.
+        let _ = ended.send(());
+        let ran = Ran {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
-        }
+        };
+        let is_late = watch.join().unwrap();
+        assert!(!is_late, "no end within {PATIENCE:?}: {ran:?}");
+        ran
     }
 
     /// Ends it the way a user does.
     pub(crate) fn interrupt(self) -> Ran {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        kill(self.pid(), Signal::SIGINT).unwrap();
         self.end()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.0.id()).unwrap())
     }
 }
 
