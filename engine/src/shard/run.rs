@@ -72,7 +72,7 @@ impl Loop {
             }
             // However busy the ring is, commands get their turn in every round.
             helm.take().draw(&mut commands);
-            gather(&helm, &mut commands).await;
+            gather(&helm, &mut commands, GATHER_MAX).await;
             self.ring.reap(&mut completions);
             helm.take().take_in(&mut completions, &mut commands);
         }
@@ -81,10 +81,11 @@ impl Loop {
 
 /// Where several commands are in hand, more are on their way: what comes within one look at the sockets, and within another for
 /// each that brought something, joins them, and batches of one partition leave as one write. A command that is alone goes on.
-async fn gather(helm: &Helm, commands: &mut Vec<Command>) {
+/// Looks end when they have taken `most`.
+async fn gather(helm: &Helm, commands: &mut Vec<Command>, most: Duration) {
     let begun = Instant::now();
     let mut before = 1;
-    while commands.len() > before && begun.elapsed() < GATHER_MAX {
+    while commands.len() > before && begun.elapsed() < most {
         before = commands.len();
         yield_now().await;
         helm.take().draw(commands);
@@ -135,6 +136,8 @@ mod tests {
     use super::*;
     use crate::shard::helm::tests::{bench, fetch};
 
+    const HOUR: Duration = Duration::from_secs(3_600);
+
     #[tokio::test]
     async fn several_commands_wait_for_those_that_come_meanwhile_and_one_alone_does_not() {
         let bench = bench();
@@ -146,7 +149,7 @@ mod tests {
         send();
         bench.helm.take().draw(&mut commands);
         let late = async { send() };
-        tokio::join!(biased; gather(&bench.helm, &mut commands), late);
+        tokio::join!(biased; gather(&bench.helm, &mut commands, HOUR), late);
         assert_eq!(commands.len(), 1);
         bench.helm.take().draw(&mut commands);
         let late = async {
@@ -154,7 +157,7 @@ mod tests {
             yield_now().await;
             send();
         };
-        tokio::join!(biased; gather(&bench.helm, &mut commands), late);
+        tokio::join!(biased; gather(&bench.helm, &mut commands, HOUR), late);
         assert_eq!(commands.len(), 4);
     }
 }
