@@ -226,7 +226,6 @@ mod tests {
         assert!(resident > 100_000, "{resident} bytes resident");
         assert!(this.resident_bytes_max().unwrap() >= resident);
         assert!(this.usage().unwrap().seconds_since(&before) >= 0.0);
-        assert!(this.usage().unwrap().switches_since(&before) < 1_000);
         assert!(before.switches.values().sum::<u64>() > 0, "{before:?}");
         this.device_bytes_read().unwrap();
     }
