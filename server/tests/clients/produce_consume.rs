@@ -274,7 +274,7 @@ fn a_topic_named_by_a_producer_is_created_unless_the_broker_may_not() {
 
     let strict = Broker::start(&[("auto.create.topics.enable", "false")]);
     let settings = [
-        ("message.timeout.ms", "1500"),
+        ("message.timeout.ms", "20000"),
         ("topic.metadata.propagation.max.ms", "500"),
     ];
     let sender = Sender::new(&strict, &settings);
