@@ -62,22 +62,19 @@ fn an_offset_inside_a_batch_brings_the_whole_batch() {
 fn answers_come_in_the_order_of_pipelined_requests() {
     let (_broker, mut wire) = with_topic();
     let limits = Limits {
+        // Kafka takes one request at a time and waits the fetch out; we may append already, which ends the wait.
         max_wait_ms: 700,
         min_bytes: 1,
         ..Default::default()
     };
-    let began = Instant::now();
     let fetch = wire.send(&fetch_request("t", 0, 0, limits), 12);
     let metadata = wire.send(&MetadataRequest::default(), 9);
     let produce = wire.send(&produce_request("t", 0, -1, batch(&["v"])), 9);
     assert_eq!(wire.receive::<FetchResponse>(12).0, fetch);
-    let waited = began.elapsed();
     assert_eq!(wire.receive::<MetadataResponse>(9).0, metadata);
     let (answered, produced) = wire.receive::<ProduceResponse>(9);
     assert_eq!(answered, produce);
     assert_eq!(produced.responses[0].partition_responses[0].base_offset, 0);
-    // Kafka takes one request at a time and waits the fetch out; we may append already, which ends the wait.
-    assert!(waited < Duration::from_secs(5), "{waited:?}");
 }
 
 /// SEMANTICS 11: what one connection sends is appended in its order, however fast it comes.
@@ -118,7 +115,7 @@ fn a_fetch_waits_for_its_bytes_or_its_time() {
 
     for limits in [
         Limits {
-            max_wait_ms: 20_000,
+            max_wait_ms: LONG_MS,
             min_bytes: 0,
             ..Default::default()
         },
@@ -128,17 +125,12 @@ fn a_fetch_waits_for_its_bytes_or_its_time() {
             ..Default::default()
         },
     ] {
-        let began = Instant::now();
+        // There is nothing to wait for.
         wire.fetch("t", 0, 0, limits);
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "nothing to wait for"
-        );
     }
 
-    let began = Instant::now();
     let limits = Limits {
-        max_wait_ms: 20_000,
+        max_wait_ms: LONG_MS,
         min_bytes: 1,
         ..Default::default()
     };
@@ -150,10 +142,6 @@ fn a_fetch_waits_for_its_bytes_or_its_time() {
         values(&read(&record_bytes(&response.responses[0].partitions[0]))),
         ["now"]
     );
-    assert!(
-        began.elapsed() < Duration::from_secs(10),
-        "woken only by the deadline"
-    );
 }
 
 /// SEMANTICS 27.
@@ -162,7 +150,7 @@ fn an_offset_out_of_range_is_told_at_once() {
     let (_broker, mut wire) = with_topic();
     wire.append("t", 0, batch(&["a"]));
     let limits = Limits {
-        max_wait_ms: 20_000,
+        max_wait_ms: LONG_MS,
         min_bytes: 1,
         ..Default::default()
     };
@@ -336,7 +324,7 @@ fn a_fetch_of_two_shards_does_not_wait_at_the_end_of_a_segment() {
         wire.append("t", 0, batch(&["v"]));
     }
     let limits = Limits {
-        max_wait_ms: 600_000,
+        max_wait_ms: LONG_MS,
         min_bytes: 1 << 20,
         ..Default::default()
     };
@@ -346,3 +334,6 @@ fn a_fetch_of_two_shards_does_not_wait_at_the_end_of_a_segment() {
     let answer: FetchResponse = wire.ask(&request, 12);
     assert!(!record_bytes(&answer.responses[0].partitions[0]).is_empty());
 }
+
+/// Longer than any test waits for an answer.
+const LONG_MS: i32 = 600_000;
