@@ -3,7 +3,7 @@
 //! It keeps what a write brought it. The kernel's page cache above it keeps more: what a failing disk took and lost is
 //! still to be read there, as on a real machine after a failed flush, and is not to be read by `O_DIRECT`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +25,7 @@ pub(crate) enum Fault {
     None,
     /// Writes to the files of the directory of this name fail with EIO.
     Write(String),
-    /// Writes to the files of the directory of this name are taken and lost; a sync then fails with EIO.
+    /// Writes to the files of the directory of this name are taken and lost; a sync of such a file then fails with EIO.
     Sync(String),
     /// Whatever changes anything fails with EROFS: what ext4 becomes after an error.
     ReadOnly,
@@ -90,7 +90,9 @@ impl FailingDisk {
 
     /// From now on this is wrong with it.
     pub(crate) fn fail(&self, fault: Fault) {
-        self.files.held().fault = fault;
+        let mut tree = self.files.held();
+        tree.fault = fault;
+        tree.lossy.clear();
     }
 }
 
@@ -103,6 +105,8 @@ struct Files {
 struct Tree {
     nodes: BTreeMap<u64, Node>,
     fault: Fault,
+    /// The files whose writes were lost since the fault is there.
+    lossy: BTreeSet<u64>,
 }
 
 /// A file or a directory. One without a name any more stays, for it may be open.
@@ -127,6 +131,7 @@ impl Default for Tree {
         Self {
             nodes: BTreeMap::from([(ROOT, root)]),
             fault: Fault::None,
+            lossy: BTreeSet::new(),
         }
     }
 }
@@ -235,7 +240,9 @@ impl Tree {
         if bytes.len() < end {
             bytes.resize(end, 0);
         }
-        if !loses {
+        if loses {
+            self.lossy.insert(ino.0);
+        } else {
             bytes[begin..end].copy_from_slice(data);
         }
         u32::try_from(data.len()).map_err(|_| Errno::EINVAL)
@@ -243,9 +250,9 @@ impl Tree {
 
     fn sync(&self, ino: INodeNo) -> Result<(), Errno> {
         self.change()?;
-        match &self.fault {
-            Fault::Sync(name) if self.directory_of(ino) == OsStr::new(name) => Err(Errno::EIO),
-            _ => Ok(()),
+        match self.lossy.contains(&ino.0) {
+            true => Err(Errno::EIO),
+            false => Ok(()),
         }
     }
 
