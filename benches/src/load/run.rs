@@ -1,7 +1,7 @@
 //! The event loop of the generator: one thread, epoll, and a timer for loads with a pace.
 //!
 //! A run has a warm-up, a measured time, and an end in which everything sent is answered and everything acknowledged is
-//! consumed. Figures cover the measured time only.
+//! consumed. Figures cover the measured time only, which goes on until there are some.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -115,8 +115,8 @@ impl Load {
         let mut latency = histogram()?;
         let mut end_to_end = histogram()?;
         let warm_until = begin + u64::try_from(warm_up.as_nanos())?;
-        let measure_until = warm_until + u64::try_from(measured.as_nanos())?;
-        let give_up_at = measure_until + END_NANOS_MAX;
+        let measured = u64::try_from(measured.as_nanos())?;
+        let mut measure_until = warm_until + measured;
         let mut phase = Phase::WarmUp;
         let mut first = None;
         let mut last = None;
@@ -129,15 +129,19 @@ impl Load {
         loop {
             let answered = self.answered();
             if phase == Phase::WarmUp && (now >= warm_until || answered >= self.budget / 4) {
-                first = Some(self.snapshot(process)?);
+                let begun = self.snapshot(process)?;
+                // The warm-up may have taken longer than it should.
+                measure_until = measure_until.max(begun.at + measured);
+                first = Some(begun);
                 if let Some(system_calls) = &mut self.system_calls {
                     system_calls.begin()?;
                 }
                 phase = Phase::Measured;
             }
-            let spent = answered >= self.budget || self.is_spent() || self.is_over();
-            let over = now >= measure_until || spent;
-            if phase == Phase::Measured && over {
+            let spent = answered >= self.budget || self.is_spent();
+            let over = now >= measure_until || self.is_over();
+            let told = || first.as_ref().is_some_and(|first| self.tells_since(first));
+            if phase == Phase::Measured && (spent || (over && told())) {
                 let counted = self.system_calls.take().map(SystemCalls::finish);
                 system_calls = counted.transpose()?;
                 last = Some(self.snapshot(process)?);
@@ -146,7 +150,7 @@ impl Load {
             if phase == Phase::End && self.is_finished() {
                 break;
             }
-            if now > give_up_at {
+            if now > measure_until + END_NANOS_MAX {
                 return Err(self.unfinished().into());
             }
             let count = epoll.wait(&mut events, EpollTimeout::from(TURN_MILLIS))?;
@@ -230,6 +234,13 @@ impl Load {
         !self.producers.is_empty() && self.producers.iter().all(spent)
     }
 
+    /// Whether everybody's figures since then are of something: on a busy machine a time may pass in which nothing is answered.
+    fn tells_since(&self, first: &Snapshot) -> bool {
+        let answered = self.producers.is_empty() || self.answered() > first.requests;
+        let fetched = self.consumers.is_empty() || self.fetched() > first.batches_fetched;
+        answered && fetched
+    }
+
     fn is_over(&self) -> bool {
         let over = self.over.as_ref();
         over.is_some_and(|over| over.load(Ordering::Relaxed))
@@ -267,6 +278,10 @@ impl Load {
         answered.sum()
     }
 
+    fn fetched(&self) -> u64 {
+        self.consumers.iter().map(|consumer| consumer.batches).sum()
+    }
+
     fn sent(&self) -> u64 {
         self.producers.iter().map(|producer| producer.sent).sum()
     }
@@ -281,7 +296,7 @@ impl Load {
             own_cpu_seconds: own.iter().sum(),
             requests: self.answered(),
             fetches: self.consumers.iter().map(|consumer| consumer.answers).sum(),
-            batches_fetched: self.consumers.iter().map(|consumer| consumer.batches).sum(),
+            batches_fetched: self.fetched(),
         })
     }
 }
