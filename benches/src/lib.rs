@@ -24,6 +24,14 @@ pub use giants::{GIANTS_TOPIC, giants};
 pub use profiled::build_profiled;
 pub use segment::Segment;
 
+/// To be held by tests that put a broker under load, in this very process: one at a time, with all the files there may be.
+#[cfg(test)]
+pub(crate) fn in_turn() -> std::sync::MutexGuard<'static, ()> {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    load::allow_open_files().expect("what the system allows");
+    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// The repository, from where this was built.
 #[must_use]
 pub fn repository() -> &'static Path {

@@ -190,6 +190,7 @@ mod tests {
     /// The short form of `--bin soak`, without what takes long to judge.
     #[test]
     fn everyday_life_goes_on_without_a_fault() {
+        let _turn = crate::in_turn();
         let directory = tempfile::tempdir().unwrap();
         let overrides = [
             "listeners=PLAINTEXT://127.0.0.1:0".to_owned(),
@@ -214,7 +215,7 @@ mod tests {
         let begin = nanos();
         while count(&done.topics) < 10 || count(&done.joins) < 20 || count(&done.bytes) < 6 << 20 {
             assert!(!work.has_failed(), "{:?}", work.end());
-            assert!(nanos() - begin < 60_000_000_000, "{done:?}");
+            assert!(nanos() - begin < 300_000_000_000, "{done:?}");
             rest(Duration::from_millis(20));
         }
         work.end().unwrap();
