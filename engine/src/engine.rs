@@ -12,6 +12,7 @@ use crate::control::{Control, ControlHandle};
 use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown, MetaProperties};
+use crate::log::names;
 use crate::maintenance::{Checkpoints, Pool, PoolThreads, any_partition, sweep};
 use crate::metadata::{
     self, Command, Endpoint, Metadata, MetadataImage, MetadataOptions, ProposeError,
@@ -452,7 +453,7 @@ fn check_metadata(
     if options.log_directories.contains(&home) && !usable.contains(&home.as_path()) {
         return Err(StartError::NoMetadata { path: home });
     }
-    let metadata = home.join(METADATA_DIRECTORY);
+    let metadata = home.join(names::METADATA_DIRECTORY);
     if Metadata::is_in(disk, &metadata)? {
         return Ok(());
     }
@@ -517,7 +518,7 @@ fn open_metadata(
     directories: &[OpenDirectory],
     random: &mut Random,
 ) -> Result<Metadata, StartError> {
-    let directory = home.join(METADATA_DIRECTORY);
+    let directory = home.join(names::METADATA_DIRECTORY);
     disk.create_dir_all(home)?;
     if !disk.exists(&directory)? {
         // Its home may be new, and so may those that lies in.
@@ -611,8 +612,6 @@ fn thread_error(error: &std::io::Error) -> IoError {
     )
 }
 
-/// Kafka's name for the directory of the cluster metadata.
-const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
 /// Two keep a long recovery from holding up a roll.
 const MAINTENANCE_THREADS: usize = 2;
 /// One thread that opens batches leaves half of two cores to those who need nothing opened.

@@ -153,7 +153,7 @@ impl Run<'_> {
             let path = directory.join(&entry.name);
             if entry.is_dir {
                 match names::partition_of_directory(&entry.name) {
-                    _ if entry.name == METADATA_DIRECTORY => {}
+                    _ if entry.name == names::METADATA_DIRECTORY => {}
                     Some(name) => partitions.push((name, path)),
                     None if entry.name.ends_with(names::DELETED_DIRECTORY) => {
                         self.remove_deleted(path)?;
@@ -323,7 +323,7 @@ impl Run<'_> {
     fn metadata(&mut self) -> Result<Option<MetadataImage>, VerifyError> {
         let elsewhere = self.options.metadata_directory.as_ref();
         let home = elsewhere.unwrap_or(&self.options.directory);
-        let directory = home.join(METADATA_DIRECTORY);
+        let directory = home.join(names::METADATA_DIRECTORY);
         if !self.disk.exists(&directory)? {
             return Ok(None);
         }
@@ -592,6 +592,3 @@ const CHECKPOINTS: [&str; 4] = [
 
 /// Who works in a directory.
 const LOCK: &str = ".lock";
-
-/// Kafka's name for the directory of the cluster metadata.
-const METADATA_DIRECTORY: &str = "__cluster_metadata-0";

@@ -33,6 +33,9 @@ pub const PARTITION_METADATA: &str = "partition.metadata";
 /// The mark of a partition whose record files may not be what the page cache shows: a sync of them failed.
 pub const FLUSH_FAILED: &str = "flush-failed";
 
+/// Kafka's name for the directory of the cluster metadata. It has the form of a partition's, and is nobody's partition.
+pub const METADATA_DIRECTORY: &str = "__cluster_metadata-0";
+
 /// Digits of an offset in a file name.
 const DIGITS: usize = 20;
 

@@ -84,6 +84,12 @@ pub enum OpenError {
     /// The log holds messages of Kafka before 0.11.
     #[error("{0}")]
     OldFormat(Fault),
+    /// The directory of that name holds the cluster metadata.
+    #[error("{} holds the cluster metadata and is no partition's", directory.display())]
+    OfMetadata {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// What was checked a moment ago is not sound any more.
     #[error(transparent)]
     Corrupt(#[from] Fault),

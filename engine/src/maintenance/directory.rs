@@ -36,6 +36,9 @@ impl OpenPartition {
         let directory = self
             .log_directory
             .join(names::partition_directory(&self.name));
+        if is_of_metadata(&self.name) {
+            return Err(OpenError::OfMetadata { directory });
+        }
         self.set_stranger_aside(disk, checkpoints, &directory)?;
         let fresh = !disk.exists(&directory)?;
         if fresh {
@@ -104,6 +107,9 @@ pub(super) fn remove(
     log_directory: &Path,
     topic_id: TopicId,
 ) -> Result<(), IoError> {
+    if is_of_metadata(name) {
+        return Ok(());
+    }
     let doomed = log_directory.join(names::deleted_directory(name, topic_id));
     {
         let _renaming = checkpoints.renaming();
@@ -122,6 +128,12 @@ pub(super) fn remove(
         disk.sync_dir(log_directory)?;
     }
     disk.remove_dir_all(&doomed)
+}
+
+/// Whether the directory of that name holds the cluster metadata: a topic of its name may stand in the metadata of an older
+/// version, and nothing about a partition may touch the directory.
+fn is_of_metadata(name: &TopicPartition) -> bool {
+    names::partition_directory(name) == names::METADATA_DIRECTORY
 }
 
 /// The first directory of a partition with records or an owner, by name.
@@ -170,7 +182,8 @@ pub fn sweep(
             disk.remove_dir_all(&path)?;
             continue;
         }
-        let Some(name) = names::partition_of_directory(&entry.name) else {
+        let name = names::partition_of_directory(&entry.name);
+        let Some(name) = name.filter(|name| !is_of_metadata(name)) else {
             continue;
         };
         // A directory without a topic id was being made when the broker died; whoever opens it gives it one.
@@ -188,3 +201,6 @@ pub fn sweep(
     }
     Ok(set_aside)
 }
+
+#[cfg(test)]
+mod tests;
