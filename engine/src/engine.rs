@@ -563,14 +563,17 @@ fn sweep_directories(disk: &Disk, directories: &[OpenDirectory], image: &Metadat
                 .is_some()
         };
         match sweep(disk, &directory.path, known) {
-            Ok(set_aside) => {
-                for aside in set_aside {
+            Ok(swept) => {
+                for aside in swept.set_aside {
                     tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
+                }
+                for error in swept.refused {
+                    tracing::warn!(%error, "{UNCLEARED}");
                 }
             }
             // What lies there is in nobody's way; its own partitions will say what is wrong with it.
             Err(error) => {
-                tracing::error!(path = %directory.path.display(), %error, "a log directory cannot be cleared of deleted topics");
+                tracing::error!(path = %directory.path.display(), %error, "{UNCLEARED}");
             }
         }
     }
@@ -612,6 +615,8 @@ fn thread_error(error: &std::io::Error) -> IoError {
     )
 }
 
+/// What lies in a log directory and belongs to no partition stays.
+const UNCLEARED: &str = "a log directory cannot be cleared of deleted topics";
 /// Two keep a long recovery from holding up a roll.
 const MAINTENANCE_THREADS: usize = 2;
 /// One thread that opens batches leaves half of two cores to those who need nothing opened.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::config::{Alteration, TopicDefaults};
-use millrace_engine::metadata::{Command as Metadata, CreateTopics, NewTopic, Reply};
+use millrace_engine::metadata::{
+    Command as Metadata, CreateTopics, DeleteTopics, NewTopic, Reply, TopicReference,
+};
 use millrace_engine::partition::{Acks, AppendError, Appended, Isolation};
 use millrace_engine::record::{BatchBuilder, Batches, Compression, records};
 use millrace_engine::shard::Gateway;
@@ -82,6 +84,12 @@ async fn create_with(gateway: &Gateway, name: &str, partitions: i32, settings: V
         panic!("the topic is not created");
     };
     assert!(created[0].1.is_ok(), "{created:?}");
+}
+
+async fn delete(gateway: &Gateway, name: &str) {
+    let topics = vec![TopicReference::Name(name.to_owned())];
+    let delete = Metadata::DeleteTopics(DeleteTopics { topics });
+    assert!(gateway.propose(delete).await.is_ok());
 }
 
 fn partition(gateway: &Gateway, name: &str, number: i32) -> TopicIdPartition {
@@ -213,6 +221,30 @@ fn what_is_written_through_the_ring_is_there_after_a_restart() {
 #[test]
 fn what_is_written_through_threads_is_there_after_a_restart() {
     what_is_written_is_there_after_a_restart(IoChoice::Threads);
+}
+
+#[test]
+fn a_topic_with_the_longest_name_is_deleted_and_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let name = || "x".repeat(TopicName::LENGTH_MAX);
+    let work = async move |gateway: Gateway| {
+        for again in [false, true] {
+            if again {
+                delete(&gateway, &name()).await;
+            }
+            create(&gateway, &name(), 1).await;
+            let id = partition(&gateway, &name(), 0);
+            assert_eq!(produce(&gateway, id, "first").await, Offset(0));
+        }
+    };
+    let (_, in_order) = with_engine(directory.path(), IoChoice::Threads, work);
+    assert!(in_order);
+    let found = ["one", "two"].into_iter().flat_map(|log_directory| {
+        let entries = std::fs::read_dir(directory.path().join(log_directory)).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap())
+    });
+    let left: Vec<String> = found.filter(|found| found.starts_with("xxx")).collect();
+    assert_eq!(left, [format!("{}-0", name())]);
 }
 
 #[test]

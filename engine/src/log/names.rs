@@ -161,18 +161,30 @@ pub fn probe(shard: usize) -> String {
 /// topics of one name apart.
 #[must_use]
 pub fn deleted_directory(partition: &TopicPartition, topic_id: TopicId) -> String {
-    format!("{partition}.{topic_id}{DELETED_DIRECTORY}")
+    set_aside(partition, topic_id, DELETED_DIRECTORY)
 }
 
 /// The name a directory gets that no known partition owns: an operator may look at it, and nobody mistakes it for
 /// another topic's.
 #[must_use]
 pub fn stray_directory(partition: &TopicPartition, topic_id: TopicId) -> String {
-    format!("{partition}.{topic_id}-stray")
+    set_aside(partition, topic_id, STRAY_DIRECTORY)
+}
+
+/// A long topic's name is cut, as in Kafka, so that the whole is a legal one; the id makes up for what is missing.
+fn set_aside(partition: &TopicPartition, topic_id: TopicId, ending: &str) -> String {
+    let topic = partition.topic.as_str();
+    let rest = format!("-{}.{topic_id}{ending}", partition.partition);
+    let kept = topic.get(..NAME_BYTES_MAX.saturating_sub(rest.len()));
+    format!("{}{rest}", kept.unwrap_or(topic))
 }
 
 /// What the names of deleted directories end with, as Kafka's do.
 pub const DELETED_DIRECTORY: &str = "-delete";
+/// And those of strays.
+const STRAY_DIRECTORY: &str = "-stray";
+/// The longest name that file systems of Linux take.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The partition a directory's name stands for; `None` for any other directory (also one waiting for deletion).
 #[must_use]
@@ -190,6 +202,7 @@ pub fn partition_of_directory(name: &str) -> Option<TopicPartition> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Uuid;
 
     #[test]
     fn segment_files_are_named_as_kafka_names_them() {
@@ -262,5 +275,25 @@ mod tests {
         ] {
             assert_eq!(partition_of_directory(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_directory_of_a_topic_with_the_longest_name_has_a_legal_name_when_it_is_set_aside() {
+        let long = |partition| TopicPartition {
+            topic: "x".repeat(249).parse().unwrap(),
+            partition,
+        };
+        for name in [deleted_directory, stray_directory] {
+            let one = name(&long(0), TopicId(Uuid(1)));
+            assert_eq!(one.len(), 255, "{one}");
+            assert!(one.starts_with("xxx"), "{one}");
+            assert_ne!(one, name(&long(1), TopicId(Uuid(1))));
+            assert_ne!(one, name(&long(0), TopicId(Uuid(2))));
+            assert_eq!(partition_of_directory(&one), None);
+        }
+        let short = partition_of_directory("t-12").unwrap();
+        let id = TopicId(Uuid(1));
+        assert_eq!(deleted_directory(&short, id), format!("t-12.{id}-delete"));
+        assert_eq!(stray_directory(&short, id), format!("t-12.{id}-stray"));
     }
 }

@@ -161,45 +161,69 @@ pub fn any_partition(disk: &Disk, log_directory: &Path) -> Result<Option<PathBuf
 /// A file that only a partition's directory has.
 const PARTITION_METADATA: &str = "partition.metadata";
 
+/// What clearing a log directory came to.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Directories that were set aside, by their new names.
+    pub set_aside: Vec<PathBuf>,
+    /// What the disk refused; the rest is done.
+    pub refused: Vec<IoError>,
+}
+
 /// Clears a log directory of what belongs to no partition: deleted directories are finished off, and directories of
-/// topics that the metadata does not know are set aside. Says what was set aside.
+/// topics that the metadata does not know are set aside.
 ///
 /// # Errors
-/// The log directory cannot be read or changed.
+/// The log directory cannot be read.
 pub fn sweep(
     disk: &Disk,
     log_directory: &Path,
     known: impl Fn(TopicId, i32) -> bool,
-) -> Result<Vec<PathBuf>, IoError> {
-    let mut set_aside = Vec::new();
-    for entry in disk
-        .list(log_directory)?
-        .into_iter()
-        .filter(|entry| entry.is_dir)
+) -> Result<Swept, IoError> {
+    let mut swept = Swept::default();
+    for entry in disk.list(log_directory)? {
+        if !entry.is_dir {
+            continue;
+        }
+        match sweep_directory(disk, log_directory, &entry.name, &known) {
+            Ok(set_aside) => swept.set_aside.extend(set_aside),
+            Err(error) => swept.refused.push(error),
+        }
+    }
+    if !swept.set_aside.is_empty()
+        && let Err(error) = disk.sync_dir(log_directory)
     {
-        let path = log_directory.join(&entry.name);
-        if entry.name.ends_with(names::DELETED_DIRECTORY) {
-            disk.remove_dir_all(&path)?;
-            continue;
-        }
-        let name = names::partition_of_directory(&entry.name);
-        let Some(name) = name.filter(|name| !is_of_metadata(name)) else {
-            continue;
-        };
-        // A directory without a topic id was being made when the broker died; whoever opens it gives it one.
-        let Ok(Some(found)) = PartitionMetadata::read(disk, &path) else {
-            continue;
-        };
-        if !known(found.topic_id, name.partition) {
-            let aside = log_directory.join(names::stray_directory(&name, found.topic_id));
-            disk.rename(&path, &aside)?;
-            set_aside.push(aside);
-        }
+        swept.refused.push(error);
     }
-    if !set_aside.is_empty() {
-        disk.sync_dir(log_directory)?;
+    Ok(swept)
+}
+
+/// Says by which name the directory was set aside, if it was.
+fn sweep_directory(
+    disk: &Disk,
+    log_directory: &Path,
+    found: &str,
+    known: impl Fn(TopicId, i32) -> bool,
+) -> Result<Option<PathBuf>, IoError> {
+    let path = log_directory.join(found);
+    if found.ends_with(names::DELETED_DIRECTORY) {
+        disk.remove_dir_all(&path)?;
+        return Ok(None);
     }
-    Ok(set_aside)
+    let name = names::partition_of_directory(found);
+    let Some(name) = name.filter(|name| !is_of_metadata(name)) else {
+        return Ok(None);
+    };
+    // A directory without a topic id was being made when the broker died; whoever opens it gives it one.
+    let Ok(Some(owner)) = PartitionMetadata::read(disk, &path) else {
+        return Ok(None);
+    };
+    if known(owner.topic_id, name.partition) {
+        return Ok(None);
+    }
+    let aside = log_directory.join(names::stray_directory(&name, owner.topic_id));
+    disk.rename(&path, &aside)?;
+    Ok(Some(aside))
 }
 
 #[cfg(test)]

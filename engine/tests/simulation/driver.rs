@@ -154,7 +154,12 @@ impl Machine {
             };
             image.partition(id).is_some()
         };
-        sweep(&self.disk, &path, known)?;
+        let swept = sweep(&self.disk, &path, known)?;
+        swept
+            .refused
+            .into_iter()
+            .map(Err)
+            .collect::<Result<(), _>>()?;
         let now = self.now();
         let seats = (0..self.shard_count).map(|index| {
             let mut seat = Seat {

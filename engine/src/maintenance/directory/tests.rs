@@ -1,23 +1,26 @@
 //! Directories on a simulated disk: what is opened, set aside and taken away, and what is not.
 
 use super::*;
-use crate::io::Sim;
+use crate::io::{Sim, SimOperation};
 use crate::types::Uuid;
 
 const DATA: &str = "/data";
 const OURS: TopicId = TopicId(Uuid(1));
 
 struct Bench {
+    sim: Sim,
     disk: Disk,
     checkpoints: Checkpoints,
 }
 
 impl Bench {
     fn new() -> Self {
-        let disk = Sim::new(1).disk();
+        let sim = Sim::new(1);
+        let disk = sim.disk();
         disk.create_dir_all(Path::new(DATA)).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
         Self {
+            sim,
             disk,
             checkpoints: Checkpoints::default(),
         }
@@ -81,8 +84,23 @@ fn the_directory_of_the_cluster_metadata_is_nobodys_partition() {
     let refused = bench.open(&name, OURS).unwrap_err();
     assert!(matches!(refused, OpenError::OfMetadata { .. }), "{refused}");
     bench.remove(&name, OURS).unwrap();
-    let set_aside = sweep(&bench.disk, Path::new(DATA), |_, _| false).unwrap();
-    assert!(set_aside.is_empty(), "{set_aside:?}");
+    let swept = sweep(&bench.disk, Path::new(DATA), |_, _| false).unwrap();
+    assert!(swept.set_aside.is_empty(), "{swept:?}");
     assert_eq!(bench.names(""), [names::METADATA_DIRECTORY]);
     assert_eq!(bench.names(names::METADATA_DIRECTORY), before);
 }
+
+#[test]
+fn what_cannot_be_cleared_away_keeps_nothing_else_from_it() {
+    let bench = Bench::new();
+    for topic in ["a", "b", "c"] {
+        bench.open(&partition(topic), OURS).unwrap();
+    }
+    bench.sim.fail_next(SimOperation::Name, "/b-0", EIO);
+    let swept = sweep(&bench.disk, Path::new(DATA), |_, _| false).unwrap();
+    assert_eq!(swept.refused.len(), 1, "{swept:?}");
+    let stray = |topic| names::stray_directory(&partition(topic), OURS);
+    assert_eq!(bench.names(""), [stray("a"), "b-0".to_owned(), stray("c")]);
+}
+
+const EIO: i32 = 5;
