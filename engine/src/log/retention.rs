@@ -2,7 +2,7 @@
 //!
 //! Deciding is pure. Files are first renamed, so that a crash never leaves half a segment behind, and unlinked later.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Log;
 use super::names;
@@ -23,6 +23,8 @@ pub struct RetentionPlan {
 pub struct DeleteJob {
     directory: PathBuf,
     base_offsets: Vec<Offset>,
+    /// Files renamed so far.
+    doomed: Vec<PathBuf>,
 }
 
 /// Renamed files, to be unlinked after `file.delete.delay.ms`.
@@ -37,25 +39,20 @@ impl DeleteJob {
     /// were a later one lost and an earlier one back after a power cut, the log would end, or have a gap, between them.
     ///
     /// # Errors
-    /// [`IoError`] when the disk refuses; the log goes on without the segments, the files come back with the next start.
-    pub fn run(&self, disk: &Disk) -> Result<Doomed, IoError> {
-        let mut paths = Vec::new();
+    /// [`IoError`] when the disk refuses: another run goes on where this one was. Without one the log goes on without the
+    /// segments, and the files come back with the next start.
+    pub fn run(&mut self, disk: &Disk) -> Result<Doomed, IoError> {
         for (place, &base_offset) in self.base_offsets.iter().enumerate() {
             if place > 0 {
                 disk.sync_dir(&self.directory)?;
             }
             for ending in names::SEGMENT_ENDINGS {
                 let path = names::segment_file(&self.directory, base_offset, ending);
-                let doomed = names::with_ending(&path, names::DELETED);
-                match disk.rename(&path, &doomed) {
-                    Ok(()) => paths.push(doomed),
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(error),
-                }
+                self.doomed.extend(doom(disk, &path)?);
             }
         }
         disk.sync_dir(&self.directory)?;
-        Ok(Doomed { paths })
+        Ok(Doomed::new(std::mem::take(&mut self.doomed)))
     }
 }
 
@@ -76,7 +73,19 @@ impl Doomed {
     }
 }
 
-pub(super) fn remove_if_there(disk: &Disk, path: &std::path::Path) -> Result<(), IoError> {
+/// Renames a file that is to be unlinked later, if it is there; says its new name. Where the longer name finds no room in the
+/// directory, the file goes at once: whoever reads it holds it open.
+pub(super) fn doom(disk: &Disk, path: &Path) -> Result<Option<PathBuf>, IoError> {
+    let doomed = names::with_ending(path, names::DELETED);
+    match disk.rename(path, &doomed) {
+        Ok(()) => Ok(Some(doomed)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) if error.is_out_of_space() => remove_if_there(disk, path).map(|()| None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn remove_if_there(disk: &Disk, path: &Path) -> Result<(), IoError> {
     match disk.remove_file(path) {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
@@ -135,6 +144,7 @@ impl Log {
         DeleteJob {
             directory: self.directory.clone(),
             base_offsets,
+            doomed: Vec::new(),
         }
     }
 

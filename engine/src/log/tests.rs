@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::CleanupPolicy;
-use crate::io::{Disk, Sim};
+use crate::io::{Disk, Sim, SimOperation};
 use crate::record::{BatchBuilder, Batches, PreparedBatch};
 use crate::types::{ProducerEpoch, Sequence};
 
@@ -661,6 +661,31 @@ fn retention_takes_whole_old_segments_and_never_the_active_one() {
     assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 0);
     assert!(log.move_log_start(Offset(3)));
     assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 1);
+}
+
+#[test]
+fn segments_go_though_there_is_no_descriptor_for_a_while_and_no_room_for_longer_names() {
+    for (operation, path_end, errno, runs) in [
+        (SimOperation::SyncDir, "t-0", 24, 2),
+        (SimOperation::Name, ".log", 28, 1),
+    ] {
+        let sim = Sim::new(1);
+        let mut fixture = Fixture::new(config(400));
+        fixture.disk = sim.disk();
+        let mut log = fixture.fresh();
+        for time in [10, 20, 30, 200] {
+            fixture.append(&mut log, &batch(1, 200, time));
+        }
+        let mut job = log.delete_segments(3);
+        sim.fail_next(operation, path_end, errno);
+        let doomed = (1..=2).find_map(|run| Some((run, job.run(&fixture.disk).ok()?)));
+        let (run, doomed) = doomed.unwrap();
+        assert_eq!(run, runs, "{path_end}");
+        doomed.run(&fixture.disk).unwrap();
+        let names = fixture.names();
+        let logs = names.iter().filter(|name| name.contains(".log"));
+        assert_eq!(logs.count(), 1, "{names:?}");
+    }
 }
 
 #[test]

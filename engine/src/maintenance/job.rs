@@ -155,6 +155,9 @@ pub enum Done {
     Measured(Vec<(PathBuf, Space)>),
     /// Of [`Job::Close`].
     Closed(Result<Closed, IoError>),
+    /// Of a job that has begun to change files and found no room, or no file descriptor: it goes on where it was when it is
+    /// ordered again, and until then nothing else may be done about its partition.
+    PutOff(Box<Job>, IoError),
 }
 
 /// Why a partition could not be opened and may be later.
@@ -207,7 +210,12 @@ impl Job {
             Self::Epochs(job) => Done::EpochsWritten(job.run(disk)),
             Self::Flush(job) => Done::Flushed(job.run(disk)),
             Self::Mark(job) => Done::Marked(job.run(disk)),
-            Self::Delete(job) => Done::Deleted(job.run(disk)),
+            Self::Delete(mut job) => match job.run(disk) {
+                Err(error) if error.is_out_of_space() => {
+                    Done::PutOff(Box::new(Self::Delete(job)), error)
+                }
+                result => Done::Deleted(result),
+            },
             Self::Unlink(doomed) => Done::Unlinked(doomed.run(disk)),
             Self::LoadIndex(job) => Done::IndexLoaded(job.run(disk)),
             Self::Lookup(lookup) => Done::LookedUp(lookup.run(disk)),

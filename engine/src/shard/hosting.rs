@@ -295,6 +295,11 @@ impl Shard {
         }
     }
 
+    /// Whether a partition is led here.
+    pub(super) fn leads(&self, id: TopicIdPartition) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Leading(_)))
+    }
+
     /// Whether a partition's log is about to be open, so that questions about it wait.
     pub(super) fn is_awaited(&self, id: TopicIdPartition) -> bool {
         matches!(self.slots.get(&id), Some(Slot::Opening(opening)) if !opening.wants_room)
@@ -591,4 +596,4 @@ pub(super) fn fault(error: &IoError) -> Fault {
 /// How long a new topic waits before it asks again whether the files of an old one of its name are gone.
 const NAME_TAKEN_DELAY: Duration = Duration::from_millis(10);
 /// How long a partition waits for space before it is tried again.
-const NO_SPACE_DELAY: Duration = Duration::from_secs(1);
+pub(super) const NO_SPACE_DELAY: Duration = Duration::from_secs(1);

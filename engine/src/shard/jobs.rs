@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::fetches::IndexLoad;
-use super::hosting::fault;
+use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, TimestampedOffset, WalkError};
@@ -101,6 +101,16 @@ pub(super) struct Jobs {
     batches: Lane<UNPACKING_OUT_MAX>,
     /// Partitions whose files a job is changing, and the jobs that wait for it.
     changing: BTreeMap<TopicIdPartition, VecDeque<(JobId, Job)>>,
+    /// Those that found no room, until they are done.
+    put_off: BTreeMap<JobId, PutOff>,
+}
+
+/// A job that found no room, and is tried again until there is some.
+#[derive(Debug)]
+struct PutOff {
+    /// `None` while it is tried.
+    job: Option<Box<Job>>,
+    error: IoError,
 }
 
 /// Jobs of which at most `MAX` are out.
@@ -156,19 +166,49 @@ impl Jobs {
             Errand::Lookup { .. } => {}
             _ => self.files.done(effects),
         }
-        if let Some(partition) = errand.changes() {
-            match self
-                .changing
-                .get_mut(&partition)
-                .and_then(VecDeque::pop_front)
-            {
-                Some((id, job)) => self.files.hand_out(id, job, effects),
-                None => {
-                    self.changing.remove(&partition);
-                }
+        self.put_off.remove(&id);
+        self.hand_out_next(errand, effects);
+        Some(errand)
+    }
+
+    /// Hands out what waits for the end of a job about the same partition.
+    fn hand_out_next(&mut self, ended: Errand, effects: &mut Effects) {
+        let Some(partition) = ended.changes() else {
+            return;
+        };
+        match self
+            .changing
+            .get_mut(&partition)
+            .and_then(VecDeque::pop_front)
+        {
+            Some((id, job)) => self.files.hand_out(id, job, effects),
+            None => {
+                self.changing.remove(&partition);
             }
         }
-        Some(errand)
+    }
+
+    /// Keeps a job that is to be tried again; those behind it go on waiting. True when it is put off for the first time.
+    fn keep(&mut self, id: JobId, job: Box<Job>, error: IoError, effects: &mut Effects) -> bool {
+        self.files.done(effects);
+        let job = Some(job);
+        self.put_off.insert(id, PutOff { job, error }).is_none()
+    }
+
+    /// Hands a job out again that was put off.
+    fn try_again(&mut self, id: JobId, effects: &mut Effects) {
+        let put_off = self.put_off.get_mut(&id);
+        if let Some(job) = put_off.and_then(|put_off| put_off.job.take()) {
+            self.files.hand_out(id, *job, effects);
+        }
+    }
+
+    /// Takes a job off the books that was put off, and will not be tried again.
+    fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, IoError)> {
+        let error = self.put_off.remove(&id)?.error;
+        let errand = self.errands.remove(&id)?;
+        self.hand_out_next(errand, effects);
+        Some((errand, error))
     }
 }
 
@@ -181,6 +221,10 @@ impl Shard {
 
     /// A job has ended.
     pub(super) fn done(&mut self, id: JobId, done: Done, now: Now, effects: &mut Effects) {
+        let done = match done {
+            Done::PutOff(job, error) => return self.put_off(id, job, error, now, effects),
+            done => done,
+        };
         let Some(errand) = self.jobs.done(id, effects) else {
             return;
         };
@@ -251,6 +295,65 @@ impl Shard {
             (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
             (Errand::Close(id), Done::Closed(result)) => self.closed(id, result),
             (errand, done) => unreachable_pair(errand, &done),
+        }
+    }
+
+    fn put_off(
+        &mut self,
+        id: JobId,
+        job: Box<Job>,
+        error: IoError,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let text = error.to_string();
+        let is_new = self.jobs.keep(id, job, error, effects);
+        if self.stopping {
+            return self.give_up_job(id, effects);
+        }
+        if is_new {
+            tracing::warn!(error = %text, "a change of a partition's files is put off");
+        }
+        let due = now.monotonic.after(NO_SPACE_DELAY);
+        self.timers.set(due, Timer::TryAgain(id));
+    }
+
+    /// A job was put off for long enough. One about a partition that is not led here any more is in the way of what is to
+    /// come of that.
+    pub(super) fn try_again(&mut self, id: JobId, effects: &mut Effects) {
+        let wanted = match self.jobs.errands.get(&id).copied() {
+            Some(Errand::Remove(_)) => true,
+            Some(errand) => errand.changes().is_some_and(|id| self.leads(id)),
+            None => return,
+        };
+        if wanted {
+            self.jobs.try_again(id, effects);
+        } else {
+            self.give_up_job(id, effects);
+        }
+    }
+
+    /// A stop waits for no room.
+    pub(super) fn give_up_put_off(&mut self, effects: &mut Effects) {
+        let waiting = self.jobs.put_off.iter();
+        let waiting: Vec<JobId> = waiting
+            .filter(|(_, put_off)| put_off.job.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.give_up_job(id, effects);
+        }
+    }
+
+    fn give_up_job(&mut self, id: JobId, effects: &mut Effects) {
+        match self.jobs.give_up(id, effects) {
+            Some((Errand::Remove(_), error)) => warn_of(Err(error), "a deleted partition"),
+            // The files come back with the next start, which has to look at them.
+            Some((Errand::Delete(id), error)) if self.leads(id) => {
+                self.closed_in_order = false;
+                warn_of(Err(error), "deleted segments");
+            }
+            _ => {}
         }
     }
 

@@ -144,6 +144,8 @@ pub(super) enum Timer {
     Flush(TopicIdPartition),
     /// A partition whose name was not free yet.
     Open(TopicIdPartition, Box<OpenPartition>),
+    /// A job that found no room.
+    TryAgain(JobId),
     /// Renamed segments may be unlinked.
     Unlink(Doomed),
     /// Retention, and what else is done at its pace.
@@ -297,6 +299,7 @@ impl Shard {
                     self.order(Errand::Open(id), Job::Open(open), effects);
                 }
                 Timer::Open(..) => {}
+                Timer::TryAgain(id) => self.try_again(id, effects),
                 Timer::Unlink(doomed) => {
                     self.order(Errand::Unlink, Job::Unlink(doomed), effects);
                 }

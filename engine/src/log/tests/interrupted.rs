@@ -57,7 +57,7 @@ fn segments_deleted_together_leave_no_gap_when_the_power_fails_meanwhile() {
     with_seeds(200, &config(400), |seed, sim, fixture| {
         let mut log = closed(fixture, 6);
         let end = log.log_end_offset();
-        let job = log.delete_segments(4);
+        let mut job = log.delete_segments(4);
         sim.stand_still_after(seed % 24);
         let _ = job.run(&fixture.disk);
         drop(log);

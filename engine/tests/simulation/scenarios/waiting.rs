@@ -235,6 +235,45 @@ fn a_partition_without_room_to_open_is_opened_when_there_is_some() {
     assert_eq!(stage.store(id, 10), Offset(0));
 }
 
+/// EMFILE and ENOSPC.
+#[test]
+fn retention_that_finds_no_descriptor_or_no_room_is_done_later_and_takes_nothing_offline() {
+    for (operation, path_end, errno) in [
+        (SimOperation::SyncDir, "t-0", 24),
+        (SimOperation::Name, ".log", 28),
+    ] {
+        let settings = [
+            ("segment.ms", "10"),
+            ("retention.ms", "5000"),
+            ("file.delete.delay.ms", "0"),
+        ];
+        let mut stage = Stage::new(&[("t", &settings)]);
+        let id = stage.id("t");
+        for _ in 0..4 {
+            stage.store(id, 100);
+            stage.machine.pass(Duration::from_millis(100));
+        }
+        // Recovery points and checkpoints come to rest before it is time.
+        for _ in 0..3 {
+            stage.machine.pass(Duration::from_secs(1));
+            stage.settle();
+        }
+        stage.machine.sim.fail_next(operation, path_end, errno);
+        for _ in 0..8 {
+            stage.machine.pass(Duration::from_secs(1));
+            stage.settle();
+            let mut asked = stage.epoch_end(id);
+            let result = asked.try_recv().unwrap().remove(0);
+            assert!(result.is_ok(), "{path_end}: {result:?}");
+        }
+        let entries = stage.machine.sim.disk().list("/data/t-0".as_ref()).unwrap();
+        let names: Vec<String> = entries.into_iter().map(|entry| entry.name).collect();
+        let logs = names.iter().filter(|name| name.contains(".log"));
+        assert_eq!(logs.count(), 1, "{path_end}: {names:?}");
+        assert_eq!(stage.store(id, 100), Offset(4));
+    }
+}
+
 #[test]
 fn a_start_on_a_full_disk_serves_reads_and_takes_appends_again_when_there_is_room() {
     let mut stage = Stage::new(&[("t", &[("segment.ms", "10")])]);
