@@ -229,13 +229,23 @@ impl Job {
                 let noted = line.map_or(Ok(()), |(log_directory, line)| {
                     checkpoints.write(disk, &log_directory, vec![line])
                 });
-                Done::Cleaned(match noted {
-                    Ok(()) => cleaning.run(disk).map_err(Box::new),
-                    Err(error) => Err(Box::new(Failed {
+                let cleaned = match noted {
+                    Ok(()) => cleaning.run(disk),
+                    Err(error) => Err(Failed {
                         error: CleanError::Io(error),
                         cleaning,
-                    })),
-                })
+                    }),
+                };
+                match cleaned {
+                    Err(Failed {
+                        error: CleanError::HalfSwapped(error),
+                        cleaning,
+                    }) if error.is_out_of_space() => {
+                        let line = None;
+                        Done::PutOff(Box::new(Self::Clean { cleaning, line }), error)
+                    }
+                    cleaned => Done::Cleaned(cleaned.map_err(Box::new)),
+                }
             }
             Self::NoteCleaned {
                 log_directory,

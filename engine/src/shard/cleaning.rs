@@ -14,6 +14,7 @@ use super::hosting::{Slot, fault};
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
 use crate::config::Overrides;
+use crate::io::IoError;
 use crate::log::clean::{CleanError, Failed, Next};
 use crate::log::{CleanLimits, CleanStats, Cleaning, Dirt};
 use crate::maintenance::Job;
@@ -294,9 +295,7 @@ impl Shard {
             mut cleaning,
         } = failed;
         if let CleanError::HalfSwapped(error) = &error {
-            self.compactions.running.remove(&id);
-            self.take_offline(id, &fault(error), now, effects);
-            return;
+            return self.half_swapped(id, error, now, effects);
         }
         if let Some(Slot::Leading(leader)) = self.slots.get(&id) {
             let partition = leader.name();
@@ -310,6 +309,18 @@ impl Shard {
         }
         cleaning.give_up();
         self.order_next_piece(id, cleaning, now, effects);
+    }
+
+    /// Segments are being replaced, and nobody goes on with it: only a start sorts the files out.
+    pub(super) fn half_swapped(
+        &mut self,
+        id: TopicIdPartition,
+        error: &IoError,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        self.compactions.running.remove(&id);
+        self.take_offline(id, &fault(error), now, effects);
     }
 
     fn end_compaction(

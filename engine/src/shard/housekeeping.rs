@@ -126,7 +126,7 @@ impl Shard {
         self.stopping = true;
         self.answer_all_fetches();
         self.stop_cleaning(now, effects);
-        self.give_up_put_off(effects);
+        self.give_up_put_off(now, effects);
         self.close_quiet_logs(effects);
     }
 

@@ -309,7 +309,7 @@ impl Shard {
         let text = error.to_string();
         let is_new = self.jobs.keep(id, job, error, effects);
         if self.stopping {
-            return self.give_up_job(id, effects);
+            return self.give_up_job(id, now, effects);
         }
         if is_new {
             tracing::warn!(error = %text, "a change of a partition's files is put off");
@@ -320,7 +320,7 @@ impl Shard {
 
     /// A job was put off for long enough. One about a partition that is not led here any more is in the way of what is to
     /// come of that.
-    pub(super) fn try_again(&mut self, id: JobId, effects: &mut Effects) {
+    pub(super) fn try_again(&mut self, id: JobId, now: Now, effects: &mut Effects) {
         let wanted = match self.jobs.errands.get(&id).copied() {
             Some(Errand::Remove(_)) => true,
             Some(errand) => errand.changes().is_some_and(|id| self.leads(id)),
@@ -329,23 +329,23 @@ impl Shard {
         if wanted {
             self.jobs.try_again(id, effects);
         } else {
-            self.give_up_job(id, effects);
+            self.give_up_job(id, now, effects);
         }
     }
 
     /// A stop waits for no room.
-    pub(super) fn give_up_put_off(&mut self, effects: &mut Effects) {
+    pub(super) fn give_up_put_off(&mut self, now: Now, effects: &mut Effects) {
         let waiting = self.jobs.put_off.iter();
         let waiting: Vec<JobId> = waiting
             .filter(|(_, put_off)| put_off.job.is_some())
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.give_up_job(id, effects);
+            self.give_up_job(id, now, effects);
         }
     }
 
-    fn give_up_job(&mut self, id: JobId, effects: &mut Effects) {
+    fn give_up_job(&mut self, id: JobId, now: Now, effects: &mut Effects) {
         match self.jobs.give_up(id, effects) {
             Some((Errand::Remove(_), error)) => warn_of(Err(error), "a deleted partition"),
             // The files come back with the next start, which has to look at them.
@@ -353,6 +353,7 @@ impl Shard {
                 self.closed_in_order = false;
                 warn_of(Err(error), "deleted segments");
             }
+            Some((Errand::CleanFiles(id), error)) => self.half_swapped(id, &error, now, effects),
             _ => {}
         }
     }

@@ -299,7 +299,7 @@ impl Shard {
                     self.order(Errand::Open(id), Job::Open(open), effects);
                 }
                 Timer::Open(..) => {}
-                Timer::TryAgain(id) => self.try_again(id, effects),
+                Timer::TryAgain(id) => self.try_again(id, now, effects),
                 Timer::Unlink(doomed) => {
                     self.order(Errand::Unlink, Job::Unlink(doomed), effects);
                 }

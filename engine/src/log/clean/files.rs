@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::checkpoint::read_if_there;
 use super::super::names::{self, FileKind};
-use super::super::retention::remove_if_there;
+use super::super::retention::{doom, remove_if_there};
 use super::super::segment::{SegmentIndex, replace};
 use super::super::sweep::name_swapped;
 use super::task::CleanError;
@@ -78,32 +78,9 @@ pub(super) struct Replacement<'a> {
 }
 
 impl Replacement<'_> {
-    /// Puts the cleaned file, which is on stable storage, in the place of the segments. Answers the file by its new
-    /// name, and the renamed old files.
-    ///
-    /// # Errors
-    /// [`CleanError::Io`]: nothing has happened yet. [`CleanError::HalfSwapped`]: the files are neither the old nor
-    /// the new, and only a start sorts them out.
-    pub(super) fn run(&self, disk: &Disk) -> Result<(File, Vec<PathBuf>), CleanError> {
-        let base_offset = self.base_offset();
-        let endings = self.write_companions(disk, base_offset)?;
-        if let Err(error) = self.announce(disk, base_offset, &endings) {
-            return Err(self.take_back(disk, base_offset, &endings, error));
-        }
-        self.put(disk, base_offset, &endings)
-            .map_err(CleanError::HalfSwapped)
-    }
-
-    fn base_offset(&self) -> Offset {
-        self.replaced.first().copied().unwrap_or_default()
-    }
-
-    /// Writes the indexes beside the log; answers the endings of all files of the new segment.
-    fn write_companions(
-        &self,
-        disk: &Disk,
-        base_offset: Offset,
-    ) -> Result<Vec<&'static str>, IoError> {
+    /// Writes the indexes beside the log, which is on stable storage.
+    pub(super) fn prepare(&self, disk: &Disk) -> Result<Exchange, IoError> {
+        let base_offset = self.replaced.first().copied().unwrap_or_default();
         let mut endings = vec![names::OFFSET_INDEX, names::TIME_INDEX];
         let mut contents = vec![self.index.offsets.encode(), self.index.times.encode()];
         if !self.aborted.is_empty() {
@@ -114,85 +91,126 @@ impl Replacement<'_> {
             replace(disk, &cleaned(self.directory, base_offset, ending), bytes)?.sync_data()?;
         }
         endings.push(names::LOG);
-        Ok(endings)
+        Ok(Exchange {
+            directory: self.directory.to_owned(),
+            base_offset,
+            replaced: self.replaced.to_vec(),
+            endings,
+            doomed: Vec::new(),
+            step: Step::Announce,
+        })
     }
+}
 
-    /// From here on a start finishes what was begun.
-    fn announce(&self, disk: &Disk, base_offset: Offset, endings: &[&str]) -> Result<(), IoError> {
-        for ending in endings {
-            let (from, to) = (
-                cleaned(self.directory, base_offset, ending),
-                swap(self.directory, base_offset, ending),
-            );
-            disk.rename(&from, &to)?;
-        }
-        disk.sync_dir(self.directory)
-    }
+/// Cleaned files on their way into the place of the segments they replace.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    directory: PathBuf,
+    base_offset: Offset,
+    replaced: Vec<Offset>,
+    /// Of all files of the new segment, the log last.
+    endings: Vec<&'static str>,
+    /// The old files, by their new names.
+    doomed: Vec<PathBuf>,
+    step: Step,
+}
 
-    /// The announcement failed half-way: the swap files must not be taken for a finished work later.
-    fn take_back(
-        &self,
-        disk: &Disk,
-        base_offset: Offset,
-        endings: &[&str],
-        error: IoError,
-    ) -> CleanError {
-        let remove = || -> Result<(), IoError> {
-            // The log first: the others alone replace nothing.
-            for ending in endings.iter().rev() {
-                remove_if_there(disk, &swap(self.directory, base_offset, ending))?;
-            }
-            disk.sync_dir(self.directory)
-        };
-        match remove() {
-            Ok(()) => CleanError::Io(error),
-            Err(error) => CleanError::HalfSwapped(error),
-        }
-    }
+#[derive(Debug)]
+enum Step {
+    Announce,
+    /// The announcement failed half-way, for this reason.
+    TakeBack(IoError),
+    DoomOld,
+    NameNew,
+}
 
-    fn put(
-        &self,
-        disk: &Disk,
-        base_offset: Offset,
-        endings: &[&str],
-    ) -> Result<(File, Vec<PathBuf>), IoError> {
-        let mut doomed = Vec::new();
-        for &replaced in self.replaced {
-            // The state of the producers at the start of the new segment is still of use.
-            let snapshots = [names::SNAPSHOT, names::WINDOWS];
-            let snapshots = snapshots.iter().filter(|_| replaced != base_offset);
-            for ending in OWN_ENDINGS.iter().chain(snapshots) {
-                let path = names::segment_file(self.directory, replaced, ending);
-                let to = names::with_ending(&path, names::DELETED);
-                match disk.rename(&path, &to) {
-                    Ok(()) => doomed.push(to),
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(error),
+impl Exchange {
+    /// Puts the new files in place. Answers the record file by its new name, and the renamed old files.
+    ///
+    /// # Errors
+    /// [`CleanError::Io`]: nothing has happened yet. [`CleanError::HalfSwapped`]: the files are neither the old nor
+    /// the new. Another run goes on where this one was; else only a start sorts them out.
+    pub(super) fn run(&mut self, disk: &Disk) -> Result<(File, Vec<PathBuf>), CleanError> {
+        let half = CleanError::HalfSwapped;
+        loop {
+            match self.step {
+                Step::Announce => {
+                    self.step = match self.announce(disk) {
+                        Ok(()) => Step::DoomOld,
+                        Err(error) => Step::TakeBack(error),
+                    };
+                }
+                Step::TakeBack(_) => {
+                    self.take_back(disk).map_err(half)?;
+                    let taken_back = std::mem::replace(&mut self.step, Step::Announce);
+                    if let Step::TakeBack(error) = taken_back {
+                        return Err(CleanError::Io(error));
+                    }
+                }
+                Step::DoomOld => {
+                    self.doom_old(disk).map_err(half)?;
+                    self.step = Step::NameNew;
+                }
+                Step::NameNew => {
+                    let file = self.name_new(disk).map_err(half)?;
+                    return Ok((file, std::mem::take(&mut self.doomed)));
                 }
             }
         }
+    }
+
+    /// From here on a start finishes what was begun.
+    fn announce(&self, disk: &Disk) -> Result<(), IoError> {
+        for ending in &self.endings {
+            let from = cleaned(&self.directory, self.base_offset, ending);
+            disk.rename(&from, &self.swap(ending))?;
+        }
+        disk.sync_dir(&self.directory)
+    }
+
+    /// The swap files must not be taken for a finished work later.
+    fn take_back(&self, disk: &Disk) -> Result<(), IoError> {
+        // The log first: the others alone replace nothing.
+        for ending in self.endings.iter().rev() {
+            remove_if_there(disk, &self.swap(ending))?;
+        }
+        disk.sync_dir(&self.directory)
+    }
+
+    fn doom_old(&mut self, disk: &Disk) -> Result<(), IoError> {
+        for &replaced in &self.replaced {
+            // The state of the producers at the start of the new segment is still of use.
+            let snapshots = [names::SNAPSHOT, names::WINDOWS];
+            let snapshots = snapshots.iter().filter(|_| replaced != self.base_offset);
+            for ending in OWN_ENDINGS.iter().chain(snapshots) {
+                let path = names::segment_file(&self.directory, replaced, ending);
+                self.doomed.extend(doom(disk, &path)?);
+            }
+        }
         // An old segment that came back beside the new one would hold offsets twice.
-        disk.sync_dir(self.directory)?;
-        let swaps: Vec<_> = endings
-            .iter()
-            .map(|&ending| (base_offset, ending))
-            .collect();
-        name_swapped(disk, self.directory, &swaps)?;
-        let file = disk.open(&names::segment_file(
-            self.directory,
-            base_offset,
-            names::LOG,
-        ))?;
-        Ok((file, doomed))
+        disk.sync_dir(&self.directory)
+    }
+
+    fn name_new(&self, disk: &Disk) -> Result<File, IoError> {
+        let mut swaps = Vec::with_capacity(self.endings.len());
+        for &ending in &self.endings {
+            // An earlier run may have named some.
+            if disk.exists(&self.swap(ending))? {
+                swaps.push((self.base_offset, ending));
+            }
+        }
+        name_swapped(disk, &self.directory, &swaps)?;
+        let path = names::segment_file(&self.directory, self.base_offset, names::LOG);
+        disk.open(&path)
+    }
+
+    fn swap(&self, ending: &str) -> PathBuf {
+        let path = names::segment_file(&self.directory, self.base_offset, ending);
+        names::with_ending(&path, names::SWAP)
     }
 }
 
 fn cleaned(directory: &Path, base_offset: Offset, ending: &str) -> PathBuf {
     let path = names::segment_file(directory, base_offset, ending);
     names::with_ending(&path, names::CLEANED)
-}
-
-fn swap(directory: &Path, base_offset: Offset, ending: &str) -> PathBuf {
-    let path = names::segment_file(directory, base_offset, ending);
-    names::with_ending(&path, names::SWAP)
 }

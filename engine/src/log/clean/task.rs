@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::super::segment::{BatchPlace, SegmentIndex};
 use super::super::walk::{Fault, WalkError, Walker};
-use super::files::{self, Replacement};
+use super::files::{self, Exchange, Replacement};
 use super::group::{Piece, SegmentLimits, group};
 use super::install::Swapped;
 use super::key_map::KeyMap;
@@ -61,7 +61,7 @@ pub enum CleanError {
     /// The disk refuses; nothing has changed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The disk refuses while files are being put in place: the directory has to be opened anew.
+    /// The disk refuses while files are being put in place: run it again, or the directory has to be opened anew.
     #[error("while segments were being replaced: {0}")]
     HalfSwapped(IoError),
 }
@@ -205,6 +205,8 @@ pub(super) enum Stage {
     Create,
     Copy(Copying),
     Swap(Copying),
+    /// Segments are being replaced: there is no way back.
+    Exchange(Copying, Exchange),
     GiveUp {
         base_offset: Option<Offset>,
     },
@@ -231,7 +233,9 @@ impl Cleaning {
     pub const fn next(&self) -> Next {
         match self.stage {
             Stage::Map { .. } | Stage::Copy(_) => Next::Slice,
-            Stage::Begin | Stage::Create | Stage::GiveUp { .. } => Next::Directory,
+            Stage::Begin | Stage::Create | Stage::Exchange(..) | Stage::GiveUp { .. } => {
+                Next::Directory
+            }
             Stage::Swap(_) => Next::Swap,
             Stage::End(_) => Next::End,
         }
@@ -251,10 +255,10 @@ impl Cleaning {
         }
     }
 
-    /// Ends it early: what comes next then removes its files, if there are any.
+    /// Ends it early: what comes next then removes its files, if there are any. An exchange that has begun goes on.
     pub fn give_up(&mut self) {
         let base_offset = match &self.stage {
-            Stage::End(_) => return,
+            Stage::End(_) | Stage::Exchange(..) => return,
             Stage::Copy(copying) | Stage::Swap(copying) => Some(self.base_of(&copying.group)),
             _ => None,
         };
@@ -305,6 +309,7 @@ impl Cleaning {
             Stage::Create => self.create(disk),
             Stage::Copy(copying) => self.copy(copying),
             Stage::Swap(copying) => self.swap(copying, disk),
+            Stage::Exchange(copying, exchange) => self.exchange(copying, exchange, disk),
             Stage::GiveUp { base_offset } => {
                 self.release();
                 base_offset.map_or(Ok(()), |base_offset| {
@@ -566,32 +571,46 @@ impl Cleaning {
             index: &copying.index,
             aborted: &aborted,
         };
-        let put = replacement.run(disk);
-        let modified = sources.last().map_or(self.now, |source| source.modified);
-        let end_offset = sources
-            .last()
-            .map_or(Offset::NONE, |source| source.end_offset);
-        match put {
-            Ok((file, doomed)) => {
-                self.stats.bytes_written += copying.length;
-                self.stats.segments_written += 1;
-                self.swapped = Some(Swapped {
-                    replaced,
-                    end_offset,
-                    file,
-                    length: copying.length,
-                    first_timestamp: copying.first_timestamp,
-                    modified,
-                    index: Arc::new(copying.index),
-                    doomed,
-                });
-                self.next_group();
-                Ok(())
-            }
+        match replacement.prepare(disk) {
+            Ok(exchange) => self.exchange(copying, exchange, disk),
             Err(error) => {
                 self.stage = Stage::Swap(copying);
-                Err(error)
+                Err(error.into())
             }
         }
+    }
+
+    fn exchange(
+        &mut self,
+        copying: Copying,
+        mut exchange: Exchange,
+        disk: &Disk,
+    ) -> Result<(), CleanError> {
+        let (file, doomed) = match exchange.run(disk) {
+            Ok(exchanged) => exchanged,
+            Err(error) => {
+                self.stage = match error {
+                    CleanError::HalfSwapped(_) => Stage::Exchange(copying, exchange),
+                    _ => Stage::Swap(copying),
+                };
+                return Err(error);
+            }
+        };
+        let sources = self.sources.get(copying.group.clone()).unwrap_or_default();
+        let last = sources.last();
+        self.stats.bytes_written += copying.length;
+        self.stats.segments_written += 1;
+        self.swapped = Some(Swapped {
+            replaced: sources.iter().map(|source| source.base_offset).collect(),
+            end_offset: last.map_or(Offset::NONE, |source| source.end_offset),
+            file,
+            length: copying.length,
+            first_timestamp: copying.first_timestamp,
+            modified: last.map_or(self.now, |source| source.modified),
+            index: Arc::new(copying.index),
+            doomed,
+        });
+        self.next_group();
+        Ok(())
     }
 }

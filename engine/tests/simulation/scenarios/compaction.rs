@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use millrace_engine::io::SimOperation;
 use millrace_engine::partition::Isolation;
 use millrace_engine::record::{BatchBuilder, Batches, records};
 use millrace_engine::shard::CleanerSettings;
@@ -246,6 +247,62 @@ fn a_stop_in_the_middle_of_a_compaction_is_in_order_and_leaves_no_files_of_it() 
     stage.machine.start();
     stage.settle(50);
     assert_eq!(stage.read(), before);
+}
+
+#[test]
+fn a_compaction_that_finds_no_descriptor_in_its_last_steps_is_finished_later() {
+    // ENOSPC, EMFILE.
+    for (operation, path_end, errno) in [
+        (SimOperation::Name, ".log.swap", 28),
+        (SimOperation::Open, "00000000000000000000.log", 24),
+    ] {
+        let mut stage = Stage::new(rate(20_000.0));
+        stage.fill();
+        stage.wait_until_compacting();
+        stage.machine.sim.fail_next(operation, path_end, errno);
+        for _ in 0..400 {
+            stage.machine.pass(Duration::from_millis(100));
+            stage.settle(5);
+        }
+        let left = stage.read();
+        assert!(left.len() < 8, "{path_end}: {left:?}");
+        let names = stage.names();
+        let unfinished = |name: &String| name.ends_with(".swap") || name.ends_with(".deleted");
+        assert!(!names.iter().any(unfinished), "{path_end}: {names:?}");
+        assert_eq!(stage.store("a", "new"), Offset(24));
+    }
+}
+
+/// Nobody may go on with what was begun, and nobody waits for the room that it wants.
+#[test]
+fn a_stop_waits_for_no_compaction_that_is_put_off_in_its_last_steps() {
+    let mut stage = Stage::new(rate(20_000.0));
+    stage.fill();
+    stage.wait_until_compacting();
+    let before = stage.read();
+    // As often as it is tried.
+    for _ in 0..50 {
+        stage
+            .machine
+            .sim
+            .fail_next(SimOperation::Name, ".log.swap", 28);
+    }
+    let begun = (0..1_000).any(|_| {
+        stage.machine.pass(Duration::from_millis(20));
+        stage.settle(1);
+        stage.names().iter().any(|name| name.ends_with(".swap"))
+    });
+    assert!(begun, "{:?}", stage.names());
+    stage.settle(50);
+    stage.machine.stop(&mut stage.random);
+    stage.machine.sim.forget_plans();
+    stage.machine.start();
+    stage.settle(50);
+    let after = stage.read();
+    for (offset, pair) in &after {
+        assert_eq!(before.get(offset), Some(pair), "at {offset}");
+    }
+    assert_eq!(stage.store("a", "new"), Offset(24));
 }
 
 #[test]

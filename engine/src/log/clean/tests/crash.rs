@@ -8,6 +8,8 @@ use crate::record::{BatchBuilder, PreparedBatch};
 use crate::types::LeaderEpoch;
 
 const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
 
 /// A log of several segments on a simulated disk, all of it on stable storage.
 fn written(seed: u64) -> (Sim, Fixture, Log) {
@@ -147,4 +149,73 @@ fn an_exchange_that_cannot_be_finished_is_told_from_one_that_has_not_begun() {
             assert_eq!(folded(&all_records(&batches(&fixture, &mut log))), expected);
         }
     }
+}
+
+/// Compacts as a shard does that tries again what found no room, or no descriptor; at the second try a sync of the
+/// directory finds none.
+fn clean_in_tries(sim: &Sim, log: &mut Log, disk: &Disk) -> Result<u32, Box<Failed>> {
+    let now = Timestamp(4_000);
+    let dirt = log.dirt(now, log.log_end_offset()).unwrap();
+    let mut cleaning = log.begin_clean(&dirt, LIMITS, now);
+    let mut tries = 0;
+    while cleaning.next() != Next::End {
+        if cleaning.next() == Next::Swap {
+            assert!(log.begin_swap(&cleaning), "nothing has changed");
+        }
+        cleaning = match cleaning.run(disk) {
+            Ok(cleaning) => cleaning,
+            Err(Failed {
+                error: CleanError::HalfSwapped(error),
+                cleaning,
+            }) if error.is_out_of_space() => {
+                tries += 1;
+                if tries == 1 {
+                    sim.fail_next(SimOperation::SyncDir, "t-0", EMFILE);
+                }
+                cleaning
+            }
+            Err(failed) => return Err(Box::new(failed)),
+        };
+        if let Some(swapped) = cleaning.take_swapped() {
+            log.swapped(swapped).run(disk).unwrap();
+        }
+    }
+    log.end_clean(cleaning.cleaned_to());
+    Ok(tries)
+}
+
+#[test]
+fn an_exchange_that_found_no_room_or_no_descriptor_goes_on_where_it_was() {
+    let mut tried = 0;
+    for (operation, path_end, errno) in [
+        (SimOperation::Name, ".log", ENOSPC),
+        (SimOperation::Name, ".index", ENOSPC),
+        (SimOperation::Name, ".log.swap", ENOSPC),
+        (SimOperation::Name, ".timeindex.swap", ENOSPC),
+        (SimOperation::Open, "00000000000000000000.log", EMFILE),
+        (SimOperation::SyncDir, "t-0", EMFILE),
+    ] {
+        for times in 1..4 {
+            let (sim, fixture, mut log) = written(7);
+            let expected = folded(&all_records(&batches(&fixture, &mut log)));
+            let (end, point) = (log.log_end_offset(), log.recovery_point());
+            for _ in 0..times {
+                sim.fail_next(operation, path_end, errno);
+            }
+            let step = format!("{operation:?} of {path_end}, {times} times");
+            match clean_in_tries(&sim, &mut log, &fixture.disk) {
+                Ok(tries) => tried += tries,
+                // It was not announced, and is given up.
+                Err(failed) => assert!(matches!(failed.error, CleanError::Io(_)), "{step}"),
+            }
+            let found = all_records(&batches(&fixture, &mut log));
+            assert_eq!(folded(&found), expected, "{step}");
+            drop(log);
+            sim.crash();
+            let (log, found) = reopened(&fixture, point);
+            assert_eq!(folded(&all_records(&found)), expected, "{step}");
+            assert_eq!(log.log_end_offset(), end, "{step}");
+        }
+    }
+    assert!(tried > 10, "{tried} tries");
 }
