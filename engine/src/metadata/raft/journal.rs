@@ -75,8 +75,23 @@ pub struct Journal {
     /// Up to where the file is known to have its blocks. At least [`RESERVE_BYTES`] behind the end stay free of what
     /// clients ask for, so that a start finds room on a disk that is full.
     reserved_to: u64,
+    /// Nothing is written before this is done.
+    renewal: Option<Renewal>,
     /// A failure that could not be undone: no more writes.
     offline: bool,
+}
+
+/// The file was written anew without its first entries, and is still to be opened.
+#[derive(Clone, Copy, Debug)]
+struct Renewal {
+    /// What the new file stands behind.
+    purged: Purged,
+    /// So many entries are gone from the front.
+    count: usize,
+    /// The end of the last of them in the old file.
+    cut: u64,
+    /// Whether its name is known to be on stable storage.
+    named: bool,
 }
 
 /// Whether an entry may take the space that is reserved for a start.
@@ -121,6 +136,7 @@ impl Journal {
             places: Vec::new(),
             end,
             reserved_to: end,
+            renewal: None,
             offline: false,
         })
     }
@@ -153,6 +169,7 @@ impl Journal {
             places,
             end: end as u64,
             reserved_to: end as u64,
+            renewal: None,
             offline,
         };
         journal.make_durable(&bytes, end, durable_index)?;
@@ -258,7 +275,7 @@ impl Journal {
     /// Nothing was appended. When the device is full a later attempt may succeed; after any other failure of the disk
     /// the journal is offline until it is opened again, because what it holds is unknown.
     pub fn append(&mut self, entry: &Entry, reserve: Reserve) -> Result<(), StorageError> {
-        self.check_online()?;
+        self.make_ready()?;
         let last = self.last();
         let (next, offset) = (last.index + 1, self.next_offset());
         let (index, term) = (entry.position.index, entry.position.term);
@@ -335,7 +352,7 @@ impl Journal {
     /// # Errors
     /// The disk failed; the journal is then offline.
     pub fn truncate_suffix(&mut self, index: u64) -> Result<(), StorageError> {
-        self.check_online()?;
+        self.make_ready()?;
         let kept = index
             .saturating_sub(self.purged.position.index)
             .saturating_sub(1);
@@ -359,7 +376,7 @@ impl Journal {
     /// # Errors
     /// The disk said no; the journal goes on as it was or, if that cannot be told, is offline.
     pub fn purge_prefix(&mut self, index: u64) -> Result<(), StorageError> {
-        self.check_online()?;
+        self.make_ready()?;
         let count = index.saturating_sub(self.purged.position.index);
         let count = usize::try_from(count)
             .unwrap_or(usize::MAX)
@@ -389,32 +406,59 @@ impl Journal {
             .disk
             .write_atomic_reserving(&self.path, &bytes, reserve_bytes);
         // Whether it went well or not, the file of that name is the one that counts from now on, if it keeps the name.
-        let reopened = self.reopen(purged, count, last.end).and_then(|()| {
-            match (&written, self.path.parent()) {
-                (Err(_), Some(dir)) => Ok(self.disk.sync_dir(dir)?),
-                _ => Ok(()),
-            }
+        self.renewal = Some(Renewal {
+            purged,
+            count,
+            cut: last.end,
+            named: written.is_ok(),
         });
-        self.offline = reopened.is_err();
-        self.check_online()?;
+        self.make_ready()?;
         Ok(written?)
     }
 
+    /// Does what a purge has left to do. What passes, as that there is no file descriptor, leaves it for the next time.
+    fn make_ready(&mut self) -> Result<(), StorageError> {
+        if self.offline {
+            return Err(StorageError::Offline {
+                path: self.path.clone(),
+            });
+        }
+        let Some(renewal) = self.renewal else {
+            return Ok(());
+        };
+        let renewed = self.renew(renewal);
+        match &renewed {
+            Err(error) if error.is_out_of_space() => {}
+            _ => {
+                self.renewal = None;
+                self.offline = renewed.is_err();
+            }
+        }
+        renewed
+    }
+
     /// Opens the file of the journal's name anew and adopts `purged` if that file has it.
-    fn reopen(&mut self, purged: Purged, count: usize, cut: u64) -> Result<(), StorageError> {
+    fn renew(&mut self, renewal: Renewal) -> Result<(), StorageError> {
+        let Renewal {
+            purged, count, cut, ..
+        } = renewal;
         let file = self.disk.open(&self.path)?;
         let mut header = [0; HEADER_LENGTH];
         file.read_exact_at(0, &mut header)?;
         self.file = file;
         self.reserved_to = 0;
-        if decode_header(&self.path, &header)? == purged {
+        // An earlier try may have come so far.
+        if decode_header(&self.path, &header)? == purged && self.purged != purged {
             let moved = cut - HEADER_LENGTH as u64;
             self.places.drain(..count);
             self.places.iter_mut().for_each(|place| place.end -= moved);
             self.end -= moved;
             self.purged = purged;
         }
-        Ok(())
+        match self.path.parent() {
+            Some(dir) if !renewal.named => Ok(self.disk.sync_dir(dir)?),
+            _ => Ok(()),
+        }
     }
 
     fn place_of(&self, index: u64) -> Option<&Place> {
@@ -436,15 +480,6 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn write_to(&mut self, file: File) {
         self.file = file;
-    }
-
-    fn check_online(&self) -> Result<(), StorageError> {
-        if self.offline {
-            return Err(StorageError::Offline {
-                path: self.path.clone(),
-            });
-        }
-        Ok(())
     }
 
     fn damaged_at(

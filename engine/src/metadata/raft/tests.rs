@@ -608,6 +608,51 @@ fn entries_behind_a_purge_whose_name_was_not_synced_survive_a_power_cut() {
     }
 }
 
+#[test]
+fn a_journal_that_finds_no_descriptor_behind_a_purge_goes_on_when_there_is_one() {
+    let plans: [&[(SimOperation, &str)]; 3] = [
+        &[(SimOperation::Open, ".journal")],
+        &[
+            (SimOperation::Open, ".journal.tmp"),
+            (SimOperation::Open, ".journal"),
+        ],
+        // The name is synced as a part of the purge, and then because that failed.
+        &[
+            (SimOperation::SyncDir, "/metadata"),
+            (SimOperation::SyncDir, "/metadata"),
+        ],
+    ];
+    for plan in plans {
+        let sim = Sim::new(1);
+        let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+        disk.create_dir_all(dir).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let mut journal = Journal::create(&disk, dir, super::journal::Purged::NOTHING).unwrap();
+        for index in 1..=4 {
+            journal.append(&entry(1, index), Reserve::Use).unwrap();
+        }
+        for (operation, path_end) in plan {
+            sim.fail_next(*operation, path_end, EMFILE);
+        }
+        let refused = journal.purge_prefix(3).unwrap_err();
+        assert!(refused.is_out_of_space(), "{plan:?}: {refused}");
+        sim.fail_next(SimOperation::Open, ".journal", EMFILE);
+        let refused = journal.append(&entry(1, 5), Reserve::Use).unwrap_err();
+        assert!(refused.is_out_of_space(), "{plan:?}: {refused}");
+        journal.append(&entry(1, 5), Reserve::Use).unwrap();
+        assert_eq!(journal.read(4).unwrap(), Some(entry(1, 4)), "{plan:?}");
+        let live = (journal.last(), journal.purged(), journal.length_bytes());
+        drop(journal);
+        sim.crash();
+        let (journal, entries) = Journal::open(&disk, dir, 5).unwrap();
+        let found = (journal.last(), journal.purged(), journal.length_bytes());
+        assert_eq!(found, live, "{plan:?}");
+        assert_eq!(entries.last(), Some(&entry(1, 5)), "{plan:?}");
+    }
+}
+
+const EMFILE: i32 = 24;
+
 fn any_command() -> impl Strategy<Value = Command> {
     let name = || (0..6u8).prop_map(|number| format!("topic.{number}"));
     prop_oneof![
