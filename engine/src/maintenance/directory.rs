@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::checkpoints::Checkpoints;
 use crate::config::TopicConfig;
 use crate::io::{Disk, IoError};
-use crate::log::checkpoint::PartitionMetadata;
+use crate::log::checkpoint::{CheckpointError, PartitionMetadata};
 use crate::log::{Log, OpenError, OpenOptions, RecoveryReport, names, open};
 use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
@@ -99,35 +99,74 @@ impl OpenPartition {
     }
 }
 
-/// Takes a deleted topic's partition away: renamed first, so that a crash half-way leaves nothing that looks alive.
+/// Takes a deleted topic's partition away: renamed first, so that a crash half-way leaves nothing that looks alive. `claimed`
+/// says whether the directory of its name is kept from other topics meanwhile.
+///
+/// # Errors
+/// The disk refuses; another call goes on where this one was.
 pub(super) fn remove(
     disk: &Disk,
     checkpoints: &Checkpoints,
     name: &TopicPartition,
     log_directory: &Path,
     topic_id: TopicId,
+    claimed: bool,
 ) -> Result<(), IoError> {
     if is_of_metadata(name) {
         return Ok(());
     }
     let doomed = log_directory.join(names::deleted_directory(name, topic_id));
-    {
+    if !disk.exists(&doomed)? {
         let _renaming = checkpoints.renaming();
         let directory = log_directory.join(names::partition_directory(name));
         // A new topic of the same name may have been faster, and have set ours aside.
         let aside = log_directory.join(names::stray_directory(name, topic_id));
-        let found = PartitionMetadata::read(disk, &directory).ok().flatten();
         if disk.exists(&aside)? {
             disk.rename(&aside, &doomed)?;
-        } else if disk.exists(&directory)? && found.is_none_or(|found| found.topic_id == topic_id) {
-            checkpoints.forget(disk, log_directory, name)?;
-            disk.rename(&directory, &doomed)?;
+        } else if is_ours(disk, &directory, topic_id, claimed)? {
+            let doom = || {
+                checkpoints.forget(disk, log_directory, name)?;
+                disk.rename(&directory, &doomed)
+            };
+            match doom() {
+                // Its own records have taken the room.
+                Err(error) if error.is_out_of_space() => {
+                    empty(disk, &directory)?;
+                    doom()?;
+                }
+                done => done?,
+            }
         } else {
             return Ok(());
         }
-        disk.sync_dir(log_directory)?;
     }
+    disk.sync_dir(log_directory)?;
     disk.remove_dir_all(&doomed)
+}
+
+/// Whether a directory is that of the topic. One that does not say so is of the topic that has claimed it.
+fn is_ours(
+    disk: &Disk,
+    directory: &Path,
+    topic_id: TopicId,
+    claimed: bool,
+) -> Result<bool, IoError> {
+    let found = match PartitionMetadata::read(disk, directory) {
+        Err(CheckpointError::Io(error)) if error.is_out_of_space() => return Err(error),
+        read => read.ok().flatten(),
+    };
+    let ours = found.map_or(claimed, |found| found.topic_id == topic_id);
+    Ok(ours && disk.exists(directory)?)
+}
+
+/// Removes all files that take room, and leaves the one that says whose the directory was: after a crash it is set aside.
+fn empty(disk: &Disk, directory: &Path) -> Result<(), IoError> {
+    for entry in disk.list(directory)? {
+        if !entry.is_dir && entry.name != names::PARTITION_METADATA {
+            disk.remove_file(&directory.join(entry.name))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the directory of that name holds the cluster metadata: a topic of its name may stand in the metadata of an older
@@ -150,16 +189,13 @@ pub fn any_partition(disk: &Disk, log_directory: &Path) -> Result<Option<PathBuf
     found.sort();
     for directory in found {
         let files = disk.list(&directory)?;
-        let telling = |name: &str| name == PARTITION_METADATA || name.ends_with(names::LOG);
+        let telling = |name: &str| name == names::PARTITION_METADATA || name.ends_with(names::LOG);
         if files.iter().any(|file| telling(&file.name)) {
             return Ok(Some(directory));
         }
     }
     Ok(None)
 }
-
-/// A file that only a partition's directory has.
-const PARTITION_METADATA: &str = "partition.metadata";
 
 /// What clearing a log directory came to.
 #[derive(Debug, Default)]

@@ -195,9 +195,21 @@ impl Job {
                 log_directory,
                 topic_id,
             } => {
-                let removed = directory::remove(disk, checkpoints, &name, &log_directory, topic_id);
+                let claimed = checkpoints.claim(&log_directory, &name, topic_id);
+                let removed =
+                    directory::remove(disk, checkpoints, &name, &log_directory, topic_id, claimed);
                 checkpoints.release(&log_directory, &name, topic_id);
-                Done::Removed(removed)
+                match removed {
+                    Err(error) if error.is_out_of_space() => {
+                        let remove = Self::Remove {
+                            name,
+                            log_directory,
+                            topic_id,
+                        };
+                        Done::PutOff(Box::new(remove), error)
+                    }
+                    result => Done::Removed(result),
+                }
             }
             Self::Roll(job) => Done::Rolled(job.run(disk).map(Box::new)),
             Self::CutBack(job) => Done::CutBack(job.run(disk)),

@@ -1,11 +1,13 @@
 //! Directories on a simulated disk: what is opened, set aside and taken away, and what is not.
 
+use super::super::checkpoints::{CheckpointLine, OwnedLine};
 use super::*;
 use crate::io::{Sim, SimOperation};
 use crate::types::Uuid;
 
 const DATA: &str = "/data";
 const OURS: TopicId = TopicId(Uuid(1));
+const THEIRS: TopicId = TopicId(Uuid(2));
 
 struct Bench {
     sim: Sim,
@@ -47,9 +49,36 @@ impl Bench {
 
     fn remove(&self, name: &TopicPartition, topic_id: TopicId) -> Result<(), IoError> {
         let data = Path::new(DATA);
-        let removed = remove(&self.disk, &self.checkpoints, name, data, topic_id);
+        let claimed = self.checkpoints.claim(data, name, topic_id);
+        let removed = remove(&self.disk, &self.checkpoints, name, data, topic_id, claimed);
         self.checkpoints.release(data, name, topic_id);
         removed
+    }
+
+    /// Checkpoints that the partition was durable up to `end`.
+    fn note(&self, name: &TopicPartition, topic_id: TopicId, end: i64) {
+        let line = CheckpointLine {
+            recovery_point: Offset(end),
+            log_start_offset: Offset::ZERO,
+            high_watermark: Offset(end),
+        };
+        let name = name.clone();
+        let owned = OwnedLine {
+            name,
+            topic_id,
+            line,
+        };
+        let written = self
+            .checkpoints
+            .write(&self.disk, Path::new(DATA), vec![owned]);
+        written.unwrap();
+    }
+
+    /// The names of the directories in the log directory.
+    fn directories(&self) -> Vec<String> {
+        let entries = self.disk.list(Path::new(DATA)).unwrap();
+        let directories = entries.into_iter().filter(|entry| entry.is_dir);
+        directories.map(|entry| entry.name).collect()
     }
 
     /// The names in the log directory, or below it.
@@ -91,6 +120,63 @@ fn the_directory_of_the_cluster_metadata_is_nobodys_partition() {
 }
 
 #[test]
+fn a_removal_goes_on_where_it_found_no_room_or_no_descriptor() {
+    for (operation, path_end, errno) in [
+        (
+            SimOperation::Open,
+            "recovery-point-offset-checkpoint.tmp",
+            ENOSPC,
+        ),
+        (SimOperation::Open, "partition.metadata", EMFILE),
+        (SimOperation::Name, "/t-0", ENOSPC),
+        (SimOperation::SyncDir, DATA, EMFILE),
+        (SimOperation::Name, "-delete", EMFILE),
+    ] {
+        // The second time, too; and without anything to be taken out of the checkpoints.
+        for (times, noted) in [(1, true), (2, true), (1, false)] {
+            let bench = Bench::new();
+            let name = partition("t");
+            drop(bench.open(&name, OURS).unwrap());
+            if noted {
+                bench.note(&name, OURS, 9);
+            }
+            for _ in 0..times {
+                bench.sim.fail_next(operation, path_end, errno);
+            }
+            let done = (0..3).any(|_| bench.remove(&name, OURS).is_ok());
+            assert!(done, "{operation:?} {path_end}");
+            assert!(bench.directories().is_empty(), "{:?}", bench.directories());
+            let line = bench.checkpoints.line(Path::new(DATA), &name);
+            assert_eq!(line, None, "{operation:?} {path_end}");
+        }
+    }
+}
+
+#[test]
+fn a_removal_that_comes_again_leaves_the_directory_of_the_next_topic_of_the_name_alone() {
+    let bench = Bench::new();
+    let name = partition("t");
+    let no_descriptor = || {
+        let metadata = "partition.metadata";
+        bench.sim.fail_next(SimOperation::Open, metadata, EMFILE);
+    };
+    drop(bench.open(&name, OURS).unwrap());
+    no_descriptor();
+    bench.remove(&name, OURS).unwrap_err();
+    drop(bench.open(&name, THEIRS).unwrap());
+    bench.remove(&name, OURS).unwrap();
+    assert_eq!(bench.directories(), ["t-0"], "what was set aside is gone");
+    no_descriptor();
+    bench.remove(&name, OURS).unwrap_err();
+    assert_eq!(bench.directories(), ["t-0"]);
+    // Before it is written down whose it is.
+    let metadata = Path::new(DATA).join("t-0/partition.metadata");
+    bench.disk.remove_file(&metadata).unwrap();
+    bench.remove(&name, OURS).unwrap();
+    assert_eq!(bench.directories(), ["t-0"]);
+}
+
+#[test]
 fn what_cannot_be_cleared_away_keeps_nothing_else_from_it() {
     let bench = Bench::new();
     for topic in ["a", "b", "c"] {
@@ -104,3 +190,5 @@ fn what_cannot_be_cleared_away_keeps_nothing_else_from_it() {
 }
 
 const EIO: i32 = 5;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;

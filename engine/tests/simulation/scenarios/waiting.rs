@@ -275,6 +275,30 @@ fn retention_that_finds_no_descriptor_or_no_room_is_done_later_and_takes_nothing
 }
 
 #[test]
+fn a_topic_deleted_on_a_full_disk_makes_room_and_is_gone_when_there_is_some() {
+    let mut stage = Stage::new(&[("t", &[])]);
+    let id = stage.id("t");
+    stage.store(id, 100_000);
+    stage.machine.pass(Duration::from_secs(2));
+    stage.settle();
+    let before = stage.machine.used_bytes();
+    stage.machine.sim.set_capacity_bytes(0);
+    stage.machine.delete_topic("t");
+    stage.settle();
+    let after = stage.machine.used_bytes();
+    assert!(after + 100_000 <= before, "{before} before, {after} after");
+    stage.machine.pass(Duration::from_secs(2));
+    stage.settle();
+    let disk = stage.machine.sim.disk();
+    let entries = disk.list("/data".as_ref()).unwrap();
+    let left = entries.iter().find(|entry| entry.name.starts_with("t-0"));
+    assert_eq!(left, None);
+    stage.machine.create_topic("t", 1, &[], 2);
+    let id = stage.id("t");
+    assert_eq!(stage.store(id, 10), Offset(0));
+}
+
+#[test]
 fn a_start_on_a_full_disk_serves_reads_and_takes_appends_again_when_there_is_room() {
     let mut stage = Stage::new(&[("t", &[("segment.ms", "10")])]);
     let id = stage.id("t");
