@@ -22,7 +22,7 @@ use crate::shard::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex,
     ShardSettings, ShardTask, Shards, TopicDefaultsSource,
 };
-use crate::types::{BrokerId, DirectoryId, TopicIdPartition, Uuid};
+use crate::types::{BrokerId, DirectoryId, Uuid};
 
 pub use simulated::SimulatedEngine;
 
@@ -233,7 +233,7 @@ impl Engine {
             &directories,
             &mut random,
         )?;
-        sweep_directories(&disk, &directories, metadata.image());
+        sweep_directories(&disk, &checkpoints, &directories, metadata.image());
         let topics = metadata.image().topic_count();
         let cores = available_cores();
         let count = options.shards.unwrap_or(cores.count).max(1);
@@ -552,17 +552,16 @@ fn open_metadata(
     Ok(metadata)
 }
 
-fn sweep_directories(disk: &Disk, directories: &[OpenDirectory], image: &MetadataImage) {
+fn sweep_directories(
+    disk: &Disk,
+    checkpoints: &Checkpoints,
+    directories: &[OpenDirectory],
+    image: &MetadataImage,
+) {
     for directory in directories {
-        let known = |topic_id, partition| {
-            image
-                .partition(TopicIdPartition {
-                    topic_id,
-                    partition,
-                })
-                .is_some()
-        };
-        match sweep(disk, &directory.path, known) {
+        match sweep(disk, checkpoints, &directory.path, |name| {
+            image.topic_of(name)
+        }) {
             Ok(swept) => {
                 for aside in swept.set_aside {
                     tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");

@@ -706,6 +706,11 @@ fn a_partition_whose_directory_is_gone_is_missed() {
         (missed.sort, &missed.path),
         (Sort::PartitionDirectory, &home.path().join("t-0"))
     );
+    for _ in 0..2 {
+        let served = with_engine(home.path(), read).unwrap();
+        assert_eq!(served, Served::Refused { after: 0 });
+        assert!(!home.path().join("t-0").exists());
+    }
 }
 
 #[test]

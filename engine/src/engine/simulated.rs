@@ -69,7 +69,7 @@ impl SimulatedEngine {
             &directories,
             &mut random,
         )?;
-        sweep_directories(&disk, &directories, metadata.image());
+        sweep_directories(&disk, &checkpoints, &directories, metadata.image());
         let (desk, control) = Desk::new(metadata);
         let count = options.shards.unwrap_or(1).max(1);
         let cleaner = CleanerShare {

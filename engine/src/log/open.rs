@@ -149,10 +149,7 @@ fn open_trusting(
     let mut report = RecoveryReport::default();
     let mut inventory = sweep(disk, &options.directory, &mut report.notes)?;
     if inventory.logs.is_empty() {
-        let start = options.log_start_offset.max(Offset::ZERO);
-        if start < options.recovery_point {
-            return Err(lost(&options.directory, 0, start, options.recovery_point).into());
-        }
+        refuse_loss(&options)?;
         let log = make_empty(disk, options, &inventory)?;
         return Ok((log, report));
     }
@@ -188,6 +185,15 @@ fn open_trusting(
     finish(disk, options, &inventory, scan, epochs, read, trust, report)
 }
 
+/// A directory without any segment must not be begun anew where there were records.
+fn refuse_loss(options: &OpenOptions) -> Result<(), Fault> {
+    let start = options.log_start_offset.max(Offset::ZERO);
+    if start < options.recovery_point {
+        return Err(lost(&options.directory, 0, start, options.recovery_point));
+    }
+    Ok(())
+}
+
 /// The log ends before offsets that were on stable storage.
 fn lost(path: &Path, position: u64, end: Offset, stable: Offset) -> Fault {
     Fault {
@@ -200,16 +206,17 @@ fn lost(path: &Path, position: u64, end: Offset, stable: Offset) -> Fault {
     }
 }
 
-fn make_directory(disk: &Disk, options: &OpenOptions) -> Result<(), IoError> {
+fn make_directory(disk: &Disk, options: &OpenOptions) -> Result<(), OpenError> {
     // An empty one may have been made by a broker that was killed before its name was durable.
     if disk.exists(&options.directory)? && !disk.list(&options.directory)?.is_empty() {
         return Ok(());
     }
+    refuse_loss(options)?;
     disk.create_dir_all(&options.directory)?;
-    match options.directory.parent() {
-        Some(parent) => disk.sync_dir(parent),
-        None => Ok(()),
+    if let Some(parent) = options.directory.parent() {
+        disk.sync_dir(parent)?;
     }
+    Ok(())
 }
 
 /// `None` when there is no usable file.

@@ -53,15 +53,32 @@ type Lines = BTreeMap<TopicPartition, CheckpointLine>;
 struct Known {
     lines: Lines,
     /// Which topic's partition has the directory of that name, and so the line.
-    owners: BTreeMap<TopicPartition, TopicId>,
+    owners: BTreeMap<TopicPartition, Owner>,
+    /// Whose lines those are that were loaded.
+    loaded_for: BTreeMap<TopicPartition, TopicId>,
     /// Up to where compacted logs are clean.
     cleaned: BTreeMap<TopicPartition, Offset>,
 }
 
+/// Who has a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Owner {
+    topic_id: TopicId,
+    /// It is being removed.
+    doomed: bool,
+}
+
 impl Known {
-    /// Lines come over several threads, so an older one may come later; one of a topic that is gone counts for nothing.
+    /// Whether what comes of a topic counts. A name may stand for another one by now, and what is on its way while a
+    /// directory is removed would outlive that.
+    fn listens_to(&self, name: &TopicPartition, topic_id: TopicId) -> bool {
+        let doomed = false;
+        self.owners.get(name) == Some(&Owner { topic_id, doomed })
+    }
+
+    /// Lines come over several threads, so an older one may come later.
     fn take_in(&mut self, owned: OwnedLine) {
-        if self.owners.get(&owned.name) == Some(&owned.topic_id) {
+        if self.listens_to(&owned.name, owned.topic_id) {
             let line = self.lines.entry(owned.name).or_default();
             *line = line.max(owned.line);
         }
@@ -96,11 +113,56 @@ impl Checkpoints {
         }
         let known = Known {
             lines,
-            owners: BTreeMap::new(),
             cleaned: read(CLEANER_CHECKPOINT)?,
+            ..Known::default()
         };
         self.locked().insert(log_directory.to_owned(), known);
         Ok(())
+    }
+
+    /// Holds the lines that were loaded against the metadata of a start: `topic_of` says whose partition has a name. Those of
+    /// nobody are forgotten, in the files first; a topic that is made later would look as if it had lost records.
+    ///
+    /// # Errors
+    /// A file cannot be written; nothing is forgotten then.
+    pub fn attribute(
+        &self,
+        disk: &Disk,
+        log_directory: &Path,
+        topic_of: impl Fn(&TopicPartition) -> Option<TopicId>,
+    ) -> Result<(), IoError> {
+        let mut directories = self.locked();
+        let Some(known) = directories.get_mut(log_directory) else {
+            return Ok(());
+        };
+        let loaded = known.lines.keys();
+        let loaded = loaded.filter_map(|name| Some((name.clone(), topic_of(name)?)));
+        known.loaded_for = loaded.collect();
+        let mut cleaned = known.cleaned.clone();
+        cleaned.retain(|name, _| topic_of(name).is_some());
+        if cleaned.len() < known.cleaned.len() {
+            write_offset_checkpoint(disk, &log_directory.join(CLEANER_CHECKPOINT), &cleaned)?;
+            known.cleaned = cleaned;
+        }
+        let mut lines = known.lines.clone();
+        lines.retain(|name, _| topic_of(name).is_some());
+        if lines.len() < known.lines.len() {
+            write_files(disk, log_directory, &lines)?;
+            known.lines = lines;
+        }
+        Ok(())
+    }
+
+    /// Whether the line of a partition was loaded, and is that topic's and no older one's of its name.
+    pub(super) fn was_loaded_for(
+        &self,
+        log_directory: &Path,
+        partition: &TopicPartition,
+        topic_id: TopicId,
+    ) -> bool {
+        let directories = self.locked();
+        let known = directories.get(log_directory);
+        known.is_some_and(|known| known.loaded_for.get(partition) == Some(&topic_id))
     }
 
     /// Takes the directory of `partition` for a topic. False while another topic of that name has it: jobs of that one
@@ -111,15 +173,38 @@ impl Checkpoints {
         partition: &TopicPartition,
         topic_id: TopicId,
     ) -> bool {
+        let doomed = false;
+        self.take(log_directory, partition, Owner { topic_id, doomed })
+    }
+
+    /// The same for a topic whose partition is being removed: what is noted of it from now on is not kept.
+    pub(super) fn claim_doomed(
+        &self,
+        log_directory: &Path,
+        partition: &TopicPartition,
+        topic_id: TopicId,
+    ) -> bool {
+        let doomed = true;
+        self.take(log_directory, partition, Owner { topic_id, doomed })
+    }
+
+    fn take(&self, log_directory: &Path, partition: &TopicPartition, owner: Owner) -> bool {
         let mut directories = self.locked();
         let known = directories.entry(log_directory.to_owned()).or_default();
-        *known.owners.entry(partition.clone()).or_insert(topic_id) == topic_id
+        let owners = known.owners.entry(partition.clone());
+        let present = owners.or_insert(owner);
+        let taken = present.topic_id == owner.topic_id;
+        present.doomed |= taken && owner.doomed;
+        taken
     }
 
     /// Gives the directory of `partition` free again, if that topic has it.
     pub fn release(&self, log_directory: &Path, partition: &TopicPartition, topic_id: TopicId) {
         if let Some(known) = self.locked().get_mut(log_directory)
-            && known.owners.get(partition) == Some(&topic_id)
+            && known
+                .owners
+                .get(partition)
+                .is_some_and(|owner| owner.topic_id == topic_id)
         {
             known.owners.remove(partition);
         }
@@ -194,7 +279,7 @@ impl Checkpoints {
     ) -> Result<(), IoError> {
         let mut directories = self.locked();
         let known = directories.entry(log_directory.to_owned()).or_default();
-        if known.owners.get(&partition) != Some(&topic_id) {
+        if !known.listens_to(&partition, topic_id) {
             return Ok(());
         }
         known.cleaned.insert(partition, offset);
@@ -225,13 +310,14 @@ impl Checkpoints {
                 known.cleaned.insert(partition.clone(), offset);
             })?;
         }
-        let known = &mut known.lines;
-        let Some(line) = known.remove(partition) else {
-            return Ok(());
-        };
-        write_files(disk, log_directory, known).inspect_err(|_| {
-            known.insert(partition.clone(), line);
-        })
+        let lines = &mut known.lines;
+        if let Some(line) = lines.remove(partition) {
+            write_files(disk, log_directory, lines).inspect_err(|_| {
+                lines.insert(partition.clone(), line);
+            })?;
+        }
+        known.loaded_for.remove(partition);
+        Ok(())
     }
 
     /// Keeps others from renaming partition directories until it is dropped.
@@ -365,6 +451,22 @@ mod tests {
         checkpoints.note(directory, owned(0, OURS, 9));
         checkpoints.note(directory, owned(0, OURS, 7));
         assert_eq!(checkpoints.line(directory, &partition(0)), Some(line(9)));
+    }
+
+    #[test]
+    fn a_line_on_its_way_while_the_directory_is_removed_does_not_outlive_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let disk = Disk::real();
+        let checkpoints = Checkpoints::default();
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        checkpoints.note(directory, owned(0, OURS, 7));
+        assert!(checkpoints.claim_doomed(directory, &partition(0), OURS));
+        checkpoints.forget(&disk, directory, &partition(0)).unwrap();
+        let late = vec![owned(0, OURS, 9)];
+        checkpoints.write(&disk, directory, late).unwrap();
+        assert_eq!(checkpoints.line(directory, &partition(0)), None);
+        assert!(!checkpoints.claim_doomed(directory, &partition(0), THEIRS));
     }
 
     #[test]

@@ -40,9 +40,11 @@ impl OpenPartition {
             return Err(OpenError::OfMetadata { directory });
         }
         self.set_stranger_aside(disk, checkpoints, &directory)?;
+        let (log_directory, id) = (&self.log_directory, self.topic_id);
         let fresh = !disk.exists(&directory)?;
-        if fresh {
-            checkpoints.forget(disk, &self.log_directory, &self.name)?;
+        // A line of this topic's own tells the log what it has lost.
+        if fresh && !checkpoints.was_loaded_for(log_directory, &self.name, id) {
+            checkpoints.forget(disk, log_directory, &self.name)?;
         }
         let line = checkpoints
             .line(&self.log_directory, &self.name)
@@ -137,6 +139,10 @@ pub(super) fn remove(
                 done => done?,
             }
         } else {
+            // It may have been lost.
+            if claimed {
+                checkpoints.forget(disk, log_directory, name)?;
+            }
             return Ok(());
         }
     }
@@ -206,40 +212,44 @@ pub struct Swept {
     pub refused: Vec<IoError>,
 }
 
-/// Clears a log directory of what belongs to no partition: deleted directories are finished off, and directories of
-/// topics that the metadata does not know are set aside.
+/// Clears a log directory of what belongs to no partition: deleted directories are finished off, directories of topics
+/// that the metadata does not know are set aside, and the checkpoints forget whom it does not know. `topic_of` says which
+/// topic's partition has a name.
 ///
 /// # Errors
 /// The log directory cannot be read.
 pub fn sweep(
     disk: &Disk,
+    checkpoints: &Checkpoints,
     log_directory: &Path,
-    known: impl Fn(TopicId, i32) -> bool,
+    topic_of: impl Fn(&TopicPartition) -> Option<TopicId>,
 ) -> Result<Swept, IoError> {
     let mut swept = Swept::default();
     for entry in disk.list(log_directory)? {
         if !entry.is_dir {
             continue;
         }
-        match sweep_directory(disk, log_directory, &entry.name, &known) {
+        match sweep_directory(disk, checkpoints, log_directory, &entry.name, &topic_of) {
             Ok(set_aside) => swept.set_aside.extend(set_aside),
             Err(error) => swept.refused.push(error),
         }
     }
-    if !swept.set_aside.is_empty()
-        && let Err(error) = disk.sync_dir(log_directory)
-    {
-        swept.refused.push(error);
+    if !swept.set_aside.is_empty() {
+        swept.refused.extend(disk.sync_dir(log_directory).err());
     }
+    // The line of a stranger whose directory could not be set aside goes with that, when the topic's own is opened.
+    let attributed = checkpoints.attribute(disk, log_directory, topic_of);
+    swept.refused.extend(attributed.err());
     Ok(swept)
 }
 
 /// Says by which name the directory was set aside, if it was.
 fn sweep_directory(
     disk: &Disk,
+    checkpoints: &Checkpoints,
     log_directory: &Path,
     found: &str,
-    known: impl Fn(TopicId, i32) -> bool,
+    topic_of: impl Fn(&TopicPartition) -> Option<TopicId>,
 ) -> Result<Option<PathBuf>, IoError> {
     let path = log_directory.join(found);
     if found.ends_with(names::DELETED_DIRECTORY) {
@@ -254,9 +264,10 @@ fn sweep_directory(
     let Ok(Some(owner)) = PartitionMetadata::read(disk, &path) else {
         return Ok(None);
     };
-    if known(owner.topic_id, name.partition) {
+    if topic_of(&name) == Some(owner.topic_id) {
         return Ok(None);
     }
+    checkpoints.forget(disk, log_directory, &name)?;
     let aside = log_directory.join(names::stray_directory(&name, owner.topic_id));
     disk.rename(&path, &aside)?;
     Ok(Some(aside))

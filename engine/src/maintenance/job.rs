@@ -195,7 +195,7 @@ impl Job {
                 log_directory,
                 topic_id,
             } => {
-                let claimed = checkpoints.claim(&log_directory, &name, topic_id);
+                let claimed = checkpoints.claim_doomed(&log_directory, &name, topic_id);
                 let removed =
                     directory::remove(disk, checkpoints, &name, &log_directory, topic_id, claimed);
                 checkpoints.release(&log_directory, &name, topic_id);

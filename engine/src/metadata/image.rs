@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use super::record::{Broker, ConfigResource, MetadataRecord, Partition};
 use crate::config::Overrides;
-use crate::types::{BrokerId, DirectoryId, ProducerId, TopicId, TopicIdPartition, TopicName};
+use crate::types::{
+    BrokerId, DirectoryId, ProducerId, TopicId, TopicIdPartition, TopicName, TopicPartition,
+};
 
 /// The cluster's metadata after one certain record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +180,13 @@ impl MetadataImage {
     pub fn partition(&self, partition: TopicIdPartition) -> Option<&Arc<Partition>> {
         self.topic_by_id(partition.topic_id)?
             .partition(partition.partition)
+    }
+
+    /// The topic whose partition has that name at present.
+    #[must_use]
+    pub fn topic_of(&self, partition: &TopicPartition) -> Option<TopicId> {
+        let topic = self.topic(&partition.topic)?;
+        topic.partition(partition.partition).map(|_| topic.id)
     }
 
     /// How many topics there are.

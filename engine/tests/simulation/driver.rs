@@ -147,19 +147,13 @@ impl Machine {
         let clean = CleanShutdown::take(&self.disk, &path)?;
         self.controller.open(clean)?;
         let image = Arc::clone(&self.controller.image);
-        let known = |topic_id, partition| {
-            let id = TopicIdPartition {
-                topic_id,
-                partition,
-            };
-            image.partition(id).is_some()
-        };
-        let swept = sweep(&self.disk, &path, known)?;
-        swept
-            .refused
-            .into_iter()
-            .map(Err)
-            .collect::<Result<(), _>>()?;
+        let swept = sweep(&self.disk, &checkpoints, &path, |name| image.topic_of(name))?;
+        // A full disk is no reason not to start.
+        if let Some(error) = swept.refused.into_iter().next()
+            && self.sim.stands_still()
+        {
+            return Err(error.into());
+        }
         let now = self.now();
         let seats = (0..self.shard_count).map(|index| {
             let mut seat = Seat {

@@ -8,6 +8,7 @@ use crate::types::Uuid;
 const DATA: &str = "/data";
 const OURS: TopicId = TopicId(Uuid(1));
 const THEIRS: TopicId = TopicId(Uuid(2));
+const OTHERS: TopicId = TopicId(Uuid(3));
 
 struct Bench {
     sim: Sim,
@@ -55,11 +56,37 @@ impl Bench {
         removed
     }
 
+    /// What a start does to the directory.
+    fn sweep(&self, known: Option<TopicId>) -> Swept {
+        sweep(&self.disk, &self.checkpoints, Path::new(DATA), |_| known).unwrap()
+    }
+
+    /// Somebody removes the directory of a partition by hand.
+    fn lose(&self, name: &TopicPartition) {
+        let directory = Path::new(DATA).join(names::partition_directory(name));
+        self.disk.remove_dir_all(&directory).unwrap();
+        self.disk.sync_dir(Path::new(DATA)).unwrap();
+    }
+
+    /// The power fails, and the next start knows this topic, if any, under every name.
+    fn restart(&mut self, known: Option<TopicId>) {
+        self.sim.crash();
+        self.checkpoints = Checkpoints::default();
+        let loaded = self.checkpoints.load(&self.disk, Path::new(DATA));
+        loaded.unwrap();
+        let swept = self.sweep(known);
+        assert!(swept.refused.is_empty(), "{swept:?}");
+    }
+
     /// Checkpoints that the partition was durable up to `end`.
     fn note(&self, name: &TopicPartition, topic_id: TopicId, end: i64) {
+        self.note_line(name, topic_id, 0, end);
+    }
+
+    fn note_line(&self, name: &TopicPartition, topic_id: TopicId, start: i64, end: i64) {
         let line = CheckpointLine {
             recovery_point: Offset(end),
-            log_start_offset: Offset::ZERO,
+            log_start_offset: Offset(start),
             high_watermark: Offset(end),
         };
         let name = name.clone();
@@ -113,7 +140,7 @@ fn the_directory_of_the_cluster_metadata_is_nobodys_partition() {
     let refused = bench.open(&name, OURS).unwrap_err();
     assert!(matches!(refused, OpenError::OfMetadata { .. }), "{refused}");
     bench.remove(&name, OURS).unwrap();
-    let swept = sweep(&bench.disk, Path::new(DATA), |_, _| false).unwrap();
+    let swept = bench.sweep(None);
     assert!(swept.set_aside.is_empty(), "{swept:?}");
     assert_eq!(bench.names(""), [names::METADATA_DIRECTORY]);
     assert_eq!(bench.names(names::METADATA_DIRECTORY), before);
@@ -177,13 +204,73 @@ fn a_removal_that_comes_again_leaves_the_directory_of_the_next_topic_of_the_name
 }
 
 #[test]
+fn a_partition_whose_directory_is_gone_is_not_begun_anew_until_its_topic_is_deleted() {
+    let mut bench = Bench::new();
+    let name = partition("t");
+    drop(bench.open(&name, OURS).unwrap());
+    bench.note(&name, OURS, 9);
+    bench.lose(&name);
+    for _ in 0..2 {
+        bench.restart(Some(OURS));
+        let refused = bench.open(&name, OURS).unwrap_err();
+        assert!(matches!(refused, OpenError::Corrupt(_)), "{refused}");
+        assert!(bench.directories().is_empty());
+    }
+    bench.remove(&name, OURS).unwrap();
+    drop(bench.open(&name, THEIRS).unwrap());
+    bench.restart(Some(THEIRS));
+    drop(bench.open(&name, THEIRS).unwrap());
+}
+
+#[test]
+fn a_partition_that_never_had_records_is_made_again_where_its_log_started() {
+    let mut bench = Bench::new();
+    let name = partition("t");
+    drop(bench.open(&name, OURS).unwrap());
+    bench.note_line(&name, OURS, 9, 9);
+    bench.lose(&name);
+    bench.restart(Some(OURS));
+    let (log, _) = bench.open(&name, OURS).unwrap();
+    assert_eq!(log.log_end_offset(), Offset(9), "no offset is given twice");
+}
+
+#[test]
+fn a_line_of_a_topic_that_is_gone_does_not_make_a_new_one_look_as_if_it_had_lost_records() {
+    // Its directory is there or not; a start in between knew no topic of the name; the next start knows the new one already,
+    // or another that is gone by the time of the new one.
+    for (there, none_known, known) in [
+        (true, false, THEIRS),
+        (true, false, OTHERS),
+        (false, true, THEIRS),
+        (false, false, OTHERS),
+    ] {
+        let mut bench = Bench::new();
+        let name = partition("t");
+        drop(bench.open(&name, OURS).unwrap());
+        bench.note(&name, OURS, 9);
+        if !there {
+            bench.lose(&name);
+        }
+        if none_known {
+            bench.restart(None);
+        }
+        bench.restart(Some(known));
+        let (log, _) = bench.open(&name, THEIRS).unwrap();
+        assert_eq!(log.log_end_offset(), Offset::ZERO);
+        drop(log);
+        bench.restart(Some(THEIRS));
+        drop(bench.open(&name, THEIRS).unwrap());
+    }
+}
+
+#[test]
 fn what_cannot_be_cleared_away_keeps_nothing_else_from_it() {
     let bench = Bench::new();
     for topic in ["a", "b", "c"] {
         bench.open(&partition(topic), OURS).unwrap();
     }
     bench.sim.fail_next(SimOperation::Name, "/b-0", EIO);
-    let swept = sweep(&bench.disk, Path::new(DATA), |_, _| false).unwrap();
+    let swept = bench.sweep(None);
     assert_eq!(swept.refused.len(), 1, "{swept:?}");
     let stray = |topic| names::stray_directory(&partition(topic), OURS);
     assert_eq!(bench.names(""), [stray("a"), "b-0".to_owned(), stray("c")]);

@@ -33,14 +33,18 @@ type Read = Answer<Vec<Result<Fetched, ReadError>>>;
 
 impl Stage {
     fn new(topics: &[(&str, &[(&str, &str)])]) -> Self {
-        let mut machine = Machine::new(1, 1);
+        Self::seeded(1, topics)
+    }
+
+    fn seeded(seed: u64, topics: &[(&str, &[(&str, &str)])]) -> Self {
+        let mut machine = Machine::new(seed, 1);
         for (place, (name, settings)) in topics.iter().enumerate() {
             machine.create_topic(name, 1, settings, 1 + place as u128);
         }
         machine.start();
         let mut stage = Self {
             machine,
-            random: Random::seeded(1),
+            random: Random::seeded(seed),
         };
         stage.settle();
         stage
@@ -214,6 +218,37 @@ fn a_topic_made_again_does_not_share_files_with_the_one_before() {
         matches!(result, Err(AppendError::Unavailable(_))),
         "{result:?}"
     );
+}
+
+#[test]
+fn a_topic_made_again_amid_a_crash_does_not_look_as_if_it_had_lost_the_records_of_the_one_before() {
+    for seed in 0..160 {
+        let mut stage = Stage::seeded(seed, &[("t", &[])]);
+        let before = stage.id("t");
+        stage.store(before, 10);
+        // The recovery point comes up, and then stands in the checkpoint.
+        for _ in 0..3 {
+            stage.machine.pass(Duration::from_secs(1));
+            stage.settle();
+        }
+        if seed % 2 == 1 {
+            stage.machine.sim.set_capacity_bytes(0);
+        }
+        stage.machine.delete_topic("t");
+        stage.machine.create_topic("t", 1, &[], 99);
+        stage.machine.sim.stand_still_after(seed / 4);
+        stage.settle();
+        if seed % 4 < 2 {
+            stage.machine.cut_power();
+        } else {
+            stage.machine.kill(&mut stage.random);
+        }
+        stage.machine.sim.set_capacity_bytes(1 << 40);
+        stage.machine.start();
+        stage.settle();
+        let after = stage.id("t");
+        assert_eq!(stage.store(after, 10), Offset(0), "seed {seed}");
+    }
 }
 
 #[test]
