@@ -107,7 +107,7 @@ pub const SYNCS_PER_DIRECTORY_MAX: usize = 4;
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Another process uses a log directory.
+    /// Another process uses a log directory, or the home of the metadata.
     #[error(transparent)]
     Locked(#[from] LockError),
     /// A file at the top of a log directory cannot be read.
@@ -199,6 +199,15 @@ pub struct Engine {
     checkpoints: Arc<Checkpoints>,
     directories: Vec<OpenDirectory>,
     facts: Facts,
+    _home_lock: Option<DirLock>,
+}
+
+/// What a start has taken for itself.
+struct Taken {
+    cluster_id: String,
+    directories: Vec<OpenDirectory>,
+    /// On the home of the metadata, where it is none of the log directories.
+    home_lock: Option<DirLock>,
 }
 
 /// A log directory in use.
@@ -222,8 +231,11 @@ impl Engine {
         let backend = choose_backend(options.io)?;
         let checkpoints = Arc::new(Checkpoints::default());
         let mut random = Random::system();
-        let (cluster_id, directories) =
-            open_directories(&disk, &options, &checkpoints, &mut random)?;
+        let Taken {
+            cluster_id,
+            directories,
+            home_lock,
+        } = open_directories(&disk, &options, &checkpoints, &mut random)?;
         let metadata_home = metadata_home(&options)?;
         let metadata = open_metadata(
             &disk,
@@ -285,6 +297,7 @@ impl Engine {
             checkpoints,
             directories,
             facts,
+            _home_lock: home_lock,
         })
     }
 
@@ -367,7 +380,7 @@ fn open_directories(
     options: &EngineOptions,
     checkpoints: &Checkpoints,
     random: &mut Random,
-) -> Result<(String, Vec<OpenDirectory>), StartError> {
+) -> Result<Taken, StartError> {
     let mut usable = Vec::new();
     for (place, path) in options.log_directories.iter().enumerate() {
         match claim_directory(disk, path) {
@@ -382,6 +395,7 @@ fn open_directories(
         .iter()
         .map(|(_, path, _, _)| path.as_path())
         .collect();
+    let home_lock = claim_home(disk, options, &paths)?;
     check_metadata(disk, options, &paths)?;
     let known = usable
         .iter()
@@ -408,7 +422,11 @@ fn open_directories(
             _lock: lock,
         });
     }
-    Ok((cluster_id, open))
+    Ok(Taken {
+        cluster_id,
+        directories: open,
+        home_lock,
+    })
 }
 
 /// Locks a log directory and reads whose it is.
@@ -416,11 +434,7 @@ fn claim_directory(
     disk: &Disk,
     path: &Path,
 ) -> Result<(DirLock, Option<MetaProperties>), StartError> {
-    disk.create_dir_all(path)?;
-    let lock = match disk.lock_dir(path) {
-        Err(LockError::Io(error)) => return Err(StartError::Io(error)),
-        locked => locked?,
-    };
+    let lock = lock(disk, path)?;
     let found = match MetaProperties::read(disk, path) {
         Err(CheckpointError::Io(error)) => return Err(StartError::Io(error)),
         read => read?,
@@ -430,6 +444,36 @@ fn claim_directory(
         disk.sync_names_of(path)?;
     }
     Ok((lock, found))
+}
+
+/// Makes a directory and takes it for this process.
+fn lock(disk: &Disk, path: &Path) -> Result<DirLock, StartError> {
+    disk.create_dir_all(path)?;
+    match disk.lock_dir(path) {
+        Err(LockError::Io(error)) => Err(StartError::Io(error)),
+        locked => Ok(locked?),
+    }
+}
+
+/// Locks the home of the metadata, where that is none of the log directories, which are locked: two brokers would write
+/// into one journal.
+fn claim_home(
+    disk: &Disk,
+    options: &EngineOptions,
+    usable: &[&Path],
+) -> Result<Option<DirLock>, StartError> {
+    let home = metadata_home(options)?;
+    if options.log_directories.contains(&home) {
+        return Ok(None);
+    }
+    disk.create_dir_all(&home)?;
+    for path in usable {
+        // By another name, or a link.
+        if disk.is_same_directory(path, &home)? {
+            return Ok(None);
+        }
+    }
+    lock(disk, &home).map(Some)
 }
 
 /// The directory that has the directory of the cluster metadata.

@@ -22,7 +22,7 @@ use millrace_engine::shard::command::{
     Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
 };
 use millrace_engine::types::{LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName};
-use millrace_engine::{Engine, EngineOptions, IoChoice};
+use millrace_engine::{Engine, EngineOptions, IoChoice, StartError};
 use tokio::sync::oneshot;
 
 fn options(directory: &Path, io: IoChoice) -> EngineOptions {
@@ -313,6 +313,38 @@ fn a_second_process_is_kept_out_of_a_log_directory() {
         let refused = Engine::start(options(&second, IoChoice::Auto), Arc::new(task));
         assert!(refused.is_err_and(|error| error.to_string().contains("in use")));
     });
+}
+
+#[test]
+fn two_brokers_do_not_share_a_directory_of_the_metadata() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().to_owned();
+    with_engine(directory.path(), IoChoice::Auto, async move |_| {
+        let task = |_| Box::pin(async {}) as std::pin::Pin<Box<dyn Future<Output = ()>>>;
+        let second = EngineOptions {
+            log_directories: vec![home.join("three")],
+            ..options(&home, IoChoice::Auto)
+        };
+        let refused = Engine::start(second, Arc::new(task)).err().unwrap();
+        assert!(matches!(refused, StartError::Locked(_)), "{refused}");
+        assert!(refused.to_string().contains("metadata"), "{refused}");
+    });
+}
+
+#[test]
+fn the_metadata_may_lie_in_a_log_directory_by_another_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let metadata = directory.path().join("metadata");
+    std::os::unix::fs::symlink("one", &metadata).unwrap();
+    std::fs::create_dir(directory.path().join("one")).unwrap();
+    for _ in 0..2 {
+        let (known, in_order) = with_engine(
+            directory.path(),
+            IoChoice::Auto,
+            async |gateway: Gateway| gateway.image().broker_count(),
+        );
+        assert_eq!((known, in_order), (1, true));
+    }
 }
 
 #[test]

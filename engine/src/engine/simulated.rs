@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    EngineOptions, OpenDirectory, StartError, leave_directories, metadata_home, open_directories,
-    open_metadata, shard_settings, sweep_directories,
+    EngineOptions, OpenDirectory, StartError, Taken, leave_directories, metadata_home,
+    open_directories, open_metadata, shard_settings, sweep_directories,
 };
 use crate::control::{ControlHandle, Desk};
-use crate::io::{Clock, Completion, Disk, LocalRing, Random, Sim};
+use crate::io::{Clock, Completion, DirLock, Disk, LocalRing, Random, Sim};
 use crate::maintenance::{Checkpoints, Job, JobId};
 use crate::shard::command::Command;
 use crate::shard::{CleanerSeats, CleanerShare, Effects, Gateway, Input, Shard};
@@ -30,6 +30,7 @@ pub struct SimulatedEngine {
     jobs: VecDeque<(usize, JobId, Job)>,
     checkpoints: Arc<Checkpoints>,
     directories: Vec<OpenDirectory>,
+    _home_lock: Option<DirLock>,
     disk: Disk,
     clock: Clock,
 }
@@ -58,8 +59,11 @@ impl SimulatedEngine {
         let disk = sim.disk();
         let mut random = Random::seeded(seed);
         let checkpoints = Arc::new(Checkpoints::default());
-        let (cluster_id, directories) =
-            open_directories(&disk, options, &checkpoints, &mut random)?;
+        let Taken {
+            cluster_id,
+            directories,
+            home_lock,
+        } = open_directories(&disk, options, &checkpoints, &mut random)?;
         let home = metadata_home(options)?;
         let metadata = open_metadata(
             &disk,
@@ -107,6 +111,7 @@ impl SimulatedEngine {
             jobs: VecDeque::new(),
             checkpoints,
             directories,
+            _home_lock: home_lock,
             disk,
             clock: clock.clone(),
         })

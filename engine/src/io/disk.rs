@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -251,6 +252,19 @@ impl Disk {
         match &self.inside {
             Inside::Sim(sim) => sim.exists(path).map_err(failed("stat", path)),
             Inside::Real => path.try_exists().map_err(failed("stat", path)),
+        }
+    }
+
+    /// Whether both are names of one directory; both have to be there.
+    pub fn is_same_directory(&self, one: &Path, other: &Path) -> Result<bool, IoError> {
+        match &self.inside {
+            // It has no links.
+            Inside::Sim(_) => Ok(one == other),
+            Inside::Real => {
+                let one = fs::metadata(one).map_err(failed("stat", one))?;
+                let other = fs::metadata(other).map_err(failed("stat", other))?;
+                Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
+            }
         }
     }
 
