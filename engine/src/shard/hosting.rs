@@ -539,6 +539,7 @@ impl Shard {
         }
         self.tell(id, told, effects);
         self.checkpointed.remove(&id);
+        self.deletions.forget(id);
         self.unload_coordinator(id);
         self.wake_readers(id);
         if let Some(directory) = self.directory_of(partition) {

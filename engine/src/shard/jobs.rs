@@ -54,8 +54,8 @@ pub(super) enum Errand {
     Probe(DirectoryId),
     /// Room that somebody asked for.
     Measure { work: u64 },
-    /// Checkpoints that a DeleteRecords waits for.
-    DeleteRecords { work: u64 },
+    /// Checkpoints of a log directory that DeleteRecords wait for.
+    DeleteRecords(DirectoryId),
     /// A log that is being closed.
     Close(TopicIdPartition),
 }
@@ -85,7 +85,7 @@ impl Errand {
             | Self::Checkpoint
             | Self::Probe(_)
             | Self::Measure { .. }
-            | Self::DeleteRecords { .. } => None,
+            | Self::DeleteRecords(_) => None,
         }
     }
 }
@@ -284,8 +284,8 @@ impl Shard {
                 self.probed(directory, result, effects);
             }
             (Errand::Measure { work }, Done::Measured(spaces)) => self.measured(work, spaces),
-            (Errand::DeleteRecords { work }, Done::Checkpointed(result)) => {
-                self.records_deleted(work, &result);
+            (Errand::DeleteRecords(directory), Done::Checkpointed(result)) => {
+                self.log_starts_written(directory, &result, effects);
             }
             (Errand::Clean(id) | Errand::CleanFiles(id), Done::Cleaned(result)) => {
                 self.cleaned(id, result, now, effects);

@@ -1,20 +1,19 @@
-//! Questions about partitions: offsets by kind or time, ends of epochs, sizes, producers; and DeleteRecords, whose
-//! answer waits for a checkpoint.
+//! Questions about partitions: offsets by kind or time, ends of epochs, sizes, producers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use super::command::{
-    DeleteRecords, DescribeLogs, DescribeProducers, DirectorySpace, LogDescription,
-    LookupEpochEnds, LookupOffsets, MeasureDirectories, OffsetLookup, ReplySlot,
+    DescribeLogs, DescribeProducers, DirectorySpace, LogDescription, LookupEpochEnds,
+    LookupOffsets, MeasureDirectories, OffsetLookup, ReplySlot,
 };
 use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard};
-use crate::io::{IoError, Space};
+use crate::io::Space;
 use crate::log::{TimeLookup, TimestampedOffset};
-use crate::maintenance::{Job, OwnedLine};
-use crate::partition::{DeleteRecordsError, Leader, OffsetAnswer, OffsetLookupError};
+use crate::maintenance::Job;
+use crate::partition::{Leader, OffsetAnswer, OffsetLookupError};
 use crate::types::{Offset, TopicIdPartition};
 
 /// Lookups in work, by number.
@@ -24,7 +23,6 @@ pub(super) struct Lookups {
     /// Those with searches that are not ordered yet: each has one in turn.
     searching: VecDeque<u64>,
     searches_out: usize,
-    deletions: BTreeMap<u64, DeleteWork>,
     measures: BTreeMap<u64, ReplySlot<Vec<DirectorySpace>>>,
 }
 
@@ -37,13 +35,6 @@ struct LookupWork {
     searches: VecDeque<(usize, TimeLookup)>,
     left: usize,
     reply: ReplySlot<Vec<Looked>>,
-}
-
-#[derive(Debug)]
-struct DeleteWork {
-    results: Vec<Result<Offset, DeleteRecordsError>>,
-    checkpoints_left: usize,
-    reply: ReplySlot<Vec<Result<Offset, DeleteRecordsError>>>,
 }
 
 impl Shard {
@@ -222,64 +213,6 @@ impl Shard {
         });
         // Whoever asked may have gone.
         let _ = reply.send(spaces.collect());
-    }
-
-    pub(super) fn delete_records(&mut self, delete: DeleteRecords, effects: &mut Effects) {
-        let DeleteRecords { partitions, reply } = delete;
-        let number = self.next_serial();
-        let mut results = Vec::with_capacity(partitions.len());
-        let mut lines: BTreeMap<PathBuf, Vec<OwnedLine>> = BTreeMap::new();
-        for (id, offset) in partitions {
-            let result = self.leading(id).map_err(DeleteRecordsError::from);
-            let result = result.and_then(|leader| leader.delete_records(offset));
-            self.stir_readers(id);
-            if result.is_ok()
-                && let Some((directory, line)) = self.checkpoint_line(id)
-            {
-                lines.entry(directory).or_default().push(line);
-            }
-            results.push(result);
-        }
-        let work = DeleteWork {
-            results,
-            checkpoints_left: lines.len(),
-            reply,
-        };
-        self.lookups.deletions.insert(number, work);
-        for (log_directory, lines) in lines {
-            let job = Job::Checkpoint {
-                log_directory,
-                lines,
-            };
-            self.order(Errand::DeleteRecords { work: number }, job, effects);
-        }
-        self.finish_deletion_if_complete(number);
-    }
-
-    /// A checkpoint that a DeleteRecords waits for is written, or not.
-    pub(super) fn records_deleted(&mut self, number: u64, result: &Result<(), IoError>) {
-        let Some(work) = self.lookups.deletions.get_mut(&number) else {
-            return;
-        };
-        work.checkpoints_left -= 1;
-        if let Err(error) = result {
-            tracing::error!(%error, "a new log start offset cannot be made safe");
-            for result in work.results.iter_mut().filter(|result| result.is_ok()) {
-                *result = Err(DeleteRecordsError::Storage);
-            }
-        }
-        self.finish_deletion_if_complete(number);
-    }
-
-    fn finish_deletion_if_complete(&mut self, number: u64) {
-        let works = &mut self.lookups.deletions;
-        let complete = works
-            .get(&number)
-            .is_some_and(|work| work.checkpoints_left == 0);
-        if complete && let Some(work) = works.remove(&number) {
-            // Whoever asked may have gone.
-            let _ = work.reply.send(work.results);
-        }
     }
 }
 

@@ -5,6 +5,7 @@ mod admission;
 mod cleaning;
 pub mod command;
 mod coordinators;
+mod deletions;
 mod directories;
 mod fetches;
 mod gateway;

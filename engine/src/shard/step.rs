@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::cleaning::{CleanerShare, Compactions};
 use super::command::Command;
 use super::coordinators::Coordinators;
+use super::deletions::Deletions;
 use super::directories::{FailedDirectory, Suspects};
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
@@ -173,6 +174,7 @@ pub struct Shard {
     pub(super) fetches: Fetches,
     pub(super) standings: Standings,
     pub(super) lookups: Lookups,
+    pub(super) deletions: Deletions,
     pub(super) compactions: Compactions,
     pub(super) suspects: Suspects,
     pub(super) coordinators: Coordinators,
@@ -224,6 +226,7 @@ impl Shard {
             fetches: Fetches::default(),
             standings: Standings::default(),
             lookups: Lookups::default(),
+            deletions: Deletions::default(),
             compactions: Compactions::default(),
             suspects: Suspects::default(),
             coordinators: Coordinators::default(),

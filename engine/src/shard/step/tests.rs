@@ -218,6 +218,11 @@ impl Bench {
         leader.log().next_offset()
     }
 
+    /// Runs a job that was taken out of what was to be done.
+    pub(in crate::shard) fn run(&self, job: Job) -> Done {
+        job.run(&self.disk, &self.checkpoints)
+    }
+
     pub(in crate::shard) fn produce(&mut self, place: usize) -> Answer {
         let mut builder = BatchBuilder::new();
         builder.push(NOW.wall, None, Some(b"value"), &[]);
