@@ -48,6 +48,7 @@ impl Shard {
             left: count,
             reply,
         };
+        self.lookups.forget_abandoned();
         self.lookups.works.insert(number, work);
         for (index, lookup) in lookups.into_iter().enumerate() {
             match self.look_up_offset(&lookup) {
@@ -219,7 +220,6 @@ impl Shard {
 impl Lookups {
     /// Notes a search of work `number`.
     fn search(&mut self, number: u64, index: usize, search: TimeLookup) {
-        self.forget_abandoned();
         let Some(work) = self.works.get_mut(&number) else {
             return;
         };
