@@ -29,7 +29,8 @@ pub use segment::Segment;
 pub(crate) fn in_turn() -> std::sync::MutexGuard<'static, ()> {
     static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
     load::allow_open_files().expect("what the system allows");
-    TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    TURN.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The repository, from where this was built.

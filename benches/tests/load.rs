@@ -130,7 +130,9 @@ fn a_cold_catch_up_comes_from_the_device_while_others_are_answered() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     if !counts_what_comes_from_the_device(directory.path()) {
         let path = directory.path().display();
-        eprintln!("SKIPPED, nothing was tested: no count of what is read from the device of {path}");
+        eprintln!(
+            "SKIPPED, nothing was tested: no count of what is read from the device of {path}"
+        );
         return;
     }
     let (broker, target) = start(directory.path());

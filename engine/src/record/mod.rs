@@ -39,6 +39,4 @@ pub use error::{
 pub use hostile::decode_hostile;
 pub use prepared::PreparedBatch;
 pub use record::{Record, RecordHeader, Records, record_of_max_timestamp, records};
-pub use validate::{
-    Allowance, BODY_BYTES_MAX_DEFAULT, Begun, PackedBatch, Rules, begin, prepare,
-};
+pub use validate::{Allowance, BODY_BYTES_MAX_DEFAULT, Begun, PackedBatch, Rules, begin, prepare};

@@ -63,7 +63,10 @@ fn rules_about_who_may_do_what_are_refused_for_want_of_an_authorizer() {
         let created = wire.ask(&CreateAclsRequest { creations }, version);
         let filters = vec![DeleteAclsFilter::default(); 3];
         let deleted = wire.ask(&DeleteAclsRequest { filters }, version);
-        assert_eq!((created.results.len(), deleted.filter_results.len()), (2, 3));
+        assert_eq!(
+            (created.results.len(), deleted.filter_results.len()),
+            (2, 3)
+        );
         let created = created.results.into_iter();
         let created = created.map(|result| (result.error_code, result.error_message));
         let deleted = deleted.filter_results.into_iter();

@@ -125,10 +125,7 @@ fn no_line_of_the_log_is_of_a_clients_making() {
     let topic = "x\n2026-12-01T00:00:00Z ERROR forged";
     wire.send(&produce_request(topic, 0, 0, batch(&["v"])), 9);
     wire.assert_closed();
-    let lines = eventually("a line in the log", || {
-        let lines = broker.printed_with("forged");
-        (!lines.is_empty()).then_some(lines)
-    });
+    let lines = broker.await_printed("forged", 1);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("connection closed"), "{lines:?}");
 }

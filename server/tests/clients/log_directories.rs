@@ -206,7 +206,10 @@ fn a_directory_that_disappears_while_running_takes_only_its_partitions_away() {
         };
         assert_eq!(shown[path], expected, "{}", path.display());
     }
-    let said = broker.await_printed("a log directory has failed and is offline until a restart", 1);
+    let said = broker.await_printed(
+        "a log directory has failed and is offline until a restart",
+        1,
+    );
     assert_eq!(said.len(), 1, "{said:?}");
     wire.create_topic("new", PARTITIONS, &[]);
     for partition in 0..PARTITIONS {

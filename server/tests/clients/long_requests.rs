@@ -23,8 +23,8 @@ use millrace_wire::message::produce::ProduceRequestPartition;
 use millrace_wire::message::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
     DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    FetchResponse, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceResponse,
+    FetchResponse, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceResponse,
 };
 use millrace_wire::{ErrorCode, Str};
 

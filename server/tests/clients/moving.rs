@@ -53,7 +53,10 @@ fn a_connection_that_asks_for_one_partition_moves_and_keeps_its_order_and_its_se
         (turns >= 2 && has_moved(&producer) && has_moved(&reader)).then_some(())
     });
     let (moves, most) = (moves().len(), usize::try_from(2 * turns).unwrap());
-    assert!(moves <= most, "{moves} moves of two connections, {turns} turns");
+    assert!(
+        moves <= most,
+        "{moves} moves of two connections, {turns} turns"
+    );
 }
 
 #[test]

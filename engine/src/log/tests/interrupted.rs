@@ -199,7 +199,7 @@ fn a_roll_that_fails_takes_its_file_away_again() {
     assert!(fixture.disk.exists(&next).unwrap());
 }
 
-/// What a process leaves that is killed before it takes it away: acknowledged records were cut off, or given out a second time.
+/// As of a process that was killed before it took it away: acknowledged records were cut off, or their offsets given out again.
 #[test]
 fn the_segment_of_a_roll_that_failed_is_removed_once_the_one_before_has_gone_on() {
     for rolled in [false, true] {

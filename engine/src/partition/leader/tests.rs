@@ -487,7 +487,7 @@ fn who_waits_for_a_sync_that_is_not_needed_any_more_is_told() {
     bench.plain(Acks::All);
     bench.do_roll();
     bench.now.wall.0 += 10_000;
-    let delete = bench.leader.retain(bench.now).delete.unwrap();
+    let mut delete = bench.leader.retain(bench.now).delete.unwrap();
     let _doomed = delete.run(&bench.disk).unwrap();
     assert_eq!(bench.heard(), [(0, Some(0))]);
     let told = &mut bench.told;
