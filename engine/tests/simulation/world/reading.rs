@@ -240,6 +240,10 @@ impl World {
             match result {
                 Ok(fetched) => {
                     reading.log_start = fetched.log_start_offset;
+                    // Retention may go on between two answers.
+                    reading
+                        .batches
+                        .retain(|batch| reading.log_start < batch.next);
                     reading.high_watermark = fetched.high_watermark;
                     if fetched.extent.is_none() {
                         return Ok(reading);
