@@ -347,7 +347,11 @@ impl Shard {
 
     fn give_up_job(&mut self, id: JobId, now: Now, effects: &mut Effects) {
         match self.jobs.give_up(id, effects) {
-            Some((Errand::Remove(_), error)) => warn_of(Err(error), "a deleted partition"),
+            // Its directory stays, perhaps by the name of a topic that was made since.
+            Some((Errand::Remove(_), error)) => {
+                self.closed_in_order = false;
+                warn_of(Err(error), "a deleted partition");
+            }
             // The files come back with the next start, which has to look at them.
             Some((Errand::Delete(id), error)) if self.leads(id) => {
                 self.closed_in_order = false;
