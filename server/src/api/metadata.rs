@@ -27,9 +27,9 @@ pub(super) async fn handle(
     let mut answers = match context.in_peace(request.topics, asked).await? {
         Asked::All => {
             let image = Arc::clone(&context.image());
-            context
-                .answers_many(image.topics().map(|topic| weight(topic)).sum())
-                .await;
+            context.answers_many(image.topic_count()).await;
+            let weigh = |image: &MetadataImage, (): &()| image.topics().map(weight).sum();
+            make_room(context, &image, (), weigh).await?;
             let all = move |image: Arc<MetadataImage>| {
                 let topics = image.topics();
                 topics
@@ -40,10 +40,11 @@ pub(super) async fn handle(
         }
         Asked::Ids(ids) => {
             let image = Arc::clone(&context.image());
-            let found = ids.iter().filter_map(|&id| image.topic_by_id(topic_id(id)));
-            context
-                .answers_many(found.map(|topic| weight(topic)).sum())
-                .await;
+            let weigh = |image: &MetadataImage, ids: &Vec<Uuid>| {
+                let found = ids.iter().filter_map(|&id| image.topic_by_id(topic_id(id)));
+                found.map(weight).sum()
+            };
+            let ids = make_room(context, &image, ids, weigh).await?;
             let each = move |ids: Vec<Uuid>| {
                 ids.into_iter()
                     .map(|id| by_id(&image, id, version))
@@ -171,10 +172,11 @@ async fn by_name(
             image = Arc::clone(&context.image());
         }
     }
-    let found = names.iter().filter_map(|name| image.topic(&**name));
-    context
-        .answers_many(found.map(|topic| weight(topic)).sum())
-        .await;
+    let weigh = |image: &MetadataImage, names: &Vec<Str>| {
+        let found = names.iter().filter_map(|name| image.topic(&**name));
+        found.map(weight).sum()
+    };
+    let names = make_room(context, &image, names, weigh).await?;
     let look_up = move |names: Vec<Str>| {
         let answer = |name: Str| match failures.get(&*name) {
             // The name collides with another; anything else may pass, and clients ask again for an unknown topic.
@@ -214,8 +216,22 @@ fn nothing_known(name: Str, error_code: ErrorCode) -> MetadataResponseTopic {
     }
 }
 
+/// Waits until there is room for the topics that were asked for; `weigh` says how many topics of a few partitions they are worth.
+async fn make_room<A: Send + 'static>(
+    context: &RequestContext,
+    image: &Arc<MetadataImage>,
+    asked: A,
+    weigh: impl FnOnce(&MetadataImage, &A) -> usize + Send + 'static,
+) -> Result<A, Stopped> {
+    let image = Arc::clone(image);
+    let weigh = move |asked| (weigh(&image, &asked), asked);
+    let (elements, asked) = context.in_peace(asked, weigh).await?;
+    context.answers_many(elements).await;
+    Ok(asked)
+}
+
 /// How many topics of a few partitions this one is worth.
-const fn weight(topic: &Topic) -> usize {
+fn weight(topic: &Arc<Topic>) -> usize {
     1 + topic.partitions.len() / PARTITIONS_OF_A_TOPIC
 }
 
