@@ -245,14 +245,19 @@ impl Lookups {
 
     /// The next search that somebody waits for.
     fn next_search(&mut self) -> Option<(u64, usize, TimeLookup)> {
-        self.forget_abandoned();
-        let number = self.searching.pop_front()?;
-        let work = self.works.get_mut(&number)?;
-        let (index, search) = work.searches.pop_front()?;
-        if !work.searches.is_empty() {
-            self.searching.push_back(number);
+        loop {
+            let number = self.searching.pop_front()?;
+            let work = self.works.get_mut(&number)?;
+            if work.reply.is_closed() {
+                self.works.remove(&number);
+                continue;
+            }
+            let (index, search) = work.searches.pop_front()?;
+            if !work.searches.is_empty() {
+                self.searching.push_back(number);
+            }
+            return Some((number, index, search));
         }
-        Some((number, index, search))
     }
 }
 

@@ -248,7 +248,7 @@ impl Surroundings<'_> {
             let text = "Default group resources are not allowed.";
             return Err(Denied::new(ErrorCode::InvalidRequest, text));
         }
-        let resource = ConfigResource::Group(change.name.to_string().into());
+        let resource = ConfigResource::Group(Arc::from(&*change.name));
         let current = self.image.overrides_of(&resource);
         let none = Overrides::new();
         let from = if change.replace { &none } else { current };
@@ -403,6 +403,13 @@ mod tests {
             alterations,
             replace: false,
         }
+    }
+
+    #[test]
+    fn a_resource_names_so_many_settings_at_a_time() {
+        assert_eq!(check_count(2_000), Ok(()));
+        let code = check_count(2_001).map_err(|denied| denied.code);
+        assert_eq!(code, Err(ErrorCode::InvalidRequest));
     }
 
     fn check_all(changes: &[Change]) -> Vec<Result<Option<AlterResource>, Denied>> {
