@@ -587,17 +587,23 @@ fn a_journal_can_lose_its_suffix_and_its_prefix_as_raft_wants_it() {
     );
 }
 
+/// A journal of four entries in a new directory.
+fn of_four(disk: &Disk, dir: &Path) -> Journal {
+    disk.create_dir_all(dir).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    let mut journal = Journal::create(disk, dir, super::journal::Purged::NOTHING).unwrap();
+    for index in 1..=4 {
+        journal.append(&entry(1, index), Reserve::Use).unwrap();
+    }
+    journal
+}
+
 #[test]
 fn entries_behind_a_purge_whose_name_was_not_synced_survive_a_power_cut() {
     for seed in 0..64 {
         let sim = Sim::new(seed);
         let (disk, dir) = (sim.disk(), Path::new("/metadata"));
-        disk.create_dir_all(dir).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        let mut journal = Journal::create(&disk, dir, super::journal::Purged::NOTHING).unwrap();
-        for index in 1..=4 {
-            journal.append(&entry(1, index), Reserve::Use).unwrap();
-        }
+        let mut journal = of_four(&disk, dir);
         sim.fail_next(SimOperation::SyncDir, "/metadata", 5);
         journal.purge_prefix(3).unwrap_err();
         journal.append(&entry(1, 5), Reserve::Use).unwrap();
@@ -625,12 +631,7 @@ fn a_journal_that_finds_no_descriptor_behind_a_purge_goes_on_when_there_is_one()
     for plan in plans {
         let sim = Sim::new(1);
         let (disk, dir) = (sim.disk(), Path::new("/metadata"));
-        disk.create_dir_all(dir).unwrap();
-        disk.sync_dir(Path::new("/")).unwrap();
-        let mut journal = Journal::create(&disk, dir, super::journal::Purged::NOTHING).unwrap();
-        for index in 1..=4 {
-            journal.append(&entry(1, index), Reserve::Use).unwrap();
-        }
+        let mut journal = of_four(&disk, dir);
         for (operation, path_end) in plan {
             sim.fail_next(*operation, path_end, EMFILE);
         }

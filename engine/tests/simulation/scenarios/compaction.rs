@@ -154,6 +154,15 @@ impl Stage {
         }
         panic!("no compaction begins: {:?}", self.names());
     }
+
+    /// Whether that comes about within some time.
+    fn comes_to(&mut self, happened: impl Fn(&Self) -> bool) -> bool {
+        (0..1_000).any(|_| {
+            self.machine.pass(Duration::from_millis(20));
+            self.settle(1);
+            happened(self)
+        })
+    }
 }
 
 fn rate(bytes_per_second: f64) -> CleanerSettings {
@@ -287,11 +296,7 @@ fn a_stop_waits_for_no_compaction_that_is_put_off_in_its_last_steps() {
             .sim
             .fail_next(SimOperation::Name, ".log.swap", 28);
     }
-    let begun = (0..1_000).any(|_| {
-        stage.machine.pass(Duration::from_millis(20));
-        stage.settle(1);
-        stage.names().iter().any(|name| name.ends_with(".swap"))
-    });
+    let begun = stage.comes_to(|stage| stage.names().iter().any(|name| name.ends_with(".swap")));
     assert!(begun, "{:?}", stage.names());
     stage.settle(50);
     stage.machine.stop(&mut stage.random);
@@ -312,11 +317,7 @@ fn a_full_disk_puts_a_compaction_off() {
     stage.wait_until_compacting();
     let before = stage.read();
     stage.machine.sim.set_capacity_bytes(0);
-    let given_up = (0..1_000).any(|_| {
-        stage.machine.pass(Duration::from_millis(20));
-        stage.settle(1);
-        !stage.is_compacting()
-    });
+    let given_up = stage.comes_to(|stage| !stage.is_compacting());
     assert!(given_up, "its file takes no room that is not there");
     assert_eq!(stage.read(), before, "reads go on");
     stage.machine.sim.set_capacity_bytes(1 << 40);
