@@ -12,7 +12,7 @@ use crate::ledger::{Acknowledged, TOPIC, check, count, produce};
 use crate::small_disk::SmallDisk;
 use crate::support::broker::Broker;
 use crate::support::eventually;
-use crate::support::librdkafka::{create_topic, try_create_topic};
+use crate::support::librdkafka::{admin, create_topic, options, try_create_topic, wait};
 use crate::support::records::batch;
 use crate::support::wire::Wire;
 
@@ -49,6 +49,7 @@ fn a_full_disk_stops_producers_only_and_only_until_there_is_room() {
     ];
     let mut broker = Broker::start_on_a_lasting_port(&settings);
     create_topic(&broker, TOPIC, PARTITIONS, &[]);
+    create_topic(&broker, "doomed", 1, &[]);
     let (acknowledged, producing) = (Acknowledged::default(), Arc::new(AtomicBool::new(true)));
     let producer = produce(&broker, &acknowledged, &producing, PARTITIONS);
     eventually("the first records", || {
@@ -86,6 +87,9 @@ fn a_full_disk_stops_producers_only_and_only_until_there_is_room() {
     broker.kill();
     disk.fill();
     broker.start_again();
+    // How an operator makes room, also of a broker that was started on the full disk.
+    let deleted = wait(admin(&broker).delete_topics(&["doomed"], &options()));
+    assert_eq!(deleted.unwrap(), [Ok("doomed".to_owned())]);
 
     disk.make_room();
     let stopped_at = count(&acknowledged);

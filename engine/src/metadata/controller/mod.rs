@@ -89,6 +89,12 @@ impl Command {
             | Self::FailDirectory { .. } => false,
         }
     }
+
+    /// Whether it is how an operator makes room on a full disk: deleting topics, and settings that keep less.
+    #[must_use]
+    pub const fn makes_room(&self) -> bool {
+        matches!(self, Self::DeleteTopics(_) | Self::AlterConfigs(_))
+    }
 }
 
 /// Topics to be made, independent of each other.

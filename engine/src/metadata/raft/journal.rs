@@ -21,7 +21,9 @@ use crate::io::{Disk, File, IoError};
 const FILE_NAME: &str = "millrace-metadata.journal";
 const HEADER_LENGTH: usize = 38;
 /// What a start may need: a term, the broker's registration, and a new leader epoch for each of ten thousand partitions.
-const RESERVE_BYTES: u64 = 1 << 20;
+const START_BYTES: u64 = 1 << 20;
+/// What is reserved: as much again for what makes room.
+const RESERVE_BYTES: u64 = 2 * START_BYTES;
 /// The reserve is moved on in steps of this many bytes.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// The longest journal that is read, in bytes: far above what is kept between snapshots.
@@ -94,11 +96,13 @@ struct Renewal {
     named: bool,
 }
 
-/// Whether an entry may take the space that is reserved for a start.
+/// Whether an entry may take the space that is reserved for a full disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserve {
     /// It is refused before the reserve would shrink.
     Keep,
+    /// It makes room: it is refused before less is left than a start may need.
+    KeepForStart,
     /// A start writes it: without it nothing can be served.
     Use,
 }
@@ -269,7 +273,7 @@ impl Journal {
     }
 
     /// Appends an entry; durable on return. Its index, term and offset must follow the last. `reserve` says whether it
-    /// may take what is kept for a start when the disk is full.
+    /// may take what is kept for a full disk.
     ///
     /// # Errors
     /// Nothing was appended. When the device is full a later attempt may succeed; after any other failure of the disk
@@ -300,10 +304,13 @@ impl Journal {
                 length,
                 max: BODY_LENGTH_MAX,
             })?;
-        match self.keep_reserve(bytes.len() as u64) {
-            Err(error) if error.is_out_of_space() && reserve == Reserve::Keep => {
-                return Err(error.into());
-            }
+        let length = bytes.len() as u64;
+        match self.keep_reserve(length) {
+            Err(error) if error.is_out_of_space() => match reserve {
+                Reserve::Keep => return Err(error.into()),
+                Reserve::KeepForStart => self.allocate(length + START_BYTES)?,
+                Reserve::Use => {}
+            },
             // Whatever else stands in the way, the write meets it too.
             _ => {}
         }
@@ -339,11 +346,15 @@ impl Journal {
             .saturating_add(RESERVE_BYTES);
         if needed > self.reserved_to {
             let to = needed.saturating_add(RESERVE_STEP_BYTES);
-            self.file
-                .preallocate(self.end, to.saturating_sub(self.end))?;
+            self.allocate(to.saturating_sub(self.end))?;
             self.reserved_to = to;
         }
         Ok(())
+    }
+
+    /// Sees to it that the file has its blocks for `length` bytes behind its end. Those of an earlier run are still there.
+    fn allocate(&self, length: u64) -> Result<(), IoError> {
+        self.file.preallocate(self.end, length)
     }
 
     /// Removes the entries from `index` on: a leader of a newer term overrules them. The caller lowers the durable

@@ -157,7 +157,12 @@ impl Metadata {
         &mut self,
         command: &Command,
     ) -> Result<(Arc<MetadataImage>, Reply), ProposeError> {
-        self.propose_with(command, Reserve::Keep)
+        let reserve = if command.makes_room() {
+            Reserve::KeepForStart
+        } else {
+            Reserve::Keep
+        };
+        self.propose_with(command, reserve)
     }
 
     /// The same for what a start must write: it may use the space that is kept for that on a full disk.

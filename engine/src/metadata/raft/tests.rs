@@ -67,6 +67,12 @@ fn names(metadata: &Metadata) -> Vec<String> {
         .collect()
 }
 
+fn delete(topic: &str) -> Command {
+    Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name(topic.to_owned())],
+    })
+}
+
 #[test]
 fn a_second_open_finds_everything_and_begins_a_new_term() {
     let (dir, metadata) = with_topics(&["orders", "payments"]);
@@ -521,6 +527,49 @@ fn a_start_finds_room_on_a_disk_that_was_filled_right_after_the_journal_was_comp
     let mut metadata = open().unwrap();
     metadata.propose_at_start(&registration(1)).unwrap();
     assert_eq!(names(&metadata), ["a"]);
+}
+
+#[test]
+fn topics_are_deleted_on_a_full_disk_also_after_starts_on_it_and_leave_the_next_start_its_room() {
+    let sim = Sim::new(1);
+    let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+    let open = || Metadata::open(&disk, dir, NODE, CLUSTER, MetadataOptions::default());
+    let mut metadata = open().unwrap();
+    metadata.propose(&registration(1)).unwrap();
+    let topics = (0..100).map(|number| new_topic(&format!("t{number}"), 1, 1));
+    metadata.propose(&create(topics.collect())).unwrap();
+    sim.set_capacity_bytes(0);
+    while metadata
+        .propose(&create(vec![new_topic("more", 40, 1)]))
+        .is_ok()
+    {
+        metadata.propose(&delete("more")).unwrap();
+    }
+    for start in 0..50 {
+        drop(metadata);
+        sim.crash();
+        metadata = open().unwrap();
+        metadata.propose_at_start(&registration(1)).unwrap();
+        metadata.propose(&delete(&format!("t{start}"))).unwrap();
+    }
+    assert_eq!(names(&metadata).len(), 50);
+    let mut deleted = 0;
+    let refused_after = loop {
+        let topic = format!("t{}", 50 + deleted % 50);
+        let proposed = metadata
+            .propose_at_start(&create(vec![new_topic(&topic, 1, 1)]))
+            .and_then(|_| metadata.propose(&delete(&topic)));
+        match proposed {
+            Ok(_) => deleted += 1,
+            Err(ProposeError::Storage(error)) if error.is_out_of_space() => break deleted,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(refused_after > 1_000, "{refused_after}");
+    drop(metadata);
+    let mut metadata = open().unwrap();
+    let starts = (0..1_000).map(|_| metadata.propose_at_start(&registration(1)));
+    assert_eq!(starts.filter(Result::is_ok).count(), 1_000);
 }
 
 #[test]
