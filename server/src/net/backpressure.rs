@@ -5,6 +5,7 @@
 //! several half-arrived requests cannot wait for each other's memory, one request at a time may exceed the budget; and so that
 //! clients that stop halfway do not keep it, those whose requests do not move are given up while others wait.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +32,12 @@ struct Shared {
     excess: Arc<Semaphore>,
     /// Requests whose clients are to send the rest.
     arriving: Unread,
+    /// How many requests wait for memory.
+    waiting: Cell<usize>,
 }
+
+/// One request that waits for memory; counts until it is dropped.
+struct Waiting<'a>(&'a Cell<usize>);
 
 /// A request's share of the budget; dropping it gives it back.
 #[derive(Debug)]
@@ -64,6 +70,7 @@ impl RequestBudget {
                 excess: Arc::new(Semaphore::new(1)),
                 // The budget bounds them.
                 arriving: Unread::new(usize::MAX),
+                waiting: Cell::new(0),
             }),
         }
     }
@@ -71,6 +78,11 @@ impl RequestBudget {
     /// Notes that the rest of a request is waited for: it may be given up once others wait for memory.
     pub(super) fn awaits_rest(&self) -> Held<'_> {
         self.shared.arriving.hold(0)
+    }
+
+    /// Whether somebody waits for memory.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.shared.waiting.get() > 0
     }
 
     /// A share of nothing.
@@ -125,8 +137,10 @@ impl Reservation {
             reserve,
             excess,
             arriving,
+            waiting,
             ..
         } = shared;
+        let _waiting = Waiting::one(waiting);
         let is_small = self.is_small;
         // The semaphores are never closed; were they, letting requests in uncounted is the lesser harm.
         let mut room = pin!(async {
@@ -171,6 +185,19 @@ impl Reservation {
     }
 }
 
+impl<'a> Waiting<'a> {
+    fn one(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
 fn grow(permit: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
     match permit {
         Some(permit) => permit.merge(more),
@@ -206,8 +233,13 @@ mod tests {
             must_wait(&mut third, 2).await,
             "another exceeds the budget already"
         );
-        drop(first);
-        third.cover(2 * UNIT_BYTES).await;
+        assert!(!budget.is_wanted());
+        let waits = async { third.cover(2 * UNIT_BYTES).await };
+        tokio::join!(biased; waits, async {
+            assert!(budget.is_wanted());
+            drop(first);
+        });
+        assert!(!budget.is_wanted());
         assert!(third.excess.is_none());
     }
 

@@ -1,14 +1,14 @@
 //! Takes whole frames off a socket: length checked, memory charged, progress demanded. It does not look inside.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::ReadHalf;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::backpressure::{RequestBudget, Reservation};
 use super::closing::Closing;
@@ -236,12 +236,16 @@ const fn whole_frames(bytes: usize) -> usize {
 /// How long the bytes of one frame may keep us waiting, all in all: what has arrived of it holds memory that others want.
 /// The time in which we do not read, for want of memory, does not count.
 ///
-/// While others wait for memory, it is less: then the client has to go on sending.
+/// While others wait for memory, it is less: then the client has to go on sending, and to be soon done with a frame that holds much.
 struct Patience<'a> {
     left: Duration,
+    /// And of that, while others wait for memory.
+    left_while_wanted: Duration,
     length: usize,
     budget: &'a RequestBudget,
-    /// Bytes that have come since the frame was last seen to move.
+    /// Bytes that have come.
+    arrived: usize,
+    /// Of those, since the frame was last seen to move.
     moved: usize,
     /// Since then, if they had to be waited for.
     waits: Option<Held<'a>>,
@@ -249,10 +253,13 @@ struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     fn new(length: usize, budget: &'a RequestBudget) -> Self {
+        let mebibytes = u32_of(length / MEBIBYTE);
         Self {
-            left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * u32_of(length / MEBIBYTE),
+            left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * mebibytes,
+            left_while_wanted: WANTED_GRACE + WANTED_PER_MEBIBYTE * mebibytes,
             length,
             budget,
+            arrived: 0,
             moved: 0,
             waits: None,
         }
@@ -266,26 +273,58 @@ impl<'a> Patience<'a> {
         let mut read = pin!(read);
         let read = match poll_once(read.as_mut()).await {
             Poll::Ready(read) => read,
-            Poll::Pending => {
-                let began = Instant::now();
-                let waits = self.waits.get_or_insert_with(|| self.budget.awaits_rest());
-                let slow = Err(Closing::SlowRequest {
-                    length: self.length,
-                });
-                let read = tokio::select! {
-                    biased;
-                    read = timeout(self.left, read) => read.unwrap_or(slow),
-                    () = waits.given_up() => slow,
-                };
-                self.left = self.left.saturating_sub(began.elapsed());
-                read
-            }
+            Poll::Pending => self.wait_for_client(read).await,
         }?;
+        self.arrived += read;
         self.moved += read;
         if self.moved >= MOVING_BYTES {
             (self.moved, self.waits) = (0, None);
         }
         Ok(read)
+    }
+
+    async fn wait_for_client(
+        &mut self,
+        mut read: Pin<&mut impl Future<Output = Result<usize, Closing>>>,
+    ) -> Result<usize, Closing> {
+        let waits = match self.waits.take() {
+            Some(waits) => waits,
+            None => self.budget.awaits_rest(),
+        };
+        let holds_much = self.arrived >= MUCH_BYTES;
+        loop {
+            let is_in_the_way = holds_much && self.budget.is_wanted();
+            let step = match (holds_much, is_in_the_way) {
+                (false, _) => self.left,
+                (true, false) => self.left.min(WANTED_STEP),
+                (true, true) => self.left.min(WANTED_STEP).min(self.left_while_wanted),
+            };
+            let began = Instant::now();
+            let come = tokio::select! {
+                biased;
+                read = read.as_mut() => Some(read),
+                () = waits.given_up() => Some(Err(self.slow())),
+                () = sleep(step) => None,
+            };
+            let waited = began.elapsed();
+            self.left = self.left.saturating_sub(waited);
+            if is_in_the_way {
+                self.left_while_wanted = self.left_while_wanted.saturating_sub(waited);
+            }
+            if let Some(read) = come {
+                self.waits = Some(waits);
+                return read;
+            }
+            if self.left.is_zero() || is_in_the_way && self.left_while_wanted.is_zero() {
+                return Err(self.slow());
+            }
+        }
+    }
+
+    fn slow(&self) -> Closing {
+        Closing::SlowRequest {
+            length: self.length,
+        }
     }
 
     /// Takes note of whether we did not read for want of memory: that is not the client's doing.
@@ -313,6 +352,12 @@ const MOVING_BYTES: usize = 64 * 1024;
 /// Time for any frame to arrive whole, and the time more for each mebibyte of it: half a megabyte per second at the least.
 const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(2);
+/// The same while others wait for memory, for a frame of which [`MUCH_BYTES`] have come: 5 MiB per second of a long one.
+const WANTED_GRACE: Duration = Duration::from_secs(8);
+const WANTED_PER_MEBIBYTE: Duration = Duration::from_millis(125);
+/// How often it is seen whether somebody waits.
+const WANTED_STEP: Duration = Duration::from_secs(1);
+const MUCH_BYTES: usize = MEBIBYTE;
 
 fn u32_of(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -496,7 +541,7 @@ mod tests {
             // Not even by a byte now and then.
             let trickling = async {
                 while client.write_all(&[7]).await.is_ok() {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    sleep(Duration::from_millis(100)).await;
                 }
             };
             tokio::select! { read = reading => read, () = trickling => unreachable!() }
@@ -504,7 +549,7 @@ mod tests {
         let whole = async {
             let (mut client, mut server) = pair().await;
             let (bytes, body) = (framed(&[8; 90_000]), [8; 90_000]);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
             let sending = client.write_all(&bytes);
             let mut reader =
                 FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
@@ -520,6 +565,45 @@ mod tests {
                 Err(Closing::SlowRequest { length: 150_000 })
             ));
         }
+    }
+
+    /// It was 64 KiB in a second, which for 100 MB are four minutes in which nobody else sends much.
+    #[tokio::test(start_paused = true)]
+    async fn a_large_request_that_dribbles_is_given_up_when_others_wait_for_memory() {
+        let seconds_until_slow = async |others_wait: bool| {
+            let budget = RequestBudget::new(100_000);
+            let (mut all, mut excess) = (budget.open(), budget.open());
+            all.cover(100_000).await;
+            excess.cover(100_000).await;
+            let began = Instant::now();
+            let dribbling = async {
+                let mut patience = Patience::new(100 * MEBIBYTE, &budget);
+                patience.wait(async { Ok(MUCH_BYTES) }).await?;
+                loop {
+                    let some = async {
+                        sleep(Duration::from_millis(500)).await;
+                        Ok(MOVING_BYTES)
+                    };
+                    patience.wait(some).await?;
+                }
+            };
+            let other = async {
+                if others_wait {
+                    sleep(Duration::from_secs(60)).await;
+                    budget.open().cover(1).await;
+                }
+                std::future::pending().await
+            };
+            let ended: Result<(), Closing> = tokio::select! {
+                ended = dribbling => ended,
+                () = other => Ok(()),
+            };
+            assert!(matches!(ended, Err(Closing::SlowRequest { .. })));
+            began.elapsed().as_secs()
+        };
+        assert_eq!(seconds_until_slow(false).await, 230);
+        let soon = seconds_until_slow(true).await;
+        assert!((79..=82).contains(&soon), "{soon}");
     }
 
     #[tokio::test]
