@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use millrace_wire::frame::request_frame;
 use millrace_wire::message::alter_configs::AlterConfigsRequestResource;
+use millrace_wire::message::create_acls::AclCreation;
 use millrace_wire::message::create_partitions::CreatePartitionsRequestTopic;
 use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
+use millrace_wire::message::delete_acls::DeleteAclsFilter;
 use millrace_wire::message::delete_records::{
     DeleteRecordsRequestPartition, DeleteRecordsRequestTopic,
 };
@@ -28,12 +30,12 @@ use millrace_wire::message::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequestPartition, OffsetForLeaderEpochRequestTopic,
 };
 use millrace_wire::message::{
-    AlterConfigsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeTopicPartitionsRequest, FetchRequest,
-    FindCoordinatorRequest, IncrementalAlterConfigsRequest, LeaveGroupRequest, ListOffsetsRequest,
-    MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest,
+    AlterConfigsRequest, CreateAclsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteAclsRequest, DeleteGroupsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeLogDirsRequest,
+    DescribeProducersRequest, DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest,
+    IncrementalAlterConfigsRequest, LeaveGroupRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest,
 };
 use millrace_wire::{ApiKey, Request, Str};
 
@@ -243,6 +245,24 @@ pub fn giants(elements: i32) -> Outcome<Vec<(ApiKey, Bytes)>> {
         coordinator_keys: names().collect(),
         ..Default::default()
     };
+    let create_acls = CreateAclsRequest {
+        creations: names()
+            .map(|resource_name| AclCreation {
+                resource_type: TOPIC,
+                resource_name,
+                ..Default::default()
+            })
+            .collect(),
+    };
+    let delete_acls = DeleteAclsRequest {
+        filters: names()
+            .map(|name| DeleteAclsFilter {
+                resource_type_filter: TOPIC,
+                resource_name_filter: Some(name),
+                ..Default::default()
+            })
+            .collect(),
+    };
     Ok(vec![
         giant(&list_offsets, 5)?,
         giant(&epochs, 3)?,
@@ -265,6 +285,8 @@ pub fn giants(elements: i32) -> Outcome<Vec<(ApiKey, Bytes)>> {
         giant(&describe_groups, 5)?,
         giant(&delete_groups, 2)?,
         giant(&coordinators, 4)?,
+        giant(&create_acls, 3)?,
+        giant(&delete_acls, 3)?,
     ])
 }
 
