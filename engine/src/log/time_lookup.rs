@@ -113,7 +113,8 @@ impl Log {
                 &self.directory,
                 self.config.index_interval_bytes,
                 false,
-                !self.config.cleanup_policy.compact,
+                // A reader may write the same file at this moment.
+                false,
             ),
             greatest,
         }
