@@ -14,6 +14,7 @@ mod mark;
 pub mod names;
 pub mod offset_index;
 mod open;
+pub mod producer_count;
 pub mod producer_snapshot;
 pub mod producer_state;
 mod read;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::append::Unwritten;
+use self::producer_count::ProducerCount;
 use self::producer_state::ProducerStates;
 use self::recent::Recent;
 use self::segments::Segments;
@@ -220,6 +222,11 @@ impl Log {
     /// The producers that are remembered, by id: for DescribeProducers.
     pub fn producers(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers.iter()
+    }
+
+    /// From now on the producers of this log count as a part of `total`, which bounds them.
+    pub fn count_producers_in(&mut self, total: ProducerCount) {
+        self.producers.count_in(total);
     }
 
     /// Forgets producers that have not appended for `expiration_ms` (`producer.id.expiration.ms`); answers how many.

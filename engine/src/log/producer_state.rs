@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::producer_count::{Counted, ProducerCount};
 use crate::record::BatchHeader;
 use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -237,9 +238,15 @@ pub enum ProducerError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerStates {
     producers: BTreeMap<ProducerId, Producer>,
+    counted: Counted,
 }
 
 impl ProducerStates {
+    /// From now on these count as a part of `total`.
+    pub fn count_in(&mut self, total: ProducerCount) {
+        self.counted = Counted::new(total, self.producers.len());
+    }
+
     /// Whether `batch` may be appended next. Its base offset plays no part.
     ///
     /// # Errors
@@ -321,10 +328,14 @@ impl ProducerStates {
         self.forget_surplus();
     }
 
-    /// Where there are too many producers, forgets those without an open transaction whose last batches lie furthest back: an id
-    /// costs a client nothing, and one that is made for every batch would be remembered for a day.
+    /// Where there are too many producers, here or in all logs of the shard, forgets those without an open transaction whose last
+    /// batches lie furthest back: an id costs a client nothing, and one that is made for every batch would be remembered for a day.
     fn forget_surplus(&mut self) {
-        if self.producers.len() <= PRODUCERS_MAX {
+        let grown = !self.counted.is(self.producers.len());
+        self.recount();
+        let count = self.producers.len();
+        let is_one_of_many = grown && count > PRODUCERS_SPARED && self.counted.is_crowded();
+        if count <= PRODUCERS_MAX && !is_one_of_many {
             return;
         }
         let idle = self
@@ -335,13 +346,18 @@ impl ProducerStates {
             .map(|(id, producer)| (producer.window.last().map(|last| last.last_offset), *id))
             .collect();
         // A quarter more than needed, so that this is not done for every batch.
-        let surplus = self.producers.len() - PRODUCERS_MAX / 4 * 3;
+        let surplus = count - count.min(PRODUCERS_MAX) / 4 * 3;
         if surplus < idle.len() {
             idle.select_nth_unstable(surplus);
         }
         for (_, id) in idle.iter().take(surplus) {
             self.producers.remove(id);
         }
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.counted.set(self.producers.len());
     }
 
     /// What is remembered of one producer.
@@ -356,6 +372,7 @@ impl ProducerStates {
             Some(producer) => self.producers.insert(producer_id, producer),
             None => self.producers.remove(&producer_id),
         };
+        self.recount();
     }
 
     /// All producers by id.
@@ -376,6 +393,7 @@ impl ProducerStates {
             producer.transaction_start.is_some()
                 || now.0.saturating_sub(producer.touched.0) < expiration_ms
         });
+        self.recount();
         before - self.producers.len()
     }
 
@@ -408,6 +426,8 @@ impl ProducerStates {
 
 /// The most producers that are remembered of one log. Kafka has no bound but their expiry.
 pub const PRODUCERS_MAX: usize = 50_000;
+/// As many are remembered of each log however many all others have.
+const PRODUCERS_SPARED: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -567,5 +587,47 @@ mod tests {
         assert!(states.find(ProducerId(count)).is_none(), "the first");
         let open = states.find(ProducerId(count - 3));
         assert!(open.is_some(), "its transaction is open");
+    }
+
+    #[test]
+    fn where_a_shard_remembers_too_many_a_log_that_gets_one_more_forgets_some_of_its_own() {
+        let total = ProducerCount::default();
+        let log = |count: i64| {
+            let mut states = ProducerStates::default();
+            states.count_in(total.clone());
+            for number in 0..count {
+                let batch = ProducerBatch {
+                    producer_id: ProducerId(number),
+                    ..batch(0, 0, 1, number)
+                };
+                states.apply(&batch, NOW);
+            }
+            states
+        };
+        let mut small = log(63);
+        let full: Vec<_> = (0..4).map(|_| log(49_900)).collect();
+        let mut last = log(337);
+        assert!(!total.is_crowded());
+        let (known, new) = (ProducerId(1), ProducerId(1_000));
+        let append = |producer_id, base_sequence| ProducerBatch {
+            producer_id,
+            ..batch(0, base_sequence, 1, 1_000)
+        };
+        last.apply(&append(new, 0), NOW);
+        assert_eq!(last.count(), 338 - 86, "the shard had one too many");
+        assert!(last.find(ProducerId(85)).is_none(), "long ago");
+        assert!(last.find(ProducerId(86)).is_some() && last.find(new).is_some());
+        let others = log(100);
+        assert_eq!(others.count(), 77, "it found the shard full at its 86th");
+        let spared = [log(64), log(64)];
+        assert!(total.is_crowded() && spared.iter().all(|log| log.count() == 64));
+        last.apply(&append(ProducerId(200), 1), NOW);
+        assert_eq!(last.count(), 252, "that one was known");
+        small.apply(&append(known, 1), NOW);
+        small.apply(&append(new, 0), NOW);
+        assert_eq!((small.count(), full[0].count()), (64, 49_900));
+        drop(full);
+        last.apply(&append(ProducerId(2_000), 0), NOW);
+        assert_eq!(last.count(), 253, "there is room again");
     }
 }

@@ -172,7 +172,8 @@ impl Shard {
             Ok(_) if self.lies_in_failed(id) => {
                 self.refuse_opening(id, opening, effects);
             }
-            Ok((log, report)) => {
+            Ok((mut log, report)) => {
+                log.count_producers_in(self.producers.clone());
                 report_recovery(&opening.name, &report);
                 let Opening {
                     name,

@@ -25,6 +25,7 @@ use super::timers::Timers;
 use crate::config::{Overrides, TopicDefaults};
 use crate::group::GroupConfig;
 use crate::io::{Action, Completion, Ticket};
+use crate::log::producer_count::ProducerCount;
 use crate::log::{Doomed, Lookup};
 use crate::maintenance::{CheckpointLine, Done, Job, JobId, OpenPartition};
 use crate::metadata::MetadataImage;
@@ -192,6 +193,8 @@ pub struct Shard {
     pub(super) allowance: Allowance,
     /// What the checkpoints say, as far as this shard has told them.
     pub(super) checkpointed: BTreeMap<TopicIdPartition, CheckpointLine>,
+    /// The idempotent producers of all logs.
+    pub(super) producers: ProducerCount,
     pub(super) stopping: bool,
     pub(super) closed_in_order: bool,
     /// The last number given to a job, an action or a request.
@@ -237,6 +240,7 @@ impl Shard {
             touched: Vec::new(),
             allowance: Allowance::default(),
             checkpointed: BTreeMap::new(),
+            producers: ProducerCount::default(),
             stopping: false,
             closed_in_order: true,
             serial: 0,
