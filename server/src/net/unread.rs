@@ -3,6 +3,7 @@
 //!
 //! An answer is charged when its socket takes no more of it, and anew each time it takes some. When all together are more than they
 //! may be, the client that has taken nothing for the longest is given up: whoever reads, however slowly, comes behind those who do not.
+//! An answer that is larger than all together may be gives up none of them, only another like it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,7 +20,10 @@ pub(crate) struct Unread {
 
 #[derive(Debug, Default)]
 struct Holdings {
+    /// Of all but the large one.
     bytes: usize,
+    /// One that is larger than all others together may be.
+    large: Option<Age>,
     by_age: BTreeMap<Age, Holding>,
     next: Age,
 }
@@ -43,7 +47,7 @@ pub(crate) struct Held<'a> {
 }
 
 impl Unread {
-    /// An account for `bytes_max` in all; one answer may exceed it alone.
+    /// An account for `bytes_max` in all, and for one answer that exceeds it.
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             bytes_max,
@@ -57,8 +61,19 @@ impl Unread {
         let mut holdings = self.holdings.borrow_mut();
         let age = holdings.next;
         holdings.next.0 += 1;
-        while holdings.bytes.saturating_add(bytes) > self.bytes_max && holdings.give_up() {}
-        holdings.bytes = holdings.bytes.saturating_add(bytes);
+        if bytes > self.bytes_max {
+            if let Some(before) = holdings.large {
+                holdings.give_up(before);
+            }
+            holdings.large = Some(age);
+        } else {
+            while holdings.bytes.saturating_add(bytes) > self.bytes_max
+                && let Some(oldest) = holdings.oldest_but_large()
+            {
+                holdings.give_up(oldest);
+            }
+            holdings.bytes = holdings.bytes.saturating_add(bytes);
+        }
         let holding = Holding {
             bytes,
             given_up: Rc::clone(&given_up),
@@ -79,25 +94,34 @@ impl Unread {
     /// Gives up everything that was charged before `age`, and has not moved since.
     pub(crate) fn give_up_before(&self, age: Age) {
         let mut holdings = self.holdings.borrow_mut();
-        while holdings
-            .by_age
-            .first_key_value()
-            .is_some_and(|(&oldest, _)| oldest < age)
+        while let Some((&oldest, _)) = holdings.by_age.first_key_value()
+            && oldest < age
         {
-            holdings.give_up();
+            holdings.give_up(oldest);
         }
     }
 }
 
 impl Holdings {
-    /// Gives up the oldest. False when there is none.
-    fn give_up(&mut self) -> bool {
-        let Some((_, oldest)) = self.by_age.pop_first() else {
-            return false;
-        };
-        self.bytes = self.bytes.saturating_sub(oldest.bytes);
-        oldest.given_up.notify_one();
-        true
+    fn oldest_but_large(&self) -> Option<Age> {
+        let mut ages = self.by_age.keys().copied();
+        ages.find(|age| Some(*age) != self.large)
+    }
+
+    fn give_up(&mut self, age: Age) {
+        if let Some(holding) = self.take_off(age) {
+            holding.given_up.notify_one();
+        }
+    }
+
+    fn take_off(&mut self, age: Age) -> Option<Holding> {
+        let holding = self.by_age.remove(&age)?;
+        if self.large == Some(age) {
+            self.large = None;
+        } else {
+            self.bytes = self.bytes.saturating_sub(holding.bytes);
+        }
+        Some(holding)
     }
 }
 
@@ -110,10 +134,7 @@ impl Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let mut holdings = self.unread.holdings.borrow_mut();
-        if let Some(holding) = holdings.by_age.remove(&self.age) {
-            holdings.bytes = holdings.bytes.saturating_sub(holding.bytes);
-        }
+        self.unread.holdings.borrow_mut().take_off(self.age);
     }
 }
 
@@ -144,15 +165,27 @@ mod tests {
         assert_eq!(unread.holdings.borrow().bytes, 0);
     }
 
+    /// It gave up all others, whose clients may have been about to read them.
     #[tokio::test]
-    async fn an_answer_larger_than_everything_is_held_alone() {
+    async fn an_answer_larger_than_everything_harms_none_but_another_like_it() {
         let unread = Unread::new(100);
-        let (small, large) = (unread.hold(1), unread.hold(1_000));
-        assert!(is_given_up(&small).await);
-        assert!(!is_given_up(&large).await);
-        let next = unread.hold(1);
+        let (small, large) = (unread.hold(40), unread.hold(1_000));
+        let next = unread.hold(60);
+        for held in [&small, &large, &next] {
+            assert!(!is_given_up(held).await);
+        }
+        let larger = unread.hold(2_000);
         assert!(is_given_up(&large).await);
-        assert!(!is_given_up(&next).await);
+        drop(large);
+        let last = unread.hold(1);
+        assert!(is_given_up(&small).await);
+        for held in [&next, &larger, &last] {
+            assert!(!is_given_up(held).await);
+        }
+        drop((small, next, larger, last));
+        let holdings = unread.holdings.borrow();
+        assert_eq!((holdings.bytes, holdings.large), (0, None));
+        assert!(holdings.by_age.is_empty());
     }
 
     #[tokio::test]
