@@ -287,6 +287,18 @@ impl MetadataImage {
         self.brokers.get(&id)
     }
 
+    /// Whether a broker is there with the log directory in which it stores its replica of a partition. One that has failed is none of
+    /// the broker's until that registers anew.
+    #[must_use]
+    pub fn is_online(&self, partition: &Partition, broker: BrokerId) -> bool {
+        let Some(registered) = self.broker(broker) else {
+            return false;
+        };
+        partition.directory_of(broker).is_none_or(|directory| {
+            directory == DirectoryId::default() || registered.log_directories.contains(&directory)
+        })
+    }
+
     /// The log directories of a broker that get no new replicas.
     #[must_use]
     pub fn cordoned_directories(&self, broker: BrokerId) -> &[DirectoryId] {

@@ -93,12 +93,12 @@ impl LeaderHints {
     }
 }
 
-/// Replicas of a partition on brokers that are not there.
+/// Replicas of a partition on brokers that are not there, or in log directories that have failed.
 pub(super) fn offline_replicas(image: &MetadataImage, partition: &Partition) -> Vec<i32> {
     let gone = partition
         .replicas
         .iter()
-        .filter(|&&id| image.broker(id).is_none());
+        .filter(|&&id| !image.is_online(partition, id));
     gone.map(|id| id.0).collect()
 }
 

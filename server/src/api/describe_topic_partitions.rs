@@ -119,7 +119,7 @@ fn partitions(
 ) -> impl Iterator<Item = DescribeTopicPartitionsResponsePartition> {
     let from = topic.partitions().filter(move |&(index, _)| index >= first);
     from.map(|(partition_index, partition)| {
-        let leads = image.broker(partition.leader).is_some();
+        let leads = image.is_online(partition, partition.leader);
         DescribeTopicPartitionsResponsePartition {
             error_code: if leads {
                 ErrorCode::None

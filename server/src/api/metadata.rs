@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use millrace_engine::metadata::{MetadataImage, Partition, Topic, is_internal};
 use millrace_engine::shard::Stopped;
-use millrace_engine::types::{BrokerId, TopicName};
+use millrace_engine::types::TopicName;
 use millrace_wire::message::metadata::{
     MetadataBroker, MetadataRequest, MetadataRequestTopic, MetadataResponse,
     MetadataResponsePartition, MetadataResponseTopic,
@@ -254,7 +254,7 @@ fn describe_partition(
     partition: &Partition,
     version: i16,
 ) -> MetadataResponsePartition {
-    let leads = partition.leader != BrokerId::NONE && image.broker(partition.leader).is_some();
+    let leads = image.is_online(partition, partition.leader);
     let offline_replicas = offline_replicas(image, partition);
     // The oldest clients cannot be told which replicas are away, so they are told that one is.
     let hidden = version == 0 && !offline_replicas.is_empty();

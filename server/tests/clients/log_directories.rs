@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use millrace_wire::ErrorCode;
-use millrace_wire::message::DescribeLogDirsRequest;
+use millrace_wire::message::metadata::MetadataResponsePartition;
+use millrace_wire::message::{DescribeLogDirsRequest, MetadataRequest};
 
 use crate::support::broker::{Broker, run_to_its_end};
 use crate::support::eventually;
@@ -71,6 +72,7 @@ fn in_directory(path: &Path) -> Vec<i32> {
 /// Appends to each partition and reads it back: those that can be used hold all of `expected`, the others refuse both.
 fn assert_served(wire: &mut Wire, offline: &[i32], expected: &[&str]) {
     let (last, _) = expected.split_last().unwrap();
+    assert_led_but(wire, offline);
     for partition in 0..PARTITIONS {
         let written = wire.produce("t", partition, batch(&[last])).error_code;
         if offline.contains(&partition) {
@@ -85,6 +87,27 @@ fn assert_served(wire: &mut Wire, offline: &[i32], expected: &[&str]) {
             assert_eq!(read, expected, "{partition}");
         }
     }
+}
+
+/// What Metadata says of who leads: nobody where the directory has failed, so that producers go elsewhere.
+fn assert_led_but(wire: &mut Wire, offline: &[i32]) {
+    let all = MetadataRequest {
+        topics: None,
+        ..Default::default()
+    };
+    eventually("the controller to know", || {
+        let topics = wire.ask(&all, 9).topics;
+        let topic = topics.iter().find(|one| one.name.as_deref() == Some("t"))?;
+        let lost = topic.partitions.iter().filter(|one| one.leader_id == -1);
+        let lost: Vec<_> = lost.collect();
+        let mut numbers: Vec<i32> = lost.iter().map(|one| one.partition_index).collect();
+        numbers.sort_unstable();
+        let code = ErrorCode::LeaderNotAvailable;
+        let told = |one: &&MetadataResponsePartition| {
+            one.error_code == code && one.offline_replicas == one.replica_nodes
+        };
+        (numbers == offline && lost.iter().all(told)).then_some(())
+    });
 }
 
 /// The broker's program with the arguments, to its end.
