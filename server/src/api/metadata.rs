@@ -15,7 +15,7 @@ use millrace_wire::{ErrorCode, Str, Uuid};
 
 use super::brokers::{authorized, numbers, offline_replicas};
 use super::context::RequestContext;
-use super::creation::create;
+use super::creation::{OFFSETS_TOPIC, create};
 use super::topics::{topic_id, wire_id};
 
 pub(super) async fn handle(
@@ -190,11 +190,12 @@ async fn by_name(
     context.in_peace(names, look_up).await
 }
 
-/// Names of topics that could be, and are not.
+/// Names of topics that could be, and are not. Those of coordinators that there are not yet would be made as topics like any other.
 fn missing(names: &[Str], image: &MetadataImage) -> Vec<String> {
     let possible = names.iter().flat_map(|name| name.parse::<TopicName>());
     possible
         .filter(|name| image.topic(name).is_none())
+        .filter(|name| !is_internal(name.as_str()) || name.as_str() == OFFSETS_TOPIC)
         .map(|name| name.as_str().to_owned())
         .collect()
 }
@@ -289,6 +290,13 @@ mod tests {
             name: Some(name.into()),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn topics_of_coordinators_that_there_are_not_yet_are_not_made_for_whoever_asks_of_them() {
+        let names = ["t", "__consumer_offsets", "__transaction_state", "a b"].map(Str::from);
+        let missing = missing(&names, &MetadataImage::empty());
+        assert_eq!(missing, ["t", "__consumer_offsets"]);
     }
 
     #[test]
