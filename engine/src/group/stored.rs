@@ -168,6 +168,11 @@ impl Stored {
         self.offsets.iter()
     }
 
+    /// The topics of all offsets, some of them more than once.
+    pub fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        self.offsets.values().flat_map(BTreeMap::keys)
+    }
+
     /// Every group with a membership, and every group with offsets (some of them twice).
     pub(super) fn group_ids(&self) -> impl Iterator<Item = &GroupId> {
         self.groups.keys().chain(self.offsets.keys())

@@ -99,6 +99,7 @@ impl Shard {
                     .insert(id, Hosted::Serving(Box::new(serving)));
                 self.fit_coordinator(id);
                 self.take_coordinator_effects(id, loaded, now, effects);
+                self.forget_topics_that_are_gone(id, now, effects);
             }
             Err(error) => {
                 tracing::error!(partition = %id, %error, "a group coordinator cannot be loaded");
@@ -163,21 +164,47 @@ impl Shard {
         let topics: Arc<BTreeSet<TopicName>> = Arc::new(topics.cloned().collect());
         let ids: Vec<TopicIdPartition> = self.coordinators.hosted.keys().copied().collect();
         for id in ids {
-            if topics.is_empty() {
-                return;
-            }
-            // Nobody waits for the answer.
-            let (reply, _) = tokio::sync::oneshot::channel();
-            let command = GroupCommand::ForgetTopics {
-                topics: Arc::clone(&topics),
-            };
-            let request = GroupRequest {
-                partition: id,
-                command,
-                reply,
-            };
-            self.command(Command::Group(Box::new(request)), now, effects);
+            self.forget_topics_in(id, &topics, now, effects);
         }
+    }
+
+    /// A coordinator that has been read may not have heard of all deletions, or have lost what it wrote of one: whoever makes such a
+    /// topic anew would be given the offsets of the old one.
+    fn forget_topics_that_are_gone(
+        &mut self,
+        id: TopicIdPartition,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get(&id) else {
+            return;
+        };
+        let topics = serving.runtime.machine().stored().topics();
+        let gone = topics.filter(|topic| self.image.topic(*topic).is_none());
+        let gone = Arc::new(gone.cloned().collect());
+        self.forget_topics_in(id, &gone, now, effects);
+    }
+
+    fn forget_topics_in(
+        &mut self,
+        id: TopicIdPartition,
+        topics: &Arc<BTreeSet<TopicName>>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if topics.is_empty() {
+            return;
+        }
+        // Nobody waits for the answer.
+        let (reply, _) = tokio::sync::oneshot::channel();
+        let request = GroupRequest {
+            partition: id,
+            command: GroupCommand::ForgetTopics {
+                topics: Arc::clone(topics),
+            },
+            reply,
+        };
+        self.command(Command::Group(Box::new(request)), now, effects);
     }
 
     /// A coordinator's deadline has come.

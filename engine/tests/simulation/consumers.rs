@@ -14,6 +14,7 @@ use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicPartition};
 
 use crate::clients::Answer;
 use crate::faults::one_of;
+use crate::topics::OFFSETS;
 
 /// One consumer; it has at most one request under way.
 pub(crate) struct Consumer {
@@ -263,9 +264,10 @@ pub(crate) fn slots_of(assignment: &[u8], generation: GenerationId) -> Option<Ve
     (i32::from_be_bytes(*of) == generation.0).then(|| slots.to_vec())
 }
 
+/// In a topic that is there: offsets of others do not outlive the coordinator.
 fn place(slot: u8) -> TopicPartition {
     TopicPartition {
-        topic: "shared".parse().unwrap(),
+        topic: OFFSETS.parse().unwrap(),
         partition: i32::from(slot),
     }
 }

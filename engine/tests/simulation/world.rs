@@ -30,7 +30,7 @@ use crate::faults::one_of;
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
 use crate::invariants::{Checkers, Verdict};
-use crate::topics::{CACHED, COUNTED, OFFSETS, STEADY, TOPICS, Topic};
+use crate::topics::{CACHED, COUNTED, OFFSETS, TOPICS, Topic};
 
 pub(crate) struct World {
     pub(crate) machine: Machine,
@@ -347,7 +347,7 @@ impl World {
             return;
         }
         let place = TopicPartition {
-            topic: STEADY.parse().unwrap(),
+            topic: OFFSETS.parse().unwrap(),
             partition: 0,
         };
         let name = GroupId::from(group.name.as_str());

@@ -9,7 +9,9 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::TopicConfig;
-use crate::group::{CommitOffsets, GroupCommand, GroupError, GroupReply, OffsetToCommit};
+use crate::group::{
+    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, OffsetToCommit,
+};
 use crate::io::{Disk, IoError, Outcome, Sim};
 use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{
@@ -432,4 +434,46 @@ fn a_coordinator_stores_as_much_at_once_as_its_topic_allows_at_present() {
     bench.take_in(Input::Image(Arc::new(image)));
     let stored = bench.ask(commit()).try_recv().unwrap();
     assert!(matches!(stored, Ok(GroupReply::OffsetsCommitted(_))));
+}
+
+#[test]
+fn a_coordinator_that_is_read_again_has_no_offsets_of_topics_that_are_gone() {
+    let mut bench = bench_of("__consumer_offsets", 1, 1);
+    let id = bench.partitions[0];
+    let places = ["gone", "__consumer_offsets"].map(|topic| TopicPartition {
+        topic: topic.parse().unwrap(),
+        partition: 0,
+    });
+    let offset = |partition: &TopicPartition| OffsetToCommit {
+        partition: partition.clone(),
+        offset: Offset(7),
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: "".into(),
+    };
+    let commit = CommitOffsets {
+        group: "g".into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: GenerationId::NONE,
+        retention_ms: None,
+        offsets: places.iter().map(offset).collect(),
+    };
+    let stored = bench.ask(GroupCommand::CommitOffsets(commit));
+    drop(stored);
+    for read in 0..2 {
+        let mut effects = Effects::default();
+        bench.shard.unload_coordinator(id);
+        bench.shard.load_coordinator(id, &mut effects);
+        bench.carry_out(effects);
+        let mut fetched = bench.ask(GroupCommand::FetchOffsets(FetchOffsets {
+            group: "g".into(),
+            partitions: None,
+            require_stable: false,
+        }));
+        let Ok(GroupReply::OffsetsFetched(left)) = fetched.try_recv().unwrap() else {
+            panic!("read {read} times");
+        };
+        let left: Vec<_> = left.into_iter().map(|one| one.partition).collect();
+        assert_eq!(left, places[1..], "read {read} times");
+    }
 }

@@ -433,7 +433,7 @@ fn a_coordinator_whose_append_failed_is_read_again_and_knows_what_was_committed(
 
 fn place() -> TopicPartition {
     TopicPartition {
-        topic: "t".parse().unwrap(),
+        topic: OFFSETS.parse().unwrap(),
         partition: 0,
     }
 }
