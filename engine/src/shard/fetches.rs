@@ -330,10 +330,11 @@ impl Shard {
         if work.looking_up > 0 || work.parked {
             return;
         }
+        // Not of those that wait for room on a full disk, which may be long.
         let opening = work
             .partitions
             .iter()
-            .any(|wanted| self.is_opening(wanted.partition));
+            .any(|wanted| self.is_awaited(wanted.partition));
         let enough = work.findings.iter().any(is_urgent)
             || self.has_more(work)
             || (!opening && work.bytes_found() >= work.bytes_min);
