@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::api_key::ApiKey;
-use crate::error::{DecodeError, EncodeError};
+use crate::error::{DecodeError, DecodeFault, EncodeError};
 use crate::field::{Field, Form};
 use crate::reader::Reader;
 use crate::text::Str;
@@ -36,7 +36,7 @@ impl RequestHeader {
     /// follows them then is unreadable, though, but for ApiVersions, all of whose later versions are flexible.
     ///
     /// # Errors
-    /// The frame is too short, or the client id is not a string.
+    /// The frame is too short.
     pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         let header = Self {
             api_key: Field::decode(reader, FORM)
@@ -45,8 +45,8 @@ impl RequestHeader {
                 .map_err(|error: DecodeError| error.at("RequestHeader.api_version"))?,
             correlation_id: Field::decode(reader, FORM)
                 .map_err(|error: DecodeError| error.at("RequestHeader.correlation_id"))?,
-            client_id: Field::decode(reader, FORM)
-                .map_err(|error: DecodeError| error.at("RequestHeader.client_id"))?,
+            client_id: client_id(reader)
+                .map_err(|fault| DecodeError::from(fault).at("RequestHeader.client_id"))?,
         };
         if ApiKey::from_number(header.api_key)
             .is_some_and(|key| request_header_version(key, header.api_version) >= 2)
@@ -76,6 +76,13 @@ impl RequestHeader {
         }
         Ok(())
     }
+}
+
+/// As in Kafka it need not be UTF-8: some clients send what their application gave them, and would be told nothing else for ever.
+fn client_id(reader: &mut Reader) -> Result<Option<Str>, DecodeFault> {
+    let length = Reader::plain_length(reader.i16()?.into())?;
+    let bytes = length.map(|length| reader.bytes(length)).transpose()?;
+    Ok(bytes.map(Str::from_utf8_lossy))
 }
 
 /// The front of a response.
@@ -163,6 +170,14 @@ mod tests {
         let (header, rest) = read(bytes).unwrap();
         assert_eq!(header.client_id.as_deref(), Some("me"));
         assert_eq!((header.correlation_id, rest), (7, 1));
+    }
+
+    #[test]
+    fn a_client_id_that_is_not_utf8_is_read_as_kafka_reads_it() {
+        let bytes = b"\x00\x12\x00\x00\x00\x00\x00\x07\x00\x04m\xfcll";
+        let (header, rest) = read(bytes).unwrap();
+        assert_eq!(header.client_id.as_deref(), Some("m\u{fffd}ll"));
+        assert_eq!(rest, 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Strings of messages: slices of the received frame, checked to be UTF-8 once.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,6 +22,14 @@ impl Str {
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
         Self(Bytes::from_static(text.as_bytes()))
+    }
+
+    /// The text of bytes that should be UTF-8: what is not is replaced by U+FFFD, and takes up to three times its place.
+    pub(crate) fn from_utf8_lossy(bytes: Bytes) -> Self {
+        match String::from_utf8_lossy(&bytes) {
+            Cow::Borrowed(_) => Self(bytes),
+            Cow::Owned(text) => Self::from(text),
+        }
     }
 
     /// The text.
