@@ -23,7 +23,11 @@ pub(super) async fn handle(
         }
         Err(error) => Err(error),
     };
-    let error_code = outcome.map_or_else(|error| error.error_code(), |()| ErrorCode::None);
+    let error_code = match outcome {
+        // As in Kafka: the member will be there when its group has been read, and some clients rejoin at any code they do not expect.
+        Ok(()) | Err(GroupError::CoordinatorLoading) => ErrorCode::None,
+        Err(error) => error.error_code(),
+    };
     Ok(HeartbeatResponse {
         error_code,
         ..Default::default()
