@@ -26,12 +26,20 @@ pub(super) async fn handle(
     } else {
         vec![request.key]
     };
+    // Once for all keys: where it cannot be made each attempt is a line in the log.
+    let topic = match request.key_type {
+        GROUP if !keys.is_empty() => offsets_topic(context).await?,
+        _ => Err(plain(ErrorCode::InvalidRequest)),
+    };
     let mut entries = Vec::with_capacity(keys.len());
     let pace = Pace::of_elements();
     for key in keys {
         pace.after(1).await;
         let found = match request.key_type {
-            GROUP => coordinator_of_group(&key, context).await?,
+            GROUP => match &topic {
+                Ok(topic) => coordinator_of_group(&key, topic, context),
+                Err(error) => Err(error.clone()),
+            },
             TRANSACTION => {
                 let text = Str::from_static("transactions are not supported yet");
                 Err((ErrorCode::UnsupportedVersion, text))
@@ -73,25 +81,21 @@ pub(super) async fn handle(
 /// The coordinator, or the code and sentence for the client.
 type Found = Result<FindCoordinatorEntry, (ErrorCode, Str)>;
 
-async fn coordinator_of_group(group: &str, context: &RequestContext) -> Result<Found, Stopped> {
-    let topic = match offsets_topic(context).await? {
-        Ok(topic) => topic,
-        Err(error) => return Ok(Err(error)),
-    };
-    let image = context.image();
+fn coordinator_of_group(group: &str, topic: &Topic, context: &RequestContext) -> Found {
+    let unavailable = || plain(ErrorCode::CoordinatorNotAvailable);
     if topic.partition_count() < 1 {
-        return Ok(Err(plain(ErrorCode::CoordinatorNotAvailable)));
+        return Err(unavailable());
     }
     let partition = topic.partition(partition_for(group, topic.partition_count()));
-    let leader = partition.and_then(|partition| context.broker(&image, partition.leader));
-    Ok(match leader {
-        Some(broker) => Ok(FindCoordinatorEntry {
-            node_id: broker.id,
-            host: broker.host,
-            port: broker.port,
-            ..Default::default()
-        }),
-        None => Err(plain(ErrorCode::CoordinatorNotAvailable)),
+    let partition = partition.ok_or_else(unavailable)?;
+    let broker = context
+        .broker(&context.image(), partition.leader)
+        .ok_or_else(unavailable)?;
+    Ok(FindCoordinatorEntry {
+        node_id: broker.id,
+        host: broker.host,
+        port: broker.port,
+        ..Default::default()
     })
 }
 
