@@ -89,7 +89,7 @@ pub struct TopicConfig {
     pub flush_messages: Option<u64>,
     /// `flush.ms`: with `write_caching`, flush at the latest after so long.
     pub flush_ms: Option<i64>,
-    /// `index.interval.bytes`: log between two index entries.
+    /// `index.interval.bytes`: log between two index entries; at least 512 where it is a setting.
     pub index_interval_bytes: u32,
     /// `max.compaction.lag.ms`.
     pub max_compaction_lag_ms: Option<i64>,
@@ -127,6 +127,9 @@ pub struct TopicConfig {
     pub write_caching: bool,
 }
 
+/// The shortest distance of index entries: those of an active segment are in memory, and each client may set how many.
+const INDEX_INTERVAL_BYTES_MIN: u32 = 512;
+
 impl TopicConfig {
     /// The settings of a topic with `overrides` on a broker with `defaults`. An override that cannot be read, or that
     /// no longer fits, counts as not set; one of an unknown property has no effect.
@@ -146,7 +149,9 @@ impl TopicConfig {
             file_delete_delay_ms: layers.long("file.delete.delay.ms"),
             flush_messages: layers.limit("flush.messages").map(i64::cast_unsigned),
             flush_ms: layers.limit("flush.ms"),
-            index_interval_bytes: layers.size("index.interval.bytes"),
+            index_interval_bytes: layers
+                .size("index.interval.bytes")
+                .max(INDEX_INTERVAL_BYTES_MIN),
             max_compaction_lag_ms: layers.limit("max.compaction.lag.ms"),
             message_bytes_max: layers.size("max.message.bytes"),
             timestamp_after_max_ms: layers.limit("message.timestamp.after.max.ms"),

@@ -51,7 +51,7 @@ const ROWS: &[super::Property] = properties! {
         "Replicas (partition:broker) whose replication is throttled on the follower.";
     "index.interval.bytes": Int = "4096", Allowed::at_least(0), ClusterWide, Mapped,
         twins [("log.index.interval.bytes", 1)],
-        "Bytes of log between two entries of the offset index.";
+        "Bytes of log between two entries of the offset index; at least 512 are taken.";
     "leader.replication.throttled.replicas": List = "", THROTTLED_REPLICAS, ClusterWide, Accepted,
         "Replicas (partition:broker) whose replication is throttled on the leader.";
     "local.retention.bytes": Long = "-2", Allowed::at_least(-2), ClusterWide, Accepted,

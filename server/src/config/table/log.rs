@@ -51,7 +51,7 @@ pub(super) const ROWS: &[Property] = properties! {
     "log.cleanup.policy": List = "delete", EachOf(&["compact", "delete"]), ClusterWide, Honoured,
         "What happens to old records: delete, compact, or both.";
     "log.index.interval.bytes": Int = "4096", Allowed::at_least(0), ClusterWide, Mapped,
-        "Bytes of log between two entries of the offset index.";
+        "Bytes of log between two entries of the offset index; at least 512 are taken.";
     "log.index.size.max.bytes": Int = "10485760", Allowed::at_least(4), ClusterWide, Honoured,
         "Size of an offset index at which a new segment begins.";
     "log.preallocate": Boolean = "false", Anything, ClusterWide, Accepted,
