@@ -183,7 +183,8 @@ impl ToErrorCode for ControllerError {
             | Self::FewerPartitions { .. } => ErrorCode::InvalidPartitions,
             Self::TooManyPartitions { .. }
             | Self::InternalTopicGrows { .. }
-            | Self::GroupSettingsFull { .. } => ErrorCode::PolicyViolation,
+            | Self::GroupSettingsFull { .. }
+            | Self::SettingsFull { .. } => ErrorCode::PolicyViolation,
             Self::AssignmentCount { .. }
             | Self::AssignmentTwice { .. }
             | Self::AssignmentGap { .. }

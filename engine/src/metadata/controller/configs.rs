@@ -12,6 +12,9 @@ pub const VALUE_LENGTH_MAX: usize = 32_767;
 /// What the settings of all groups may take in memory, about, in bytes. As in Kafka a group need not exist to have some, so
 /// clients could add to them without end, and every start would read all of it.
 pub const GROUP_SETTINGS_BYTES_MAX: usize = 8 << 20;
+/// And what one other resource's may: a name may begin with that of any listener, so a broker could have any number of them, which
+/// every thread would copy whenever one changes.
+pub(super) const SETTINGS_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn decide(image: &MetadataImage, command: &AlterConfigs) -> Decision {
     let twice = repeated(command.resources.iter().map(key));
@@ -106,14 +109,26 @@ fn alter_one(
                     }
                 }
             }
-            if let ConfigResource::Group(group) = resource {
-                let before = held_bytes(group, current);
-                let after = held_bytes(group, &next);
-                *group_bytes = check_group_bytes(*group_bytes, before, after)?;
+            match resource {
+                ConfigResource::Group(group) => {
+                    let before = held_bytes(group, current);
+                    let after = held_bytes(group, &next);
+                    *group_bytes = check_group_bytes(*group_bytes, before, after)?;
+                }
+                _ => check_bytes(held_bytes("", current), held_bytes("", &next))?,
             }
             Ok(difference(resource, current, &next))
         }
     }
+}
+
+/// As for groups, for the settings of one other resource.
+const fn check_bytes(before: usize, after: usize) -> Result<(), ControllerError> {
+    let max = SETTINGS_BYTES_MAX;
+    if after > before && after > max {
+        return Err(ControllerError::SettingsFull { max });
+    }
+    Ok(())
 }
 
 /// What all groups' settings take after those of one have changed. What adds nothing is always allowed.
@@ -126,15 +141,15 @@ fn check_group_bytes(all: usize, before: usize, after: usize) -> Result<usize, C
     Ok(all)
 }
 
-/// What a group's settings take in memory, about, in bytes.
-fn held_bytes(group: &str, overrides: &Overrides) -> usize {
+/// What the settings of a resource of that name take in memory, about, in bytes.
+fn held_bytes(name: &str, overrides: &Overrides) -> usize {
     if overrides.is_empty() {
         return 0;
     }
     let texts = overrides
         .iter()
         .map(|(name, value)| name.len() + value.len());
-    GROUP_BYTES + group.len() + texts.sum::<usize>()
+    GROUP_BYTES + name.len() + texts.sum::<usize>()
 }
 
 /// The value after `edit`; `None`: the default holds.

@@ -197,6 +197,14 @@ pub enum ControllerError {
         /// How much they may take.
         max: usize,
     },
+    /// The settings of a broker, or of all brokers, take too much.
+    #[error(
+        "The settings of one resource cannot take more than {max} bytes; those that are not needed can be deleted."
+    )]
+    SettingsFull {
+        /// How much they may take.
+        max: usize,
+    },
     /// A broker that is not there.
     #[error("Broker {broker} is not registered.")]
     UnknownBroker {

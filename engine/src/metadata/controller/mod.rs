@@ -90,10 +90,17 @@ impl Command {
         }
     }
 
-    /// Whether it is how an operator makes room on a full disk: deleting topics, and settings that keep less.
+    /// Whether it is how room is made on a full disk, or how one is got by without: deleting topics, settings that keep less, log
+    /// directories that take no more.
     #[must_use]
     pub const fn makes_room(&self) -> bool {
-        matches!(self, Self::DeleteTopics(_) | Self::AlterConfigs(_))
+        matches!(
+            self,
+            Self::DeleteTopics(_)
+                | Self::AlterConfigs(_)
+                | Self::CordonDirectories { .. }
+                | Self::FailDirectory { .. }
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::configs::SETTINGS_BYTES_MAX;
 use super::{
     AlterConfigs, AlterResource, Command, ControllerError, CreatePartitions, CreateTopics,
     CreatedTopic, Decision, DeleteTopics, Edit, GROUP_SETTINGS_BYTES_MAX, GrowTopic, NewTopic,
@@ -690,6 +691,40 @@ fn the_settings_of_all_groups_are_bounded_and_can_always_be_removed() {
     let removed = (0..50).map(|group| edit(group, Edit::Reset));
     assert_eq!(alter(removed.collect()), (None, most - 50));
     assert_eq!(alter(vec![set(0)]), (None, most - 49));
+}
+
+/// Settings of listeners that need not exist are as many as a client likes to name.
+#[test]
+fn the_settings_of_a_broker_and_of_all_brokers_are_bounded_and_can_always_be_removed() {
+    for resource in [
+        ConfigResource::Broker(BrokerId(1)),
+        ConfigResource::ClusterDefault,
+    ] {
+        let mut image = cluster(1);
+        let mut alter = |numbers: std::ops::Range<usize>, edit: &Edit| {
+            let changes = numbers.map(|number| (format!("a.key.{number}"), edit.clone()));
+            let command = Command::AlterConfigs(AlterConfigs {
+                resources: vec![AlterResource::Checked {
+                    resource: resource.clone(),
+                    changes: changes.collect(),
+                    replace: false,
+                }],
+                topic_defaults: Arc::default(),
+                validate_only: false,
+            });
+            match run(&mut image, &command) {
+                Reply::AlterConfigs(mut results) => results.remove(0),
+                other => panic!("{other:?}"),
+            }
+        };
+        let long = Edit::Set("1".repeat(10_000));
+        assert_eq!(alter(0..100, &long), Ok(()));
+        let max = SETTINGS_BYTES_MAX;
+        let full = Err(ControllerError::SettingsFull { max });
+        assert_eq!(alter(100..105, &long), full);
+        assert_eq!(alter(0..50, &Edit::Reset), Ok(()));
+        assert_eq!(alter(100..105, &long), Ok(()));
+    }
 }
 
 #[test]
