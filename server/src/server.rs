@@ -17,6 +17,7 @@ use millrace_engine::shard::{CleanerSettings, CleanerSource, TopicDefaultsSource
 use millrace_engine::types::{BrokerId, DirectoryId};
 use millrace_engine::{Engine, EngineOptions, IoChoice, SYNCS_PER_DIRECTORY_MAX};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use crate::config::{
     BrokerConfig, CleanerConfig, ConfigView, IoBackendChoice, Loaded, StorageConfig,
@@ -230,8 +231,8 @@ struct Followers {
 }
 
 impl Followers {
-    /// Tells the controller which directories get no new replicas.
-    async fn cordon(&self, config: &BrokerConfig) {
+    /// Tells the controller which directories get no new replicas. False where it could not take it.
+    async fn cordon(&self, config: &BrokerConfig) -> bool {
         let image = self.control.image();
         let usable = image.broker(config.node_id);
         let usable = usable.map_or(&[][..], |broker| &broker.log_directories);
@@ -243,9 +244,11 @@ impl Followers {
             broker: config.node_id,
             directories: cordoned.map(|&(_, id)| id).collect(),
         };
-        if let Err(error) = self.control.propose(command).await {
+        let told = self.control.propose(command).await;
+        if let Err(error) = &told {
             tracing::warn!(%error, "cordoned.log.dirs does not reach the controller");
         }
+        told.is_ok()
     }
 }
 
@@ -257,14 +260,17 @@ async fn follow_settings(
     mut images: watch::Receiver<Arc<MetadataImage>>,
 ) {
     // Before any connection can ask for a topic.
-    followers.cordon(&held.over(&view)).await;
+    let mut is_cordoned = followers.cordon(&held.over(&view)).await;
     loop {
         let dynamic = Dynamic::of(&images.borrow_and_update(), held.node);
+        if dynamic == held && !is_cordoned {
+            is_cordoned = followers.cordon(&held.over(&view)).await;
+        }
         if dynamic != held {
             let config = dynamic.over(&view);
             let expiration_ms = config.producers.id_expiration_ms;
             followers.expiration.store(expiration_ms, Ordering::Relaxed);
-            followers.cordon(&config).await;
+            is_cordoned = followers.cordon(&config).await;
             let admissions = followers.admissions.clone();
             // Host names are looked up.
             let change =
@@ -273,7 +279,13 @@ async fn follow_settings(
             let _ = change.await;
             held = dynamic;
         }
-        if images.changed().await.is_err() {
+        let patience = if is_cordoned {
+            Duration::MAX
+        } else {
+            CORDON_AGAIN
+        };
+        // When it is over all is looked at anew.
+        if let Ok(Err(_)) = timeout(patience, images.changed()).await {
             return;
         }
     }
@@ -383,6 +395,8 @@ fn endpoint(bound: &Bound) -> Endpoint {
     }
 }
 
+/// When the controller is told again of cordoned directories that it could not take.
+const CORDON_AGAIN: Duration = Duration::from_secs(10);
 /// Ten years.
 const NEVER_MS: i64 = 10 * 365 * 86_400_000;
 
