@@ -57,6 +57,8 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
             None
         }
         "max.block.ms" | "default.api.timeout.ms" => None,
+        // Nothing that librdkafka has: `exclude_internal_topics` does what it asks for.
+        "exclude.internal.topics" => None,
         "partitioner.ignore.keys" | "partitioner.adaptive.partitioning.enable" => None,
         "max.request.size" => Some(("message.max.bytes", value)),
         "compression.gzip.level" | "compression.lz4.level" | "compression.zstd.level" => {
@@ -85,6 +87,24 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
         _ => Some((name, value)),
     }
 }
+
+/// Keeps a subscription by pattern from internal topics, as Java's consumer does unless `exclude.internal.topics` is false.
+pub(crate) fn exclude_internal_topics(properties: &mut Properties) {
+    let included = properties
+        .get("exclude.internal.topics")
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
+    if included {
+        return;
+    }
+    let blacklist = properties.entry("topic.blacklist".to_owned()).or_default();
+    if !blacklist.is_empty() {
+        blacklist.push(',');
+    }
+    blacklist.push_str(INTERNAL_TOPICS);
+}
+
+/// Kafka's internal topics, as librdkafka lists patterns.
+const INTERNAL_TOPICS: &str = "^__consumer_offsets$,^__transaction_state$,^__share_group_state$";
 
 /// A flag that is raised by the first SIGINT or SIGTERM. The second one ends the process at once.
 pub(crate) fn stop_flag() -> Arc<AtomicBool> {
@@ -143,6 +163,7 @@ pub(crate) fn random_number() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::consumer::BaseConsumer;
     use rdkafka::producer::BaseProducer;
 
     use super::*;
@@ -168,6 +189,26 @@ mod tests {
             ),
             Some(("partition.assignment.strategy", "range".to_owned()))
         );
+    }
+
+    #[test]
+    fn a_subscription_by_pattern_has_no_internal_topics_unless_they_are_asked_for() {
+        let blacklist = |pairs: &[(&str, &str)]| {
+            let mut properties = properties(pairs);
+            exclude_internal_topics(&mut properties);
+            // The patterns are such that librdkafka takes.
+            assert!(create::<BaseConsumer>(&properties).is_ok());
+            properties.remove("topic.blacklist")
+        };
+        assert_eq!(blacklist(&[]).as_deref(), Some(INTERNAL_TOPICS));
+        let all = [("exclude.internal.topics", "true")];
+        assert_eq!(blacklist(&all).as_deref(), Some(INTERNAL_TOPICS));
+        let own = [("topic.blacklist", "^private")];
+        let both = format!("^private,{INTERNAL_TOPICS}");
+        assert_eq!(blacklist(&own), Some(both));
+        let asked = [("exclude.internal.topics", "False")];
+        assert_eq!(blacklist(&asked), None);
+        assert_eq!(translate("exclude.internal.topics", "false"), None);
     }
 
     #[test]

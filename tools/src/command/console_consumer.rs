@@ -173,6 +173,9 @@ impl Flags {
                 .entry("auto.offset.reset".to_owned())
                 .or_insert_with(|| "latest".to_owned());
         }
+        if self.include.is_some() {
+            clients::exclude_internal_topics(&mut properties);
+        }
         // Java's default; that of librdkafka is read_committed.
         properties
             .entry("isolation.level".to_owned())
@@ -371,6 +374,25 @@ mod tests {
         assert_eq!(properties["group.id"], "g");
         assert_eq!(properties.get("enable.auto.commit"), None);
         assert_eq!(properties["auto.offset.reset"], "earliest");
+    }
+
+    #[test]
+    fn internal_topics_are_read_by_name_and_not_by_pattern() {
+        let named = flags().consumer_properties().unwrap();
+        assert_eq!(named.get("topic.blacklist"), None);
+        let pattern = Flags {
+            topic: None,
+            include: Some(".*".into()),
+            ..flags()
+        };
+        let properties = pattern.consumer_properties().unwrap();
+        assert!(properties["topic.blacklist"].contains("^__consumer_offsets$"));
+        let asked = Flags {
+            consumer_property: vec!["exclude.internal.topics=false".into()],
+            ..pattern
+        };
+        let properties = asked.consumer_properties().unwrap();
+        assert_eq!(properties.get("topic.blacklist"), None);
     }
 
     #[test]

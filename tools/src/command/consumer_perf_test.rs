@@ -154,6 +154,9 @@ impl Flags {
             ("auto.offset.reset", reset),
             ("check.crcs", "false"),
         ]));
+        if self.include.is_some() {
+            clients::exclude_internal_topics(&mut properties);
+        }
         if self.print_metrics {
             let interval = STATISTICS_INTERVAL.as_millis().to_string();
             properties.insert("statistics.interval.ms".to_owned(), interval);
@@ -368,6 +371,20 @@ mod tests {
             none.unwrap_err().to_string(),
             "Missing required argument \"[bootstrap-server]\""
         );
+    }
+
+    #[test]
+    fn internal_topics_are_read_by_name_and_not_by_pattern() {
+        let properties = |line: &str| {
+            let line = format!("--bootstrap-server a:1 --messages 1 {line}");
+            flags(&line).consumer_properties().unwrap()
+        };
+        let named = properties("--topic __consumer_offsets");
+        assert_eq!(named.get("topic.blacklist"), None);
+        let pattern = properties("--include .*");
+        assert!(pattern["topic.blacklist"].contains("^__consumer_offsets$"));
+        let line = "--include .* --command-property exclude.internal.topics=false";
+        assert_eq!(properties(line).get("topic.blacklist"), None);
     }
 
     #[test]
