@@ -45,6 +45,15 @@ pub(crate) fn missing(flag: &str) -> Failure {
     Failure::Usage(format!("Missing required argument \"[{flag}]\""))
 }
 
+/// Answers `--zookeeper`, which old guides have, with what to use instead.
+pub(crate) fn refuse_zookeeper(given: Option<&str>) -> Result<(), Failure> {
+    let text = "--zookeeper is gone since Kafka 3.0 and Millrace has no ZooKeeper: use --bootstrap-server HOST:PORT with the address of a broker instead.";
+    match given {
+        Some(_) => Err(Failure::Usage(text.to_owned())),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a flag beside another, in Kafka's words, if both were given.
 pub(crate) fn refuse_together(flag: (&str, bool), others: &[(&str, bool)]) -> Result<(), Failure> {
     for (other, given) in others {

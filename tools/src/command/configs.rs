@@ -18,7 +18,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target};
-use crate::flags::Connect;
+use crate::flags::{Connect, refuse_zookeeper};
 use crate::print::joined;
 use crate::properties;
 
@@ -84,6 +84,9 @@ pub(crate) struct Flags {
     /// Values to take back: k1,k2; may be repeated
     #[arg(long, value_name = "LIST")]
     delete_config: Vec<String>,
+    /// Gone with ZooKeeper
+    #[arg(long, hide = true)]
+    zookeeper: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +143,7 @@ pub(crate) async fn run(flags: Flags, given: &str, out: &mut dyn Write) -> Resul
 
 impl Flags {
     fn entity(&self) -> Result<Entity, Failure> {
+        refuse_zookeeper(self.zookeeper.as_deref())?;
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         if self.describe == self.alter {
             return usage("Command must include exactly one action: --describe, --alter");
@@ -514,6 +518,17 @@ mod tests {
         let expected =
             "retention.ms=1000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=1000}";
         assert_eq!(line(&entry), expected);
+    }
+
+    #[test]
+    fn zookeeper_is_answered_with_what_to_use_instead() {
+        let flags = Flags {
+            zookeeper: Some("z:2181".into()),
+            describe: true,
+            ..Default::default()
+        };
+        let text = flags.entity().unwrap_err().to_string();
+        assert!(text.contains("use --bootstrap-server"), "{text}");
     }
 
     #[test]

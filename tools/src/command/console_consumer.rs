@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::Failure;
 use crate::clients;
-use crate::flags::{missing, topic_pattern};
+use crate::flags::{missing, refuse_zookeeper, topic_pattern};
 use crate::properties::{self, Properties};
 use format::Formatter;
 
@@ -89,10 +89,14 @@ pub(crate) struct Flags {
     /// The same, under its old name
     #[arg(long = "consumer.config", value_name = "FILE")]
     consumer_config: Option<PathBuf>,
+    /// Gone with ZooKeeper
+    #[arg(long, hide = true)]
+    zookeeper: Option<String>,
 }
 
 impl Flags {
     fn check(&self) -> Result<(), Failure> {
+        refuse_zookeeper(self.zookeeper.as_deref())?;
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         if self.topic.is_some() == self.include.is_some() {
             return usage("Exactly one of the following arguments is required: [topic], [include]");
@@ -393,6 +397,17 @@ mod tests {
         };
         let properties = asked.consumer_properties().unwrap();
         assert_eq!(properties.get("topic.blacklist"), None);
+    }
+
+    #[test]
+    fn zookeeper_is_answered_with_what_to_use_instead() {
+        let flags = Flags {
+            zookeeper: Some("z:2181".into()),
+            topic: Some("t".into()),
+            ..Default::default()
+        };
+        let text = flags.check().unwrap_err().to_string();
+        assert!(text.contains("use --bootstrap-server"), "{text}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use millrace_wire::message::list_groups::ListedGroup;
 
 use super::Failure;
 use crate::admin::{Admin, AdminError};
-use crate::flags::{Connect, missing};
+use crate::flags::{Connect, missing, refuse_zookeeper};
 use crate::print::{Table, joined};
 
 /// Lists and describes consumer groups, moves their offsets, deletes them
@@ -107,6 +107,9 @@ pub(crate) struct Flags {
     /// By so many records, forth or back
     #[arg(long, value_name = "COUNT", allow_hyphen_values = true)]
     shift_by: Option<i64>,
+    /// Gone with ZooKeeper
+    #[arg(long, hide = true)]
+    zookeeper: Option<String>,
 }
 
 /// Runs the command.
@@ -168,6 +171,7 @@ pub(crate) async fn run(flags: Flags, out: &mut dyn Write) -> Result<(), Failure
 
 impl Flags {
     fn check(&self) -> Result<(), Failure> {
+        refuse_zookeeper(self.zookeeper.as_deref())?;
         let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
         let actions = [
             self.list,
@@ -397,6 +401,17 @@ mod tests {
             error.starts_with("Invalid state list 'foo'. Valid states are: Assigning, "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn zookeeper_is_answered_with_what_to_use_instead() {
+        let flags = Flags {
+            zookeeper: Some("z:2181".into()),
+            list: true,
+            ..Default::default()
+        };
+        let text = flags.check().unwrap_err().to_string();
+        assert!(text.contains("use --bootstrap-server"), "{text}");
     }
 
     #[test]

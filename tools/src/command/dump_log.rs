@@ -59,6 +59,15 @@ pub(crate) struct Flags {
     /// Read only so many bytes of a .log file
     #[arg(long, value_name = "BYTES", default_value_t = i32::MAX as u64, hide_default_value = true)]
     max_bytes: u64,
+    /// Without effect: batches of any size are read
+    #[arg(long, value_name = "BYTES")]
+    max_message_size: Option<u32>,
+    /// How to show keys: the StringDecoder is the only one
+    #[arg(long, value_name = "CLASS")]
+    key_decoder_class: Option<String>,
+    /// How to show values: the StringDecoder is the only one
+    #[arg(long, value_name = "CLASS")]
+    value_decoder_class: Option<String>,
 }
 
 impl Flags {
@@ -77,6 +86,20 @@ impl Flags {
         }
     }
 
+    fn check(&self) -> Result<(), Failure> {
+        for class in self
+            .key_decoder_class
+            .iter()
+            .chain(&self.value_decoder_class)
+        {
+            if class.rsplit('.').next() != Some("StringDecoder") {
+                let text = format!("Decoder {class} is not supported, StringDecoder is");
+                return Err(Failure::Text(text));
+            }
+        }
+        Ok(())
+    }
+
     /// A decoder is for contents.
     fn prints_data(&self) -> bool {
         self.print_data_log || self.decoder().is_some()
@@ -91,6 +114,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// Runs the command.
 pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
+    flags.check()?;
     let mut gaps = Gaps::new();
     let mut faults = index::Faults::default();
     for path in &flags.files {
@@ -430,6 +454,7 @@ fn control_text(record: &Record) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use millrace_engine::record::BatchBuilder;
     use millrace_engine::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -454,6 +479,29 @@ mod tests {
         let mut out = Vec::new();
         run(&flags, &mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn flags_of_old_guides_are_taken_and_change_nothing() {
+        #[derive(Parser)]
+        struct Program {
+            #[command(flatten)]
+            flags: Flags,
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = segment(dir.path());
+        let flags = |more: &str| {
+            let line = format!("x --print-data-log --files {} {more}", path.display());
+            Program::parse_from(line.split_whitespace()).flags
+        };
+        let old = "--max-message-size 1 --key-decoder-class kafka.serializer.StringDecoder --value-decoder-class org.apache.kafka.tools.api.StringDecoder";
+        assert_eq!(dumped(flags(old)), dumped(flags("")));
+        let other = flags("--value-decoder-class kafka.serializer.LongDecoder");
+        let error = run(&other, &mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "Decoder kafka.serializer.LongDecoder is not supported, StringDecoder is"
+        );
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::flags::{Connect, topic_filter};
 pub(crate) struct Flags {
     #[command(flatten)]
     connect: Connect,
+    /// The same as --bootstrap-server, under its old name
+    #[arg(long, value_name = "HOST:PORT,...")]
+    broker_list: Option<String>,
     /// The topics, as a regular expression; all of them if left out
     #[arg(long)]
     topic: Option<String>,
@@ -36,6 +39,14 @@ pub(crate) struct Flags {
     /// Leave out internal topics
     #[arg(long)]
     exclude_internal_topics: bool,
+}
+
+impl Flags {
+    fn connect(&self) -> Connect {
+        let mut connect = self.connect.clone();
+        connect.bootstrap_server = connect.bootstrap_server.or(self.broker_list.clone());
+        connect
+    }
 }
 
 /// Which partitions of which topics.
@@ -67,7 +78,7 @@ impl Partitions {
 
 /// Runs the command.
 pub(crate) async fn run(flags: Flags, out: &mut dyn Write) -> Result<(), Failure> {
-    let mut admin = flags.connect.admin()?;
+    let mut admin = flags.connect().admin()?;
     let result = offsets(&flags, &mut admin).await;
     let offsets = result.map_err(|failure| Failure::Text(format!("Error occurred: {failure}")))?;
     for (partition, offset) in offsets.values() {
@@ -192,7 +203,24 @@ fn parse_time(time: &str) -> Result<i64, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn old_and_new_flags_name_the_brokers() {
+        for line in ["--broker-list a:1", "--bootstrap-server a:1"] {
+            let words = ["x"].into_iter().chain(line.split(' '));
+            let connect = Program::parse_from(words).flags.connect();
+            assert_eq!(connect.bootstrap_server.as_deref(), Some("a:1"), "{line}");
+        }
+    }
 
     #[test]
     fn a_rule_names_topics_and_partitions() {

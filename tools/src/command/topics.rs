@@ -19,7 +19,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target};
-use crate::flags::{Connect, missing, refuse_together, topic_filter};
+use crate::flags::{Connect, missing, refuse_together, refuse_zookeeper, topic_filter};
 use crate::print::{self, joined};
 
 /// Creates, lists, describes, changes and deletes topics
@@ -124,10 +124,7 @@ pub(crate) async fn run(flags: Flags, out: &mut dyn Write) -> Result<(), Failure
 
 impl Flags {
     fn check(&self) -> Result<(), Failure> {
-        if self.zookeeper.is_some() {
-            let text = "--zookeeper is gone since Kafka 3.0 and Millrace has no ZooKeeper: use --bootstrap-server HOST:PORT with the address of a broker instead.";
-            return Err(Failure::Usage(text.to_owned()));
-        }
+        refuse_zookeeper(self.zookeeper.as_deref())?;
         let actions = [
             self.create,
             self.list,
