@@ -693,6 +693,52 @@ fn a_partition_that_lost_all_its_segments_is_not_begun_anew() {
     assert_eq!(served, Served::Refused { after: 0 });
 }
 
+/// Makes the topic one that compaction may have taken offsets from: the cleaner checkpoint names it.
+fn make_compacted(directory: &Path) {
+    let checkpoint = directory.join("cleaner-offset-checkpoint");
+    fs::write(checkpoint, "0\n1\nt 0 1\n").unwrap();
+}
+
+#[test]
+fn a_segment_gone_from_the_middle_of_a_compacted_log_is_a_fault_that_no_repair_tidies_away() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    make_compacted(home.path());
+    assert!(!verified(home.path(), false).has_faults());
+    let gone = files(&home.path().join("t-0"), ".log").remove(1);
+    fs::remove_file(&gone).unwrap();
+    for repair in [true, false] {
+        let report = verified(home.path(), repair);
+        let lost = |finding: &&Finding| finding.path == gone;
+        let found: Vec<_> = report.findings.iter().filter(lost).collect();
+        let [lost] = found[..] else {
+            panic!("{:?}", report.findings);
+        };
+        assert_eq!((lost.sort, lost.cure), (Sort::Records, Cure::Restore));
+        assert!(gone.with_extension("index").exists(), "{:?}", report.done);
+        assert!(gone.with_extension("timeindex").exists());
+    }
+}
+
+#[test]
+fn index_files_that_interrupted_work_left_are_no_fault() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    make_compacted(home.path());
+    let t = home.path().join("t-0");
+    let logs = files(&t, ".log");
+    // A roll that failed: the segment before goes on past it.
+    let inside = t.join(format!("{:020}.index", 1));
+    fs::write(&inside, "").unwrap();
+    let report = verified(home.path(), false);
+    assert!(!report.has_faults(), "{:?}", report.findings);
+    assert_eq!(report.findings[0].path, inside);
+    // A compaction that had not put its files in place.
+    fs::rename(&logs[1], logs[1].with_extension("log.swap")).unwrap();
+    let report = verified(home.path(), false);
+    assert!(!report.has_faults(), "{:?}", report.findings);
+}
+
 #[test]
 fn a_partition_whose_directory_is_gone_is_missed() {
     let home = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ mod segments;
 mod small;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use finding::{Cure, Finding, Place, Sort};
 
@@ -74,6 +74,10 @@ struct Files {
     logs: BTreeMap<Offset, u64>,
     /// Offsets that have a `.snapshot` and a `.windows` file.
     snapshots: BTreeMap<Offset, (bool, bool)>,
+    /// Index files without a record file, by the offset in their names.
+    companions: BTreeMap<Offset, Vec<PathBuf>>,
+    /// A compaction was interrupted while it put its files in place.
+    has_swap: bool,
 }
 
 impl PartitionCheck {
@@ -88,14 +92,19 @@ impl PartitionCheck {
         let epochs = self.read_epochs(disk, &files, &mut verified.findings);
         let snapshots = self.read_snapshots(disk, &files, &mut verified.findings);
         let mut walk = SegmentsWalk::new(self, disk, &files, epochs.as_ref(), &snapshots);
-        walk.run(&mut verified, progress);
+        let lost = walk.run(&mut verified, progress);
+        for (&base_offset, paths) in &files.companions {
+            if !lost.contains(&base_offset) {
+                let useless = paths.iter().map(|path| useless(base_offset, path));
+                verified.findings.extend(useless);
+            }
+        }
         self.check_ends(&files, epochs.as_ref(), &snapshots, &mut verified);
         Ok(verified)
     }
 
     fn files(&self, disk: &Disk, findings: &mut Vec<Finding>) -> Result<Files, IoError> {
         let mut files = Files::default();
-        let mut companions = Vec::new();
         for entry in disk.list(&self.directory)? {
             let path = self.directory.join(&entry.name);
             match FileKind::of(&entry.name) {
@@ -107,32 +116,27 @@ impl PartitionCheck {
                     names::LOG => drop(files.logs.insert(base_offset, entry.length)),
                     names::SNAPSHOT => files.snapshots.entry(base_offset).or_default().0 = true,
                     names::WINDOWS => files.snapshots.entry(base_offset).or_default().1 = true,
-                    _ => companions.push((base_offset, path)),
+                    _ => files.companions.entry(base_offset).or_default().push(path),
                 },
                 FileKind::Leftover | FileKind::Cleaned { .. } => {
                     findings.push(Finding::leftover(path));
                 }
                 // Perhaps the only copy of what it replaces: the next start knows what to do with it.
-                FileKind::Swap { .. } => findings.push(Finding {
-                    cure: Cure::AtStart,
-                    ..Finding::leftover(path)
-                }),
+                FileKind::Swap { .. } => {
+                    files.has_swap = true;
+                    findings.push(Finding {
+                        cure: Cure::AtStart,
+                        ..Finding::leftover(path)
+                    });
+                }
                 FileKind::Known => {}
                 FileKind::Foreign(_) => findings.push(Finding::foreign(path)),
             }
         }
-        for (base_offset, path) in companions {
-            if !files.logs.contains_key(&base_offset) {
-                findings.push(Finding {
-                    sort: Sort::of_segment_file(&path),
-                    place: Place::File,
-                    expected: format!("a record file of offset {base_offset} beside it"),
-                    found: "none".to_owned(),
-                    path,
-                    cure: Cure::Remove,
-                });
-            }
-        }
+        let logs = &files.logs;
+        files
+            .companions
+            .retain(|base_offset, _| !logs.contains_key(base_offset));
         Ok(files)
     }
 
@@ -226,5 +230,17 @@ impl PartitionCheck {
                 },
             });
         }
+    }
+}
+
+/// An index file that nothing belongs to.
+fn useless(base_offset: Offset, path: &Path) -> Finding {
+    Finding {
+        path: path.to_owned(),
+        sort: Sort::of_segment_file(path),
+        place: Place::File,
+        expected: format!("a record file of offset {base_offset} beside it"),
+        found: "none".to_owned(),
+        cure: Cure::Remove,
     }
 }

@@ -1,7 +1,7 @@
 //! The walk through all segments of a partition: every batch with its checksum, its place in the log and its records,
 //! and the indexes, epochs and producer snapshots held against them on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Cure, Finding, Place, Sort};
 use super::index::IndexWalk;
@@ -62,13 +62,21 @@ impl<'a> SegmentsWalk<'a> {
         }
     }
 
-    pub(super) fn run(&mut self, verified: &mut Verified, progress: &mut dyn FnMut(u64)) {
+    /// Reads all segments; answers with the base offsets of those that are gone from between them.
+    pub(super) fn run(
+        &mut self,
+        verified: &mut Verified,
+        progress: &mut dyn FnMut(u64),
+    ) -> BTreeSet<Offset> {
+        let mut lost = BTreeSet::new();
+        let mut before = None;
         let count = self.files.logs.len();
         for (place, (&base_offset, &length)) in self.files.logs.iter().enumerate() {
             verified.segments += 1;
             let is_last = place + 1 == count;
-            if place == 0 {
-                self.check_begin(base_offset, verified);
+            match before.replace(base_offset) {
+                None => self.check_begin(base_offset, verified),
+                Some(before) => lost.extend(self.check_between(before, base_offset, verified)),
             }
             let path = names::segment_file(&self.check.directory, base_offset, names::LOG);
             if length == 0
@@ -97,6 +105,7 @@ impl<'a> SegmentsWalk<'a> {
             }
         }
         self.compare_snapshots(verified.end_offset, verified);
+        lost
     }
 
     /// A clean stop leaves the log's start in the checkpoint: the segment that has it must be there.
@@ -112,6 +121,42 @@ impl<'a> SegmentsWalk<'a> {
                 cure: Cure::Restore,
             });
         }
+    }
+
+    /// Looks for index files between two segments that follow each other: a compacted log may have a gap there, but no
+    /// segment. Compaction leaves none behind without its swap files, and retention none above the log's start; where the
+    /// segment before goes on past their base, a roll had failed.
+    fn check_between(
+        &mut self,
+        before: Offset,
+        next: Offset,
+        verified: &mut Verified,
+    ) -> Vec<Offset> {
+        let deleted = self
+            .check
+            .log_start_offset
+            .is_some_and(|start| next <= start);
+        if self.files.has_swap || deleted {
+            return Vec::new();
+        }
+        let end = self.expected;
+        let between = self.files.companions.range(before..next);
+        let between = between.map(|(base_offset, _)| *base_offset);
+        let lost: Vec<Offset> = between
+            .filter(|base_offset| end.is_none_or(|end| *base_offset >= end))
+            .collect();
+        for &base_offset in &lost {
+            self.broken = true;
+            verified.findings.push(Finding {
+                path: names::segment_file(&self.check.directory, base_offset, names::LOG),
+                sort: Sort::Records,
+                place: Place::File,
+                expected: "the records that its index files are of".to_owned(),
+                found: "no record file".to_owned(),
+                cure: Cure::Restore,
+            });
+        }
+        lost
     }
 
     fn check_base(&mut self, base_offset: Offset, verified: &mut Verified) {
