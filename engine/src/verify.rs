@@ -43,6 +43,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What a repair did, a sentence each.
     pub done: Vec<String>,
+    /// What a repair left as it is, and why, a sentence each.
+    pub left: Vec<String>,
     /// Whether the last stop left the directory in order.
     pub clean: bool,
     /// Partitions read.
@@ -184,7 +186,6 @@ impl Run<'_> {
             let logs = logs.filter(|entry| entry.name.ends_with(names::LOG));
             total_bytes += logs.map(|entry| entry.length).sum::<u64>();
         }
-        let mut all_sound = true;
         for (name, path) in partitions {
             let check = self.partition_check(&name, path, &lines, image.as_ref());
             let verified = check.run(self.disk, &mut |read_bytes| {
@@ -194,7 +195,6 @@ impl Run<'_> {
                 });
             })?;
             self.hold_against_lines(&name, &check, &verified, &lines);
-            all_sound &= verified.records_are_sound();
             if self.options.repair {
                 let done = check.repair(self.disk, &verified)?;
                 self.report.done.extend(done);
@@ -205,7 +205,7 @@ impl Run<'_> {
             self.report.bytes += verified.bytes;
             self.report.findings.extend(verified.findings);
         }
-        if self.options.repair && all_sound {
+        if self.options.repair {
             self.remove_broken_checkpoints()?;
         }
         Ok(())
@@ -399,12 +399,20 @@ impl Run<'_> {
                 };
                 let here = partition.directories.contains(&directory);
                 let there = partitions.iter().any(|(found, _)| *found == name);
-                let end = lines
-                    .recovery_points
-                    .get(&name)
-                    .copied()
-                    .unwrap_or_default();
-                if here && !there && end > Offset::ZERO {
+                let known = [
+                    (&lines.high_watermarks, "the high watermark"),
+                    (&lines.recovery_points, "the recovery point"),
+                ];
+                let known = known.into_iter().filter_map(|(offsets, what)| {
+                    let end = offsets.get(&name).copied();
+                    end.map(|end| (end, what))
+                });
+                let end = known.max_by_key(|(end, _)| *end);
+                let end = end.filter(|(end, _)| *end > Offset::ZERO);
+                if here
+                    && !there
+                    && let Some((end, what)) = end
+                {
                     let path = self
                         .options
                         .directory
@@ -413,7 +421,7 @@ impl Run<'_> {
                         path,
                         sort: Sort::PartitionDirectory,
                         place: Place::File,
-                        expected: format!("records up to offset {end}, the recovery point"),
+                        expected: format!("records up to offset {end}, {what}"),
                         found: "no directory".to_owned(),
                         cure: Cure::Restore,
                     });
@@ -516,13 +524,26 @@ impl Run<'_> {
     }
 
     /// Without a recovery point everything is checked at the next start, without a cleaner point everything is cleaned
-    /// again: both only cost time when all records are sound.
+    /// again: both only cost time where nothing is lost. Where something is, a start that knows no recovery point might take
+    /// the loss for a torn tail; beside a broken checkpoint it refuses.
     fn remove_broken_checkpoints(&mut self) -> Result<(), IoError> {
         let broken =
             self.report.findings.iter().filter(|finding| {
                 finding.sort == Sort::Checkpoint && finding.cure == Cure::Rebuild
             });
         let broken: Vec<PathBuf> = broken.map(|finding| finding.path.clone()).collect();
+        let mut findings = self.report.findings.iter();
+        if !broken.is_empty() && findings.any(|finding| finding.cure == Cure::Restore) {
+            let names: Vec<String> = broken
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            self.report.left.push(format!(
+                "left {}: with faults that only a copy can cure, the next start is not to begin without what it says",
+                names.join(", ")
+            ));
+            return Ok(());
+        }
         for path in &broken {
             self.disk.remove_file(path)?;
             let path = path.display();

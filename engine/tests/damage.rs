@@ -764,20 +764,40 @@ fn checkpoints_that_only_save_time_are_removed_by_a_repair_and_others_are_kept()
     let home = tempfile::tempdir().unwrap();
     intact(home.path());
     let path = |name: &str| home.path().join(format!("{name}-offset-checkpoint"));
+    let log_starts = fs::read(path("log-start")).unwrap();
     for name in ["recovery-point", "replication", "log-start"] {
         harm(&path(name), Harm::ZeroFill);
     }
     let repaired = verified(home.path(), true);
+    assert_eq!(repaired.done, Vec::<String>::new(), "a log start is lost");
+    fs::write(path("log-start"), log_starts).unwrap();
+    let repaired = verified(home.path(), true);
     assert_eq!(repaired.done.len(), 2, "{:?}", repaired.done);
     assert!(!path("recovery-point").exists() && !path("replication").exists());
-    let left = verified(home.path(), false);
-    let faults: Vec<_> = left
-        .findings
-        .iter()
-        .filter(|finding| finding.is_fault())
-        .collect();
-    assert_eq!(faults.len(), 1, "{faults:?}");
-    assert_eq!(faults[0].path, path("log-start"));
-    fs::remove_file(path("log-start")).unwrap();
+    assert!(!verified(home.path(), false).has_faults());
     assert_eq!(with_engine(home.path(), read).unwrap(), Served::All);
+}
+
+#[test]
+fn a_repair_leaves_a_broken_checkpoint_where_a_directory_is_gone_and_a_start_would_begin_it_anew() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let checkpoint = home.path().join("recovery-point-offset-checkpoint");
+    harm(&checkpoint, Harm::ZeroFill);
+    fs::remove_dir_all(home.path().join("t-0")).unwrap();
+    let repaired = verified(home.path(), true);
+    let missed = |finding: &Finding| {
+        finding.sort == Sort::PartitionDirectory && finding.cure == Cure::Restore
+    };
+    // By its high watermark.
+    assert!(
+        repaired.findings.iter().any(missed),
+        "{:?}",
+        repaired.findings
+    );
+    assert_eq!(repaired.done, Vec::<String>::new());
+    assert!(checkpoint.exists());
+    assert_eq!(repaired.left.len(), 1, "{:?}", repaired.left);
+    let name = checkpoint.display().to_string();
+    assert!(repaired.left[0].contains(&name), "{:?}", repaired.left);
 }

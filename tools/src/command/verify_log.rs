@@ -79,6 +79,7 @@ fn lines(report: &Report, repair: bool) -> Vec<String> {
         lines.push(format!("{word} {finding} ({cure})"));
     }
     lines.extend(report.done.iter().map(|done| format!("DONE {done}")));
+    lines.extend(report.left.iter().map(|left| format!("NOTE {left}")));
     let faults = report
         .findings
         .iter()
