@@ -45,6 +45,8 @@ pub struct Report {
     pub done: Vec<String>,
     /// What a repair left as it is, and why, a sentence each.
     pub left: Vec<String>,
+    /// Why it was not read or repaired to its end. A repair that failed changes nothing from there on; the rest is read.
+    pub failed: Option<VerifyError>,
     /// Whether the last stop left the directory in order.
     pub clean: bool,
     /// Partitions read.
@@ -100,7 +102,7 @@ pub enum VerifyError {
 /// Reads the log directory of `options`; nobody else may work in it meanwhile.
 ///
 /// # Errors
-/// [`VerifyError`]; damage is no error but a finding.
+/// [`VerifyError`], when nothing was read; damage is no error but a finding, and what fails later is in the report.
 pub fn verify(
     disk: &Disk,
     options: &VerifyOptions,
@@ -124,7 +126,9 @@ pub fn verify(
         options,
         report: Report::default(),
     };
-    run.all(progress)?;
+    if let Err(error) = run.all(progress) {
+        run.report.failed.get_or_insert(error);
+    }
     let mut report = run.report;
     report
         .findings
@@ -157,15 +161,16 @@ impl Run<'_> {
                 match names::partition_of_directory(&entry.name) {
                     _ if entry.name == names::METADATA_DIRECTORY => {}
                     Some(name) => partitions.push((name, path)),
+                    // The metadata has forgotten such a partition already.
                     None if entry.name.ends_with(names::DELETED_DIRECTORY) => {
-                        self.remove_deleted(path)?;
+                        self.remove_leftover(path, Disk::remove_dir_all);
                     }
                     None => self.report.findings.push(Finding::foreign(path)),
                 }
             } else if let Some(below) = entry.name.strip_suffix(names::TEMPORARY)
                 && is_known(below)
             {
-                self.remove_leftover(path)?;
+                self.remove_leftover(path, Disk::remove_file);
             } else if !is_known(&entry.name) {
                 self.report.findings.push(Finding::foreign(path));
             }
@@ -195,9 +200,10 @@ impl Run<'_> {
                 });
             })?;
             self.hold_against_lines(&name, &check, &verified, &lines);
-            if self.options.repair {
-                let done = check.repair(self.disk, &verified)?;
-                self.report.done.extend(done);
+            if self.repairs()
+                && let Err(error) = check.repair(self.disk, &verified, &mut self.report.done)
+            {
+                self.report.failed = Some(error.into());
             }
             self.report.partitions += 1;
             self.report.segments += verified.segments;
@@ -205,29 +211,30 @@ impl Run<'_> {
             self.report.bytes += verified.bytes;
             self.report.findings.extend(verified.findings);
         }
-        if self.options.repair {
-            self.remove_broken_checkpoints()?;
+        if self.repairs() {
+            let removed = self.remove_broken_checkpoints();
+            removed.map_err(|error| VerifyError::Repair(error.into()))?;
         }
         Ok(())
     }
 
-    fn remove_leftover(&mut self, path: PathBuf) -> Result<(), IoError> {
-        if self.options.repair {
-            self.disk.remove_file(&path)?;
-            self.report.done.push(format!("removed {}", path.display()));
-        }
-        self.report.findings.push(Finding::leftover(path));
-        Ok(())
+    /// Whether to change anything, still.
+    fn repairs(&self) -> bool {
+        self.options.repair && self.report.failed.is_none()
     }
 
-    /// The metadata has forgotten such a partition already.
-    fn remove_deleted(&mut self, path: PathBuf) -> Result<(), IoError> {
-        if self.options.repair {
-            self.disk.remove_dir_all(&path)?;
-            self.report.done.push(format!("removed {}", path.display()));
+    fn remove_leftover(
+        &mut self,
+        path: PathBuf,
+        remove: impl FnOnce(&Disk, &Path) -> Result<(), IoError>,
+    ) {
+        if self.repairs() {
+            match remove(self.disk, &path) {
+                Ok(()) => self.report.done.push(format!("removed {}", path.display())),
+                Err(error) => self.report.failed = Some(VerifyError::Repair(error.into())),
+            }
         }
         self.report.findings.push(Finding::leftover(path));
-        Ok(())
     }
 
     fn meta_properties(&mut self) -> Option<MetaProperties> {
@@ -331,12 +338,12 @@ impl Run<'_> {
         let image = check.image.clone();
         // That of another log directory is reported, and repaired, where it lies.
         if elsewhere.is_none() {
-            self.take_metadata(check)?;
+            self.take_metadata(check);
         }
         Ok(image)
     }
 
-    fn take_metadata(&mut self, check: MetadataCheck) -> Result<(), IoError> {
+    fn take_metadata(&mut self, check: MetadataCheck) {
         for (file, error) in &check.faults {
             let sort = match file {
                 MetadataFile::Journal => Sort::Journal,
@@ -362,12 +369,11 @@ impl Run<'_> {
             });
         }
         for path in check.leftovers {
-            self.remove_leftover(path)?;
+            self.remove_leftover(path, Disk::remove_file);
         }
         self.report
             .findings
             .extend(check.foreign.into_iter().map(Finding::foreign));
-        Ok(())
     }
 
     fn foreign_cluster(&mut self, image: &MetadataImage, properties: &MetaProperties) {

@@ -282,7 +282,9 @@ fn verified(directory: &Path, repair: bool) -> Report {
         repair,
         now: Timestamp(1_700_000_100_000),
     };
-    verify(&Disk::real(), &options, &mut |_| {}).unwrap()
+    let report = verify(&Disk::real(), &options, &mut |_| {}).unwrap();
+    assert!(report.failed.is_none(), "{:?}", report.failed);
+    report
 }
 
 /// Files of a directory with this ending, by name.

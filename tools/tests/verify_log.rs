@@ -101,6 +101,35 @@ fn a_fault_is_exit_code_1_until_it_is_repaired() {
 }
 
 #[test]
+fn a_repair_that_fails_in_one_partition_tells_what_it_did_and_found_in_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    log_directory(home.path());
+    for name in ["a-0", "z-0"] {
+        let partition = home.path().join(name);
+        fs::create_dir(&partition).unwrap();
+        for file in ["partition.metadata", "00000000000000000000.log"] {
+            fs::copy(home.path().join("t-0").join(file), partition.join(file)).unwrap();
+        }
+        fs::write(partition.join("00000000000000000000.log.deleted"), "").unwrap();
+    }
+    // No index can be written where a directory has its name.
+    fs::write(home.path().join("t-0/00000000000000000000.index"), "x").unwrap();
+    fs::create_dir(home.path().join("t-0/00000000000000000000.timeindex")).unwrap();
+    let (lines, code) = verify(home.path(), &["--repair"]);
+    assert_eq!(code, 1, "{lines:?}");
+    let has = |begin: &str| lines.iter().any(|line| line.starts_with(begin));
+    assert!(has("DONE removed DIR/a-0/"), "{lines:?}");
+    assert!(
+        has("FAULT DIR/t-0/00000000000000000000.index "),
+        "{lines:?}"
+    );
+    assert!(has("NOTE DIR/z-0/"), "{lines:?}");
+    let last = lines.last().unwrap();
+    assert!(last.starts_with("the repair failed: "), "{lines:?}");
+    assert!(!has("DONE removed DIR/z-0/"), "{lines:?}");
+}
+
+#[test]
 fn damaged_records_stay_a_fault_whatever_is_repaired() {
     let home = tempfile::tempdir().unwrap();
     log_directory(home.path());

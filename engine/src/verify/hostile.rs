@@ -71,6 +71,7 @@ fn run(disk: &Disk, repair: bool) -> Vec<Finding> {
         repair,
         now: Timestamp(1_000),
     };
-    let report = verify(disk, &options, &mut |_| {});
-    report.expect("a disk without faults").findings
+    let report = verify(disk, &options, &mut |_| {}).expect("a disk without faults");
+    assert!(report.failed.is_none(), "{:?}", report.failed);
+    report.findings
 }

@@ -325,7 +325,9 @@ impl Machine {
             repair: false,
             now: self.now().wall,
         };
-        verify(&self.disk, &options, &mut |_| {}).unwrap()
+        let report = verify(&self.disk, &options, &mut |_| {}).unwrap();
+        assert!(report.failed.is_none(), "{:?}", report.failed);
+        report
     }
 
     /// One round of everything that goes on by itself.

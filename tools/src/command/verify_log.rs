@@ -47,6 +47,9 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
     for line in lines(&report, flags.repair) {
         writeln!(out, "{line}")?;
     }
+    if let Some(error) = &report.failed {
+        return Err(Failure::Text(error.to_string()));
+    }
     // What was repaired is whole again; whether all of it is, the next run says.
     match report
         .findings
@@ -70,6 +73,7 @@ fn lines(report: &Report, repair: bool) -> Vec<String> {
         let cure = match finding.cure {
             Cure::Restore => "not to be repaired from this directory",
             Cure::Rebuild if repair => "see below",
+            Cure::Remove if repair && report.failed.is_some() => "see below",
             Cure::Rebuild => "--repair, or the next start, makes it anew",
             Cure::Remove if repair => "removed",
             Cure::Remove => "--repair, or the next start, removes it",

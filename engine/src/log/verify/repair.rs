@@ -22,12 +22,16 @@ use crate::types::Offset;
 const INDEX_INTERVAL_BYTES: u32 = 4096;
 
 impl PartitionCheck {
-    /// Repairs what `verified` says can be repaired, and says what was done, a sentence each.
+    /// Repairs what `verified` says can be repaired, and says in `done` what was done, a sentence each.
     ///
     /// # Errors
     /// The disk refused, or a record file changed since it was read. What was done before stands.
-    pub fn repair(&self, disk: &Disk, verified: &Verified) -> Result<Vec<String>, OpenError> {
-        let mut done = Vec::new();
+    pub fn repair(
+        &self,
+        disk: &Disk,
+        verified: &Verified,
+        done: &mut Vec<String>,
+    ) -> Result<(), OpenError> {
         for finding in verified
             .findings
             .iter()
@@ -48,8 +52,7 @@ impl PartitionCheck {
             done.push(format!("wrote {} with topic_id {topic_id}", path.display()));
         }
         if rebuild.is_empty() || !verified.records_are_sound() {
-            disk.sync_dir(&self.directory)?;
-            return Ok(done);
+            return Ok(disk.sync_dir(&self.directory)?);
         }
         let logs = self.logs(disk)?;
         let of = |finding: &&Finding| base_offset(finding);
@@ -78,7 +81,7 @@ impl PartitionCheck {
             .filter(|finding| snapshots.contains(&finding.sort));
         let wanted: BTreeSet<Offset> = wanted.filter_map(of).collect();
         if !wanted.is_empty() {
-            self.rebuild_snapshots(disk, &logs, &wanted, verified.end_offset, &mut done)?;
+            self.rebuild_snapshots(disk, &logs, &wanted, verified.end_offset, done)?;
         }
         if has(Sort::LeaderEpochs) {
             let epochs = epochs_of(&logs)?;
@@ -86,8 +89,7 @@ impl PartitionCheck {
             let path = self.directory.join(names::LEADER_EPOCH_CHECKPOINT);
             done.push(format!("rebuilt {} from the log", path.display()));
         }
-        disk.sync_dir(&self.directory)?;
-        Ok(done)
+        Ok(disk.sync_dir(&self.directory)?)
     }
 
     fn logs(&self, disk: &Disk) -> Result<Vec<(Offset, File)>, OpenError> {
