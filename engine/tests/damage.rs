@@ -530,6 +530,53 @@ fn all_faults_of_a_log_are_reported_and_not_the_first_only() {
     assert_eq!(report.batches, 36);
 }
 
+/// CRC-32C, bit by bit.
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg());
+    !bytes
+        .iter()
+        .fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[test]
+fn a_compressed_batch_that_is_what_its_client_sent_keeps_nothing_from_being_repaired() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let logs = files(&home.path().join("t-0"), ".log");
+    let sent = |codec: u8| {
+        let mut bytes = fs::read(&logs[1]).unwrap();
+        let end = BatchHeader::parse(&bytes).unwrap().length_bytes();
+        bytes[22] = codec;
+        // No length of a record, either.
+        bytes[61..71].fill(0xff);
+        let sum = crc(&bytes[21..end]);
+        bytes[17..21].copy_from_slice(&sum.to_be_bytes());
+        fs::write(&logs[1], bytes).unwrap();
+    };
+    let index = logs[1].with_extension("index");
+    harm(&index, Harm::ZeroFill);
+    let checkpoint = home.path().join("recovery-point-offset-checkpoint");
+    harm(&checkpoint, Harm::ZeroFill);
+    let (gzip, control) = (1, 0x20);
+    // Nothing of ours lets an uncompressed one in, nor takes a control batch from a client.
+    for broken in [0, gzip | control] {
+        sent(broken);
+        let report = verified(home.path(), true);
+        let lost = |finding: &Finding| finding.path == logs[1] && finding.cure == Cure::Restore;
+        assert!(report.findings.iter().any(lost), "{:?}", report.findings);
+        assert_eq!(report.done, Vec::<String>::new());
+    }
+    sent(gzip);
+    let report = verified(home.path(), true);
+    assert_eq!(report.done.len(), 2, "{:?}", report.findings);
+    let left = verified(home.path(), false);
+    let of_client = |finding: &&Finding| finding.path == logs[1];
+    let note = left.findings.iter().find(of_client).unwrap();
+    assert_eq!((note.sort, note.cure), (Sort::Records, Cure::LeaveAlone));
+    assert!(!left.has_faults(), "{:?}", left.findings);
+    assert_eq!(left.batches, u64::try_from(RECORDS).unwrap());
+}
+
 #[test]
 fn a_torn_tail_behind_the_recovery_point_is_no_fault_and_is_cut_at_the_start() {
     let home = tempfile::tempdir().unwrap();

@@ -126,7 +126,7 @@ pub enum Cure {
     Remove,
     /// What an unclean stop leaves; the next start deals with it, and nothing promised is lost.
     AtStart,
-    /// Not ours: nobody touches it.
+    /// Not ours, or as its producer sent it: nobody touches it.
     LeaveAlone,
 }
 

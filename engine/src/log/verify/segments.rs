@@ -2,6 +2,7 @@
 //! and the indexes, epochs and producer snapshots held against them on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::finding::{Cure, Finding, Place, Sort};
 use super::index::IndexWalk;
@@ -13,7 +14,8 @@ use crate::log::producer_state::ProducerStates;
 use crate::log::replay;
 use crate::log::walk::{Fault, FaultReason, WalkError, Walked, Walker};
 use crate::record::{
-    BATCH_HEADER_LENGTH, BODY_BYTES_MAX_DEFAULT, BatchHeader, RecordError, check_crc, records,
+    BATCH_HEADER_LENGTH, BODY_BYTES_MAX_DEFAULT, BatchHeader, Compression, RecordError, check_crc,
+    records,
 };
 use crate::types::{LeaderEpoch, Offset};
 
@@ -258,7 +260,7 @@ impl<'a> SegmentsWalk<'a> {
         }
         let sound = verified.findings[before..]
             .iter()
-            .all(|finding| finding.sort != Sort::Records);
+            .all(|finding| finding.sort != Sort::Records || finding.cure == Cure::LeaveAlone);
         index.finish(sound, &mut verified.findings);
     }
 
@@ -294,15 +296,9 @@ impl<'a> SegmentsWalk<'a> {
             let read = records(&bytes, BODY_BYTES_MAX_DEFAULT)
                 .and_then(|mut all| all.try_for_each(|record| record.map(|_| ())));
             if let Err(error) = read {
-                // Its checksum is right: so it was sent, and every reader meets it.
-                verified.findings.push(Finding {
-                    path: walker.fault(FaultReason::Short { missing_bytes: 0 }).path,
-                    sort: Sort::Records,
-                    place: Place::Byte(batch.position),
-                    expected: format!("the records of batch {}", header.base_offset()),
-                    found: error.to_string(),
-                    cure: Cure::Restore,
-                });
+                let path = walker.fault(FaultReason::Short { missing_bytes: 0 }).path;
+                let finding = unread(path, batch, &error);
+                verified.findings.push(finding);
             }
         }
         self.last_epoch = self.last_epoch.max(found);
@@ -398,6 +394,33 @@ impl<'a> SegmentsWalk<'a> {
                 break;
             }
         }
+    }
+}
+
+/// A batch with the right checksum, so that every reader meets it as it is, whose records cannot be read. A compressed one
+/// may have been taken unopened: then it is what its producer sent, and no copy has another. No producer sends control
+/// batches.
+fn unread(path: PathBuf, batch: &Walked, error: &RecordError) -> Finding {
+    let header = &batch.header;
+    let attributes = header.attributes();
+    let packed = attributes
+        .compression()
+        .is_ok_and(|compression| compression != Compression::None);
+    let found = match error {
+        RecordError::BodyTooLarge { .. } => format!("what was not checked: {error}"),
+        error => error.to_string(),
+    };
+    Finding {
+        path,
+        sort: Sort::Records,
+        place: Place::Byte(batch.position),
+        expected: format!("the records of batch {}", header.base_offset()),
+        found,
+        cure: if packed && !attributes.is_control() {
+            Cure::LeaveAlone
+        } else {
+            Cure::Restore
+        },
     }
 }
 
