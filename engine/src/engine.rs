@@ -1,6 +1,8 @@
 //! The engine as a whole: opened over its log directories, running, stopped in order.
 
 mod simulated;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,7 +206,8 @@ pub struct Engine {
 
 /// What a start has taken for itself.
 struct Taken {
-    cluster_id: String,
+    /// This broker is registered there, with these directories.
+    metadata: Metadata,
     directories: Vec<OpenDirectory>,
     /// On the home of the metadata, where it is none of the log directories.
     home_lock: Option<DirLock>,
@@ -232,19 +235,11 @@ impl Engine {
         let checkpoints = Arc::new(Checkpoints::default());
         let mut random = Random::system();
         let Taken {
-            cluster_id,
+            metadata,
             directories,
             home_lock,
         } = open_directories(&disk, &options, &checkpoints, &mut random)?;
-        let metadata_home = metadata_home(&options)?;
-        let metadata = open_metadata(
-            &disk,
-            &metadata_home,
-            &cluster_id,
-            &options,
-            &directories,
-            &mut random,
-        )?;
+        let cluster_id = metadata.image().cluster_id().to_owned();
         sweep_directories(&disk, &checkpoints, &directories, metadata.image());
         let topics = metadata.image().topic_count();
         let cores = available_cores();
@@ -373,77 +368,85 @@ fn choose_backend(choice: IoChoice) -> Result<IoBackend, StartError> {
     }
 }
 
-/// Opens every log directory that can be opened. One that fails takes only itself away; one that belongs to somebody
-/// else stops the start.
+/// Opens every log directory that can be opened, and the metadata. One that fails takes only itself away; one that belongs
+/// to somebody else, or says what cannot be understood, stops the start before anything is written.
 fn open_directories(
     disk: &Disk,
     options: &EngineOptions,
     checkpoints: &Checkpoints,
     random: &mut Random,
 ) -> Result<Taken, StartError> {
-    let mut usable = Vec::new();
+    let mut claimed = Vec::new();
     for (place, path) in options.log_directories.iter().enumerate() {
-        match claim_directory(disk, path) {
-            Ok((lock, found)) => usable.push((place, path.clone(), lock, found)),
+        match claim_directory(disk, checkpoints, place, path) {
+            Ok(directory) => claimed.push(directory),
             Err(StartError::Io(error)) => {
                 tracing::error!(path = %path.display(), %error, "a log directory cannot be used");
             }
             Err(error) => return Err(error),
         }
     }
-    let paths: Vec<&Path> = usable
+    let paths: Vec<&Path> = claimed
         .iter()
-        .map(|(_, path, _, _)| path.as_path())
+        .map(|claimed| claimed.path.as_path())
         .collect();
     let home_lock = claim_home(disk, options, &paths)?;
     check_metadata(disk, options, &paths)?;
-    let known = usable
-        .iter()
-        .find_map(|(_, _, _, found)| Some(found.as_ref()?.cluster_id.clone()));
-    let cluster_id = known.unwrap_or_else(|| Uuid::from_random(random.u128()).to_string());
-    let mut open: Vec<OpenDirectory> = Vec::with_capacity(usable.len());
-    for (place, path, lock, found) in usable {
-        let id = own_directory(disk, &path, found, options.broker, &cluster_id, random)?;
-        if let Some(twin) = open.iter().find(|directory| directory.id == id) {
-            return Err(StartError::SameDirectory {
-                id,
-                first: twin.path.clone(),
-                second: path,
-            });
-        }
-        checkpoints.load(disk, &path)?;
-        // The marker counts once: whatever happens from here on, the next start looks for itself.
-        let clean = CleanShutdown::take(disk, &path)?;
-        open.push(OpenDirectory {
-            id,
-            place,
-            path,
-            clean,
-            _lock: lock,
-        });
+    check_owners(&claimed, options.broker)?;
+    // Only the metadata can tell that it is another cluster's. So it comes before whatever else is written.
+    let mut metadata = open_metadata(disk, options, &claimed, random)?;
+    let cluster_id = metadata.image().cluster_id().to_owned();
+    let mut directories = Vec::with_capacity(claimed.len());
+    for directory in claimed {
+        let owned = own_directory(disk, directory, options.broker, &cluster_id, random)?;
+        directories.push(owned);
     }
+    for directory in &mut directories {
+        // The marker counts once: whatever happens from here on, the next start looks for itself.
+        directory.clean = CleanShutdown::take(disk, &directory.path)?;
+    }
+    register(&mut metadata, options, &directories, random)?;
     Ok(Taken {
-        cluster_id,
-        directories: open,
+        metadata,
+        directories,
         home_lock,
     })
 }
 
-/// Locks a log directory and reads whose it is.
+/// A log directory that is locked, and so far only read.
+struct Claimed {
+    place: usize,
+    path: PathBuf,
+    lock: DirLock,
+    /// `None`: it is new.
+    properties: Option<MetaProperties>,
+}
+
+/// Locks a log directory and reads whose it is and what it says of its partitions.
 fn claim_directory(
     disk: &Disk,
+    checkpoints: &Checkpoints,
+    place: usize,
     path: &Path,
-) -> Result<(DirLock, Option<MetaProperties>), StartError> {
+) -> Result<Claimed, StartError> {
     let lock = lock(disk, path)?;
-    let found = match MetaProperties::read(disk, path) {
+    let properties = match MetaProperties::read(disk, path) {
         Err(CheckpointError::Io(error)) => return Err(StartError::Io(error)),
         read => read?,
     };
-    if found.is_none() {
+    if properties.is_none() {
         // It may be new, and so may those it lies in.
         disk.sync_names_of(path)?;
     }
-    Ok((lock, found))
+    checkpoints.load(disk, path)?;
+    // One that a newer version wrote stops the start, and another directory's may be taken away by the time it is taken.
+    CleanShutdown::read(disk, path)?;
+    Ok(Claimed {
+        place,
+        path: path.to_owned(),
+        lock,
+        properties,
+    })
 }
 
 /// Makes a directory and takes it for this process.
@@ -512,70 +515,108 @@ fn check_metadata(
     Ok(())
 }
 
-/// Checks that a log directory is ours, and makes it so when it is new. Says its id.
-fn own_directory(
-    disk: &Disk,
-    path: &Path,
-    found: Option<MetaProperties>,
-    broker: BrokerId,
-    cluster_id: &str,
-    random: &mut Random,
-) -> Result<DirectoryId, StartError> {
-    let foreign = |what, found: String, expected: String| {
-        Err(StartError::Foreign {
+/// Checks that the log directories are ours, or new, and each is one of its own.
+fn check_owners(claimed: &[Claimed], broker: BrokerId) -> Result<(), StartError> {
+    let mut named: Vec<(&Path, &MetaProperties)> = Vec::with_capacity(claimed.len());
+    for directory in claimed {
+        let path = directory.path.as_path();
+        let foreign = |what, found: String, expected: String| StartError::Foreign {
             path: path.to_owned(),
             what,
             found,
             expected,
-        })
-    };
-    if let Some(found) = &found {
+        };
+        let Some(found) = &directory.properties else {
+            continue;
+        };
         if found.node_id != broker {
-            return foreign("node.id", found.node_id.to_string(), broker.to_string());
+            let (found, expected) = (found.node_id.to_string(), broker.to_string());
+            return Err(foreign("node.id", found, expected));
         }
-        if found.cluster_id != cluster_id {
-            return foreign(
-                "cluster.id",
-                found.cluster_id.clone(),
-                cluster_id.to_owned(),
-            );
+        if let Some((_, first)) = named.first()
+            && found.cluster_id != first.cluster_id
+        {
+            let (found, expected) = (found.cluster_id.clone(), first.cluster_id.clone());
+            return Err(foreign("cluster.id", found, expected));
         }
-        if let Some(id) = found.directory_id {
-            return Ok(id);
+        let twin = named
+            .iter()
+            .find(|(_, other)| other.directory_id == found.directory_id);
+        if let (Some(id), Some((first, _))) = (found.directory_id, twin) {
+            return Err(StartError::SameDirectory {
+                id,
+                first: first.to_path_buf(),
+                second: path.to_owned(),
+            });
         }
+        named.push((path, found));
     }
-    let id = DirectoryId(Uuid::from_random(random.u128()));
-    let properties = MetaProperties {
-        cluster_id: cluster_id.to_owned(),
-        node_id: broker,
-        directory_id: Some(id),
-    };
-    properties.write(disk, path)?;
-    Ok(id)
+    Ok(())
 }
 
+/// Makes a log directory ours when it is new.
+fn own_directory(
+    disk: &Disk,
+    claimed: Claimed,
+    broker: BrokerId,
+    cluster_id: &str,
+    random: &mut Random,
+) -> Result<OpenDirectory, StartError> {
+    let known = claimed.properties.and_then(|found| found.directory_id);
+    let id = known.unwrap_or_else(|| DirectoryId(Uuid::from_random(random.u128())));
+    if known.is_none() {
+        let properties = MetaProperties {
+            cluster_id: cluster_id.to_owned(),
+            node_id: broker,
+            directory_id: Some(id),
+        };
+        properties.write(disk, &claimed.path)?;
+    }
+    Ok(OpenDirectory {
+        id,
+        place: claimed.place,
+        path: claimed.path,
+        clean: false,
+        _lock: claimed.lock,
+    })
+}
+
+/// Opens the metadata of the cluster that the log directories name. Where they name none they are new, or have lost their
+/// names: then the metadata that is there says whose they are.
 fn open_metadata(
     disk: &Disk,
-    home: &Path,
-    cluster_id: &str,
+    options: &EngineOptions,
+    claimed: &[Claimed],
+    random: &mut Random,
+) -> Result<Metadata, StartError> {
+    let home = metadata_home(options)?;
+    let directory = home.join(names::METADATA_DIRECTORY);
+    disk.create_dir_all(&home)?;
+    if !disk.exists(&directory)? {
+        // Its home may be new, and so may those that lies in.
+        disk.sync_names_of(&home)?;
+    }
+    let (broker, settings) = (options.broker, MetadataOptions::default());
+    let named = claimed
+        .iter()
+        .find_map(|claimed| claimed.properties.as_ref());
+    let metadata = if let Some(named) = named {
+        Metadata::open(disk, &directory, broker, &named.cluster_id, settings)?
+    } else {
+        let cluster_id = Uuid::from_random(random.u128()).to_string();
+        Metadata::open_of_any(disk, &directory, broker, &cluster_id, settings)?
+    };
+    Ok(metadata)
+}
+
+/// Tells the metadata that this broker starts, over which directories, and what to make of their last stop.
+fn register(
+    metadata: &mut Metadata,
     options: &EngineOptions,
     directories: &[OpenDirectory],
     random: &mut Random,
-) -> Result<Metadata, StartError> {
-    let directory = home.join(names::METADATA_DIRECTORY);
-    disk.create_dir_all(home)?;
-    if !disk.exists(&directory)? {
-        // Its home may be new, and so may those that lies in.
-        disk.sync_names_of(home)?;
-    }
+) -> Result<(), StartError> {
     let broker = options.broker;
-    let mut metadata = Metadata::open(
-        disk,
-        &directory,
-        broker,
-        cluster_id,
-        MetadataOptions::default(),
-    )?;
     let register = RegisterBroker {
         id: broker,
         incarnation: Uuid::from_random(random.u128()),
@@ -593,7 +634,7 @@ fn open_metadata(
             tracing::info!(partitions, "the last stop was not in order: recovering");
         }
     }
-    Ok(metadata)
+    Ok(())
 }
 
 fn sweep_directories(

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    EngineOptions, OpenDirectory, StartError, Taken, leave_directories, metadata_home,
-    open_directories, open_metadata, shard_settings, sweep_directories,
+    EngineOptions, OpenDirectory, StartError, Taken, leave_directories, open_directories,
+    shard_settings, sweep_directories,
 };
 use crate::control::{ControlHandle, Desk};
 use crate::io::{Clock, Completion, DirLock, Disk, LocalRing, Random, Sim};
@@ -60,19 +60,10 @@ impl SimulatedEngine {
         let mut random = Random::seeded(seed);
         let checkpoints = Arc::new(Checkpoints::default());
         let Taken {
-            cluster_id,
+            metadata,
             directories,
             home_lock,
         } = open_directories(&disk, options, &checkpoints, &mut random)?;
-        let home = metadata_home(options)?;
-        let metadata = open_metadata(
-            &disk,
-            &home,
-            &cluster_id,
-            options,
-            &directories,
-            &mut random,
-        )?;
         sweep_directories(&disk, &checkpoints, &directories, metadata.image());
         let (desk, control) = Desk::new(metadata);
         let count = options.shards.unwrap_or(1).max(1);

@@ -81,6 +81,32 @@ impl Metadata {
         cluster_id: &str,
         options: MetadataOptions,
     ) -> Result<Self, OpenError> {
+        Self::open_checked(disk, dir, node, cluster_id, true, options)
+    }
+
+    /// The same for whichever cluster the metadata is of: only an empty directory becomes the metadata of `cluster_id`.
+    ///
+    /// # Errors
+    /// As [`Metadata::open`].
+    pub fn open_of_any(
+        disk: &Disk,
+        dir: &Path,
+        node: BrokerId,
+        cluster_id: &str,
+        options: MetadataOptions,
+    ) -> Result<Self, OpenError> {
+        Self::open_checked(disk, dir, node, cluster_id, false, options)
+    }
+
+    /// `only`: metadata of another cluster is refused.
+    fn open_checked(
+        disk: &Disk,
+        dir: &Path,
+        node: BrokerId,
+        cluster_id: &str,
+        only: bool,
+        options: MetadataOptions,
+    ) -> Result<Self, OpenError> {
         disk.create_dir_all(dir)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent)?;
@@ -91,7 +117,7 @@ impl Metadata {
         let (journal, entries) = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref())?;
         let place = snapshot.as_ref().map(|snapshot| snapshot.position);
         let image = replay(dir, snapshot, &entries, journal.next_offset())?;
-        check_origin(dir, &image, cluster_id)?;
+        check_origin(dir, &image, only.then_some(cluster_id))?;
 
         let last = journal.last();
         let term = next_term(dir, stored, last, &image)?;
@@ -421,8 +447,16 @@ pub(super) fn next_term(
     ))
 }
 
-fn check_origin(dir: &Path, image: &MetadataImage, cluster_id: &str) -> Result<(), OpenError> {
-    if !image.cluster_id().is_empty() && image.cluster_id() != cluster_id {
+/// `cluster_id`: of which cluster the metadata must be, if it is of one.
+fn check_origin(
+    dir: &Path,
+    image: &MetadataImage,
+    cluster_id: Option<&str>,
+) -> Result<(), OpenError> {
+    if let Some(cluster_id) = cluster_id
+        && !image.cluster_id().is_empty()
+        && image.cluster_id() != cluster_id
+    {
         return Err(OpenError::ForeignCluster {
             dir: dir.to_path_buf(),
             found: image.cluster_id().to_owned(),
