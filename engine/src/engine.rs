@@ -368,8 +368,8 @@ fn choose_backend(choice: IoChoice) -> Result<IoBackend, StartError> {
     }
 }
 
-/// Opens every log directory that can be opened, and the metadata. One that fails takes only itself away; one that belongs
-/// to somebody else, or says what cannot be understood, stops the start before anything is written.
+/// Opens every log directory that can be opened, and the metadata. One whose disk fails takes only itself away; one that
+/// belongs to somebody else, or says what cannot be understood, stops the start before anything is written.
 fn open_directories(
     disk: &Disk,
     options: &EngineOptions,
@@ -380,17 +380,14 @@ fn open_directories(
     for (place, path) in options.log_directories.iter().enumerate() {
         match claim_directory(disk, checkpoints, place, path) {
             Ok(directory) => claimed.push(directory),
-            Err(StartError::Io(error)) => {
-                tracing::error!(path = %path.display(), %error, "a log directory cannot be used");
-            }
-            Err(error) => return Err(error),
+            Err(error) => do_without(checkpoints, path, error)?,
         }
     }
     let paths: Vec<&Path> = claimed
         .iter()
         .map(|claimed| claimed.path.as_path())
         .collect();
-    let home_lock = claim_home(disk, options, &paths)?;
+    let home = claim_home(disk, options, &paths)?;
     check_metadata(disk, options, &paths)?;
     check_owners(&claimed, options.broker)?;
     // Only the metadata can tell that it is another cluster's. So it comes before whatever else is written.
@@ -398,18 +395,31 @@ fn open_directories(
     let cluster_id = metadata.image().cluster_id().to_owned();
     let mut directories = Vec::with_capacity(claimed.len());
     for directory in claimed {
-        let owned = own_directory(disk, directory, options.broker, &cluster_id, random)?;
-        directories.push(owned);
+        let path = directory.path.clone();
+        match own_directory(disk, directory, options.broker, &cluster_id, random) {
+            Ok(directory) => directories.push(directory),
+            Err(error) => home.do_without(checkpoints, &path, error)?,
+        }
     }
-    for directory in &mut directories {
+    let mut open = Vec::with_capacity(directories.len());
+    for mut directory in directories {
         // The marker counts once: whatever happens from here on, the next start looks for itself.
-        directory.clean = CleanShutdown::take(disk, &directory.path)?;
+        match CleanShutdown::take(disk, &directory.path) {
+            Ok(clean) => {
+                directory.clean = clean;
+                open.push(directory);
+            }
+            Err(error) => home.do_without(checkpoints, &directory.path, error.into())?,
+        }
     }
-    register(&mut metadata, options, &directories, random)?;
+    if open.is_empty() {
+        return Err(StartError::NoDirectory);
+    }
+    register(&mut metadata, options, &open, random)?;
     Ok(Taken {
         metadata,
-        directories,
-        home_lock,
+        directories: open,
+        home_lock: home.lock,
     })
 }
 
@@ -422,6 +432,43 @@ struct Claimed {
     properties: Option<MetaProperties>,
 }
 
+/// Where the metadata is.
+struct Home {
+    /// Where it is none of the log directories.
+    lock: Option<DirLock>,
+    /// The log directory that it is, by its name there.
+    log_directory: Option<PathBuf>,
+}
+
+impl Home {
+    /// Goes on without a log directory, unless the metadata is there.
+    fn do_without(
+        &self,
+        checkpoints: &Checkpoints,
+        path: &Path,
+        error: StartError,
+    ) -> Result<(), StartError> {
+        if self.log_directory.as_deref() == Some(path) {
+            return Err(error);
+        }
+        do_without(checkpoints, path, error)
+    }
+}
+
+/// Goes on without a log directory whose disk fails. Any other error stops the start.
+fn do_without(checkpoints: &Checkpoints, path: &Path, error: StartError) -> Result<(), StartError> {
+    match error {
+        StartError::Io(error)
+        | StartError::Locked(LockError::Io(error))
+        | StartError::Checkpoint(CheckpointError::Io(error)) => {
+            tracing::error!(path = %path.display(), %error, "a log directory cannot be used");
+            checkpoints.unload(path);
+            Ok(())
+        }
+        other => Err(other),
+    }
+}
+
 /// Locks a log directory and reads whose it is and what it says of its partitions.
 fn claim_directory(
     disk: &Disk,
@@ -430,10 +477,7 @@ fn claim_directory(
     path: &Path,
 ) -> Result<Claimed, StartError> {
     let lock = lock(disk, path)?;
-    let properties = match MetaProperties::read(disk, path) {
-        Err(CheckpointError::Io(error)) => return Err(StartError::Io(error)),
-        read => read?,
-    };
+    let properties = MetaProperties::read(disk, path)?;
     if properties.is_none() {
         // It may be new, and so may those it lies in.
         disk.sync_names_of(path)?;
@@ -452,31 +496,31 @@ fn claim_directory(
 /// Makes a directory and takes it for this process.
 fn lock(disk: &Disk, path: &Path) -> Result<DirLock, StartError> {
     disk.create_dir_all(path)?;
-    match disk.lock_dir(path) {
-        Err(LockError::Io(error)) => Err(StartError::Io(error)),
-        locked => Ok(locked?),
-    }
+    Ok(disk.lock_dir(path)?)
 }
 
 /// Locks the home of the metadata, where that is none of the log directories, which are locked: two brokers would write
 /// into one journal.
-fn claim_home(
-    disk: &Disk,
-    options: &EngineOptions,
-    usable: &[&Path],
-) -> Result<Option<DirLock>, StartError> {
+fn claim_home(disk: &Disk, options: &EngineOptions, usable: &[&Path]) -> Result<Home, StartError> {
     let home = metadata_home(options)?;
+    let of_log_directory = |path: &Path| Home {
+        lock: None,
+        log_directory: Some(path.to_owned()),
+    };
     if options.log_directories.contains(&home) {
-        return Ok(None);
+        return Ok(of_log_directory(&home));
     }
     disk.create_dir_all(&home)?;
     for path in usable {
         // By another name, or a link.
         if disk.is_same_directory(path, &home)? {
-            return Ok(None);
+            return Ok(of_log_directory(path));
         }
     }
-    lock(disk, &home).map(Some)
+    Ok(Home {
+        lock: Some(lock(disk, &home)?),
+        log_directory: None,
+    })
 }
 
 /// The directory that has the directory of the cluster metadata.

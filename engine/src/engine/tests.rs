@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::io::Sim;
+use crate::io::{Sim, SimOperation};
 use crate::log::checkpoint::{CLEAN_SHUTDOWN, META_PROPERTIES, RECOVERY_POINT_CHECKPOINT};
+use crate::types::TopicPartition;
 
 /// The metadata lies in the first of them.
 const NAMES: [&str; 3] = ["/one", "/two", "/three"];
@@ -171,6 +172,83 @@ fn a_mark_of_a_newer_version_stops_the_start_before_the_marks_of_the_others_are_
 }
 
 #[test]
+fn a_new_log_directory_on_a_full_disk_takes_only_itself_away() {
+    let sim = stopped_once(&options(&NAMES[..1]));
+    let disk = sim.disk();
+    let options = options(&NAMES);
+    sim.fail_next(SimOperation::Write, "/two/meta.properties.tmp", ENOSPC);
+    let taken = start(&disk, &options, 2).unwrap();
+    assert_eq!(used(&taken), ["/one", "/three"]);
+    let registered = taken.metadata.image().broker(options.broker).unwrap();
+    let ids: Vec<_> = taken.directories.iter().map(|open| open.id).collect();
+    assert_eq!(registered.log_directories, ids);
+    stop(&disk, taken);
+    assert_eq!(used(&start(&disk, &options, 3).unwrap()), NAMES);
+}
+
+#[test]
+fn a_log_directory_whose_checkpoints_or_mark_cannot_be_read_takes_only_itself_away() {
+    for file in [RECOVERY_POINT_CHECKPOINT, CLEAN_SHUTDOWN] {
+        let options = options(&NAMES);
+        let sim = stopped_once(&options);
+        let disk = sim.disk();
+        sim.fail_next(SimOperation::Read, &format!("/two/{file}"), EIO);
+        let taken = start(&disk, &options, 2).unwrap();
+        assert_eq!(used(&taken), ["/one", "/three"], "{file}");
+        assert!(taken.directories.iter().all(|directory| directory.clean));
+        stop(&disk, taken);
+        // Nothing was written there meanwhile, so what its mark says is still true.
+        let taken = start(&disk, &options, 3).unwrap();
+        assert_eq!(used(&taken), NAMES, "{file}");
+        assert!(taken.directories.iter().all(|directory| directory.clean));
+    }
+}
+
+#[test]
+fn a_log_directory_whose_mark_cannot_be_taken_takes_only_itself_away() {
+    let options = options(&NAMES);
+    let sim = stopped_once(&options);
+    let disk = sim.disk();
+    let partition = TopicPartition {
+        topic: "t".parse().unwrap(),
+        partition: 0,
+    };
+    let path = Path::new("/two").join(RECOVERY_POINT_CHECKPOINT);
+    disk.write_atomic(&path, b"0\n1\nt 0 5\n").unwrap();
+    sim.fail_next(SimOperation::Name, "/two/.kafka_cleanshutdown", EIO);
+    let checkpoints = Checkpoints::default();
+    let taken = open_directories(&disk, &options, &checkpoints, &mut Random::seeded(2)).unwrap();
+    assert_eq!(used(&taken), ["/one", "/three"]);
+    assert_eq!(checkpoints.line(Path::new("/two"), &partition), None);
+}
+
+#[test]
+fn the_log_directory_of_the_metadata_is_not_done_without() {
+    let options = options(&NAMES);
+    let sim = stopped_once(&options);
+    let disk = sim.disk();
+    sim.fail_next(
+        SimOperation::Read,
+        "/one/recovery-point-offset-checkpoint",
+        EIO,
+    );
+    let refused = start(&disk, &options, 2).err().unwrap();
+    assert!(
+        matches!(refused, StartError::NoMetadata { .. }),
+        "{refused}"
+    );
+    sim.fail_next(SimOperation::Name, "/one/.kafka_cleanshutdown", EIO);
+    let refused = start(&disk, &options, 3).err().unwrap();
+    assert!(
+        refused.to_string().contains("/one/.kafka_cleanshutdown"),
+        "{refused}"
+    );
+    for directory in NAMES {
+        assert!(is_marked(&disk, directory), "{directory}");
+    }
+}
+
+#[test]
 fn a_checkpoint_that_cannot_be_understood_stops_the_start_and_nothing_is_changed() {
     let options = options(&NAMES);
     let sim = stopped_once(&options);
@@ -182,3 +260,6 @@ fn a_checkpoint_that_cannot_be_understood_stops_the_start_and_nothing_is_changed
     assert!(matches!(refused, StartError::Checkpoint(_)), "{refused}");
     assert_eq!(all_contents(&disk), before);
 }
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;

@@ -120,6 +120,11 @@ impl Checkpoints {
         Ok(())
     }
 
+    /// Forgets what was loaded of a directory that is not used after all; its files stay.
+    pub fn unload(&self, log_directory: &Path) {
+        self.locked().remove(log_directory);
+    }
+
     /// Holds the lines that were loaded against the metadata of a start: `topic_of` says whose partition has a name. Those of
     /// nobody are forgotten, in the files first; a topic that is made later would look as if it had lost records.
     ///
