@@ -74,9 +74,39 @@ pub(super) fn restore_producers(
             (snapshot.offset, snapshot.states)
         }
     };
+    remove_overtaken(disk, directory, inventory, segments, start, report);
     report.replayed_from = start.max(options.log_start_offset);
     replay_range(&mut states, segments, start, end_offset, options.now)?;
     Ok(states)
+}
+
+/// Each clean stop leaves a snapshot amid a segment, where neither retention nor compaction looks for one. Those before the
+/// one that serves, `start`, are of no use any more, nor are those before the first segment. It is only tidying: what
+/// cannot be removed stays.
+fn remove_overtaken(
+    disk: &Disk,
+    directory: &Path,
+    inventory: &Inventory,
+    segments: &[Segment],
+    start: Offset,
+    report: &mut RecoveryReport,
+) {
+    let Some(first) = segments.first().map(|first| first.base_offset) else {
+        return;
+    };
+    let begins = |offset| {
+        let found = segments.binary_search_by_key(&offset, |segment| segment.base_offset);
+        found.is_ok()
+    };
+    for &offset in inventory.snapshots.range(..start.max(first)) {
+        if begins(offset) {
+            continue;
+        }
+        if let Err(error) = remove_snapshot(disk, directory, offset) {
+            report.notes.push(format!("left for later: {error}"));
+            return;
+        }
+    }
 }
 
 /// What the files of a snapshot say.

@@ -472,6 +472,62 @@ fn a_snapshot_that_lost_its_windows_forgets_no_batch_that_a_producer_may_repeat(
 }
 
 #[test]
+fn clean_restarts_pile_up_no_snapshots() {
+    let fixture = Fixture::new(config(400));
+    let mut log = fixture.fresh();
+    for n in 0..20 {
+        fixture.append(&mut log, &of_producer(9, n * 2, 2));
+        let producers = log.producers.clone();
+        let closed = fixture.close(log);
+        let (reopened, report) = fixture.open(true, closed.recovery_point.0);
+        log = reopened;
+        assert_eq!(report.notes, Vec::<String>::new());
+        assert_eq!(report.replayed_from, closed.log_end_offset);
+        assert_eq!(log.producers, producers);
+        let names = fixture.names();
+        let count = |ending: &str| names.iter().filter(|name| name.ends_with(ending)).count();
+        // One for each segment but the first, and that of the last stop.
+        let (segments, snapshots) = (log.segment_count(), count(names::SNAPSHOT));
+        assert!((segments - 1..=segments).contains(&snapshots), "{names:?}");
+        assert_eq!(count(names::WINDOWS), snapshots, "{names:?}");
+    }
+    assert!(log.segment_count() > 2);
+}
+
+#[test]
+fn snapshots_before_the_first_segment_go_and_those_that_cannot_keep_no_log_from_opening() {
+    let sim = Sim::new(1);
+    let mut fixture = Fixture::new(config(100_000));
+    fixture.disk = sim.disk();
+    let disk = &fixture.disk;
+    let mut log = fixture.fresh();
+    for n in 0..3 {
+        fixture.append(&mut log, &of_producer(9, n * 2, 2));
+        // As clean stops of an earlier version left them.
+        let end = log.log_end_offset();
+        roll::write_snapshot(disk, &fixture.path(), end, &log.producers).unwrap();
+    }
+    fixture.roll(&mut log);
+    fixture.append(&mut log, &of_producer(9, 6, 2));
+    log.delete_segments(1).run(disk).unwrap().run(disk).unwrap();
+    let closed = fixture.close(log);
+    let snapshots = || {
+        let names = fixture.names().into_iter();
+        let snapshots = names.filter(|name| name.ends_with(names::SNAPSHOT));
+        snapshots.map(|name| name.trim_start_matches('0').replace(names::SNAPSHOT, ""))
+    };
+    assert_eq!(snapshots().collect::<Vec<_>>(), ["2", "4", "6", "8"]);
+    sim.fail_next(SimOperation::Name, "2.snapshot", 5);
+    let (log, report) = fixture.open(true, closed.recovery_point.0);
+    assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
+    assert_eq!(log.log_end_offset(), Offset(8));
+    drop(log);
+    let (_, report) = fixture.open(true, closed.recovery_point.0);
+    assert_eq!(report.notes, Vec::<String>::new());
+    assert_eq!(snapshots().collect::<Vec<_>>(), ["6", "8"]);
+}
+
+#[test]
 fn damage_below_the_recovery_point_is_left_alone_and_refused() {
     let fixture = Fixture::new(config(100_000));
     let mut log = fixture.fresh();
