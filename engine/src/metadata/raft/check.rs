@@ -78,7 +78,9 @@ fn check_snapshots(
     for position in snapshot::list(disk, dir)? {
         match snapshot::load(disk, dir, position) {
             Ok(snapshot) => whole.push(snapshot),
-            Err(error @ StorageError::Damaged { .. }) => found.passed_over.push(error),
+            Err(error @ (StorageError::Damaged { .. } | StorageError::Io(_))) => {
+                found.passed_over.push(error);
+            }
             Err(error) => found.faults.push((MetadataFile::Snapshot, error.into())),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::entry::{Entry, LogPosition, TERM_MAX};
 use super::error::{CommitError, FEATURE, FEATURE_LEVEL, OpenError, ProposeError, StorageError};
 use super::journal::{Journal, Purged, Reserve};
-use super::snapshot::{self, Snapshot};
+use super::snapshot::{self, Newest, Snapshot};
 use super::vote::Vote;
 use crate::io::{Disk, IoError};
 use crate::metadata::controller::{Command, Decision, Reply, decide};
@@ -113,8 +113,9 @@ impl Metadata {
         }
         snapshot::clear_unfinished(disk, dir)?;
         let stored = Vote::load(disk, dir)?;
-        let snapshot = snapshot::load_newest(disk, dir)?;
-        let (journal, entries) = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref())?;
+        let Newest { snapshot, unread } = snapshot::load_newest(disk, dir)?;
+        let opened = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref(), unread);
+        let (journal, entries) = opened?;
         let place = snapshot.as_ref().map(|snapshot| snapshot.position);
         let image = replay(dir, snapshot, &entries, journal.next_offset())?;
         check_origin(dir, &image, only.then_some(cluster_id))?;
@@ -322,12 +323,14 @@ fn save_vote(disk: &Disk, dir: &Path, vote: Vote, stored: bool) -> Result<(), St
     }
 }
 
-/// Opens the journal, or creates it where a first start got no further than the vote.
+/// Opens the journal, or creates it where a first start got no further than the vote. `unread`: why there may be a snapshot
+/// that reaches further.
 fn open_journal(
     disk: &Disk,
     dir: &Path,
     vote: Option<&Vote>,
     snapshot: Option<&Snapshot>,
+    unread: Option<StorageError>,
 ) -> Result<(Journal, Vec<Entry>), StorageError> {
     let path = Journal::path(dir);
     let durable_index = vote.map_or(0, |vote| vote.durable_index);
@@ -345,6 +348,9 @@ fn open_journal(
         let reached = snapshot.map_or(LogPosition::default(), |snapshot| snapshot.position);
         let purged = journal.purged().position;
         if purged.index > reached.index {
+            if let Some(unread) = unread {
+                return Err(unread);
+            }
             let expected = format!("a whole snapshot of entry {} or later", purged.index);
             let newest = snapshot::path_of(dir, purged);
             return Err(StorageError::damaged(

@@ -4,12 +4,13 @@
 //! CRC-32C of all before (u32). Written as a whole under a name that says index and term. The two newest are kept, and
 //! the journal reaches back to the older: one damaged snapshot costs nothing.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::entry::{INDEX_MAX, LogPosition, OFFSET_MAX};
 use super::error::StorageError;
 use super::vote::{mend_envelope, open_envelope};
-use crate::io::Disk;
+use crate::io::{Disk, IoError};
 use crate::metadata::image::MetadataImage;
 use crate::metadata::record::{MetadataRecord, Reader};
 
@@ -62,37 +63,66 @@ pub(super) fn parse_name(name: &str) -> Option<LogPosition> {
     })
 }
 
-/// The newest snapshot in `dir` that is whole; `None` when there is none. A damaged one is passed over with a warning:
+/// What the snapshots of a directory come to.
+#[derive(Debug, Default)]
+pub struct Newest {
+    /// The newest that is whole.
+    pub snapshot: Option<Snapshot>,
+    /// Why a newer one could not be read, if that was the disk's doing.
+    pub unread: Option<StorageError>,
+}
+
+/// The newest snapshot in `dir` that is whole. One that is damaged or cannot be read is passed over with a warning:
 /// whether the journal reaches back far enough without it is for the caller to see.
 ///
 /// # Errors
-/// The disk failed, or a newer version wrote the newest.
-pub fn load_newest(disk: &Disk, dir: &Path) -> Result<Option<Snapshot>, StorageError> {
+/// The directory cannot be read, or a newer version wrote the newest.
+pub fn load_newest(disk: &Disk, dir: &Path) -> Result<Newest, StorageError> {
+    let mut newest = Newest::default();
     for position in list(disk, dir)? {
-        let path = path_of(dir, position);
-        let bytes = disk.read(&path, LENGTH_MAX)?;
-        match decode(&path, &bytes) {
-            Ok(snapshot) => return Ok(Some(snapshot)),
-            Err(error @ StorageError::Damaged { .. }) => {
+        match load(disk, dir, position) {
+            Ok(snapshot) => {
+                newest.snapshot = Some(snapshot);
+                break;
+            }
+            Err(error @ (StorageError::Damaged { .. } | StorageError::Io(_))) => {
                 tracing::warn!(%error, "a metadata snapshot is passed over");
+                if newest.unread.is_none() && matches!(error, StorageError::Io(_)) {
+                    newest.unread = Some(error);
+                }
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(None)
+    Ok(newest)
 }
 
 /// Writes a snapshot, durable on return, and removes all others but `previous`: the newest that is known to be whole.
 ///
 /// # Errors
-/// The disk said no; the older snapshots are then still there.
+/// The disk said no, or it is longer than what would be read; the older snapshots are then still there.
 pub fn save(
     disk: &Disk,
     dir: &Path,
     snapshot: &Snapshot,
     previous: Option<LogPosition>,
 ) -> Result<(), StorageError> {
-    disk.write_atomic(&path_of(dir, snapshot.position), &encode(snapshot))?;
+    save_up_to(LENGTH_MAX, disk, dir, snapshot, previous)
+}
+
+/// The same where a snapshot may have `length_max` bytes.
+pub(super) fn save_up_to(
+    length_max: u64,
+    disk: &Disk,
+    dir: &Path,
+    snapshot: &Snapshot,
+    previous: Option<LogPosition>,
+) -> Result<(), StorageError> {
+    let (path, bytes) = (path_of(dir, snapshot.position), encode(snapshot));
+    if bytes.len() as u64 > length_max {
+        return Err(IoError::new("write", &path, ErrorKind::FileTooLarge).into());
+    }
+    disk.write_atomic(&path, &bytes)?;
     for position in list(disk, dir)? {
         if position != snapshot.position && Some(position) != previous {
             disk.remove_file(&path_of(dir, position))?;

@@ -380,6 +380,61 @@ fn snapshots_are_taken_as_the_journal_grows_and_the_last_two_are_kept() {
     );
 }
 
+#[test]
+fn a_newest_snapshot_that_cannot_be_read_keeps_no_broker_from_starting_if_the_older_one_can() {
+    let sim = Sim::new(1);
+    let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+    let open = || Metadata::open(&disk, dir, NODE, CLUSTER, MetadataOptions::default());
+    let mut metadata = open().unwrap();
+    metadata.propose(&registration(1)).unwrap();
+    for name in ["a", "b", "c"] {
+        metadata
+            .propose(&create(vec![new_topic(name, 1, 1)]))
+            .unwrap();
+        metadata.write_snapshot().unwrap();
+    }
+    let live = names(&metadata);
+    metadata.close().unwrap();
+    let snapshots = snapshot::list(&disk, dir).unwrap();
+    let [newest, older] = [0, 1].map(|index| {
+        let path = snapshot::path_of(dir, snapshots[index]);
+        path.to_str().unwrap().to_owned()
+    });
+    sim.fail_next(SimOperation::Read, &newest, 5);
+    let checked = super::check(&disk, dir).unwrap();
+    assert!(checked.faults.is_empty(), "{checked:?}");
+    assert_eq!(checked.passed_over.len(), 1, "{checked:?}");
+    sim.fail_next(SimOperation::Read, &newest, 5);
+    let metadata = open().unwrap();
+    assert_eq!(names(&metadata), live);
+    metadata.close().unwrap();
+    // Without both the journal does not reach back, and the disk is to blame.
+    sim.fail_next(SimOperation::Read, &newest, 5);
+    sim.fail_next(SimOperation::Read, &older, 5);
+    let refused = open().err().unwrap();
+    assert!(refused.to_string().contains(&newest), "{refused}");
+    assert!(
+        matches!(refused, OpenError::Storage(StorageError::Io(_))),
+        "{refused}"
+    );
+    assert_eq!(names(&open().unwrap()), live);
+}
+
+#[test]
+fn a_snapshot_that_is_too_long_to_be_read_again_is_not_written() {
+    let (dir, metadata) = with_topics(&["a"]);
+    let disk = Disk::real();
+    let whole = snapshot::Snapshot {
+        position: metadata.status().last,
+        image: (**metadata.image()).clone(),
+    };
+    let refused = snapshot::save_up_to(100, &disk, dir.path(), &whole, None);
+    assert!(refused.is_err());
+    assert_eq!(snapshot::list(&disk, dir.path()).unwrap(), []);
+    snapshot::save(&disk, dir.path(), &whole, None).unwrap();
+    assert_eq!(snapshot::list(&disk, dir.path()).unwrap(), [whole.position]);
+}
+
 /// Found by fuzzing: with no entry behind the snapshot nothing compared the two, and the first change aborted the broker.
 #[test]
 fn a_snapshot_of_another_offset_than_the_journals_end_is_refused() {
