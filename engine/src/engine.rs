@@ -378,7 +378,7 @@ fn open_directories(
 ) -> Result<Taken, StartError> {
     let mut claimed = Vec::new();
     for (place, path) in options.log_directories.iter().enumerate() {
-        match claim_directory(disk, checkpoints, place, path) {
+        match claim_directory(disk, place, path) {
             Ok(directory) => claimed.push(directory),
             Err(error) => do_without(checkpoints, path, error)?,
         }
@@ -390,11 +390,24 @@ fn open_directories(
     let home = claim_home(disk, options, &paths)?;
     check_metadata(disk, options, &paths)?;
     check_owners(&claimed, options.broker)?;
-    // Only the metadata can tell that it is another cluster's. So it comes before whatever else is written.
-    let mut metadata = open_metadata(disk, options, &claimed, random)?;
-    let cluster_id = metadata.image().cluster_id().to_owned();
-    let mut directories = Vec::with_capacity(claimed.len());
+    let named = claimed
+        .iter()
+        .find_map(|claimed| Some(claimed.properties.as_ref()?.cluster_id.clone()));
+    let mut sound = Vec::with_capacity(claimed.len());
     for directory in claimed {
+        match read_checkpoints(disk, checkpoints, &directory.path) {
+            Ok(()) => sound.push(directory),
+            Err(error) => home.do_without(checkpoints, &directory.path, error)?,
+        }
+    }
+    if sound.is_empty() {
+        return Err(StartError::NoDirectory);
+    }
+    // Only the metadata can tell that it is another cluster's. So it comes before whatever else is written.
+    let mut metadata = open_metadata(disk, options, named.as_deref(), random)?;
+    let cluster_id = metadata.image().cluster_id().to_owned();
+    let mut directories = Vec::with_capacity(sound.len());
+    for directory in sound {
         let path = directory.path.clone();
         match own_directory(disk, directory, options.broker, &cluster_id, random) {
             Ok(directory) => directories.push(directory),
@@ -469,28 +482,28 @@ fn do_without(checkpoints: &Checkpoints, path: &Path, error: StartError) -> Resu
     }
 }
 
-/// Locks a log directory and reads whose it is and what it says of its partitions.
-fn claim_directory(
-    disk: &Disk,
-    checkpoints: &Checkpoints,
-    place: usize,
-    path: &Path,
-) -> Result<Claimed, StartError> {
+/// Locks a log directory and reads whose it is.
+fn claim_directory(disk: &Disk, place: usize, path: &Path) -> Result<Claimed, StartError> {
     let lock = lock(disk, path)?;
     let properties = MetaProperties::read(disk, path)?;
     if properties.is_none() {
         // It may be new, and so may those it lies in.
         disk.sync_names_of(path)?;
     }
-    checkpoints.load(disk, path)?;
-    // One that a newer version wrote stops the start, and another directory's may be taken away by the time it is taken.
-    CleanShutdown::read(disk, path)?;
     Ok(Claimed {
         place,
         path: path.to_owned(),
         lock,
         properties,
     })
+}
+
+/// Reads what a log directory says of its partitions and of the last stop.
+fn read_checkpoints(disk: &Disk, checkpoints: &Checkpoints, path: &Path) -> Result<(), StartError> {
+    checkpoints.load(disk, path)?;
+    // One that a newer version wrote stops the start, and another directory's may be taken away by the time it is taken.
+    CleanShutdown::read(disk, path)?;
+    Ok(())
 }
 
 /// Makes a directory and takes it for this process.
@@ -625,12 +638,12 @@ fn own_directory(
     })
 }
 
-/// Opens the metadata of the cluster that the log directories name. Where they name none they are new, or have lost their
+/// Opens the metadata of the cluster that the log directories have `named`. Where they name none they are new, or have lost their
 /// names: then the metadata that is there says whose they are.
 fn open_metadata(
     disk: &Disk,
     options: &EngineOptions,
-    claimed: &[Claimed],
+    named: Option<&str>,
     random: &mut Random,
 ) -> Result<Metadata, StartError> {
     let home = metadata_home(options)?;
@@ -641,11 +654,8 @@ fn open_metadata(
         disk.sync_names_of(&home)?;
     }
     let (broker, settings) = (options.broker, MetadataOptions::default());
-    let named = claimed
-        .iter()
-        .find_map(|claimed| claimed.properties.as_ref());
-    let metadata = if let Some(named) = named {
-        Metadata::open(disk, &directory, broker, &named.cluster_id, settings)?
+    let metadata = if let Some(cluster_id) = named {
+        Metadata::open(disk, &directory, broker, cluster_id, settings)?
     } else {
         let cluster_id = Uuid::from_random(random.u128()).to_string();
         Metadata::open_of_any(disk, &directory, broker, &cluster_id, settings)?

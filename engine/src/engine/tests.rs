@@ -234,6 +234,14 @@ fn the_log_directory_of_the_metadata_is_not_done_without() {
     );
     let refused = start(&disk, &options, 2).err().unwrap();
     assert!(
+        refused
+            .to_string()
+            .contains("/one/recovery-point-offset-checkpoint"),
+        "{refused}"
+    );
+    sim.fail_next(SimOperation::Read, "/one/meta.properties", EIO);
+    let refused = start(&disk, &options, 2).err().unwrap();
+    assert!(
         matches!(refused, StartError::NoMetadata { .. }),
         "{refused}"
     );
