@@ -218,8 +218,10 @@ fn an_index_that_is_full_begins_a_new_segment() {
     ]);
     let mut wire = Wire::connect(&broker);
     wire.create_topic("t", 1, &[]);
+    // Each has an entry of its own.
+    let value = "v".repeat(600);
     for _ in 0..20 {
-        wire.append("t", 0, batch(&["v"]));
+        wire.append("t", 0, batch(&[&value]));
     }
     let segments = files(&broker, "t", ".log");
     assert!(segments > 3, "{segments} segments of twenty batches");
