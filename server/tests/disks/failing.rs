@@ -113,7 +113,16 @@ impl Scene {
     }
 
     /// Heals the disk and starts the broker again; everything is served, and the producer comes to its end.
-    fn heal(self) {
+    fn heal(mut self) {
+        self.disk.fail(Fault::None);
+        self.broker.kill();
+        // What the kernel could not write back of the old process, and has told nobody yet, it tells the first who syncs the file.
+        for entry in fs::read_dir(self.disk.path()).expect("the disk can be listed") {
+            let path = entry.expect("an entry").path();
+            for file in fs::read_dir(path).into_iter().flatten().flatten() {
+                let _ = fs::File::open(file.path()).and_then(|file| file.sync_data());
+            }
+        }
         self.heal_and(|_| {});
     }
 
