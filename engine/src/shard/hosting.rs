@@ -190,7 +190,9 @@ impl Shard {
                 self.slots.insert(id, Slot::Leading(leader));
                 self.tell(id, told, effects);
                 self.drive(id, now, effects);
-                self.load_coordinator(id, effects);
+                if !self.stopping {
+                    self.load_coordinator(id, effects);
+                }
             }
             Err(error) => {
                 tracing::error!(partition = %opening.name, %error, "cannot be opened and is offline");

@@ -125,6 +125,7 @@ impl Shard {
     pub(super) fn stop(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
         self.answer_all_fetches();
+        self.give_up_opens(effects);
         self.stop_cleaning(now, effects);
         self.give_up_put_off(now, effects);
         self.close_quiet_logs(effects);

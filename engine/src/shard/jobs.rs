@@ -203,6 +203,19 @@ impl Jobs {
         }
     }
 
+    /// Takes the partitions off the books that wait to be opened, but for those whose files another job is changing.
+    fn give_up_opens(&mut self, effects: &mut Effects) {
+        for (id, job) in std::mem::take(&mut self.files.waiting) {
+            match self.errands.get(&id) {
+                Some(&errand @ Errand::Open(_)) => {
+                    self.errands.remove(&id);
+                    self.hand_out_next(errand, effects);
+                }
+                _ => self.files.hand_out(id, job, effects),
+            }
+        }
+    }
+
     /// Takes a job off the books that was put off, and will not be tried again.
     fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, IoError)> {
         let error = self.put_off.remove(&id)?.error;
@@ -213,6 +226,11 @@ impl Jobs {
 }
 
 impl Shard {
+    /// Opens no more partitions than are being opened. Those that are left need their recovery at the next start.
+    pub(super) fn give_up_opens(&mut self, effects: &mut Effects) {
+        self.jobs.give_up_opens(effects);
+    }
+
     /// Hands a job out as soon as it may run.
     pub(super) fn order(&mut self, errand: Errand, job: Job, effects: &mut Effects) {
         let id = JobId(self.next_serial());

@@ -477,3 +477,28 @@ fn a_coordinator_that_is_read_again_has_no_offsets_of_topics_that_are_gone() {
         assert_eq!(left, places[1..], "read {read} times");
     }
 }
+
+/// It went on until all were recovered, which after a crash may be longer than whoever stops it waits.
+#[test]
+fn a_stop_waits_for_no_more_partitions_than_are_being_opened() {
+    let disk = Sim::new(1).disk();
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let mut bench = Bench {
+        disk,
+        checkpoints: Checkpoints::default(),
+        shard: Shard::new(settings(1), NOW),
+        partitions: Vec::new(),
+        syncs: VecDeque::new(),
+    };
+    let image = Input::Image(Arc::new(image("__consumer_offsets", 100)));
+    let mut effects = Effects::default();
+    bench.shard.step(NOW, image, &mut effects);
+    let out = effects.jobs.len();
+    assert!((1..100).contains(&out), "{out}");
+    bench.shard.step(NOW, Input::Stop, &mut effects);
+    bench.carry_out(effects);
+    let opened = bench.disk.list(Path::new("/data")).unwrap();
+    let opened = opened.iter().filter(|entry| entry.name.starts_with("__"));
+    assert_eq!(opened.count(), out);
+    assert_eq!(bench.shard.stopped(), Some(false));
+}
