@@ -76,9 +76,73 @@ pub(crate) fn topic_filter(list: &str) -> Result<Regex, Failure> {
 }
 
 /// The regular expression behind Kafka's notation for several topics.
-pub(crate) fn topic_pattern(list: &str) -> String {
+fn topic_pattern(list: &str) -> String {
     let trimmed = list.trim().replace(',', "|").replace(' ', "");
     trimmed.trim_matches(['"', '\'']).to_owned()
+}
+
+/// What a consumer subscribes to for such a list: librdkafka takes what begins with `^` for a regular expression, of the POSIX kind.
+///
+/// # Errors
+/// It has what Java's regular expressions can say and those cannot.
+pub(crate) fn subscription(list: &str) -> Result<String, Failure> {
+    let pattern = topic_pattern(list);
+    match posix(&pattern) {
+        Some(pattern) => Ok(format!("^({pattern})$")),
+        None => Err(Failure::Usage(format!(
+            "Invalid regular expression '{pattern}': groups with '(?', possessive quantifiers and some escapes are not supported here"
+        ))),
+    }
+}
+
+/// A regular expression of Java as a POSIX extended one that matches the same names, where there is one.
+fn posix(pattern: &str) -> Option<String> {
+    let mut out = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars().peekable();
+    let (mut in_brackets, mut after_quantifier) = (false, false);
+    while let Some(next) = rest.next() {
+        let is_quantifier = !in_brackets && matches!(next, '*' | '+' | '?' | '}');
+        match next {
+            // A lazy one matches the same names as a whole.
+            '?' if after_quantifier => {
+                after_quantifier = false;
+                continue;
+            }
+            '+' if after_quantifier => return None,
+            '\\' => out.push_str(&escape(rest.next()?, in_brackets)?),
+            '(' if !in_brackets && rest.next_if_eq(&'?').is_some() => {
+                rest.next_if_eq(&':')?;
+                out.push('(');
+            }
+            _ => {
+                match next {
+                    '[' => in_brackets = true,
+                    ']' => in_brackets = false,
+                    _ => {}
+                }
+                out.push(next);
+            }
+        }
+        after_quantifier = is_quantifier;
+    }
+    Some(out)
+}
+
+/// What stands for a backslash and `escaped`.
+fn escape(escaped: char, in_brackets: bool) -> Option<String> {
+    let class = match escaped {
+        'd' => "0-9",
+        'w' => "A-Za-z0-9_",
+        _ if escaped.is_ascii_alphanumeric() => return None,
+        // In brackets a backslash is one of the characters, and these mean something.
+        '^' | ']' | '-' if in_brackets => return None,
+        _ if in_brackets => return Some(escaped.to_string()),
+        _ => return Some(format!("\\{escaped}")),
+    };
+    Some(match in_brackets {
+        true => class.to_owned(),
+        false => format!("[{class}]"),
+    })
 }
 
 /// Parses `topic:0,1,2`.
@@ -116,6 +180,30 @@ mod tests {
         assert!(filter.is_match("orders") && filter.is_match("payments"));
         assert!(!filter.is_match("orders2") && !filter.is_match("my-orders"));
         assert!(topic_filter("(").is_err());
+    }
+
+    #[test]
+    fn a_subscription_matches_what_the_same_pattern_matches_in_java() {
+        for (pattern, expected) in [
+            ("orders, pay.*", "^(orders|pay.*)$"),
+            (r"orders-\d+", "^(orders-[0-9]+)$"),
+            (r"[\d_\.]+?x", "^([0-9_.]+x)$"),
+            (r"(?:a|b)\.c{2}?", r"^((a|b)\.c{2})$"),
+            (r"\w*?", "^([A-Za-z0-9_]*)$"),
+            ("[?+]+", "^([?+]+)$"),
+        ] {
+            assert_eq!(subscription(pattern).unwrap(), expected, "{pattern}");
+        }
+        for pattern in [
+            "(?i)orders",
+            "(?!internal).*",
+            "a*+",
+            r"\p{Lower}",
+            r"a\",
+            r"[\^a]",
+        ] {
+            assert!(subscription(pattern).is_err(), "{pattern}");
+        }
     }
 
     #[test]

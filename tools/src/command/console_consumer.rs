@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::Failure;
 use crate::clients;
-use crate::flags::{missing, refuse_zookeeper, topic_pattern};
+use crate::flags::{missing, refuse_zookeeper, subscription};
 use crate::properties::{self, Properties};
 use format::Formatter;
 
@@ -253,11 +253,8 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
         }
         (None, Some(topic), _) => consumer.subscribe(&[topic]).map_err(failed)?,
         (_, _, include) => {
-            let pattern = topic_pattern(include.unwrap_or_default());
-            // librdkafka takes what begins like this for a regular expression.
-            consumer
-                .subscribe(&[&format!("^({pattern})$")])
-                .map_err(failed)?;
+            let pattern = subscription(include.unwrap_or_default())?;
+            consumer.subscribe(&[&pattern]).map_err(failed)?;
         }
     }
     let mut count = 0;

@@ -16,7 +16,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{ClientContext, TopicPartitionList};
 
 use super::Failure;
-use crate::flags::{missing, topic_pattern};
+use crate::flags::{missing, subscription};
 use crate::measure::{self, STATISTICS_INTERVAL, Statistics};
 use crate::properties::{self, Properties};
 use crate::{clients, measure::pause};
@@ -265,9 +265,7 @@ fn consume(
     let subscribed = match (&flags.topic, &flags.include) {
         (Some(topic), _) => consumer.subscribe(&[topic]),
         (None, include) => {
-            let pattern = topic_pattern(include.as_deref().unwrap_or_default());
-            // librdkafka takes what begins like this for a regular expression.
-            consumer.subscribe(&[&format!("^({pattern})$")])
+            consumer.subscribe(&[&subscription(include.as_deref().unwrap_or_default())?])
         }
     };
     subscribed.map_err(|error| Failure::Text(clients::reason(&error)))?;
