@@ -128,13 +128,13 @@ fn without_time(line: &str) -> String {
 fn indexes_snapshots_and_checkpoints_are_shown_and_agree_with_their_log() {
     let mut broker = Broker::start();
     broker
-        .run("topics --create --topic t --config segment.bytes=1048576 --config index.interval.bytes=100")
+        .run("topics --create --topic t --config segment.bytes=1048576 --config index.interval.bytes=600")
         .prints("Created topic t.\n");
     for line in ["one", "two", "three", "four", "five"] {
         broker
             .feed(
                 "console-producer --topic t",
-                &format!("{line}{}\n", "x".repeat(100)),
+                &format!("{line}{}\n", "x".repeat(600)),
             )
             .prints("");
     }
