@@ -320,8 +320,10 @@ fn a_fetch_of_two_shards_does_not_wait_at_the_end_of_a_segment() {
     ]);
     let mut wire = Wire::connect(&broker);
     wire.create_topic("t", 2, &[]);
+    // Each has an index entry of its own.
+    let value = "v".repeat(600);
     for _ in 0..10 {
-        wire.append("t", 0, batch(&["v"]));
+        wire.append("t", 0, batch(&[&value]));
     }
     let limits = Limits {
         max_wait_ms: LONG_MS,
