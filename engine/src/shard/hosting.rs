@@ -240,6 +240,7 @@ impl Shard {
                     .map(|offered| (offered.waiter, Err(AppendError::Storage)))
                     .collect();
                 self.tell(id, told, effects);
+                self.wake_readers(id);
                 self.retry_deferred(now, effects);
                 NO_SPACE_DELAY
             }

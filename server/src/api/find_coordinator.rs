@@ -87,10 +87,10 @@ fn coordinator_of_group(group: &str, topic: &Topic, context: &RequestContext) ->
         return Err(unavailable());
     }
     let partition = topic.partition(partition_for(group, topic.partition_count()));
-    let partition = partition.ok_or_else(unavailable)?;
-    let broker = context
-        .broker(&context.image(), partition.leader)
-        .ok_or_else(unavailable)?;
+    let image = context.image();
+    let partition = partition.filter(|partition| image.is_online(partition, partition.leader));
+    let leader = partition.and_then(|partition| context.broker(&image, partition.leader));
+    let broker = leader.ok_or_else(unavailable)?;
     Ok(FindCoordinatorEntry {
         node_id: broker.id,
         host: broker.host,
