@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -312,10 +312,20 @@ fn reserve(file: &fs::File, position: u64, length: u64) -> io::Result<()> {
         return match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, position, length) {
             Err(Errno::EINTR) => continue,
             Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+            // XFS wants room for all of it, also where the file has its blocks already. Ours have no holes.
+            Err(Errno::ENOSPC) if has_blocks_to(file, position.saturating_add(length))? => Ok(()),
             Err(errno) => Err(errno.into()),
         };
     }
 }
+
+fn has_blocks_to(file: &fs::File, end: i64) -> io::Result<bool> {
+    let allocated = file.metadata()?.blocks().saturating_mul(BLOCK_BYTES);
+    Ok(allocated >= end.unsigned_abs())
+}
+
+/// What stat(2) counts blocks in, whatever the file system's are.
+const BLOCK_BYTES: u64 = 512;
 
 /// A position as the kernel wants it; past 2^63 there is no file.
 pub(super) fn signed(position: u64) -> io::Result<i64> {

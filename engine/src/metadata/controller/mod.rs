@@ -89,19 +89,6 @@ impl Command {
             | Self::FailDirectory { .. } => false,
         }
     }
-
-    /// Whether it is how room is made on a full disk, or how one is got by without: deleting topics, settings that keep less, log
-    /// directories that take no more.
-    #[must_use]
-    pub const fn makes_room(&self) -> bool {
-        matches!(
-            self,
-            Self::DeleteTopics(_)
-                | Self::AlterConfigs(_)
-                | Self::CordonDirectories { .. }
-                | Self::FailDirectory { .. }
-        )
-    }
 }
 
 /// Topics to be made, independent of each other.

@@ -24,6 +24,8 @@ const HEADER_LENGTH: usize = 38;
 const START_BYTES: u64 = 1 << 20;
 /// What is reserved: as much again for what makes room.
 const RESERVE_BYTES: u64 = 2 * START_BYTES;
+/// The part of that which is for deletions only.
+const DELETIONS_BYTES: u64 = START_BYTES / 2;
 /// The reserve is moved on in steps of this many bytes.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// The longest journal that is read, in bytes: far above what is kept between snapshots.
@@ -101,6 +103,8 @@ struct Renewal {
 pub enum Reserve {
     /// It is refused before the reserve would shrink.
     Keep,
+    /// It may make room: it is refused before less is left than a start and deletions may need.
+    KeepForDeletions,
     /// It makes room: it is refused before less is left than a start may need.
     KeepForStart,
     /// A start writes it: without it nothing can be served.
@@ -308,6 +312,9 @@ impl Journal {
         match self.keep_reserve(length) {
             Err(error) if error.is_out_of_space() => match reserve {
                 Reserve::Keep => return Err(error.into()),
+                Reserve::KeepForDeletions => {
+                    self.allocate(length + START_BYTES + DELETIONS_BYTES)?;
+                }
                 Reserve::KeepForStart => self.allocate(length + START_BYTES)?,
                 Reserve::Use => {}
             },

@@ -184,12 +184,7 @@ impl Metadata {
         &mut self,
         command: &Command,
     ) -> Result<(Arc<MetadataImage>, Reply), ProposeError> {
-        let reserve = if command.makes_room() {
-            Reserve::KeepForStart
-        } else {
-            Reserve::Keep
-        };
-        self.propose_with(command, reserve)
+        self.propose_with(command, reserve_of(command))
     }
 
     /// The same for what a start must write: it may use the space that is kept for that on a full disk.
@@ -320,6 +315,18 @@ fn save_vote(disk: &Disk, dir: &Path, vote: Vote, stored: bool) -> Result<(), St
             Ok(disk.sync_dir(dir)?)
         }
         saved => saved,
+    }
+}
+
+/// What of the reserve is for a command of a client: room is made on a full disk by deleting topics and by settings that keep less,
+/// and log directories that take no more help to get by without.
+const fn reserve_of(command: &Command) -> Reserve {
+    match command {
+        Command::DeleteTopics(_)
+        | Command::CordonDirectories { .. }
+        | Command::FailDirectory { .. } => Reserve::KeepForStart,
+        Command::AlterConfigs(_) => Reserve::KeepForDeletions,
+        _ => Reserve::Keep,
     }
 }
 
