@@ -23,6 +23,8 @@ use crate::types::{Monotonic, Now, TopicIdPartition, TopicName};
 #[derive(Debug, Default)]
 pub(super) struct Coordinators {
     hosted: BTreeMap<TopicIdPartition, Hosted>,
+    /// Those that could not write: what they have to forget is tried again later, or they would be read anew for it without end.
+    forgetting_later: BTreeSet<TopicIdPartition>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,9 @@ impl Shard {
                     .insert(id, Hosted::Serving(Box::new(serving)));
                 self.fit_coordinator(id);
                 self.take_coordinator_effects(id, loaded, now, effects);
-                self.forget_topics_that_are_gone(id, now, effects);
+                if !self.coordinators.forgetting_later.contains(&id) {
+                    self.forget_topics_that_are_gone(id, now, effects);
+                }
             }
             Err(error) => {
                 tracing::error!(partition = %id, %error, "a group coordinator cannot be loaded");
@@ -165,6 +169,19 @@ impl Shard {
         let ids: Vec<TopicIdPartition> = self.coordinators.hosted.keys().copied().collect();
         for id in ids {
             self.forget_topics_in(id, &topics, now, effects);
+        }
+    }
+
+    /// Tries again what coordinators had to forget and could not.
+    pub(super) fn forget_topics_again(&mut self, now: Now, effects: &mut Effects) {
+        for id in std::mem::take(&mut self.coordinators.forgetting_later) {
+            match self.coordinators.hosted.get(&id) {
+                Some(Hosted::Serving(_)) => self.forget_topics_that_are_gone(id, now, effects),
+                Some(Hosted::Loading | Hosted::Unsettled) => {
+                    self.coordinators.forgetting_later.insert(id);
+                }
+                Some(Hosted::Unreadable) | None => {}
+            }
         }
     }
 
@@ -240,6 +257,7 @@ impl Shard {
         } else {
             // What it decided since is not in the log: its state is dropped and read again.
             self.unload_coordinator(id);
+            self.coordinators.forgetting_later.insert(id);
             self.coordinators.hosted.insert(id, Hosted::Unsettled);
             self.reload_coordinator_if_settled(id, effects);
         }

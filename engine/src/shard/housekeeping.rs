@@ -36,6 +36,7 @@ impl Shard {
                 self.order(Errand::Roll(id), Job::Roll(job), effects);
             }
         }
+        self.forget_topics_again(now, effects);
         let due = now.monotonic.after(self.settings.retention_check_interval);
         self.timers.set(due, Timer::Retention);
     }
@@ -125,7 +126,7 @@ impl Shard {
     pub(super) fn stop(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
         self.answer_all_fetches();
-        self.give_up_opens(effects);
+        self.give_up_recoveries(effects);
         self.stop_cleaning(now, effects);
         self.give_up_put_off(now, effects);
         self.close_quiet_logs(effects);

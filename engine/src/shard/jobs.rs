@@ -203,11 +203,11 @@ impl Jobs {
         }
     }
 
-    /// Takes the partitions off the books that wait to be opened, but for those whose files another job is changing.
-    fn give_up_opens(&mut self, effects: &mut Effects) {
+    /// Takes the partitions off the books that wait for their recovery, but for those whose files another job is changing.
+    fn give_up_recoveries(&mut self, effects: &mut Effects) {
         for (id, job) in std::mem::take(&mut self.files.waiting) {
-            match self.errands.get(&id) {
-                Some(&errand @ Errand::Open(_)) => {
+            match (self.errands.get(&id), &job) {
+                (Some(&errand @ Errand::Open(_)), Job::Open(open)) if !open.clean => {
                     self.errands.remove(&id);
                     self.hand_out_next(errand, effects);
                 }
@@ -226,9 +226,10 @@ impl Jobs {
 }
 
 impl Shard {
-    /// Opens no more partitions than are being opened. Those that are left need their recovery at the next start.
-    pub(super) fn give_up_opens(&mut self, effects: &mut Effects) {
-        self.jobs.give_up_opens(effects);
+    /// Recovers no more partitions than are being opened: the others need it at the next start. What was left in order is opened
+    /// soon, and left so again.
+    pub(super) fn give_up_recoveries(&mut self, effects: &mut Effects) {
+        self.jobs.give_up_recoveries(effects);
     }
 
     /// Hands a job out as soon as it may run.

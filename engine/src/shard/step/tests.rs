@@ -12,7 +12,7 @@ use crate::config::TopicConfig;
 use crate::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, OffsetToCommit,
 };
-use crate::io::{Disk, IoError, Outcome, Sim};
+use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, MetadataRecord, NewTopic, RegisterBroker,
@@ -39,6 +39,7 @@ pub(in crate::shard) const NOW: Now = Now {
     monotonic: Monotonic(0),
 };
 const BROKER: BrokerId = BrokerId(1);
+const ENOSPC: i32 = 28;
 const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
 
 fn image(topic: &str, partitions: i32) -> MetadataImage {
@@ -480,7 +481,7 @@ fn a_coordinator_that_is_read_again_has_no_offsets_of_topics_that_are_gone() {
 
 /// It went on until all were recovered, which after a crash may be longer than whoever stops it waits.
 #[test]
-fn a_stop_waits_for_no_more_partitions_than_are_being_opened() {
+fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
     let disk = Sim::new(1).disk();
     disk.create_dir_all(Path::new("/data")).unwrap();
     let mut bench = Bench {
@@ -501,4 +502,67 @@ fn a_stop_waits_for_no_more_partitions_than_are_being_opened() {
     let opened = opened.iter().filter(|entry| entry.name.starts_with("__"));
     assert_eq!(opened.count(), out);
     assert_eq!(bench.shard.stopped(), Some(false));
+}
+
+/// Its tombstones failed, so it was read again, and wrote them again.
+#[test]
+fn a_coordinator_that_cannot_forget_on_a_full_disk_tries_again_at_leisure() {
+    let sim = Sim::new(1);
+    let disk = sim.disk();
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    let image = image("__consumer_offsets", 1);
+    let topic_id = image.topics().next().unwrap().id;
+    let id = TopicIdPartition {
+        topic_id,
+        partition: 0,
+    };
+    let mut bench = Bench {
+        disk,
+        checkpoints: Checkpoints::default(),
+        shard: Shard::new(settings(1), NOW),
+        partitions: vec![id],
+        syncs: VecDeque::new(),
+    };
+    bench.take_in(Input::Image(Arc::new(image)));
+    let offset = |partition| OffsetToCommit {
+        partition: TopicPartition {
+            topic: "gone".parse().unwrap(),
+            partition,
+        },
+        offset: Offset(7),
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: "".into(),
+    };
+    let commit = CommitOffsets {
+        group: "g".into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: GenerationId::NONE,
+        retention_ms: None,
+        offsets: (0..300).map(offset).collect(),
+    };
+    drop(bench.ask(GroupCommand::CommitOffsets(commit)));
+    let left = |bench: &mut Bench| {
+        let fetch = FetchOffsets {
+            group: "g".into(),
+            partitions: None,
+            require_stable: false,
+        };
+        let mut fetched = bench.ask(GroupCommand::FetchOffsets(fetch));
+        match fetched.try_recv().unwrap() {
+            Ok(GroupReply::OffsetsFetched(offsets)) => offsets.len(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let log = "/data/__consumer_offsets-0/00000000000000000000.log";
+    sim.fail_next(SimOperation::Write, log, ENOSPC);
+    let mut effects = Effects::default();
+    bench.shard.unload_coordinator(id);
+    bench.shard.load_coordinator(id, &mut effects);
+    bench.carry_out(effects);
+    assert_eq!(left(&mut bench), 300, "it serves");
+    let mut effects = Effects::default();
+    bench.shard.retain(NOW, &mut effects);
+    bench.carry_out(effects);
+    assert_eq!(left(&mut bench), 0);
 }
