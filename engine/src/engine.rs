@@ -155,6 +155,17 @@ pub enum StartError {
         /// Where the metadata should be.
         metadata: PathBuf,
     },
+    /// There are partitions, and nothing says which log directory this is: by another id they would stay offline for good.
+    #[error(
+        "{} is there, but {} has no meta.properties, which says to the metadata where the partitions are: put it back, or take them away. Nothing was changed",
+        partition.display(), path.display()
+    )]
+    PartitionsWithoutProperties {
+        /// One of the partitions' directories.
+        partition: PathBuf,
+        /// The log directory.
+        path: PathBuf,
+    },
     /// None of the log directories can be used; each was said in the log.
     #[error("none of the log directories can be used")]
     NoDirectory,
@@ -395,7 +406,7 @@ fn open_directories(
         .find_map(|claimed| Some(claimed.properties.as_ref()?.cluster_id.clone()));
     let mut sound = Vec::with_capacity(claimed.len());
     for directory in claimed {
-        match read_checkpoints(disk, checkpoints, &directory.path) {
+        match read_checkpoints(disk, checkpoints, &directory) {
             Ok(()) => sound.push(directory),
             Err(error) => home.do_without(checkpoints, &directory.path, error)?,
         }
@@ -499,7 +510,18 @@ fn claim_directory(disk: &Disk, place: usize, path: &Path) -> Result<Claimed, St
 }
 
 /// Reads what a log directory says of its partitions and of the last stop.
-fn read_checkpoints(disk: &Disk, checkpoints: &Checkpoints, path: &Path) -> Result<(), StartError> {
+fn read_checkpoints(
+    disk: &Disk,
+    checkpoints: &Checkpoints,
+    claimed: &Claimed,
+) -> Result<(), StartError> {
+    let path = &claimed.path;
+    if claimed.properties.is_none()
+        && let Some(partition) = any_partition(disk, path)?
+    {
+        let path = path.clone();
+        return Err(StartError::PartitionsWithoutProperties { partition, path });
+    }
     checkpoints.load(disk, path)?;
     // One that a newer version wrote stops the start, and another directory's may be taken away by the time it is taken.
     CleanShutdown::read(disk, path)?;

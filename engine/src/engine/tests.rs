@@ -97,6 +97,27 @@ fn log_directories_that_lost_their_meta_properties_are_of_the_cluster_that_the_m
     }
 }
 
+/// By a new id its partitions would have been offline for good.
+#[test]
+fn a_log_directory_with_partitions_that_lost_its_meta_properties_stops_the_start() {
+    let options = options(&NAMES);
+    let sim = stopped_once(&options);
+    let disk = sim.disk();
+    disk.create_dir_all(Path::new("/two/t-0")).unwrap();
+    let log = Path::new("/two/t-0/00000000000000000000.log");
+    disk.write_atomic(log, b"records").unwrap();
+    remove(&disk, "/two", META_PROPERTIES);
+    let before = all_contents(&disk);
+    let refused = start(&disk, &options, 2).err().unwrap();
+    assert!(
+        refused
+            .to_string()
+            .starts_with("/two/t-0 is there, but /two has no meta.properties"),
+        "{refused}"
+    );
+    assert_eq!(all_contents(&disk), before);
+}
+
 #[test]
 fn new_log_directories_beside_a_kept_metadata_log_dir_join_its_cluster() {
     let with = |name| EngineOptions {
