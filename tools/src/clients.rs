@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use millrace_engine::metadata::INTERNAL_TOPICS;
 use rdkafka::ClientConfig;
 use rdkafka::config::{FromClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -100,11 +101,10 @@ pub(crate) fn exclude_internal_topics(properties: &mut Properties) {
     if !blacklist.is_empty() {
         blacklist.push(',');
     }
-    blacklist.push_str(INTERNAL_TOPICS);
+    // As librdkafka lists patterns.
+    let patterns = INTERNAL_TOPICS.map(|topic| format!("^{topic}$"));
+    blacklist.push_str(&patterns.join(","));
 }
-
-/// Kafka's internal topics, as librdkafka lists patterns.
-const INTERNAL_TOPICS: &str = "^__consumer_offsets$,^__transaction_state$,^__share_group_state$";
 
 /// A flag that is raised by the first SIGINT or SIGTERM. The second one ends the process at once.
 pub(crate) fn stop_flag() -> Arc<AtomicBool> {
@@ -200,11 +200,12 @@ mod tests {
             assert!(create::<BaseConsumer>(&properties).is_ok());
             properties.remove("topic.blacklist")
         };
-        assert_eq!(blacklist(&[]).as_deref(), Some(INTERNAL_TOPICS));
+        let internal = "^__consumer_offsets$,^__transaction_state$,^__share_group_state$";
+        assert_eq!(blacklist(&[]).as_deref(), Some(internal));
         let all = [("exclude.internal.topics", "true")];
-        assert_eq!(blacklist(&all).as_deref(), Some(INTERNAL_TOPICS));
+        assert_eq!(blacklist(&all).as_deref(), Some(internal));
         let own = [("topic.blacklist", "^private")];
-        let both = format!("^private,{INTERNAL_TOPICS}");
+        let both = format!("^private,{internal}");
         assert_eq!(blacklist(&own), Some(both));
         let asked = [("exclude.internal.topics", "False")];
         assert_eq!(blacklist(&asked), None);
