@@ -259,14 +259,13 @@ async fn follow_settings(
     mut held: Dynamic,
     mut images: watch::Receiver<Arc<MetadataImage>>,
 ) {
-    // Before any connection can ask for a topic.
-    let mut is_cordoned = followers.cordon(&held.over(&view)).await;
+    let mut is_cordoned = false;
     loop {
         let dynamic = Dynamic::of(&images.borrow_and_update(), held.node);
         if dynamic == held && !is_cordoned {
+            // At first before any connection can ask for a topic.
             is_cordoned = followers.cordon(&held.over(&view)).await;
-        }
-        if dynamic != held {
+        } else if dynamic != held {
             let config = dynamic.over(&view);
             let expiration_ms = config.producers.id_expiration_ms;
             followers.expiration.store(expiration_ms, Ordering::Relaxed);
