@@ -110,8 +110,10 @@ pub(in crate::shard) fn bench(partitions: i32, syncs_in_flight_max: usize) -> Be
 }
 
 fn bench_of(topic: &str, partitions: i32, syncs_in_flight_max: usize) -> Bench {
-    let disk = Sim::new(1).disk();
-    disk.create_dir_all(Path::new("/data")).unwrap();
+    bench_on(&Sim::new(1), topic, partitions, syncs_in_flight_max)
+}
+
+fn bench_on(sim: &Sim, topic: &str, partitions: i32, syncs_in_flight_max: usize) -> Bench {
     let image = image(topic, partitions);
     let topic = image.topics().next().unwrap().id;
     let of_topic = |partition| TopicIdPartition {
@@ -119,14 +121,48 @@ fn bench_of(topic: &str, partitions: i32, syncs_in_flight_max: usize) -> Bench {
         partition,
     };
     let mut bench = Bench {
-        disk,
-        checkpoints: Checkpoints::default(),
-        shard: Shard::new(settings(syncs_in_flight_max), NOW),
         partitions: (0..partitions).map(of_topic).collect(),
-        syncs: VecDeque::new(),
+        ..bench_of_nothing(sim, syncs_in_flight_max)
     };
     bench.take_in(Input::Image(Arc::new(image)));
     bench
+}
+
+fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) -> Bench {
+    let disk = sim.disk();
+    disk.create_dir_all(Path::new("/data")).unwrap();
+    Bench {
+        disk,
+        checkpoints: Checkpoints::default(),
+        shard: Shard::new(settings(syncs_in_flight_max), NOW),
+        partitions: Vec::new(),
+        syncs: VecDeque::new(),
+    }
+}
+
+/// A commit of a group without members.
+fn commit(partitions: impl IntoIterator<Item = TopicPartition>, metadata: &str) -> GroupCommand {
+    let offset = |partition| OffsetToCommit {
+        partition,
+        offset: Offset(1),
+        leader_epoch: LeaderEpoch::NONE,
+        metadata: metadata.into(),
+    };
+    GroupCommand::CommitOffsets(CommitOffsets {
+        group: "g".into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: GenerationId::NONE,
+        retention_ms: None,
+        offsets: partitions.into_iter().map(offset).collect(),
+    })
+}
+
+fn place(topic: &str, partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: topic.parse().unwrap(),
+        partition,
+    }
 }
 
 impl Bench {
@@ -213,6 +249,30 @@ impl Bench {
             self.end_sync();
         }
         answer
+    }
+
+    /// Has the coordinator that lives with the first partition read again.
+    fn read_again(&mut self) {
+        let mut effects = Effects::default();
+        self.shard.unload_coordinator(self.partitions[0]);
+        self.shard
+            .load_coordinator(self.partitions[0], &mut effects);
+        self.carry_out(effects);
+    }
+
+    /// The partitions of which the group has offsets.
+    fn committed(&mut self) -> Vec<TopicPartition> {
+        let mut fetched = self.ask(GroupCommand::FetchOffsets(FetchOffsets {
+            group: "g".into(),
+            partitions: None,
+            require_stable: false,
+        }));
+        match fetched.try_recv().unwrap() {
+            Ok(GroupReply::OffsetsFetched(offsets)) => {
+                offsets.into_iter().map(|one| one.partition).collect()
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The offset that the next batch of a partition will have.
@@ -402,24 +462,9 @@ fn a_coordinator_whose_partition_waits_for_space_keeps_nobody_waiting() {
 #[test]
 fn a_coordinator_stores_as_much_at_once_as_its_topic_allows_at_present() {
     let mut bench = bench_of("__consumer_offsets", 1, 1);
-    let offset = |partition| OffsetToCommit {
-        partition: TopicPartition {
-            topic: "t".parse().unwrap(),
-            partition,
-        },
-        offset: Offset(1),
-        leader_epoch: LeaderEpoch::NONE,
-        metadata: "m".repeat(4_000).into(),
-    };
     let commit = || {
-        GroupCommand::CommitOffsets(CommitOffsets {
-            group: "g".into(),
-            member_id: "".into(),
-            instance_id: None,
-            generation: GenerationId::NONE,
-            retention_ms: None,
-            offsets: (0..300).map(offset).collect(),
-        })
+        let places = (0..300).map(|partition| place("t", partition));
+        commit(places, &"m".repeat(4_000))
     };
     let refused = bench.ask(commit()).try_recv().unwrap();
     let Err(GroupError::CommitTooLarge { max, .. }) = refused else {
@@ -440,57 +485,18 @@ fn a_coordinator_stores_as_much_at_once_as_its_topic_allows_at_present() {
 #[test]
 fn a_coordinator_that_is_read_again_has_no_offsets_of_topics_that_are_gone() {
     let mut bench = bench_of("__consumer_offsets", 1, 1);
-    let id = bench.partitions[0];
-    let places = ["gone", "__consumer_offsets"].map(|topic| TopicPartition {
-        topic: topic.parse().unwrap(),
-        partition: 0,
-    });
-    let offset = |partition: &TopicPartition| OffsetToCommit {
-        partition: partition.clone(),
-        offset: Offset(7),
-        leader_epoch: LeaderEpoch::NONE,
-        metadata: "".into(),
-    };
-    let commit = CommitOffsets {
-        group: "g".into(),
-        member_id: "".into(),
-        instance_id: None,
-        generation: GenerationId::NONE,
-        retention_ms: None,
-        offsets: places.iter().map(offset).collect(),
-    };
-    let stored = bench.ask(GroupCommand::CommitOffsets(commit));
-    drop(stored);
+    let places = ["gone", "__consumer_offsets"].map(|topic| place(topic, 0));
+    drop(bench.ask(commit(places.clone(), "")));
     for read in 0..2 {
-        let mut effects = Effects::default();
-        bench.shard.unload_coordinator(id);
-        bench.shard.load_coordinator(id, &mut effects);
-        bench.carry_out(effects);
-        let mut fetched = bench.ask(GroupCommand::FetchOffsets(FetchOffsets {
-            group: "g".into(),
-            partitions: None,
-            require_stable: false,
-        }));
-        let Ok(GroupReply::OffsetsFetched(left)) = fetched.try_recv().unwrap() else {
-            panic!("read {read} times");
-        };
-        let left: Vec<_> = left.into_iter().map(|one| one.partition).collect();
-        assert_eq!(left, places[1..], "read {read} times");
+        bench.read_again();
+        assert_eq!(bench.committed(), places[1..], "read {read} times");
     }
 }
 
 /// It went on until all were recovered, which after a crash may be longer than whoever stops it waits.
 #[test]
 fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
-    let disk = Sim::new(1).disk();
-    disk.create_dir_all(Path::new("/data")).unwrap();
-    let mut bench = Bench {
-        disk,
-        checkpoints: Checkpoints::default(),
-        shard: Shard::new(settings(1), NOW),
-        partitions: Vec::new(),
-        syncs: VecDeque::new(),
-    };
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
     let image = Input::Image(Arc::new(image("__consumer_offsets", 100)));
     let mut effects = Effects::default();
     bench.shard.step(NOW, image, &mut effects);
@@ -508,61 +514,15 @@ fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
 #[test]
 fn a_coordinator_that_cannot_forget_on_a_full_disk_tries_again_at_leisure() {
     let sim = Sim::new(1);
-    let disk = sim.disk();
-    disk.create_dir_all(Path::new("/data")).unwrap();
-    let image = image("__consumer_offsets", 1);
-    let topic_id = image.topics().next().unwrap().id;
-    let id = TopicIdPartition {
-        topic_id,
-        partition: 0,
-    };
-    let mut bench = Bench {
-        disk,
-        checkpoints: Checkpoints::default(),
-        shard: Shard::new(settings(1), NOW),
-        partitions: vec![id],
-        syncs: VecDeque::new(),
-    };
-    bench.take_in(Input::Image(Arc::new(image)));
-    let offset = |partition| OffsetToCommit {
-        partition: TopicPartition {
-            topic: "gone".parse().unwrap(),
-            partition,
-        },
-        offset: Offset(7),
-        leader_epoch: LeaderEpoch::NONE,
-        metadata: "".into(),
-    };
-    let commit = CommitOffsets {
-        group: "g".into(),
-        member_id: "".into(),
-        instance_id: None,
-        generation: GenerationId::NONE,
-        retention_ms: None,
-        offsets: (0..300).map(offset).collect(),
-    };
-    drop(bench.ask(GroupCommand::CommitOffsets(commit)));
-    let left = |bench: &mut Bench| {
-        let fetch = FetchOffsets {
-            group: "g".into(),
-            partitions: None,
-            require_stable: false,
-        };
-        let mut fetched = bench.ask(GroupCommand::FetchOffsets(fetch));
-        match fetched.try_recv().unwrap() {
-            Ok(GroupReply::OffsetsFetched(offsets)) => offsets.len(),
-            other => panic!("{other:?}"),
-        }
-    };
+    let mut bench = bench_on(&sim, "__consumer_offsets", 1, 1);
+    let places = (0..300).map(|partition| place("gone", partition));
+    drop(bench.ask(commit(places, "")));
     let log = "/data/__consumer_offsets-0/00000000000000000000.log";
     sim.fail_next(SimOperation::Write, log, ENOSPC);
-    let mut effects = Effects::default();
-    bench.shard.unload_coordinator(id);
-    bench.shard.load_coordinator(id, &mut effects);
-    bench.carry_out(effects);
-    assert_eq!(left(&mut bench), 300, "it serves");
+    bench.read_again();
+    assert_eq!(bench.committed().len(), 300, "it serves");
     let mut effects = Effects::default();
     bench.shard.retain(NOW, &mut effects);
     bench.carry_out(effects);
-    assert_eq!(left(&mut bench), 0);
+    assert_eq!(bench.committed(), []);
 }
