@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::io::{Sim, SimOperation};
-use crate::log::checkpoint::{CLEAN_SHUTDOWN, META_PROPERTIES, RECOVERY_POINT_CHECKPOINT};
+use crate::log::checkpoint::{
+    CLEAN_SHUTDOWN, META_PROPERTIES, MetaProperties, RECOVERY_POINT_CHECKPOINT,
+};
 use crate::types::TopicPartition;
 
 /// The metadata lies in the first of them.
