@@ -30,6 +30,7 @@ pub(super) async fn ask<T>(
         .group()
         .and_then(|group| coordinator_of(&image, group.as_str()));
     let Some(place) = place else {
+        context.in_peace(command, drop).await?;
         return Ok(Err(GroupError::NotCoordinator));
     };
     let answer = receive(send(context, place, command).await?, pick).await?;
@@ -81,6 +82,8 @@ pub(super) async fn ask_each<T>(
     }
     let mut answers = Vec::with_capacity(asked.len());
     for slot in asked {
+        // Nothing is waited for where there is no coordinator.
+        pace.after(1).await;
         answers.push(match slot {
             Some(slot) => receive(slot, &pick).await?,
             None => Err(GroupError::NotCoordinator),

@@ -19,22 +19,24 @@ pub(super) async fn handle(
 ) -> Result<DeleteTopicsResponse, Stopped> {
     let version = context.version();
     let timeout_ms = request.timeout_ms;
-    let (references, responses) = context
-        .in_peace(request, move |request| asked(request, version))
-        .await?;
-    let results = if !context.settings().config.new_topics.delete_enabled {
-        Err(disabled(version))
-    } else if references.is_empty() {
-        Ok(Vec::new())
-    } else {
-        let command = Command::DeleteTopics(DeleteTopics {
-            topics: references.clone(),
-        });
-        match propose(context, command, timeout_ms).await? {
-            Ok(Reply::DeleteTopics(results)) => Ok(results),
-            // Another question was answered: what became of this one is unknown.
-            Ok(_) => return Err(Stopped),
-            Err(denied) => Err(denied),
+    let enabled = context.settings().config.new_topics.delete_enabled;
+    let asked = move |request| {
+        let (references, responses) = asked(request, version);
+        let topics = enabled.then(|| references.clone());
+        (topics, references, responses)
+    };
+    let (topics, references, responses) = context.in_peace(request, asked).await?;
+    let results = match topics {
+        None => Err(disabled(version)),
+        Some(topics) if topics.is_empty() => Ok(Vec::new()),
+        Some(topics) => {
+            let command = Command::DeleteTopics(DeleteTopics { topics });
+            match propose(context, command, timeout_ms).await? {
+                Ok(Reply::DeleteTopics(results)) => Ok(results),
+                // Another question was answered: what became of this one is unknown.
+                Ok(_) => return Err(Stopped),
+                Err(denied) => Err(denied),
+            }
         }
     };
     let all = |(mut responses, references, results)| {

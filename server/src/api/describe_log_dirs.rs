@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::command::{Command, DescribeLogs, DirectorySpace, LogDescription};
@@ -24,8 +25,12 @@ pub(super) async fn handle(
     // A disk may take its time, so nothing is kept from others before that.
     let spaces = context.gateway().measure_directories().await?;
     context.answers_much().await;
-    let image = context.image();
-    let wanted = request.topics.map(|topics| wanted(&topics, &image));
+    let image = Arc::clone(&context.image());
+    let find = {
+        let image = Arc::clone(&image);
+        move |topics: Option<Vec<_>>| topics.map(|topics| wanted(&topics, &image))
+    };
+    let wanted = context.in_peace(request.topics, find).await?;
     let logs = describe_logs(context).await?;
     let settings = context.settings();
     let mut by_directory: BTreeMap<PathBuf, Vec<LogDescription>> = BTreeMap::new();
