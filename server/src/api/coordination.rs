@@ -30,6 +30,7 @@ pub(super) async fn ask<T>(
         .group()
         .and_then(|group| coordinator_of(&image, group.as_str()));
     let Some(place) = place else {
+        // It may name very many members or offsets.
         context.in_peace(command, drop).await?;
         return Ok(Err(GroupError::NotCoordinator));
     };
