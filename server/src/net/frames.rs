@@ -170,14 +170,20 @@ impl<'a> FrameReader<'a> {
         reservation: &mut Reservation,
     ) -> Result<Bytes, Closing> {
         let mut patience = Patience::new(length, self.budget);
-        let mut body = BytesMut::with_capacity(length.min(MEBIBYTE));
+        let room = if length <= WHOLE_ROOM_MAX {
+            length
+        } else {
+            MEBIBYTE
+        };
+        let mut body = BytesMut::with_capacity(room);
         let already = self.arrived.len().min(length);
         body.extend_from_slice(&self.arrived.split_to(already));
         while body.len() < length {
             patience.covered(reservation.cover(body.len()).await);
             let missing = length - body.len();
             if body.capacity() == body.len() {
-                body.reserve(missing.min(body.len()));
+                let more = missing.min(body.len());
+                body = self.moved_to_room_for(body, more).await;
             }
             self.pace.rest_if_due().await;
             let mut room = (&mut body).limit(missing.min(LARGE_READ_BYTES));
@@ -192,6 +198,17 @@ impl<'a> FrameReader<'a> {
         }
         reservation.cover(length).await;
         Ok(body.freeze())
+    }
+
+    /// The `body` in a buffer with room for `more`. To copy many megabytes takes its time, so others have their turn meanwhile.
+    async fn moved_to_room_for(&self, mut body: BytesMut, more: usize) -> BytesMut {
+        let mut larger = BytesMut::with_capacity(body.len() + more);
+        while !body.is_empty() {
+            let piece = body.split_to(body.len().min(LARGE_READ_BYTES));
+            larger.extend_from_slice(&piece);
+            self.pace.after(piece.len()).await;
+        }
+        larger
     }
 
     /// Reads until as many bytes as are `expected` have arrived, at most, and a few of what follows: a read that fills less than
@@ -347,6 +364,9 @@ const READ_AHEAD_BYTES: usize = 64;
 const OWN_BUFFER_FROM: usize = 64 * 1024;
 /// How much one read of a large frame asks for, at most: it is charged afterwards.
 const LARGE_READ_BYTES: usize = 256 * 1024;
+/// Frames of up to this much have room for all of it from the start: batches are made for a round number of bytes, with some more
+/// around them, and what has not been written to takes no memory.
+const WHOLE_ROOM_MAX: usize = 2 * MEBIBYTE;
 /// A frame moves if so much of it comes within [`super::backpressure`]'s time for standing still.
 const MOVING_BYTES: usize = 64 * 1024;
 /// Time for any frame to arrive whole, and the time more for each mebibyte of it: half a megabyte per second at the least.
@@ -423,6 +443,43 @@ mod tests {
         }
         assert!(reader.next().await.unwrap().is_none());
         sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn frames_of_megabytes_come_whole_and_others_have_turns_while_they_are_moved() {
+        let limits = FrameLimits {
+            frame_bytes_max: 8 * MEBIBYTE,
+            ..LIMITS
+        };
+        let (mut client, mut server) = pair().await;
+        let bodies = [2 * MEBIBYTE, 5 * MEBIBYTE + 7].map(|length| {
+            let bytes = (0..length).map(|at| u8::try_from(at % 251).unwrap());
+            bytes.collect::<Vec<_>>()
+        });
+        let sent = bodies.clone();
+        let sending = tokio::spawn(async move {
+            for body in &sent {
+                client.write_all(&framed(body)).await.unwrap();
+            }
+        });
+        let (budget, reins, parking, pace) = unhurried(16 * MEBIBYTE);
+        let mut reader =
+            FrameReader::new(server.split().0, &budget, limits, &reins, &parking, &pace);
+        for body in &bodies {
+            assert!(reader.next().await.unwrap().unwrap().body == body[..]);
+        }
+        sending.await.unwrap();
+        let [_, body] = &bodies;
+        let mut moving = pin!(reader.moved_to_room_for(BytesMut::from(&body[..]), 9));
+        let mut turns = 0;
+        let moved = loop {
+            match poll_once(moving.as_mut()).await {
+                Poll::Ready(moved) => break moved,
+                Poll::Pending => turns += 1,
+            }
+        };
+        assert!(moved == body[..] && moved.capacity() >= body.len() + 9);
+        assert!(turns >= body.len() / LARGE_READ_BYTES);
     }
 
     #[tokio::test]
