@@ -90,11 +90,12 @@ async fn append(gateway: &Gateway, number: i64) -> Result<Appended, AppendError>
     let partition = partition(gateway).unwrap();
     let (reply, answer) = oneshot::channel();
     let produce = Produce {
-        partitions: vec![ProducePartition {
+        partitions: [ProducePartition {
             partition,
             records: batch(number),
             zstd_allowed: true,
-        }],
+        }]
+        .into(),
         acks: Acks::All,
         timeout: Duration::from_secs(10),
         reply,

@@ -15,11 +15,11 @@ use millrace_engine::config::{Alteration, TopicDefaults};
 use millrace_engine::metadata::{
     Command as Metadata, CreateTopics, DeleteTopics, NewTopic, Reply, TopicReference,
 };
-use millrace_engine::partition::{Acks, AppendError, Appended, Isolation};
+use millrace_engine::partition::{Acks, Isolation};
 use millrace_engine::record::{BatchBuilder, Batches, Compression, records};
 use millrace_engine::shard::Gateway;
 use millrace_engine::shard::command::{
-    Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition,
+    Command, DescribeLogs, Fetch, FetchPartition, Fetched, Produce, ProducePartition, Produced,
 };
 use millrace_engine::types::{LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName};
 use millrace_engine::{Engine, EngineOptions, IoChoice, StartError};
@@ -122,7 +122,7 @@ async fn send(
     gateway: &Gateway,
     partition: TopicIdPartition,
     records: Bytes,
-) -> oneshot::Receiver<Vec<Result<Appended, AppendError>>> {
+) -> oneshot::Receiver<Produced> {
     let (reply, answer) = oneshot::channel();
     let entry = ProducePartition {
         partition,
@@ -130,7 +130,7 @@ async fn send(
         zstd_allowed: true,
     };
     let command = Command::Produce(Produce {
-        partitions: vec![entry],
+        partitions: [entry].into(),
         acks: Acks::All,
         timeout: Duration::from_secs(10),
         reply,

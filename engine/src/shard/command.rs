@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::group::{GroupCommand, GroupError, GroupReply};
@@ -52,14 +53,17 @@ pub type ReplySlot<T> = oneshot::Sender<T>;
 #[derive(Debug)]
 pub struct Produce {
     /// One entry per partition; a partition that stands twice is appended to twice, in order.
-    pub partitions: Vec<ProducePartition>,
+    pub partitions: SmallVec<[ProducePartition; 1]>,
     /// What the answer waits for.
     pub acks: Acks,
     /// How long an answer to [`Acks::All`] may wait for the high watermark.
     pub timeout: Duration,
     /// One result per entry, in the order of `partitions`.
-    pub reply: ReplySlot<Vec<Result<Appended, AppendError>>>,
+    pub reply: ReplySlot<Produced>,
 }
+
+/// What became of the batches of a [`Produce`], in their order. Most often it is one.
+pub type Produced = SmallVec<[Result<Appended, AppendError>; 1]>;
 
 /// What goes to one partition.
 #[derive(Debug)]

@@ -91,6 +91,10 @@ impl Helm {
     /// # Errors
     /// The command, which has to go by the mailbox: the shard's thread is awake, or has commands that came before, or the command
     /// is better done there.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is not an error, and goes on to the mailbox as it is"
+    )]
     pub(super) fn steer(&self, command: Command) -> Result<(), Command> {
         if !self.asleep.load(Ordering::Acquire) || !is_light(&command) {
             return Err(command);
@@ -422,7 +426,7 @@ pub(super) mod tests {
             zstd_allowed: true,
         };
         let produce = Produce {
-            partitions: vec![batch],
+            partitions: [batch].into(),
             acks: Acks::All,
             timeout: Duration::from_secs(1),
             reply,

@@ -1,15 +1,14 @@
 //! Produce requests in work: each is answered once all of its partitions have been told of, or its time is up.
 
 use slab::Slab;
+use smallvec::{SmallVec, smallvec};
 
-use super::command::{Produce, ReplySlot};
+use super::command::{Produce, Produced, ReplySlot};
 use super::step::{Effects, Shard, Timer};
 use super::timers::TimerKey;
 use crate::coordinator::AppendSequence;
 use crate::partition::{Acks, AppendError, Appended, Offered, Told, Waiter};
 use crate::types::{Monotonic, Now, TopicIdPartition};
-
-type Results = Vec<Result<Appended, AppendError>>;
 
 /// Those in work. They come and go by the hundred thousand in a second, nearly all of them long before their time is up: so one
 /// timer is for all, and rings no later than the first of them is due.
@@ -25,11 +24,11 @@ pub(super) struct Produces {
 #[derive(Debug)]
 struct ProduceWork {
     number: WorkNumber,
-    results: Vec<Option<Result<Appended, AppendError>>>,
+    results: SmallVec<[Option<Result<Appended, AppendError>>; 1]>,
     left: usize,
     /// When it is answered with what there is.
     due: Option<Monotonic>,
-    reply: ReplySlot<Results>,
+    reply: ReplySlot<Produced>,
 }
 
 /// The place of a work, and which of those that had it.
@@ -43,13 +42,13 @@ impl WorkNumber {
 }
 
 impl Produces {
-    fn begin(&mut self, count: usize, reply: ReplySlot<Results>) -> WorkNumber {
+    fn begin(&mut self, count: usize, reply: ReplySlot<Produced>) -> WorkNumber {
         let vacant = self.works.vacant_entry();
         self.begun = self.begun.wrapping_add(1);
         let number = WorkNumber(u64::from(self.begun) << 32 | vacant.key() as u64);
         vacant.insert(ProduceWork {
             number,
-            results: vec![None; count],
+            results: smallvec![None; count],
             left: count,
             due: None,
             reply,
@@ -87,13 +86,14 @@ impl Produces {
 
 impl ProduceWork {
     /// Answers with what there is; entries not told of are timed out.
-    fn answer(self) {
-        let timed_out = || Err(AppendError::TimedOut);
-        let results = self
-            .results
-            .into_iter()
-            .map(|result| result.unwrap_or_else(timed_out))
-            .collect();
+    fn answer(mut self) {
+        let or_timed_out = |result: Option<_>| result.unwrap_or(Err(AppendError::TimedOut));
+        let results = if self.results.len() == 1 {
+            // The common case: nothing to be collected.
+            Produced::from([or_timed_out(self.results.pop().flatten())])
+        } else {
+            self.results.into_iter().map(or_timed_out).collect()
+        };
         // Whoever asked may have gone.
         let _ = self.reply.send(results);
     }
@@ -123,7 +123,6 @@ impl Shard {
             };
             self.append(id, offered, now, &mut told);
             self.tell(id, told, effects);
-            self.touched.push(id);
         }
         let Some(work) = self.produces.get_mut(number) else {
             return;
@@ -198,7 +197,7 @@ mod tests {
     use crate::io::Clock;
     use crate::shard::step::tests::settings;
 
-    fn begun(produces: &mut Produces) -> (WorkNumber, oneshot::Receiver<Results>) {
+    fn begun(produces: &mut Produces) -> (WorkNumber, oneshot::Receiver<Produced>) {
         let (reply, answer) = oneshot::channel();
         (produces.begin(1, reply), answer)
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millrace_engine::group::{GroupError, GroupReply};
 use millrace_engine::partition::{Acks, AppendError, Appended, DeleteRecordsError, ReadError};
 use millrace_engine::record::{BatchBuilder, Record, RecordHeader};
-use millrace_engine::shard::command::Fetched;
+use millrace_engine::shard::command::{Fetched, Produced};
 use millrace_engine::types::{
     Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicIdPartition,
 };
@@ -22,7 +22,7 @@ pub(crate) struct Sent {
     pub(crate) timestamp: Timestamp,
     /// Nothing before it was unanswered when it was sent last.
     pub(crate) alone: bool,
-    pub(crate) answer: Option<Answer<Vec<Result<Appended, AppendError>>>>,
+    pub(crate) answer: Option<Answer<Produced>>,
     pub(crate) result: Option<Result<Appended, AppendError>>,
 }
 

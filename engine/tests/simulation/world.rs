@@ -240,7 +240,7 @@ impl World {
             zstd_allowed: true,
         };
         let produce = Produce {
-            partitions: vec![entry],
+            partitions: [entry].into(),
             acks: producer.acks,
             timeout: Duration::from_millis(100 + self.random.below(2_000)),
             reply,

@@ -7,30 +7,35 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use millrace_engine::metadata::{MetadataImage, is_internal};
 use millrace_engine::partition::{Acks, AppendError, Appended};
 use millrace_engine::record::{BatchHeader, RecordError, Refused};
-use millrace_engine::shard::Stopped;
-use millrace_engine::shard::command::{Command, Produce, ProducePartition, ReplySlot};
+use millrace_engine::shard::command::{Command, Produce, ProducePartition, Produced, ReplySlot};
+use millrace_engine::shard::{NotSent, Stopped};
 use millrace_engine::types::TopicIdPartition;
+use millrace_wire::message::lone_batch::{LoneAppended, LoneBatch, LoneTopic, NamedBy, Places};
 use millrace_wire::message::produce::{
-    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest, ProduceResponse,
-    ProduceResponsePartition, ProduceResponseTopic,
+    ProduceCurrentLeader, ProduceNodeEndpoint, ProduceRecordError, ProduceRequest,
+    ProduceRequestPartition, ProduceRequestTopic, ProduceResponse, ProduceResponsePartition,
+    ProduceResponseTopic,
 };
-use millrace_wire::{ErrorCode, Uuid};
-use smallvec::SmallVec;
+use millrace_wire::{ErrorCode, Str, Uuid};
+use smallvec::{SmallVec, smallvec};
+use tokio::sync::oneshot;
 
 use super::brokers::LeaderHints;
 use super::context::{Decoded, RequestContext};
 use super::error::ToErrorCode;
 use super::scatter::{Scattered, Unsent, scatter, scatter_at_once};
 use super::topics::{partition_by_id, partition_by_name};
-use super::{Answer, Call, Closing, Parts, Submission};
+use super::{Answer, Call, Closing, Part, Parts, Submission};
 use crate::net::Pace;
 
 /// The row's function: hands the batches over; yields the answer that waits for them.
 pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
+    if let Some(lone) = Lone::of(&call) {
+        return lone.submit(call);
+    }
     let (mut request, context) = match call.decode::<ProduceRequest>()? {
         Decoded::Short(request, context) => (request, context),
         Decoded::Long(call) => return Ok(Submission::Waiting(Box::pin(submit_long(call)))),
@@ -74,10 +79,10 @@ fn command(
     request: &ProduceRequest,
 ) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + Copy + use<> {
     let timeout = timeout(request.timeout_ms);
-    let acks = acks(request).unwrap_or(Acks::None);
+    let acks = acks(request.acks).unwrap_or(Acks::None);
     move |partitions, reply| {
         Command::Produce(Produce {
-            partitions,
+            partitions: SmallVec::from_vec(partitions),
             acks,
             timeout,
             reply,
@@ -128,8 +133,8 @@ fn admit(
 /// What the rules say of each batch, in the order of the request.
 type Admitted = SmallVec<[Result<TopicIdPartition, Failure>; 1]>;
 
-type Slot = ReplySlot<Vec<Result<Appended, AppendError>>>;
-type Results = Scattered<Result<Appended, AppendError>>;
+type Slot = ReplySlot<Produced>;
+type Results = Scattered<Produced>;
 
 /// The answer to what was handed over.
 fn wait(
@@ -149,7 +154,18 @@ async fn answer(
     admitted: Admitted,
     results: Results,
 ) -> Result<Parts, Closing> {
-    let mut results = results.gather().await?.into_iter();
+    let results = results.gather().await?;
+    tell(request, context, admitted, results).await
+}
+
+/// Tells the client what became of its batches; there are as many `results` as were admitted.
+async fn tell(
+    request: ProduceRequest,
+    context: RequestContext,
+    admitted: Admitted,
+    results: impl IntoIterator<Item = Result<Appended, AppendError>>,
+) -> Result<Parts, Closing> {
+    let mut results = results.into_iter();
     let mut hints = LeaderHints::default();
     let mut admitted = admitted.into_iter();
     let pace = Pace::of_elements();
@@ -211,6 +227,139 @@ async fn answer(
     context.encode(response).await
 }
 
+/// A request of one batch, which may go to its shard: most small ones are such, and are not taken apart and put together as messages.
+struct Lone {
+    places: Places,
+    index: i32,
+    partition: TopicIdPartition,
+    /// As it was sent, and as it is meant.
+    acks: (i16, Acks),
+    timeout: Duration,
+}
+
+impl Lone {
+    /// `None` where it is another one, or is refused: then it has to be looked at in full.
+    fn of(call: &Call) -> Option<Self> {
+        let version = call.context.version();
+        let batch = LoneBatch::read(call.body.rest(), version)?;
+        let rules = Rules {
+            by_id: version >= TOPIC_IDS_FIRST,
+            acks: acks(batch.acks),
+        };
+        let (name, id) = match batch.topic {
+            NamedBy::Name(name) => (name, Uuid::default()),
+            NamedBy::Id(id) => ("", id),
+        };
+        let image = call.context.image();
+        let verdict = rules.admit(&image, name, id, batch.index, batch.records);
+        Some(Self {
+            partition: verdict.ok()?,
+            acks: (batch.acks, rules.acks.ok()?),
+            places: batch.places(),
+            index: batch.index,
+            timeout: timeout(batch.timeout_ms),
+        })
+    }
+
+    /// Hands the batch over.
+    fn submit(self, call: Call) -> Result<Submission, Closing> {
+        let Call { context, body } = call;
+        let (partition, (asked_acks, acks)) = (self.partition, self.acks);
+        let (records, topic) = self.places.cut(body.into_rest());
+        let (reply, result) = oneshot::channel();
+        let batch = ProducePartition {
+            partition,
+            records,
+            zstd_allowed: context.version() >= ZSTD_FIRST,
+        };
+        let command = Command::Produce(Produce {
+            partitions: [batch].into(),
+            acks,
+            timeout: self.timeout,
+            reply,
+        });
+        let receipt = Receipt {
+            topic,
+            index: self.index,
+            acks: asked_acks,
+            partition,
+        };
+        let gateway = context.gateway();
+        let shard = gateway.owner(partition);
+        context.client().led_to(Some(shard));
+        match gateway.try_send(shard, command) {
+            Ok(()) => Ok(Submission::Done(Box::pin(answer_lone(
+                receipt, context, result,
+            )))),
+            Err(NotSent::Full(command)) => Ok(Submission::Waiting(Box::pin(async move {
+                context.gateway().send(shard, *command).await?;
+                let answer: Answer = Box::pin(answer_lone(receipt, context, result));
+                Ok(answer)
+            }))),
+            Err(NotSent::Stopped) => Err(Stopped.into()),
+        }
+    }
+}
+
+/// What of a lone batch's request its answer needs.
+struct Receipt {
+    topic: LoneTopic,
+    index: i32,
+    acks: i16,
+    partition: TopicIdPartition,
+}
+
+/// As [`answer`], for a lone batch.
+async fn answer_lone(
+    receipt: Receipt,
+    context: RequestContext,
+    result: oneshot::Receiver<Produced>,
+) -> Result<Parts, Closing> {
+    let results = result.await.map_err(|_| Stopped)?;
+    let Some(Ok(appended)) = results.first() else {
+        return Box::pin(tell_in_full(receipt, context, results)).await;
+    };
+    if receipt.acks == 0 {
+        return Ok(Parts::new());
+    }
+    let place = LoneAppended {
+        base_offset: appended.base_offset.0,
+        log_append_time_ms: appended.log_append_time.0,
+        log_start_offset: appended.log_start_offset.0,
+    };
+    let (number, version) = (context.correlation_id(), context.version());
+    let frame = receipt
+        .topic
+        .appended_frame(number, version, receipt.index, place);
+    Ok(smallvec![Part::Bytes(frame)])
+}
+
+/// A lone batch was not appended: the answer has more to say.
+async fn tell_in_full(
+    receipt: Receipt,
+    context: RequestContext,
+    results: Produced,
+) -> Result<Parts, Closing> {
+    let (name, topic_id) = match receipt.topic {
+        LoneTopic::Name(name) => (name, Uuid::default()),
+        LoneTopic::Id(id) => (Str::default(), id),
+    };
+    let partition = ProduceRequestPartition {
+        index: receipt.index,
+        records: None,
+    };
+    let request = ProduceRequest {
+        acks: receipt.acks,
+        topic_data: vec![ProduceRequestTopic {
+            name,
+            topic_id,
+            partition_data: vec![partition],
+        }],
+        ..Default::default()
+    };
+    tell(request, context, smallvec![Ok(receipt.partition)], results).await
+}
+
 /// What of a request concerns all its batches.
 struct Rules {
     by_id: bool,
@@ -221,7 +370,7 @@ impl Rules {
     const fn of(request: &ProduceRequest, version: i16) -> Self {
         Self {
             by_id: version >= TOPIC_IDS_FIRST,
-            acks: acks(request),
+            acks: acks(request.acks),
         }
     }
 
@@ -232,7 +381,7 @@ impl Rules {
         name: &str,
         topic_id: Uuid,
         index: i32,
-        records: &Bytes,
+        records: &[u8],
     ) -> Result<TopicIdPartition, Failure> {
         let partition = if self.by_id {
             partition_by_id(image, topic_id, index)?
@@ -253,8 +402,8 @@ impl Rules {
     }
 }
 
-const fn acks(request: &ProduceRequest) -> Result<Acks, ErrorCode> {
-    match request.acks {
+const fn acks(acks: i16) -> Result<Acks, ErrorCode> {
+    match acks {
         0 => Ok(Acks::None),
         1 => Ok(Acks::Leader),
         -1 => Ok(Acks::All),

@@ -12,25 +12,25 @@ use tokio::sync::oneshot;
 use super::context::RequestContext;
 use super::error::ToErrorCode;
 
-/// Questions on their way.
-pub(crate) struct Scattered<T> {
+/// Questions on their way. A shard answers with `R`, a result for each.
+pub(crate) struct Scattered<R> {
     count: usize,
-    asked: Asked<T>,
+    asked: Asked<R>,
 }
 
 /// Who was asked.
-enum Asked<T> {
+enum Asked<R> {
     /// One shard, everything: nothing has to be put back into order.
-    One(ShardIndex, oneshot::Receiver<Vec<T>>),
+    One(ShardIndex, oneshot::Receiver<R>),
     /// Several, or nobody.
-    Many(Vec<Part<T>>),
+    Many(Vec<Part<R>>),
 }
 
 /// What one shard of several was asked.
-struct Part<T> {
+struct Part<R> {
     /// Place in the request, question by question.
     places: Vec<usize>,
-    answer: oneshot::Receiver<Vec<T>>,
+    answer: oneshot::Receiver<R>,
 }
 
 /// Sends each of `questions` to the shard that owns its partition. `command` makes a shard's message out of its questions and
@@ -38,12 +38,12 @@ struct Part<T> {
 ///
 /// # Errors
 /// The broker is stopping; some of it may have been asked.
-pub(crate) async fn scatter<Q, T>(
+pub(crate) async fn scatter<Q, R>(
     gateway: &Gateway,
     questions: Vec<Q>,
     partition: impl Fn(&Q) -> TopicIdPartition,
-    command: impl Fn(Vec<Q>, ReplySlot<Vec<T>>) -> Command,
-) -> Result<Scattered<T>, Stopped> {
+    command: impl Fn(Vec<Q>, ReplySlot<R>) -> Command,
+) -> Result<Scattered<R>, Stopped> {
     let owner = |question: &Q| gateway.owner(partition(question));
     let count = questions.len();
     if count <= QUESTIONS_PER_TURN
@@ -73,12 +73,12 @@ pub(crate) async fn scatter<Q, T>(
 }
 
 /// As [`scatter`], without waiting, where all `questions` are for one shard and its mailbox has room: the common case.
-pub(crate) fn scatter_at_once<Q, T>(
+pub(crate) fn scatter_at_once<Q, R>(
     gateway: &Gateway,
     questions: Vec<Q>,
     partition: impl Fn(&Q) -> TopicIdPartition,
-    command: impl Fn(Vec<Q>, ReplySlot<Vec<T>>) -> Command,
-) -> Result<Scattered<T>, Unsent<Q, T>> {
+    command: impl Fn(Vec<Q>, ReplySlot<R>) -> Command,
+) -> Result<Scattered<R>, Unsent<Q, R>> {
     let owner = |question: &Q| gateway.owner(partition(question));
     let count = questions.len();
     let Some(shard) = only_owner(&questions, owner) else {
@@ -95,11 +95,11 @@ pub(crate) fn scatter_at_once<Q, T>(
 }
 
 /// Questions that could not be sent at once.
-pub(crate) enum Unsent<Q, T> {
+pub(crate) enum Unsent<Q, R> {
     /// They are for several shards, or for none: to be sent by [`scatter`].
     Several(Vec<Q>),
     /// One shard has no room yet.
-    One(ShardIndex, Box<Command>, Scattered<T>),
+    One(ShardIndex, Box<Command>, Scattered<R>),
     /// The broker is stopping.
     Stopped,
 }
@@ -166,7 +166,7 @@ fn joined<T, E: ToErrorCode>(
     results.collect()
 }
 
-impl<T> Scattered<T> {
+impl<R: IntoIterator> Scattered<R> {
     /// The shard that was asked, if it was one.
     pub(crate) const fn only_shard(&self) -> Option<ShardIndex> {
         match self.asked {
@@ -179,17 +179,17 @@ impl<T> Scattered<T> {
     ///
     /// # Errors
     /// The broker is stopping.
-    pub(crate) async fn gather(self) -> Result<Vec<T>, Stopped> {
+    pub(crate) async fn gather(self) -> Result<Vec<R::Item>, Stopped> {
         let parts = match self.asked {
             Asked::One(_, answer) => {
                 let answers = answer.await.map_err(|_| Stopped)?;
-                return Some(answers)
+                return Some(Vec::from_iter(answers))
                     .filter(|answers| answers.len() == self.count)
                     .ok_or(Stopped);
             }
             Asked::Many(parts) => parts,
         };
-        let mut results: Vec<Option<T>> = Vec::new();
+        let mut results: Vec<Option<R::Item>> = Vec::new();
         results.resize_with(self.count, || None);
         for Part { places, answer } in parts {
             let answers = answer.await.map_err(|_| Stopped)?;

@@ -36,6 +36,12 @@ impl Reader {
         self.rest.len()
     }
 
+    /// The unread bytes, which stay unread.
+    #[must_use]
+    pub const fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
     /// The unread bytes. After a whole message Kafka ignores them.
     #[must_use]
     pub fn into_rest(self) -> Bytes {

@@ -1,6 +1,6 @@
 //! Strings of messages: slices of the received frame, checked to be UTF-8 once.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -26,10 +26,15 @@ impl Str {
 
     /// The text of bytes that should be UTF-8: what is not is replaced by U+FFFD, and takes up to three times its place.
     pub(crate) fn from_utf8_lossy(bytes: Bytes) -> Self {
-        match String::from_utf8_lossy(&bytes) {
-            Cow::Borrowed(_) => Self(bytes),
-            Cow::Owned(text) => Self::from(text),
+        if std::str::from_utf8(&bytes).is_ok() {
+            return Self(bytes);
         }
+        Self::from(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Text of bytes that were seen to be UTF-8.
+    pub(crate) const fn from_checked(bytes: Bytes) -> Self {
+        Self(bytes)
     }
 
     /// The text.

@@ -17,13 +17,13 @@ use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, MetadataRecord, NewTopic, RegisterBroker,
 };
-use crate::partition::{Acks, AppendError, Appended};
+use crate::partition::Acks;
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
-use crate::shard::command::{GroupRequest, Produce, ProducePartition};
+use crate::shard::command::{GroupRequest, Produce, ProducePartition, Produced};
 use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicPartition, Uuid};
 
-pub(in crate::shard) type Answer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
+pub(in crate::shard) type Answer = oneshot::Receiver<Produced>;
 
 pub(in crate::shard) struct Bench {
     disk: Disk,
@@ -296,7 +296,7 @@ impl Bench {
             zstd_allowed: true,
         };
         self.take_in(Input::Command(Command::Produce(Produce {
-            partitions: vec![entry],
+            partitions: [entry].into(),
             acks: Acks::All,
             timeout: Duration::from_secs(60),
             reply,

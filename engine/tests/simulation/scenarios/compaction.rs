@@ -65,7 +65,7 @@ impl Stage {
         };
         let (reply, mut answer) = oneshot::channel();
         let produce = Produce {
-            partitions: vec![entry],
+            partitions: [entry].into(),
             acks: Acks::All,
             timeout: Duration::from_secs(60),
             reply,

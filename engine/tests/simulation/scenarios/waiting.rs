@@ -9,13 +9,11 @@ use millrace_engine::group::{
 };
 use millrace_engine::io::{Random, SimOperation};
 use millrace_engine::log::EpochEnd;
-use millrace_engine::partition::{
-    Acks, AppendError, Appended, Isolation, OffsetLookupError, ReadError,
-};
+use millrace_engine::partition::{Acks, AppendError, Isolation, OffsetLookupError, ReadError};
 use millrace_engine::record::BatchBuilder;
 use millrace_engine::shard::command::{
     Command, Fetch, FetchPartition, Fetched, GroupRequest, LookupEpochEnds, Produce,
-    ProducePartition,
+    ProducePartition, Produced,
 };
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::oneshot;
@@ -28,7 +26,7 @@ struct Stage {
     random: Random,
 }
 
-type Produced = Answer<Vec<Result<Appended, AppendError>>>;
+type Outcome = Answer<Produced>;
 type Read = Answer<Vec<Result<Fetched, ReadError>>>;
 
 impl Stage {
@@ -60,7 +58,7 @@ impl Stage {
         self.machine.partition(topic, 0).unwrap()
     }
 
-    fn produce(&mut self, id: TopicIdPartition, bytes: usize, timeout: Duration) -> Produced {
+    fn produce(&mut self, id: TopicIdPartition, bytes: usize, timeout: Duration) -> Outcome {
         let mut builder = BatchBuilder::new();
         let value = vec![0; bytes];
         builder.push(self.machine.now().wall, None, Some(&value), &[]);
@@ -71,7 +69,7 @@ impl Stage {
         };
         let (reply, answer) = oneshot::channel();
         let produce = Produce {
-            partitions: vec![entry],
+            partitions: [entry].into(),
             acks: Acks::All,
             timeout,
             reply,

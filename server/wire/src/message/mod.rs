@@ -5,6 +5,8 @@
 #[macro_use]
 mod notation;
 
+pub mod lone_batch;
+
 macro_rules! modules {
     ($($module:ident $request:ident $response:ident,)*) => {$(
         pub mod $module;
