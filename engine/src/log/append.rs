@@ -3,7 +3,7 @@
 //! Everything a batch changes before it is written (offsets, producers, epochs) can be taken back, so a failed write
 //! leaves no trace. Nothing here touches a file.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::leader_epochs::LeaderEpochs;
 use super::producer_state::{Producer, ProducerBatch, ProducerError, SequenceCheck};
@@ -99,7 +99,7 @@ pub struct AppendPlan {
     pub file: File,
     /// Where the first byte goes.
     pub position: u64,
-    /// What to write, in order: headers and payloads in turn.
+    /// What to write, in order: small batches together, headers and payloads of larger ones in turn.
     pub buffers: Vec<Bytes>,
     /// Bytes in all buffers.
     pub length: u64,
@@ -144,9 +144,57 @@ impl CutBack {
     }
 }
 
+/// The bytes of staged batches. Small ones are copied together: to write a few long pieces costs less than to write many short
+/// ones.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    /// In order; behind them what is in `open`.
+    whole: Vec<Bytes>,
+    open: BytesMut,
+    /// How much was copied the last time: the next will be like it.
+    copied_bytes: usize,
+    last_copied_bytes: usize,
+}
+
+impl Buffers {
+    fn push(&mut self, header: &[u8], payload: Bytes) {
+        if self.copied_bytes == 0 {
+            self.open = BytesMut::with_capacity(self.last_copied_bytes.max(ROOM_BYTES_MIN));
+        }
+        self.copy(header);
+        if payload.len() <= COPIED_BYTES_MAX {
+            self.copy(&payload);
+        } else {
+            self.close();
+            self.whole.push(payload);
+        }
+    }
+
+    fn copy(&mut self, bytes: &[u8]) {
+        self.open.extend_from_slice(bytes);
+        self.copied_bytes += bytes.len();
+    }
+
+    fn close(&mut self) {
+        if !self.open.is_empty() {
+            self.whole.push(self.open.split().freeze());
+        }
+    }
+
+    /// All of them; none is left, nor any memory kept.
+    fn take(&mut self) -> Vec<Bytes> {
+        self.close();
+        self.open = BytesMut::new();
+        self.last_copied_bytes = std::mem::take(&mut self.copied_bytes).min(ROOM_BYTES_MAX);
+        std::mem::take(&mut self.whole)
+    }
+}
+
 /// What one staged batch changed, to be taken back if it is not written.
 #[derive(Debug)]
 pub(super) struct Undo {
+    /// The batch's.
+    base_offset: Offset,
     producer: Option<(ProducerId, Option<Producer>)>,
     epochs: Option<LeaderEpochs>,
 }
@@ -155,9 +203,11 @@ pub(super) struct Undo {
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
     pub(super) batches: Vec<BatchPlace>,
-    pub(super) buffers: Vec<Bytes>,
+    /// How many they were in the last plan.
+    last_count: usize,
+    pub(super) buffers: Buffers,
     staged_at: Timestamp,
-    /// Oldest first: those of the plan in flight, then those staged.
+    /// Of batches that changed more than the end of the log, oldest first: those of the plan in flight, then those staged.
     undo: Vec<Undo>,
     /// The plan in flight.
     pub(super) in_flight: Option<u64>,
@@ -266,9 +316,9 @@ impl Log {
         now: Timestamp,
     ) -> Staged {
         let base_offset = self.next_offset;
-        let header = batch.header().stamped(base_offset, leader_epoch);
-        let (head, payload) = batch.stamp(base_offset, leader_epoch);
+        let (header, payload) = batch.stamp(base_offset, leader_epoch);
         let mut undo = Undo {
+            base_offset,
             producer: None,
             epochs: None,
         };
@@ -279,7 +329,7 @@ impl Log {
         if let Some(appended) = ProducerBatch::of(&header) {
             self.producers.apply(&appended, now);
         } else if header.attributes().is_control() {
-            let whole = Bytes::from([&head[..], &payload[..]].concat());
+            let whole = Bytes::from([header.bytes(), &payload[..]].concat());
             if let Some(marker) = marker_of(&header, &whole) {
                 marker.apply(&mut self.producers, now);
             }
@@ -297,10 +347,15 @@ impl Log {
         self.next_offset = header.next_offset();
         self.next_position = place.end_position();
         let unwritten = &mut self.unwritten;
+        if unwritten.batches.capacity() == 0 {
+            unwritten.batches.reserve(unwritten.last_count);
+        }
         unwritten.batches.push(place);
-        unwritten.buffers.extend([head, payload]);
+        unwritten.buffers.push(header.bytes(), payload);
         unwritten.staged_at = now;
-        unwritten.undo.push(undo);
+        if undo.producer.is_some() || undo.epochs.is_some() {
+            unwritten.undo.push(undo);
+        }
         Staged::Assigned {
             base_offset,
             last_offset: place.last_offset,
@@ -315,6 +370,7 @@ impl Log {
         }
         let (first, last) = (unwritten.batches.first()?, unwritten.batches.last()?);
         let position = first.position;
+        unwritten.last_count = unwritten.batches.len();
         unwritten.serial += 1;
         unwritten.in_flight = Some(unwritten.serial);
         Some(AppendPlan {
@@ -323,7 +379,7 @@ impl Log {
             length: last.end_position() - position,
             first_offset: first.base_offset,
             end_offset: Offset(last.last_offset.0.saturating_add(1)),
-            buffers: std::mem::take(&mut unwritten.buffers),
+            buffers: unwritten.buffers.take(),
             batches: std::mem::take(&mut unwritten.batches),
             staged_at: unwritten.staged_at,
             serial: unwritten.serial,
@@ -360,7 +416,9 @@ impl Log {
             active.note(batch, interval);
             self.recent.push(*batch);
         }
-        self.unwritten.undo.drain(..plan.batches.len());
+        let undo = &mut self.unwritten.undo;
+        let written = undo.partition_point(|undo| undo.base_offset < plan.end_offset);
+        undo.drain(..written);
         self.log_end_offset = plan.end_offset;
     }
 
@@ -382,7 +440,7 @@ impl Log {
             }
         }
         self.unwritten.batches.clear();
-        self.unwritten.buffers.clear();
+        self.unwritten.buffers = Buffers::default();
         self.unwritten.cut_pending = true;
         let active = self.segments.active();
         self.next_offset = self.log_end_offset;
@@ -414,6 +472,12 @@ impl Log {
         );
     }
 }
+
+/// Payloads up to this long are copied to those before them.
+const COPIED_BYTES_MAX: usize = 1_024;
+/// Room is made at once for as much as was copied the last time, at least this and at most that.
+const ROOM_BYTES_MIN: usize = 512;
+const ROOM_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)

@@ -96,7 +96,7 @@ impl Fixture {
         Stored {
             base_offset: base_offset.0,
             last_offset: last_offset.0,
-            bytes: [&header[..], &payload[..]].concat().into(),
+            bytes: [header.bytes(), &payload].concat().into(),
         }
     }
 
@@ -314,6 +314,57 @@ fn a_failed_write_leaves_no_trace_and_takes_what_is_staged_behind_it_along() {
     let (log, report) = fixture.open(false, 0);
     assert_eq!(report.cuts, []);
     assert_eq!(log.log_end_offset(), Offset(4));
+}
+
+#[test]
+fn a_failed_write_takes_back_nothing_of_those_before_it() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let stage = |log: &mut Log, batch| {
+        log.stage(batch, EPOCH, Timestamp(0)).unwrap();
+    };
+    stage(&mut log, of_producer(1, 0, 2));
+    stage(&mut log, batch(1, 10, 5));
+    let first = log.take_plan().unwrap();
+    let before = log.producers.clone();
+    stage(&mut log, batch(1, 10, 5));
+    stage(&mut log, of_producer(1, 2, 2));
+    stage(&mut log, of_producer(2, 0, 1));
+    first
+        .file
+        .write_buffers_at(first.position, &first.buffers)
+        .unwrap();
+    log.appended(&first);
+    let second = log.take_plan().unwrap();
+    let undone = log.append_failed(&second);
+    assert_eq!(undone.from_offset, Offset(3));
+    assert_eq!(log.producers, before);
+}
+
+#[test]
+fn small_batches_leave_in_one_piece_and_the_payload_of_a_large_one_is_not_copied() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let batches = [10, 20, 5_000, 30, 6_000].map(|bytes| batch(1, bytes, 5));
+    for _ in 0..3 {
+        let mut expected = Vec::new();
+        for batch in &batches {
+            let staged = log.stage(batch.clone(), EPOCH, Timestamp(0)).unwrap();
+            let Staged::Assigned { base_offset, .. } = staged else {
+                panic!("{staged:?}");
+            };
+            let (header, payload) = batch.clone().stamp(base_offset, EPOCH);
+            expected.extend_from_slice(header.bytes());
+            expected.extend_from_slice(&payload);
+        }
+        let plan = log.take_plan().unwrap();
+        assert_eq!(plan.buffers.concat(), expected);
+        assert_eq!(plan.length, expected.len() as u64);
+        let large = [&batches[2], &batches[4]].map(|batch| batch.payload().as_ptr());
+        let pieces: Vec<_> = plan.buffers.iter().map(|piece| piece.as_ptr()).collect();
+        assert_eq!((pieces.len(), [pieces[1], pieces[3]]), (4, large));
+        log.appended(&plan);
+    }
 }
 
 /// Found by fuzzing: the next leader began at an older epoch than its batches have, and the start after that cut what it wrote.

@@ -68,7 +68,7 @@ pub enum Work {
         file: File,
         /// Where its written part ends.
         position: u64,
-        /// Headers and payloads in turn.
+        /// Small batches together; of larger ones headers and payloads in turn.
         buffers: Vec<Bytes>,
     },
     /// Close the active segment and begin another; then [`Leader::rolled`].
@@ -153,6 +153,8 @@ pub struct Leader {
     uncovered_batches: usize,
     /// The flush timer that was set last.
     flush_timer: Option<Monotonic>,
+    /// Its shard knows that there may be work.
+    touched: bool,
 }
 
 impl Leader {
@@ -192,6 +194,7 @@ impl Leader {
             unflushed_since: None,
             uncovered_batches: 0,
             flush_timer: None,
+            touched: false,
         }
     }
 
@@ -284,6 +287,16 @@ impl Leader {
             Ok(begun) => self.receive(begun, acks, waiter, now, told),
             Err(error) => told.push((waiter, Err(error))),
         }
+    }
+
+    /// Notes that there may be work; true if that is news since [`Self::looks_for_work`].
+    pub fn touch(&mut self) -> bool {
+        !std::mem::replace(&mut self.touched, true)
+    }
+
+    /// To be called before [`Self::next_work`] is asked until there is none.
+    pub fn looks_for_work(&mut self) {
+        self.touched = false;
     }
 
     /// Appends a batch of the broker's own making.

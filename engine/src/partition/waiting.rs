@@ -110,12 +110,9 @@ impl WaitingRoom {
 }
 
 fn release(queue: &mut VecDeque<Waiting>, reached: Offset, told: &mut Told) {
-    while queue.front().is_some_and(|waiting| waiting.end <= reached) {
-        let Some(waiting) = queue.pop_front() else {
-            return;
-        };
-        told.push((waiting.waiter, Ok(waiting.appended)));
-    }
+    let released = queue.iter().take_while(|waiting| waiting.end <= reached);
+    let released = queue.drain(..released.count());
+    told.extend(released.map(|waiting| (waiting.waiter, Ok(waiting.appended))));
 }
 
 #[cfg(test)]

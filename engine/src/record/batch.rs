@@ -262,7 +262,20 @@ impl std::fmt::Debug for BatchHeader {
 /// Those of [`BatchHeader::parse`], and [`RecordError::Corrupt`] when the batch is cut short or its checksum wrong.
 pub fn check_crc(batch: &[u8]) -> Result<(), RecordError> {
     let header = BatchHeader::parse(batch)?;
-    check_body_crc(&header, body_of(&header, batch)?)
+    check_crc_against(&header, batch)
+}
+
+/// Checks that `batch`, which starts with `header`, is whole and has the checksum that the header states.
+pub(super) fn check_crc_against(header: &BatchHeader, batch: &[u8]) -> Result<(), RecordError> {
+    // For its error.
+    body_of(header, batch)?;
+    let covered = batch.get(CRC_START..header.length_bytes());
+    let (stored, computed) = (header.crc(), crc32c::crc32c(covered.unwrap_or_default()));
+    if stored == computed {
+        Ok(())
+    } else {
+        Err(Corruption::Crc { stored, computed }.into())
+    }
 }
 
 /// The bytes of `batch` behind its header, up to the length that the header states.
@@ -272,16 +285,6 @@ pub(super) fn body_of<'a>(header: &BatchHeader, batch: &'a [u8]) -> Result<&'a [
     batch
         .get(BATCH_HEADER_LENGTH..needed)
         .ok_or_else(|| Corruption::Truncated { needed, found }.into())
-}
-
-pub(super) fn check_body_crc(header: &BatchHeader, body: &[u8]) -> Result<(), RecordError> {
-    let stored = header.crc();
-    let computed = header.compute_crc(body);
-    if stored == computed {
-        Ok(())
-    } else {
-        Err(Corruption::Crc { stored, computed }.into())
-    }
 }
 
 /// One whole batch among others.

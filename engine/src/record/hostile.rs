@@ -89,7 +89,7 @@ fn accept_under(bytes: &Bytes, rules: &Rules) {
     };
     let record_count = prepared.record_count();
     let (header, payload) = prepared.stamp(Offset(5), LeaderEpoch(3));
-    let stored = Bytes::from([header, payload].concat());
+    let stored = Bytes::from([header.bytes(), &payload].concat());
     assert!(
         stored.len() >= BATCH_HEADER_LENGTH,
         "a stored batch has a header"

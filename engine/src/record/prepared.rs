@@ -6,9 +6,7 @@
 use bytes::Bytes;
 
 use super::attributes::TimestampType;
-use super::batch::{
-    BATCH_HEADER_LENGTH, BATCH_OVERHEAD_LENGTH, BatchHeader, body_of, check_body_crc,
-};
+use super::batch::{BATCH_HEADER_LENGTH, BATCH_OVERHEAD_LENGTH, BatchHeader, check_crc_against};
 use super::builder::pack;
 use super::compress::CompressionTarget;
 use super::error::RecordError;
@@ -39,7 +37,7 @@ impl PreparedBatch {
     /// Those of [`BatchHeader::parse`], [`RecordError::Corrupt`] when it is cut short or its checksum is wrong.
     pub fn from_builder(batch: &Bytes) -> Result<Self, RecordError> {
         let header = BatchHeader::parse(batch)?;
-        check_body_crc(&header, body_of(&header, batch)?)?;
+        check_crc_against(&header, batch)?;
         let payload = batch.slice(BATCH_HEADER_LENGTH..header.length_bytes());
         Ok(Self::new(header, payload))
     }
@@ -91,11 +89,10 @@ impl PreparedBatch {
         }
     }
 
-    /// The batch at its place: 61 fresh bytes of header, and the payload untouched.
+    /// The batch at its place: its header, stamped, and the payload untouched.
     #[must_use]
-    pub fn stamp(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (Bytes, Bytes) {
-        let header = self.header.stamped(base_offset, leader_epoch);
-        (Bytes::copy_from_slice(header.bytes()), self.payload)
+    pub fn stamp(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> (BatchHeader, Bytes) {
+        (self.header.stamped(base_offset, leader_epoch), self.payload)
     }
 
     pub(super) fn note_max_timestamp(&mut self, max: Timestamp, offset_delta: i32) {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::attributes::TimestampType;
-use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, body_of, check_body_crc};
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, check_crc_against};
 use super::compress::{Compression, CompressionTarget, decompress};
 use super::cursor::Cursor;
 use super::error::{Corruption, InvalidBatch, RecordError, RecordProblem, Refused};
@@ -140,7 +140,7 @@ pub fn begin(
     allowance: &mut Allowance,
 ) -> Result<Begun, RecordError> {
     let header = check_whole(&records, rules.message_bytes_max)?;
-    check_body_crc(&header, body_of(&header, &records)?)?;
+    check_crc_against(&header, &records)?;
     let compression = check_header(&header, rules)?;
     let mut batch = PreparedBatch::new(header, records.slice(BATCH_HEADER_LENGTH..));
     let repacks = rules.repacks(compression);

@@ -256,7 +256,8 @@ impl Shard {
         }
     }
 
-    /// Appends to a partition, wherever it stands. The waiter is told in `told` or later.
+    /// Appends to a partition, wherever it stands. The waiter is told in `told` or later. [`Shard::flush`] sees to what the disk has
+    /// to do.
     pub(super) fn append(
         &mut self,
         id: TopicIdPartition,
@@ -267,6 +268,9 @@ impl Shard {
         match self.slots.get_mut(&id) {
             Some(Slot::Leading(leader)) => {
                 leader.append(offered, now, &mut self.allowance, told);
+                if leader.touch() {
+                    self.touched.push(id);
+                }
             }
             Some(Slot::Opening(opening)) => opening.appends.push(offered),
             Some(Slot::Offline) => {
@@ -316,6 +320,9 @@ impl Shard {
 
     /// Gives the disk whatever a partition wants done next.
     pub(super) fn drive(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        if let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) {
+            leader.looks_for_work();
+        }
         while let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) {
             let Some(work) = leader.next_work(now) else {
                 break;

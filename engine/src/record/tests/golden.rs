@@ -141,6 +141,7 @@ fn stamping_changes_base_offset_and_leader_epoch_and_nothing_else() {
     let batch = bytes_of(PLAIN);
     let prepared = prepare(batch.clone(), &Rules::default(), NOW).unwrap();
     let (header, payload) = prepared.stamp(Offset(0x0102), LeaderEpoch(7));
+    let header = header.bytes();
     assert_eq!(header[..8], [0, 0, 0, 0, 0, 0, 1, 2]);
     assert_eq!(header[8..12], batch[8..12]);
     assert_eq!(header[12..16], [0, 0, 0, 7]);

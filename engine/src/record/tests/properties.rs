@@ -80,7 +80,7 @@ proptest! {
             prop_assert_eq!(Some(prepared.max_timestamp()), max);
             prop_assert_eq!(prepared.payload(), &batch.slice(61..));
             let (header, payload) = prepared.stamp(Offset(0), LeaderEpoch(1));
-            prop_assert_eq!(read(&[header, payload].concat().into()), sent.clone());
+            prop_assert_eq!(read(&[header.bytes(), &payload].concat().into()), sent.clone());
         }
     }
 
@@ -95,7 +95,7 @@ proptest! {
         let prepared = prepare(build(&sent, codec(from)), &rules, NOW).unwrap();
         prop_assert_eq!(prepared.header().attributes().compression(), Ok(codec(to)));
         let (header, payload) = prepared.stamp(Offset(0), LeaderEpoch(1));
-        prop_assert_eq!(read(&[header, payload].concat().into()), sent);
+        prop_assert_eq!(read(&[header.bytes(), &payload].concat().into()), sent);
     }
 
     #[test]

@@ -325,7 +325,7 @@ fn a_max_timestamp_that_was_not_filled_in_is_that_of_the_records() {
         let prepared = prepare(batch, &Rules::default(), NOW).unwrap();
         assert_eq!(prepared.max_timestamp(), Timestamp(9), "{compression:?}");
         let (header, payload) = prepared.stamp(Offset(0), LeaderEpoch(0));
-        assert_eq!(check_crc(&[header, payload].concat()), Ok(()));
+        assert_eq!(check_crc(&[header.bytes(), &payload].concat()), Ok(()));
     }
 }
 
@@ -338,7 +338,7 @@ fn a_max_timestamp_that_is_not_the_records_is_corrected() {
     assert_eq!(prepared.max_timestamp(), Timestamp(9));
     assert_eq!(prepared.offset_delta_of_max_timestamp(), 1);
     let (header, payload) = prepared.stamp(Offset(0), LeaderEpoch(0));
-    assert_eq!(check_crc(&[header, payload].concat()), Ok(()));
+    assert_eq!(check_crc(&[header.bytes(), &payload].concat()), Ok(()));
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn log_append_time_restamps_the_header_and_keeps_the_payload() {
         assert_eq!(prepared.log_append_time(), Some(NOW));
         assert_eq!(prepared.payload(), &batch.slice(61..));
         let (header, payload) = prepared.stamp(Offset(7), LeaderEpoch(1));
-        let stored = Bytes::from([header, payload].concat());
+        let stored = Bytes::from([header.bytes(), &payload].concat());
         assert_eq!(check_crc(&stored), Ok(()));
         for record in records(&stored, LIMIT).unwrap() {
             assert_eq!(record.unwrap().timestamp, NOW);
@@ -375,7 +375,7 @@ fn a_body_that_unfolds_past_the_limit_is_refused() {
         let (header, payload) = prepare(plain.clone(), &rules, NOW)
             .unwrap()
             .stamp(Offset(0), LeaderEpoch(0));
-        let bomb = Bytes::from([header, payload].concat());
+        let bomb = Bytes::from([header.bytes(), &payload].concat());
         let expected = RecordError::BodyTooLarge {
             compression,
             max_bytes: LIMIT,

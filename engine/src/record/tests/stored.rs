@@ -18,7 +18,7 @@ fn batch_at_hundred(timestamps: &[i64], compression: Compression) -> Bytes {
     let batch = batch_at(timestamps, compression);
     let prepared = PreparedBatch::from_builder(&batch).unwrap();
     let (header, payload) = prepared.stamp(Offset(100), LeaderEpoch(1));
-    [header, payload].concat().into()
+    [header.bytes(), &payload].concat().into()
 }
 
 #[test]
