@@ -158,6 +158,12 @@ impl Client {
         }
     }
 
+    /// Whether the broker has begun to stop since the connection came.
+    pub(crate) fn is_stopping(&self) -> bool {
+        // An error says that the broker is gone.
+        self.stopping.has_changed().unwrap_or(true)
+    }
+
     /// Turns true when the broker stops: parked requests answer with what there is.
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.clone()

@@ -94,16 +94,16 @@ pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Parts, Closing>>>>;
 
 /// A request that was taken.
 pub(crate) struct Dispatched {
-    /// What comes of it.
-    pub(crate) answer: Answer,
-    /// Whether the work has begun; else it does when the answer is first polled.
+    /// How its answer comes about. The next request of the connection may be taken when the work is handed over.
+    pub(crate) submission: Submission,
+    /// Whether the work begins now; else it does when the answer is first polled.
     pub(crate) has_begun: bool,
 }
 
 impl Dispatched {
     fn in_turn(answer: Answer) -> Self {
         Self {
-            answer,
+            submission: Submission::Done(answer),
             has_begun: false,
         }
     }
@@ -115,6 +115,16 @@ pub(crate) enum Submission {
     Done(Answer),
     /// It is when this ends, which yields its answer.
     Waiting(Pin<Box<dyn Future<Output = Result<Answer, Closing>>>>),
+}
+
+impl Submission {
+    /// Waits until the work is handed over.
+    pub(crate) async fn done(self) -> Result<Answer, Closing> {
+        match self {
+            Self::Done(answer) => Ok(answer),
+            Self::Waiting(submission) => submission.await,
+        }
+    }
 }
 
 /// A request whose body has not been looked at.
@@ -201,11 +211,11 @@ pub(crate) fn served() -> impl Iterator<Item = ApiKey> {
     TABLE.iter().map(|api| api.key)
 }
 
-/// Takes a request and says how its answer comes about. Ends when the next request of the connection may be taken.
+/// Takes a request and says how its answer comes about.
 ///
 /// # Errors
 /// The connection cannot go on.
-pub(crate) async fn dispatch(client: &Rc<Client>, frame: Frame) -> Result<Dispatched, Closing> {
+pub(crate) fn dispatch(client: &Rc<Client>, frame: Frame) -> Result<Dispatched, Closing> {
     let has_own_buffer = frame.has_own_buffer();
     let Frame { body, reservation } = frame;
     let length = body.len();
@@ -235,10 +245,7 @@ pub(crate) async fn dispatch(client: &Rc<Client>, frame: Frame) -> Result<Dispat
     match api.serve {
         Serve::InTurn(serve) => Ok(Dispatched::in_turn(serve(call))),
         Serve::OnArrival(serve) => Ok(Dispatched {
-            answer: match serve(call)? {
-                Submission::Done(answer) => answer,
-                Submission::Waiting(submission) => submission.await?,
-            },
+            submission: serve(call)?,
             has_begun: true,
         }),
     }

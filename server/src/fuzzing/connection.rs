@@ -14,7 +14,7 @@ use millrace_wire::{ApiKey, Message, Reader, RequestHeader, ResponseHeader, head
 
 use super::broker::{Broker, finding};
 use super::known::Acquaintance;
-use crate::api::{Answer, Client, Dispatched, Part, Parts, dispatch, request_budget, served};
+use crate::api::{Answer, Client, Part, Parts, dispatch, request_budget, served};
 use crate::net::{Closing, Frame, Refusal, RequestBudget};
 
 /// A connection; when it ends, its client comes back with a new one.
@@ -111,16 +111,17 @@ impl Connection {
             reservation: RequestBudget::new(frame.len()).open(),
             body: frame,
         };
-        let mut dispatched = std::pin::pin!(dispatch(&client, frame));
-        let dispatched = loop {
-            match poll(dispatched.as_mut()) {
-                Poll::Ready(dispatched) => break dispatched,
+        let taken = async { dispatch(&client, frame)?.submission.done().await };
+        let mut taken = std::pin::pin!(taken);
+        let taken = loop {
+            match poll(taken.as_mut()) {
+                Poll::Ready(taken) => break taken,
                 Poll::Pending if broker.turn() => {}
                 Poll::Pending => finding("a request is never taken"),
             }
         };
-        match dispatched {
-            Ok(Dispatched { answer, .. }) => self.waiting.push_back(Waiting { answer, request }),
+        match taken {
+            Ok(answer) => self.waiting.push_back(Waiting { answer, request }),
             Err(closing) => self.close(broker, &closing, &request),
         }
     }

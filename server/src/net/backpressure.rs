@@ -109,26 +109,38 @@ impl Reservation {
     /// Makes the share as large as `bytes`: waits until they are free, or until this request may exceed the budget. True if it had
     /// to wait.
     pub(crate) async fn cover(&mut self, bytes: usize) -> bool {
+        let Err(missing) = self.cover_at_once(bytes) else {
+            return false;
+        };
+        let shared = Rc::clone(&self.budget.shared);
+        // Boxed, because every quiet connection keeps room for its largest state.
+        Box::pin(self.wait(&shared, missing)).await;
+        true
+    }
+
+    /// As [`Self::cover`], without waiting.
+    ///
+    /// # Errors
+    /// So many units are not free; it is as large as before.
+    pub(super) fn cover_at_once(&mut self, bytes: usize) -> Result<(), u32> {
         let missing = units_of(bytes).saturating_sub(self.units());
         if missing == 0 || self.excess.is_some() {
-            return false;
+            return Ok(());
         }
-        let shared = Rc::clone(&self.budget.shared);
+        let shared = &self.budget.shared;
         let missing = missing.min(shared.units_max);
         // Nobody is overtaken: while somebody waits, nothing is free.
         if let Ok(more) = Arc::clone(&shared.units).try_acquire_many_owned(missing) {
             grow(&mut self.share, more);
-            return false;
+            return Ok(());
         }
         if self.is_small
             && let Ok(more) = Arc::clone(&shared.reserve).try_acquire_many_owned(missing)
         {
             grow(&mut self.reserve, more);
-            return false;
+            return Ok(());
         }
-        // Boxed, because every quiet connection keeps room for its largest state.
-        Box::pin(self.wait(&shared, missing)).await;
-        true
+        Err(missing)
     }
 
     async fn wait(&mut self, shared: &Shared, missing: u32) {

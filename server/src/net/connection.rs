@@ -3,6 +3,8 @@
 //! A Produce is handed to its shards when it is read; all other requests run when their turn to be answered has come. When
 //! too many requests wait, or one that may take long, the socket is not read.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -17,6 +19,7 @@ use super::backpressure::RequestBudget;
 use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
+use super::half::Half;
 use super::lately::Lately;
 use super::moves::{Moves, Work};
 use super::pace::Pace;
@@ -24,7 +27,7 @@ use super::queue::Queue;
 use super::reins::Reins;
 use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
-use crate::api::{Answer, Client, Part, Parts, dispatch};
+use crate::api::{Answer, Client, Dispatched, Part, Parts, dispatch};
 
 /// What the connections of one thread may take.
 pub(super) struct Limits {
@@ -98,7 +101,7 @@ impl Conversation<'_> {
     }
 }
 
-/// Serves a client until it leaves, breaks a rule, has to go to another thread, or the broker stops.
+/// Serves a client until it leaves or is sent away, breaks a rule, has to go to another thread, or the broker stops.
 ///
 /// # Errors
 /// Why the connection has to be closed.
@@ -122,7 +125,7 @@ pub(super) async fn serve(
     };
     conversation.used();
     let (from_client, to_client) = stream.split();
-    let frames = FrameReader::new(
+    let mut frames = FrameReader::new(
         from_client,
         &limits.budget,
         limits.frames,
@@ -130,44 +133,70 @@ pub(super) async fn serve(
         client.parking(),
         &pace,
     );
-    let reading = read(frames, &conversation);
-    let mut writing = std::pin::pin!(write(to_client.as_ref(), &conversation));
-    tokio::select! {
-        read = reading => {
-            conversation.queue.close();
-            writing.await?;
-            read.map(|()| End::Over)
+    let mut reading = pin!(read(&mut frames, &conversation));
+    let mut leaving = pin!(activity.sent_away());
+    let reading = Half::new(poll_fn(|context| {
+        if leaving.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(Closing::Excess));
         }
-        written = &mut writing => written,
+        reading.as_mut().poll(context)
+    }));
+    let mut writing = pin!(write(to_client.as_ref(), &conversation));
+    let read = tokio::select! {
+        // What is read in this turn finds the writing half in the same: it need not be called.
+        biased;
+        read = reading => read,
+        written = &mut writing => return written,
+    };
+    if matches!(read, Err(Closing::Excess)) {
+        return Err(Closing::Excess);
     }
+    conversation.queue.close();
+    tokio::select! {
+        biased;
+        () = leaving => return Err(Closing::Excess),
+        written = writing => written?,
+    };
+    read.map(|()| End::Over)
 }
 
 /// Ends when the client has no more to say, or the broker stops.
-async fn read(mut frames: FrameReader<'_>, conversation: &Conversation<'_>) -> Result<(), Closing> {
+async fn read(
+    frames: &mut FrameReader<'_>,
+    conversation: &Conversation<'_>,
+) -> Result<(), Closing> {
     let client = conversation.client;
     let mut stopping = client.stopping();
-    let mut stopped = std::pin::pin!(stopping.wait_for(|&stopping| stopping));
+    let mut stopped = pin!(stopping.wait_for(|&stopping| stopping));
     loop {
-        let frame = tokio::select! {
+        if client.is_stopping() {
+            return Ok(());
+        }
+        let Some(frame) = (tokio::select! {
             biased;
-            _ = &mut stopped => return Ok(()),
             frame = frames.next() => frame?,
+            _ = &mut stopped => None,
+        }) else {
+            return Ok(());
         };
-        let Some(frame) = frame else { return Ok(()) };
         if conversation.turns.is_idle() {
             conversation.used();
         }
         let bytes = frame.body.len();
-        let request = dispatch(client, frame).await?;
-        if !request.has_begun {
+        let Dispatched {
+            submission,
+            has_begun,
+        } = dispatch(client, frame)?;
+        let answer = submission.done().await?;
+        if !has_begun {
             // It may wait for long, and what comes behind it should not wait to be read.
             conversation.reins.release();
         }
         let queued = Queued {
-            answer: request.answer,
+            answer,
             bytes,
-            place: conversation.turns.queue(request.has_begun).await,
-            has_begun: request.has_begun,
+            place: conversation.turns.queue(has_begun).await,
+            has_begun,
         };
         conversation.queue.push(queued).await;
     }
@@ -194,7 +223,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             return Ok(End::Over);
         };
         next.place.release();
-        parts.extend(next.answer.await?);
+        join(&mut parts, next.answer.await?);
         let mut bytes = next.bytes;
         // Producers that keep several requests in flight get their answers together: one system call for all. Answers that are
         // not there yet may be when everybody else on this thread, its shard included, has had a turn. Others begin when these
@@ -217,7 +246,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             };
             match polled {
                 Poll::Ready(Ok(more)) => {
-                    parts.extend(more);
+                    join(&mut parts, more);
                     bytes += next.bytes;
                     answered += 1;
                 }
@@ -253,6 +282,17 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         if let Some(shard) = conversation.goes_to(now) {
             return Ok(End::Elsewhere(shard));
         }
+    }
+}
+
+/// Puts `more` behind `parts`. Most often it is one part.
+fn join(parts: &mut Parts, mut more: Parts) {
+    if more.len() == 1
+        && let Some(part) = more.pop()
+    {
+        parts.push(part);
+    } else {
+        parts.append(&mut more);
     }
 }
 

@@ -57,6 +57,11 @@ pub(crate) struct FrameReader<'a> {
     arrived: BytesMut,
     /// Bytes of the last frame with its prefix: the next is expected to be like it.
     last_bytes: usize,
+    /// How much one read asks for, unless a longer frame is expected: about what reads bring, so that what is read into is small and
+    /// in the cache where they bring little.
+    read_bytes: usize,
+    /// How many reads in a row have brought much less.
+    short_reads: u8,
 }
 
 impl<'a> FrameReader<'a> {
@@ -77,11 +82,33 @@ impl<'a> FrameReader<'a> {
             pace,
             arrived: BytesMut::new(),
             last_bytes: PREFIX_LENGTH,
+            read_bytes: READ_BYTES_MIN,
+            short_reads: 0,
         }
+    }
+
+    /// The next frame, if all of it was read with those before it and it may go on at once.
+    fn next_at_hand(&mut self) -> Option<Frame> {
+        let (prefix, rest) = self.arrived.split_first_chunk::<PREFIX_LENGTH>()?;
+        let length = usize::try_from(i32::from_be_bytes(*prefix)).ok()?;
+        let length_max = self.limits.frame_bytes_max.min(OWN_BUFFER_FROM);
+        let is_whole = length <= length_max && length <= rest.len();
+        if !is_whole || !self.parking.is_over() || self.pace.is_due() {
+            return None;
+        }
+        let mut reservation = self.budget.open_small();
+        reservation.cover_at_once(length).ok()?;
+        self.arrived.advance(PREFIX_LENGTH);
+        let body = self.arrived.split_to(length).freeze();
+        self.last_bytes = PREFIX_LENGTH + length;
+        Some(Frame { body, reservation })
     }
 
     /// The next frame, or `None` once the client has closed its side between two frames.
     pub(crate) async fn next(&mut self) -> Result<Option<Frame>, Closing> {
+        if let Some(frame) = self.next_at_hand() {
+            return Ok(Some(frame));
+        }
         if self.arrived.is_empty() {
             // Before others get the core: the writing half may have the connection moved meanwhile.
             self.reins.rest();
@@ -120,7 +147,10 @@ impl<'a> FrameReader<'a> {
             self.reins.go_on().await;
         }
         while self.arrived.len() < PREFIX_LENGTH {
-            let (idle, expected) = (self.limits.idle, whole_frames(self.last_bytes));
+            let (idle, expected) = (
+                self.limits.idle,
+                whole_frames(self.last_bytes, self.read_bytes),
+            );
             let Ok(read) = timeout(idle, self.read_some(PREFIX_LENGTH, expected)).await else {
                 return Err(Closing::Idle);
             };
@@ -152,7 +182,7 @@ impl<'a> FrameReader<'a> {
         let mut patience = Patience::new(length, self.budget);
         while self.arrived.len() < length {
             patience.covered(reservation.cover(self.arrived.len()).await);
-            let expected = whole_frames(PREFIX_LENGTH + length) - PREFIX_LENGTH;
+            let expected = whole_frames(PREFIX_LENGTH + length, self.read_bytes) - PREFIX_LENGTH;
             let read = self.read_some(length, expected);
             if patience.wait(read).await? == 0 {
                 return Err(Closing::Truncated {
@@ -230,7 +260,25 @@ impl<'a> FrameReader<'a> {
         }
         let more = expected.saturating_sub(self.arrived.len());
         self.arrived.reserve(more + READ_AHEAD_BYTES);
-        Ok(self.stream.read_buf(&mut self.arrived).await?)
+        let read = self.stream.read_buf(&mut self.arrived).await?;
+        self.follow(read);
+        Ok(read)
+    }
+
+    /// Asks for more where a read of so many bytes has filled its room, and for less where reads keep bringing little.
+    fn follow(&mut self, read: usize) {
+        self.short_reads = if read < self.read_bytes / 4 {
+            self.short_reads + 1
+        } else {
+            0
+        };
+        if self.arrived.len() == self.arrived.capacity() {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+            self.short_reads = 0;
+        } else if self.short_reads == SHORT_READS_MAX {
+            self.read_bytes = (self.read_bytes / 2).max(READ_BYTES_MIN);
+            self.short_reads = 0;
+        }
     }
 
     /// Whether there may be something to read, as far as the runtime knows without asking.
@@ -240,13 +288,14 @@ impl<'a> FrameReader<'a> {
     }
 }
 
-/// Bytes of as many frames of `bytes` as one read may bring, at least one: room that ends where a frame does leaves nothing
-/// to be moved to the next room. A frame that gets a buffer of its own is not read for here.
-const fn whole_frames(bytes: usize) -> usize {
+/// Bytes of as many frames of `bytes` as one read of about `read_bytes` may bring, at least one: room that ends where a frame does
+/// leaves nothing to be moved to the next room. A frame that gets a buffer of its own is not read for here.
+const fn whole_frames(bytes: usize, read_bytes: usize) -> usize {
     match bytes {
-        1..=READ_BYTES => READ_BYTES / bytes * bytes,
+        0 => read_bytes,
+        _ if bytes <= read_bytes => read_bytes / bytes * bytes,
         _ if bytes <= PREFIX_LENGTH + OWN_BUFFER_FROM => bytes,
-        _ => READ_BYTES,
+        _ => read_bytes,
     }
 }
 
@@ -356,8 +405,11 @@ const PREFIX_LENGTH: usize = 4;
 /// Fewer bytes than these are copied out of the room they were read into when the rest has to be waited for.
 const WAITING_BYTES_MAX: usize = 2_048;
 const MEBIBYTE: usize = 1024 * 1024;
-/// How much one read asks for, unless a longer frame is expected.
-const READ_BYTES: usize = 16 * 1024;
+/// How much one read asks for, at least and at most, unless a longer frame is expected.
+const READ_BYTES_MIN: usize = 2 * 1024;
+const READ_BYTES_MAX: usize = 16 * 1024;
+/// After so many short reads in a row less is asked for: the end of a long one is no sign.
+const SHORT_READS_MAX: u8 = 8;
 /// And how much beyond it.
 const READ_AHEAD_BYTES: usize = 64;
 /// Frames longer than this get a buffer of their own; shorter ones are slices of what a read brought.
@@ -536,14 +588,71 @@ mod tests {
 
     #[test]
     fn a_read_has_room_for_whole_frames_like_the_last() {
-        for bytes in [4, 5, 170, 5_004, 16_383, 16_384, 16_385, 20_004, 65_540] {
-            let room = whole_frames(bytes);
-            assert!(room.is_multiple_of(bytes) && room >= bytes, "{bytes}");
-            assert!(room <= bytes.max(READ_BYTES), "{bytes}");
+        for read_bytes in [READ_BYTES_MIN, READ_BYTES_MAX] {
+            for bytes in [4, 5, 170, 5_004, 16_383, 16_384, 16_385, 20_004, 65_540] {
+                let room = whole_frames(bytes, read_bytes);
+                assert!(room.is_multiple_of(bytes) && room >= bytes, "{bytes}");
+                assert!(room <= bytes.max(read_bytes), "{bytes}");
+            }
+            for bytes in [65_541, 1 << 20, usize::MAX] {
+                assert_eq!(whole_frames(bytes, read_bytes), read_bytes);
+            }
         }
-        for bytes in [65_541, 1 << 20, usize::MAX] {
-            assert_eq!(whole_frames(bytes), READ_BYTES);
+    }
+
+    #[tokio::test]
+    async fn room_for_reads_follows_what_they_bring() {
+        let (mut client, mut server) = pair().await;
+        let (budget, reins, parking, pace) = unhurried(1 << 20);
+        let mut reader =
+            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let many = framed(&[7; 96]).repeat(1_000);
+        client.write_all(&many).await.unwrap();
+        for _ in 0..1_000 {
+            reader.next().await.unwrap().unwrap();
         }
+        assert_eq!(reader.read_bytes, READ_BYTES_MAX);
+        let mut asked = Vec::new();
+        for _ in 0..100 {
+            client.write_all(&framed(&[7; 96])).await.unwrap();
+            reader.next().await.unwrap().unwrap();
+            asked.push(reader.read_bytes);
+        }
+        assert!(asked.is_sorted_by(|before, after| before >= after));
+        assert_eq!((asked[6], asked[99]), (READ_BYTES_MAX, READ_BYTES_MIN));
+    }
+
+    #[tokio::test]
+    async fn frames_that_came_with_one_read_are_at_hand_unless_something_holds_them_up() {
+        let (mut client, mut server) = pair().await;
+        let (budget, reins, parking, pace) = unhurried(4_096);
+        let mut reader =
+            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        assert!(reader.next_at_hand().is_none());
+        let mut sent: Vec<u8> = (0..5).flat_map(|number| framed(&[number; 9])).collect();
+        sent.extend_from_slice(&framed(&[5; 9])[..7]);
+        client.write_all(&sent).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().body, [0; 9][..]);
+        assert_eq!(reader.next_at_hand().unwrap().body, [1; 9][..]);
+        parking.begin();
+        assert!(reader.next_at_hand().is_none());
+        parking.end();
+        pace.add(usize::MAX / 2);
+        assert!(reader.next_at_hand().is_none());
+        assert!(poll_once(pin!(pace.rest_if_due())).await.is_pending());
+        assert_eq!(reader.next_at_hand().unwrap().body, [2; 9][..]);
+        let mut others = [budget.open(), budget.open()];
+        for other in &mut others {
+            other.cover(4_096).await;
+        }
+        assert!(reader.next_at_hand().is_none(), "no memory is free");
+        drop(others);
+        for number in [3, 4] {
+            assert_eq!(reader.next_at_hand().unwrap().body, [number; 9][..]);
+        }
+        assert!(reader.next_at_hand().is_none(), "half of it has come");
+        client.write_all(&framed(&[5; 9])[7..]).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().body, [5; 9][..]);
     }
 
     #[tokio::test]

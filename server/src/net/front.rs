@@ -148,12 +148,15 @@ async fn converse(
     client.unpack(belongings);
     loop {
         let activity = admission.activity();
-        let served = tokio::select! {
-            biased;
-            () = activity.sent_away() => Err(Closing::Excess),
-            served = serve(&mut stream, &client, &shared.limits, activity, &shared.doors) => served,
-        };
-        match served {
+        match serve(
+            &mut stream,
+            &client,
+            &shared.limits,
+            activity,
+            &shared.doors,
+        )
+        .await
+        {
             Ok(End::Over) => return,
             Err(closing) => return report(&closing, &client),
             Ok(End::Elsewhere(shard)) => {

@@ -12,6 +12,7 @@ mod closing;
 mod connection;
 mod frames;
 mod front;
+mod half;
 mod lately;
 mod listening;
 mod loads;

@@ -35,11 +35,16 @@ impl Pace {
         self.done.set(self.done.get().saturating_add(count));
     }
 
+    /// Whether the others should have their turn.
+    pub(super) fn is_due(&self) -> bool {
+        self.done.get() >= self.per_turn
+    }
+
     /// To be awaited before there is more to do: gives the others their turn if this task has had its own.
     ///
     /// Not inside of a `select!` that goes on with the same future at once: that would be the turn.
     pub(crate) async fn rest_if_due(&self) {
-        if self.done.get() >= self.per_turn {
+        if self.is_due() {
             self.done.set(0);
             yield_now().await;
         }

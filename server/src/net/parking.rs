@@ -11,7 +11,7 @@ use super::signal::Signal;
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
     requests: Cell<usize>,
-    is_over: Signal,
+    ended: Signal,
 }
 
 impl Parking {
@@ -23,13 +23,18 @@ impl Parking {
     /// One is done with.
     pub(crate) fn end(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
-        self.is_over.give();
+        self.ended.give();
     }
 
-    /// Waits until all are.
+    /// Whether none is left.
+    pub(super) fn is_over(&self) -> bool {
+        self.requests.get() == 0
+    }
+
+    /// Waits until none is.
     pub(super) async fn over(&self) {
-        while self.requests.get() > 0 {
-            self.is_over.given().await;
+        while !self.is_over() {
+            self.ended.given().await;
         }
     }
 }

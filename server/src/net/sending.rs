@@ -42,7 +42,10 @@ pub(super) struct Sender<'a> {
 /// The client is gone, or takes nothing for as long as the patience, or while others need the memory; or a file could not be read.
 pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Closing> {
     let memory_bytes = memory_bytes(parts);
-    let mut run = Run::default();
+    let mut run = Run {
+        pieces: VecDeque::with_capacity(parts.len().min(SLICES_ON_STACK)),
+        length: 0,
+    };
     for part in parts.drain(..) {
         let extent = match part {
             Part::Bytes(bytes) => {

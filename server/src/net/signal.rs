@@ -15,6 +15,11 @@ pub(super) struct Signal {
 }
 
 impl Signal {
+    /// As [`Self::give`], to one who is looked at later in this turn of the task: nobody is woken.
+    pub(super) fn leave(&self) {
+        self.given.set(true);
+    }
+
     pub(super) fn give(&self) {
         self.given.set(true);
         if self.is_awaited.replace(false)
@@ -66,5 +71,8 @@ mod tests {
         assert_eq!(wakes.so_far(), 1);
         assert!(waiting.as_mut().poll(&mut context).is_ready());
         assert!(pin!(signal.given()).poll(&mut context).is_pending());
+        signal.leave();
+        assert_eq!(wakes.so_far(), 1);
+        assert!(pin!(signal.given()).poll(&mut context).is_ready());
     }
 }
