@@ -158,7 +158,7 @@ impl Client {
         }
     }
 
-    /// Whether the broker has begun to stop since the connection came.
+    /// Whether the broker has begun to stop.
     pub(crate) fn is_stopping(&self) -> bool {
         // An error says that the broker is gone.
         self.stopping.has_changed().unwrap_or(true)

@@ -172,6 +172,7 @@ async fn read(
         if client.is_stopping() {
             return Ok(());
         }
+        frames.rest();
         let Some(frame) = (tokio::select! {
             biased;
             frame = frames.next() => frame?,

@@ -51,7 +51,7 @@ pub(crate) struct FrameReader<'a> {
     limits: FrameLimits,
     reins: &'a Reins,
     parking: &'a Parking,
-    /// What this connection may do before others get the core. Long frames count; how many short reads follow each other the runtime bounds.
+    /// What this connection may do before others get the core. Long frames count; how many short reads follow each other the runtime bounds, and how many frames at hand the connection's queue.
     pace: &'a Pace,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
     arrived: BytesMut,
@@ -109,10 +109,7 @@ impl<'a> FrameReader<'a> {
         if let Some(frame) = self.next_at_hand() {
             return Ok(Some(frame));
         }
-        if self.arrived.is_empty() {
-            // Before others get the core: the writing half may have the connection moved meanwhile.
-            self.reins.rest();
-        }
+        self.rest();
         self.pace.rest_if_due().await;
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
@@ -137,6 +134,14 @@ impl<'a> FrameReader<'a> {
         Ok(Some(Frame { body, reservation }))
     }
 
+    /// Rests if this is between two frames. To be called before others get the core, or this task's other half its turn: it may
+    /// have the connection moved meanwhile.
+    pub(crate) fn rest(&self) {
+        if self.arrived.is_empty() {
+            self.reins.rest();
+        }
+    }
+
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
@@ -157,6 +162,8 @@ impl<'a> FrameReader<'a> {
             if read? == 0 {
                 let arrived = self.arrived.len();
                 return if arrived == 0 {
+                    // Answers may still be on their way for long.
+                    self.arrived = BytesMut::new();
                     Ok(None)
                 } else {
                     Err(Closing::Truncated { arrived })
@@ -408,10 +415,10 @@ const MEBIBYTE: usize = 1024 * 1024;
 /// How much one read asks for, at least and at most, unless a longer frame is expected.
 const READ_BYTES_MIN: usize = 2 * 1024;
 const READ_BYTES_MAX: usize = 16 * 1024;
-/// After so many short reads in a row less is asked for: the end of a long one is no sign.
-const SHORT_READS_MAX: u8 = 8;
 /// And how much beyond it.
 const READ_AHEAD_BYTES: usize = 64;
+/// After so many short reads in a row less is asked for: the end of a long one is no sign.
+const SHORT_READS_MAX: u8 = 8;
 /// Frames longer than this get a buffer of their own; shorter ones are slices of what a read brought.
 const OWN_BUFFER_FROM: usize = 64 * 1024;
 /// How much one read of a large frame asks for, at most: it is charged afterwards.
@@ -606,20 +613,34 @@ mod tests {
         let (budget, reins, parking, pace) = unhurried(1 << 20);
         let mut reader =
             FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
-        let many = framed(&[7; 96]).repeat(1_000);
-        client.write_all(&many).await.unwrap();
+        let sending = tokio::spawn(async move {
+            let many = framed(&[7; 96]).repeat(1_000);
+            client.write_all(&many).await.unwrap();
+            client
+        });
+        let mut most = 0;
         for _ in 0..1_000 {
             reader.next().await.unwrap().unwrap();
+            most = most.max(reader.read_bytes);
         }
-        assert_eq!(reader.read_bytes, READ_BYTES_MAX);
-        let mut asked = Vec::new();
+        assert_eq!(most, READ_BYTES_MAX);
+        let mut client = sending.await.unwrap();
         for _ in 0..100 {
             client.write_all(&framed(&[7; 96])).await.unwrap();
             reader.next().await.unwrap().unwrap();
-            asked.push(reader.read_bytes);
         }
-        assert!(asked.is_sorted_by(|before, after| before >= after));
-        assert_eq!((asked[6], asked[99]), (READ_BYTES_MAX, READ_BYTES_MIN));
+        assert_eq!(reader.read_bytes, READ_BYTES_MIN);
+        // One short read is no sign, and in a row they are.
+        (reader.read_bytes, reader.short_reads) = (READ_BYTES_MAX, 0);
+        reader.arrived = BytesMut::with_capacity(READ_BYTES_MAX);
+        for short in 1..=SHORT_READS_MAX {
+            reader.follow(READ_BYTES_MAX);
+            assert_eq!(reader.read_bytes, READ_BYTES_MAX);
+            for _ in 0..short {
+                reader.follow(1);
+            }
+        }
+        assert_eq!(reader.read_bytes, READ_BYTES_MAX / 2);
     }
 
     #[tokio::test]
@@ -653,6 +674,16 @@ mod tests {
         assert!(reader.next_at_hand().is_none(), "half of it has come");
         client.write_all(&framed(&[5; 9])[7..]).await.unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap().body, [5; 9][..]);
+        let mut sent = framed(&[6; 9]);
+        sent.extend_from_slice(&(-1_i32).to_be_bytes());
+        client.write_all(&sent).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap().body, [6; 9][..]);
+        assert!(reader.next_at_hand().is_none());
+        let refused = reader.next().await;
+        assert!(matches!(
+            refused,
+            Err(Closing::FrameLength { claimed: -1, .. })
+        ));
     }
 
     #[tokio::test]
