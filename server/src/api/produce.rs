@@ -243,7 +243,7 @@ impl Lone {
         let version = call.context.version();
         let batch = LoneBatch::read(call.body.rest(), version)?;
         let rules = Rules {
-            by_id: version >= TOPIC_IDS_FIRST,
+            by_id: matches!(batch.topic, NamedBy::Id(_)),
             acks: acks(batch.acks),
         };
         let (name, id) = match batch.topic {

@@ -207,12 +207,12 @@ impl<'a> FrameReader<'a> {
         reservation: &mut Reservation,
     ) -> Result<Bytes, Closing> {
         let mut patience = Patience::new(length, self.budget);
-        let room = if length <= WHOLE_ROOM_MAX {
+        let capacity = if length <= WHOLE_ROOM_MAX {
             length
         } else {
             MEBIBYTE
         };
-        let mut body = BytesMut::with_capacity(room);
+        let mut body = BytesMut::with_capacity(capacity);
         let already = self.arrived.len().min(length);
         body.extend_from_slice(&self.arrived.split_to(already));
         while body.len() < length {

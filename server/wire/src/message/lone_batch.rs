@@ -3,12 +3,14 @@
 //! What is read here reads the same there, and what is written here is what is written there, byte for byte: the tests hold one
 //! against the other in every version.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::field::STRING_LENGTH_MAX;
 use crate::frame::PREFIX_LENGTH;
+use crate::message::{Message, ProduceRequest};
 use crate::text::Str;
 use crate::uuid::Uuid;
+use crate::writer::Writer;
 
 /// A request that appends one batch to one partition, outside of any transaction: what of its body says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,8 @@ impl LoneTopic {
         index: i32,
         place: LoneAppended,
     ) -> Bytes {
-        Bytes::from(self.appended_answer(correlation_id, version, index, place))
+        let answer = self.appended_answer(correlation_id, version, index, place);
+        answer.freeze()
     }
 
     fn appended_answer(
@@ -170,7 +173,7 @@ impl LoneTopic {
         version: i16,
         index: i32,
         place: LoneAppended,
-    ) -> Vec<u8> {
+    ) -> BytesMut {
         let flexible = version >= FLEXIBLE_FIRST;
         let topic_bytes = match self {
             Self::Id(_) => 16,
@@ -191,17 +194,17 @@ impl LoneTopic {
             _ => 42,
         };
         // Exactly: what has room left is moved once more to become a frame.
-        let mut frame = Vec::with_capacity(topic_bytes.saturating_add(other_bytes));
-        let one = |frame: &mut Vec<u8>| {
+        let mut frame = BytesMut::with_capacity(topic_bytes.saturating_add(other_bytes));
+        let one = |frame: &mut BytesMut| {
             if flexible {
-                frame.push(2);
+                frame.put_u8(2);
             } else {
                 frame.put_i32(1);
             }
         };
-        let no_tags = |frame: &mut Vec<u8>| {
+        let no_tags = |frame: &mut BytesMut| {
             if flexible {
-                frame.push(0);
+                frame.put_u8(0);
             }
         };
         frame.put_i32(0);
@@ -212,11 +215,12 @@ impl LoneTopic {
             Self::Id(id) => frame.put_u128(id.0),
             Self::Name(name) => {
                 let name = name.as_bytes();
+                // It was read with a length that fits both.
+                let length = u16::try_from(name.len()).unwrap_or_default();
                 if flexible {
-                    put_compact_length(&mut frame, name.len());
+                    frame.unsigned_varint(u32::from(length).saturating_add(1));
                 } else {
-                    // It was read with such a length.
-                    frame.put_u16(u16::try_from(name.len()).unwrap_or_default());
+                    frame.put_u16(length);
                 }
                 frame.put_slice(name);
             }
@@ -246,20 +250,6 @@ impl LoneTopic {
             *prefix = u32::try_from(length).unwrap_or_default().to_be_bytes();
         }
         frame
-    }
-}
-
-/// Appends a string's length as the flexible versions write it.
-fn put_compact_length(frame: &mut Vec<u8>, length: usize) {
-    let mut value = length.saturating_add(1);
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            frame.push(low & 0x7f);
-            break;
-        }
-        frame.push(low | 0x80);
     }
 }
 
@@ -345,7 +335,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-const FLEXIBLE_FIRST: i16 = 9;
+const FLEXIBLE_FIRST: i16 = ProduceRequest::FLEXIBLE_FIRST;
 /// The first versions with these fields, as the messages have it.
 const IDS_FIRST: i16 = 13;
 const START_FIRST: i16 = 5;
