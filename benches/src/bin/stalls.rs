@@ -1,8 +1,9 @@
 //! How long a request of very many elements, or bytes, holds up the other clients of its thread:
 //! `stalls --server target/release/millrace-server`.
 //!
-//! A broker with one shard is asked one such request after the other, and then to take many batches of a mebibyte in one. Meanwhile another client asks for something small again
-//! and again; shown is the longest that it waited, in the best of some turns, for any turn may be disturbed by the machine.
+//! A broker with one shard is asked one such request after the other, and then to take many batches of a mebibyte in one. Meanwhile
+//! another client asks for something small again and again; shown is the longest that it waited, in the best of some turns, for any
+//! turn may be disturbed by the machine.
 
 #![forbid(unsafe_code)]
 

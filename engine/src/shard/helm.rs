@@ -167,8 +167,8 @@ impl Helmed {
         self.shard.step(self.clock.now(), input, &mut self.effects);
     }
 
-    /// Takes in everything that came at one moment: what the ring has done, then commands, which are never older than the
-    /// image that their sender saw.
+    /// Takes in what came at one moment: what the ring has done, then commands, which are never older than the image that their
+    /// sender saw. Commands beyond what one turn may take stay in hand.
     pub(super) fn take_in(
         &mut self,
         completions: &mut Vec<Completion>,
@@ -180,11 +180,11 @@ impl Helmed {
             let input = Input::Completed(completion);
             self.shard.step(now, input, &mut self.effects);
         }
-        for command in commands.drain(..) {
+        for command in commands.drain(..of_one_turn(commands)) {
             let input = Input::Command(command);
             self.shard.step(now, input, &mut self.effects);
         }
-        self.in_hand = false;
+        self.in_hand = !commands.is_empty();
         self.shard.step(now, Input::Tick, &mut self.effects);
     }
 
@@ -262,13 +262,30 @@ impl Helmed {
     }
 }
 
+/// How many of `commands` are taken in before others have their turn: what has come in full, unless it is very much.
+fn of_one_turn(commands: &[Command]) -> usize {
+    let mut bytes = 0;
+    let fit = commands.iter().take_while(|command| {
+        let has_room = bytes < BYTES_PER_TURN;
+        bytes += bytes_to_append(command);
+        has_room
+    });
+    fit.count()
+}
+
+/// The bytes that a command has to be checked and written.
+fn bytes_to_append(command: &Command) -> usize {
+    let Command::Produce(produce) = command else {
+        return 0;
+    };
+    let sizes = produce.partitions.iter().map(|batch| batch.records.len());
+    sizes.sum()
+}
+
 /// Whether dealing with a command costs less than waking another thread for it.
 fn is_light(command: &Command) -> bool {
     match command {
-        Command::Produce(produce) => {
-            let sizes = produce.partitions.iter().map(|batch| batch.records.len());
-            sizes.sum::<usize>() <= LIGHT_BYTES_MAX
-        }
+        Command::Produce(_) => bytes_to_append(command) <= LIGHT_BYTES_MAX,
         Command::Fetch(_)
         | Command::FetchNews(_)
         | Command::WakeFetch(_)
@@ -287,6 +304,8 @@ fn is_light(command: &Command) -> bool {
 const LIGHT_BYTES_MAX: usize = 20 << 10;
 /// How many commands are taken in before their disk work is handed out.
 const COMMANDS_PER_TURN: usize = 128;
+/// No further command is taken in behind so many bytes: they take about a millisecond to check and to write.
+const BYTES_PER_TURN: usize = 1 << 20;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -301,7 +320,7 @@ pub(super) mod tests {
     use crate::io::Sim;
     use crate::maintenance::{Checkpoints, Pool, PoolThreads};
     use crate::partition::Acks;
-    use crate::shard::command::{Fetch, FetchId, Fetched, Produce, ProducePartition};
+    use crate::shard::command::{Fetch, FetchId, Fetched, Produce, ProducePartition, Produced};
     use crate::shard::step::tests::settings;
     use crate::types::{TopicIdPartition, Uuid};
 
@@ -356,6 +375,27 @@ pub(super) mod tests {
         (Command::Fetch(fetch), answer)
     }
 
+    /// A batch of so many bytes, which are not valid, for a partition that is not there: it is answered at once.
+    fn produce(bytes: usize) -> (Command, oneshot::Receiver<Produced>) {
+        let (reply, answer) = oneshot::channel();
+        let partition = TopicIdPartition {
+            topic_id: crate::types::TopicId(Uuid(1)),
+            partition: 0,
+        };
+        let batch = ProducePartition {
+            partition,
+            records: Bytes::from(vec![0; bytes]),
+            zstd_allowed: true,
+        };
+        let produce = Produce {
+            partitions: [batch].into(),
+            acks: Acks::All,
+            timeout: Duration::from_secs(1),
+            reply,
+        };
+        (Command::Produce(produce), answer)
+    }
+
     fn owner_is_called(helm: &Helm) -> bool {
         let mut left = pin!(helm.left());
         left.as_mut()
@@ -397,6 +437,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_is_too_much_for_one_turn_stays_in_hand_in_order() {
+        let bench = bench();
+        bench.helm.sleeps(true);
+        let sizes = [10, BYTES_PER_TURN - 10, 10, 2 * BYTES_PER_TURN, 10];
+        let (mut commands, mut answers): (Vec<_>, Vec<_>) = sizes.into_iter().map(produce).unzip();
+        let mut take_in = || {
+            let mut helmed = bench.helm.take();
+            helmed.draw(&mut commands);
+            helmed.take_in(&mut Vec::new(), &mut commands);
+            drop(helmed);
+            let is_answered = |answer: &mut oneshot::Receiver<_>| answer.try_recv().is_ok();
+            let overtakes = bench.helm.steer(fetch(Duration::ZERO).0).is_ok();
+            answers.retain_mut(|answer| !is_answered(answer));
+            (answers.len(), overtakes)
+        };
+        assert_eq!(take_in(), (3, false));
+        assert_eq!(take_in(), (1, false));
+        assert_eq!(take_in(), (0, true));
+    }
+
+    #[test]
     fn the_owner_is_called_when_it_would_sleep_too_long() {
         let bench = bench();
         bench.helm.sleeps(true);
@@ -415,23 +476,8 @@ pub(super) mod tests {
     fn large_batches_and_a_shard_that_has_stopped_are_for_the_mailbox() {
         let bench = bench();
         bench.helm.sleeps(true);
-        let (reply, _answer) = oneshot::channel();
-        let partition = TopicIdPartition {
-            topic_id: crate::types::TopicId(Uuid(1)),
-            partition: 0,
-        };
-        let batch = ProducePartition {
-            partition,
-            records: Bytes::from(vec![0; LIGHT_BYTES_MAX + 1]),
-            zstd_allowed: true,
-        };
-        let produce = Produce {
-            partitions: [batch].into(),
-            acks: Acks::All,
-            timeout: Duration::from_secs(1),
-            reply,
-        };
-        assert!(bench.helm.steer(Command::Produce(produce)).is_err());
+        let (produce, _answer) = produce(LIGHT_BYTES_MAX + 1);
+        assert!(bench.helm.steer(produce).is_err());
         bench.helm.take().close();
         assert!(bench.helm.steer(fetch(Duration::ZERO).0).is_err());
         assert!(bench.mailbox.try_send(fetch(Duration::ZERO).0).is_err());

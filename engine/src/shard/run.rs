@@ -66,9 +66,12 @@ impl Loop {
                     helm.take().step(Input::Stop);
                 }
                 Ok(()) = self.image.changed() => {}
-                1.. = poll_fn(|context| helm.take().poll_draw(context, &mut commands)) => {}
+                1.. = poll_fn(|context| helm.take().poll_draw(context, &mut commands)),
+                    if commands.is_empty() => {}
                 () = helm.left() => {}
                 () = &mut alarm.sleep => alarm.rang(),
+                // What was too much for one turn goes on after a turn of the others.
+                () = yield_now(), if !commands.is_empty() => {}
             }
             // However busy the ring is, commands get their turn in every round.
             helm.take().draw(&mut commands);

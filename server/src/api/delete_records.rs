@@ -14,7 +14,7 @@ use millrace_wire::message::delete_records::{
 
 use super::admin::in_time;
 use super::context::RequestContext;
-use super::scatter::ask;
+use super::scatter::{Question, ask};
 use super::topics::partition_by_name;
 
 pub(super) async fn handle(
@@ -30,13 +30,19 @@ pub(super) async fn handle(
     let (request, questions) = context.in_peace(request, resolve).await?;
     let count = questions.len();
     let command = |partitions, reply| Command::DeleteRecords(DeleteRecords { partitions, reply });
-    let asked = ask(context, questions, |question| question.0, command);
+    let asked = ask(context, questions, command);
     let starts = match in_time(request.timeout_ms, asked).await {
         Some(starts) => starts?,
         None => vec![Err(ErrorCode::RequestTimedOut); count],
     };
     let answer = |(request, starts)| response(request, starts);
     context.in_peace((request, starts), answer).await
+}
+
+impl Question for (TopicIdPartition, Option<Offset>) {
+    fn partition(&self) -> TopicIdPartition {
+        self.0
+    }
 }
 
 /// For every partition of the topic, in order, how far to delete (`None`: all that is committed) or why not.

@@ -37,7 +37,7 @@ pub(super) async fn handle(
     let (request, questions) = context.in_peace(request, resolve).await?;
     let command =
         |partitions, reply| Command::DescribeProducers(DescribeProducers { partitions, reply });
-    let producers = ask(context, questions, |&partition| partition, command).await?;
+    let producers = ask(context, questions, command).await?;
     let answer = move |(request, producers)| response(request, producers, &image);
     context.in_peace((request, producers), answer).await
 }

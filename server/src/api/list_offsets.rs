@@ -8,7 +8,7 @@ use millrace_engine::metadata::MetadataImage;
 use millrace_engine::partition::{Isolation, OffsetSpec};
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, LookupOffsets, OffsetLookup};
-use millrace_engine::types::{LeaderEpoch, Timestamp};
+use millrace_engine::types::{LeaderEpoch, Timestamp, TopicIdPartition};
 use millrace_wire::ErrorCode;
 use millrace_wire::message::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsResponse,
@@ -16,7 +16,7 @@ use millrace_wire::message::list_offsets::{
 };
 
 use super::context::RequestContext;
-use super::scatter::ask;
+use super::scatter::{Question, ask};
 use super::topics::partition_by_name;
 
 pub(super) async fn handle(
@@ -30,8 +30,14 @@ pub(super) async fn handle(
     };
     let (request, lookups) = context.in_peace(request, resolve).await?;
     let command = |lookups, reply| Command::LookupOffsets(LookupOffsets { lookups, reply });
-    let found = ask(context, lookups, |lookup| lookup.partition, command).await?;
+    let found = ask(context, lookups, command).await?;
     context.in_peace((request, found), response).await
+}
+
+impl Question for OffsetLookup {
+    fn partition(&self) -> TopicIdPartition {
+        self.partition
+    }
 }
 
 /// For every partition of the request, in order, what to look up or why not.

@@ -18,7 +18,7 @@ use millrace_wire::message::offset_for_leader_epoch::{
 };
 
 use super::context::RequestContext;
-use super::scatter::ask;
+use super::scatter::{Question, ask};
 use super::topics::partition_by_name;
 
 pub(super) async fn handle(
@@ -32,8 +32,14 @@ pub(super) async fn handle(
     };
     let (request, lookups) = context.in_peace(request, resolve).await?;
     let command = |lookups, reply| Command::LookupEpochEnds(LookupEpochEnds { lookups, reply });
-    let ends = ask(context, lookups, |lookup| lookup.0, command).await?;
+    let ends = ask(context, lookups, command).await?;
     context.in_peace((request, ends), response).await
+}
+
+impl Question for (TopicIdPartition, LeaderEpoch, LeaderEpoch) {
+    fn partition(&self) -> TopicIdPartition {
+        self.0
+    }
 }
 
 /// For every partition of the request, in order: which it is, the epoch that the client believes in, the one it asks about; or

@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use super::brokers::LeaderHints;
 use super::context::{Decoded, RequestContext};
 use super::error::ToErrorCode;
-use super::scatter::{Scattered, Unsent, scatter, scatter_at_once};
+use super::scatter::{Question, Scattered, Unsent, scatter, scatter_at_once};
 use super::topics::{partition_by_id, partition_by_name};
 use super::{Answer, Call, Closing, Part, Parts, Submission};
 use crate::net::Pace;
@@ -42,14 +42,14 @@ pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
     };
     let (admitted, batches) = admit(&mut request, context.version(), &context.image());
     let command = command(&request);
-    let unsent = match scatter_at_once(context.gateway(), batches, owned, command) {
+    let unsent = match scatter_at_once(context.gateway(), batches, command) {
         Ok(results) => return Ok(Submission::Done(wait(request, context, admitted, results))),
         Err(unsent) => unsent,
     };
     Ok(Submission::Waiting(Box::pin(async move {
         let gateway = context.gateway();
         let results = match unsent {
-            Unsent::Several(batches) => scatter(gateway, batches, owned, command).await?,
+            Unsent::Several(batches) => scatter(gateway, batches, command).await?,
             Unsent::One(shard, command, results) => {
                 gateway.send(shard, *command).await?;
                 results
@@ -70,7 +70,7 @@ async fn submit_long(call: Call) -> Result<Answer, Closing> {
     };
     let (request, admitted, batches) = context.in_peace(request, admit).await?;
     let command = command(&request);
-    let results = scatter(context.gateway(), batches, owned, command).await?;
+    let results = scatter(context.gateway(), batches, command).await?;
     Ok(wait(request, context, admitted, results))
 }
 
@@ -99,8 +99,14 @@ fn timeout(timeout_ms: i32) -> Duration {
     }
 }
 
-fn owned(batch: &ProducePartition) -> TopicIdPartition {
-    batch.partition
+impl Question for ProducePartition {
+    fn partition(&self) -> TopicIdPartition {
+        self.partition
+    }
+
+    fn weight(&self) -> usize {
+        1 + self.records.len() / BYTES_OF_A_QUESTION
+    }
 }
 
 /// What the rules say of each batch, and those that they let in. The records leave the request, so that it can be kept for its
@@ -480,6 +486,8 @@ fn describe(index: i32, appended: Result<Appended, Failure>) -> ProduceResponseP
 
 /// What kafka-clients give, whose `request.timeout.ms` it is.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// So many bytes are checked and written in about the time of a small question.
+const BYTES_OF_A_QUESTION: usize = 1_024;
 /// The first version whose batches may be packed with zstd (KIP-110).
 const ZSTD_FIRST: i16 = 7;
 /// The first version that names topics by id.

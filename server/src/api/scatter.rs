@@ -1,7 +1,9 @@
 //! Asks every shard concerned about its part of a request and puts the results back into the order of the request.
 //!
-//! One message per shard goes out, one answer comes back; all shards work at the same time. Very many questions go in several
-//! messages, so that a shard has other clients' turns between them.
+//! One message per shard goes out, one answer comes back; all shards work at the same time. Very many questions, or very large
+//! ones, go in several messages, so that a shard has other clients' turns between them.
+
+use std::iter::Peekable;
 
 use millrace_engine::shard::command::{Command, ReplySlot};
 use millrace_engine::shard::{Gateway, NotSent, ShardIndex, Stopped};
@@ -33,20 +35,36 @@ struct Part<R> {
     answer: oneshot::Receiver<R>,
 }
 
+/// What is asked about one partition.
+pub(crate) trait Question {
+    /// Which one.
+    fn partition(&self) -> TopicIdPartition;
+
+    /// How many small questions it takes as long as.
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+impl Question for TopicIdPartition {
+    fn partition(&self) -> TopicIdPartition {
+        *self
+    }
+}
+
 /// Sends each of `questions` to the shard that owns its partition. `command` makes a shard's message out of its questions and
 /// the slot for as many results, in their order. Ends when all messages are in their mailboxes.
 ///
 /// # Errors
 /// The broker is stopping; some of it may have been asked.
-pub(crate) async fn scatter<Q, R>(
+pub(crate) async fn scatter<Q: Question, R>(
     gateway: &Gateway,
     questions: Vec<Q>,
-    partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<R>) -> Command,
 ) -> Result<Scattered<R>, Stopped> {
-    let owner = |question: &Q| gateway.owner(partition(question));
+    let owner = |question: &Q| gateway.owner(question.partition());
     let count = questions.len();
-    if count <= QUESTIONS_PER_TURN
+    if fit_one_turn(&questions)
         && let Some(shard) = only_owner(&questions, owner)
     {
         let (slot, answer) = oneshot::channel();
@@ -55,9 +73,9 @@ pub(crate) async fn scatter<Q, R>(
         return Ok(Scattered { count, asked });
     }
     let mut parts = Vec::new();
-    let mut questions = questions.into_iter().enumerate();
+    let mut questions = questions.into_iter().enumerate().peekable();
     while questions.len() > 0 {
-        let some = questions.by_ref().take(QUESTIONS_PER_TURN);
+        let some = of_one_turn(&mut questions);
         for (shard, group) in group(some, owner, gateway.shard_count()) {
             let (slot, answer) = oneshot::channel();
             gateway.send(shard, command(group.questions, slot)).await?;
@@ -72,17 +90,17 @@ pub(crate) async fn scatter<Q, R>(
     Ok(Scattered { count, asked })
 }
 
-/// As [`scatter`], without waiting, where all `questions` are for one shard and its mailbox has room: the common case.
-pub(crate) fn scatter_at_once<Q, R>(
+/// As [`scatter`], without waiting, where all `questions` are one message for one shard, and its mailbox has room: the common case.
+pub(crate) fn scatter_at_once<Q: Question, R>(
     gateway: &Gateway,
     questions: Vec<Q>,
-    partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<R>) -> Command,
 ) -> Result<Scattered<R>, Unsent<Q, R>> {
-    let owner = |question: &Q| gateway.owner(partition(question));
+    let owner = |question: &Q| gateway.owner(question.partition());
     let count = questions.len();
-    let Some(shard) = only_owner(&questions, owner) else {
-        return Err(Unsent::Several(questions));
+    let shard = match only_owner(&questions, owner) {
+        Some(shard) if fit_one_turn(&questions) => shard,
+        _ => return Err(Unsent::Several(questions)),
     };
     let (slot, answer) = oneshot::channel();
     let asked = Asked::One(shard, answer);
@@ -96,7 +114,7 @@ pub(crate) fn scatter_at_once<Q, R>(
 
 /// Questions that could not be sent at once.
 pub(crate) enum Unsent<Q, R> {
-    /// They are for several shards, or for none: to be sent by [`scatter`].
+    /// They are several messages, or none: to be sent by [`scatter`].
     Several(Vec<Q>),
     /// One shard has no room yet.
     One(ShardIndex, Box<Command>, Scattered<R>),
@@ -122,16 +140,15 @@ fn only_owner<Q>(questions: &[Q], owner: impl Fn(&Q) -> ShardIndex) -> Option<Sh
 pub(super) async fn ask<Q, T, E>(
     context: &RequestContext,
     questions: Vec<Result<Q, ErrorCode>>,
-    partition: impl Fn(&Q) -> TopicIdPartition,
     command: impl Fn(Vec<Q>, ReplySlot<Vec<Result<T, E>>>) -> Command,
 ) -> Result<Vec<Result<T, ErrorCode>>, Stopped>
 where
-    Q: Send + 'static,
+    Q: Question + Send + 'static,
     T: Send + 'static,
     E: ToErrorCode + Send + 'static,
 {
     let (good, refused) = context.in_peace(questions, told_apart).await?;
-    let answers = scatter(context.gateway(), good, partition, command)
+    let answers = scatter(context.gateway(), good, command)
         .await?
         .gather()
         .await?;
@@ -212,7 +229,7 @@ struct Group<Q> {
 
 /// The questions of each shard that has any, out of questions with their places.
 fn group<Q>(
-    questions: impl Iterator<Item = (usize, Q)>,
+    questions: impl IntoIterator<Item = (usize, Q)>,
     owner: impl Fn(&Q) -> ShardIndex,
     shard_count: usize,
 ) -> Vec<(ShardIndex, Group<Q>)> {
@@ -234,8 +251,28 @@ fn group<Q>(
         .collect()
 }
 
-/// Questions that go out before others have their turn: some hundred microseconds' worth for the shard.
-const QUESTIONS_PER_TURN: usize = 1_000;
+/// Whether all of `questions` may go out in one turn.
+fn fit_one_turn(questions: &[impl Question]) -> bool {
+    questions.len() == 1 || questions.iter().map(Question::weight).sum::<usize>() <= WEIGHT_PER_TURN
+}
+
+/// The next questions, as many as may go out before others have their turn; one may always.
+fn of_one_turn<Q: Question>(
+    questions: &mut Peekable<impl Iterator<Item = (usize, Q)>>,
+) -> Vec<(usize, Q)> {
+    let mut some = Vec::new();
+    let mut weight = 0;
+    while let Some(next) = questions.next_if(|(_, question)| {
+        weight += question.weight();
+        weight <= WEIGHT_PER_TURN || some.is_empty()
+    }) {
+        some.push(next);
+    }
+    some
+}
+
+/// Small questions that go out before others have their turn: some hundred microseconds' worth for the shard.
+const WEIGHT_PER_TURN: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -253,6 +290,31 @@ mod tests {
             groups,
             [(0, vec![0, 3], vec![4, 6]), (1, vec![1, 2], vec![1, 3])]
         );
+    }
+
+    impl Question for usize {
+        fn partition(&self) -> TopicIdPartition {
+            unreachable!("nobody is asked")
+        }
+
+        fn weight(&self) -> usize {
+            *self
+        }
+    }
+
+    #[test]
+    fn a_turn_takes_what_fits_and_one_question_always() {
+        let weights = [1, 998, 1, 1, 5_000, 1_000, 999, 2];
+        let mut questions = weights.into_iter().enumerate().peekable();
+        let mut turns = Vec::new();
+        while questions.len() > 0 {
+            let turn = of_one_turn(&mut questions).into_iter();
+            turns.push(turn.map(|(_, weight)| weight).collect::<Vec<_>>());
+        }
+        let expected: [&[usize]; 6] = [&[1, 998, 1], &[1], &[5_000], &[1_000], &[999], &[2]];
+        assert_eq!(turns, expected);
+        let fitting = [&[5_000][..], &[1; 1_000], &[998, 3], &[]].map(fit_one_turn);
+        assert_eq!(fitting, [true, true, false, true]);
     }
 
     #[tokio::test]

@@ -36,21 +36,32 @@ const MANY: usize = 12_000;
 
 #[test]
 fn batches_of_a_long_produce_keep_their_order_and_what_follows_comes_after_them() {
+    batches_of_one_produce_keep_their_order(MANY, "v");
+}
+
+/// They are more than a shard takes in at a time.
+#[test]
+fn large_batches_of_one_produce_keep_their_order_and_what_follows_comes_after_them() {
+    batches_of_one_produce_keep_their_order(20, &"v".repeat(600_000));
+}
+
+fn batches_of_one_produce_keep_their_order(count: usize, value: &str) {
     let broker = Broker::start(&[]);
     let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 2, &[]);
-    let mut long = produce_request("t", 0, 1, batch(&["v"]));
-    long.topic_data[0].partition_data = (0..MANY)
+    let sent = batch(&[value]);
+    let mut many = produce_request("t", 0, 1, sent.clone());
+    many.topic_data[0].partition_data = (0..count)
         .map(|number| ProduceRequestPartition {
             index: i32::try_from(number % 2).unwrap(),
-            records: Some(batch(&["v"])),
+            records: Some(sent.clone()),
         })
         .collect();
-    wire.send(&long, 9);
+    wire.send(&many, 9);
     wire.send(&produce_request("t", 0, 1, batch(&["last"])), 9);
     let (_, answer) = wire.receive::<ProduceResponse>(9);
     let partitions = &answer.responses[0].partition_responses;
-    assert_eq!(partitions.len(), MANY);
+    assert_eq!(partitions.len(), count);
     for (number, partition) in (0_i64..).zip(partitions) {
         assert_eq!(partition.error_code, ErrorCode::None);
         assert_eq!(i64::from(partition.index), number % 2);
@@ -58,7 +69,7 @@ fn batches_of_a_long_produce_keep_their_order_and_what_follows_comes_after_them(
     }
     let (_, last) = wire.receive::<ProduceResponse>(9);
     let last = &last.responses[0].partition_responses[0];
-    assert_eq!(usize::try_from(last.base_offset).unwrap(), MANY / 2);
+    assert_eq!(usize::try_from(last.base_offset).unwrap(), count / 2);
 }
 
 #[test]
