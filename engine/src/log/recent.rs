@@ -7,8 +7,9 @@ use std::collections::VecDeque;
 use super::segment::BatchPlace;
 use crate::types::Offset;
 
-/// Batches kept even when nobody needs them for a bound.
-const KEPT_BATCHES: usize = 256;
+/// Batches kept even when nobody needs them for a bound. All of them pass through the core's cache again and again, in every
+/// partition that is written to.
+const KEPT_BATCHES: usize = 64;
 /// Batches kept at most, however far behind the watermark is.
 const KEPT_BATCHES_MAX: usize = 16 * 1024;
 
@@ -22,14 +23,15 @@ pub(super) struct Recent {
 
 impl Recent {
     pub(super) fn push(&mut self, batch: BatchPlace) {
+        // Room first: the deque doubles when it is full.
+        self.trim_to(KEPT_BATCHES - 1);
         self.batches.push_back(batch);
-        self.trim();
     }
 
     /// Bounds are at `watermark` or above from now on.
     pub(super) fn release_below(&mut self, watermark: Offset) {
         self.watermark = self.watermark.max(watermark);
-        self.trim();
+        self.trim_to(KEPT_BATCHES);
     }
 
     /// Forgets the batches that end below `offset`: they do not lie where they lay.
@@ -43,13 +45,14 @@ impl Recent {
         }
     }
 
-    fn trim(&mut self) {
-        while self.batches.len() > KEPT_BATCHES {
+    /// Leaves `kept` batches, or as many as are wanted.
+    fn trim_to(&mut self, kept: usize) {
+        while self.batches.len() > kept {
             let wanted = self
                 .batches
                 .front()
                 .is_some_and(|oldest| oldest.last_offset >= self.watermark);
-            if wanted && self.batches.len() <= KEPT_BATCHES_MAX {
+            if wanted && self.batches.len() < KEPT_BATCHES_MAX {
                 break;
             }
             self.batches.pop_front();
@@ -69,5 +72,58 @@ impl Recent {
             .batches
             .partition_point(|batch| batch.last_offset < offset);
         self.batches.get(below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Timestamp;
+
+    /// One record at `offset`.
+    fn batch(offset: i64) -> BatchPlace {
+        BatchPlace {
+            base_offset: Offset(offset),
+            last_offset: Offset(offset),
+            position: 0,
+            length_bytes: 100,
+            max_timestamp: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn as_many_are_kept_as_there_is_room_for_from_the_start() {
+        let mut recent = Recent {
+            watermark: Offset(1_000),
+            ..Recent::default()
+        };
+        let mut room_max = 0;
+        for offset in 0..1_000 {
+            recent.push(batch(offset));
+            room_max = room_max.max(recent.batches.capacity());
+        }
+        assert_eq!(
+            (recent.batches.len(), room_max),
+            (KEPT_BATCHES, KEPT_BATCHES)
+        );
+        let oldest = 1_000 - i64::try_from(KEPT_BATCHES).unwrap();
+        assert!(recent.covers(Offset(oldest)));
+        assert!(!recent.covers(Offset(oldest - 1)));
+    }
+
+    #[test]
+    fn those_above_the_watermark_are_kept_until_they_are_too_many() {
+        let mut recent = Recent::default();
+        let most = i64::try_from(KEPT_BATCHES_MAX).unwrap();
+        for offset in 0..most {
+            recent.push(batch(offset));
+        }
+        assert!(recent.covers(Offset(0)));
+        recent.push(batch(most));
+        assert!(!recent.covers(Offset(0)));
+        assert_eq!(recent.batches.len(), KEPT_BATCHES_MAX);
+        recent.release_below(Offset(most - 99));
+        assert!(recent.covers(Offset(most - 99)));
+        assert_eq!(recent.batches.len(), 100);
     }
 }
