@@ -151,15 +151,15 @@ pub(super) struct Buffers {
     /// In order; behind them what is in `open`.
     whole: Vec<Bytes>,
     open: BytesMut,
-    /// How much was copied the last time: the next will be like it.
     copied_bytes: usize,
-    last_copied_bytes: usize,
+    /// How much was copied of late.
+    usual_bytes: usize,
 }
 
 impl Buffers {
     fn push(&mut self, header: &[u8], payload: Bytes) {
         if self.copied_bytes == 0 {
-            self.open = BytesMut::with_capacity(self.last_copied_bytes.max(ROOM_BYTES_MIN));
+            self.open = BytesMut::with_capacity(self.usual_bytes.max(ROOM_BYTES_MIN));
         }
         self.copy(header);
         if payload.len() <= COPIED_BYTES_MAX {
@@ -185,7 +185,8 @@ impl Buffers {
     fn take(&mut self) -> Vec<Bytes> {
         self.close();
         self.open = BytesMut::new();
-        self.last_copied_bytes = std::mem::take(&mut self.copied_bytes).min(ROOM_BYTES_MAX);
+        let copied_bytes = std::mem::take(&mut self.copied_bytes);
+        self.usual_bytes = of_late(self.usual_bytes, copied_bytes).min(ROOM_BYTES_MAX);
         std::mem::take(&mut self.whole)
     }
 }
@@ -203,8 +204,8 @@ pub(super) struct Undo {
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
     pub(super) batches: Vec<BatchPlace>,
-    /// How many they were in the last plan.
-    last_count: usize,
+    /// How many they were of late in one plan.
+    usual_count: usize,
     pub(super) buffers: Buffers,
     staged_at: Timestamp,
     /// Of batches that changed more than the end of the log, oldest first: those of the plan in flight, then those staged.
@@ -348,7 +349,7 @@ impl Log {
         self.next_position = place.end_position();
         let unwritten = &mut self.unwritten;
         if unwritten.batches.capacity() == 0 {
-            unwritten.batches.reserve(unwritten.last_count);
+            unwritten.batches.reserve(unwritten.usual_count);
         }
         unwritten.batches.push(place);
         unwritten.buffers.push(header.bytes(), payload);
@@ -370,7 +371,7 @@ impl Log {
         }
         let (first, last) = (unwritten.batches.first()?, unwritten.batches.last()?);
         let position = first.position;
-        unwritten.last_count = unwritten.batches.len();
+        unwritten.usual_count = of_late(unwritten.usual_count, unwritten.batches.len());
         unwritten.serial += 1;
         unwritten.in_flight = Some(unwritten.serial);
         Some(AppendPlan {
@@ -473,12 +474,31 @@ impl Log {
     }
 }
 
+/// What a number reached lately, that was `before` until now: the greatest, but falling. Plans differ from one to the next, and to
+/// grow costs more than some room too much.
+fn of_late(before: usize, now: usize) -> usize {
+    now.max(before - before.div_ceil(8))
+}
+
 /// Payloads up to this long are copied to those before them.
 const COPIED_BYTES_MAX: usize = 1_024;
-/// Room is made at once for as much as was copied the last time, at least this and at most that.
+/// Room is made at once for as much as was copied of late, at least this and at most that.
 const ROOM_BYTES_MIN: usize = 512;
 const ROOM_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reached_of_late_rises_at_once_and_falls_slowly() {
+        assert_eq!(of_late(0, 800), 800);
+        assert_eq!(of_late(800, 10), 700);
+        assert_eq!(of_late(10, 800), 800);
+        assert_eq!(of_late(1, 0), 0);
+    }
 }
