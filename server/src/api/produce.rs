@@ -294,13 +294,10 @@ impl Lone {
         let shard = gateway.owner(partition);
         context.client().led_to(Some(shard));
         match gateway.try_send(shard, command) {
-            Ok(()) => Ok(Submission::Done(Box::pin(answer_lone(
-                receipt, context, result,
-            )))),
+            Ok(()) => Ok(Submission::Done(answer_lone(receipt, context, result))),
             Err(NotSent::Full(command)) => Ok(Submission::Waiting(Box::pin(async move {
                 context.gateway().send(shard, *command).await?;
-                let answer: Answer = Box::pin(answer_lone(receipt, context, result));
-                Ok(answer)
+                Ok(answer_lone(receipt, context, result))
             }))),
             Err(NotSent::Stopped) => Err(Stopped.into()),
         }
@@ -315,29 +312,31 @@ struct Receipt {
     partition: TopicIdPartition,
 }
 
-/// As [`answer`], for a lone batch.
-async fn answer_lone(
+/// As [`answer`], for a lone batch. A block and no function: what that is given would be in its state twice.
+fn answer_lone(
     receipt: Receipt,
     context: RequestContext,
     result: oneshot::Receiver<Produced>,
-) -> Result<Parts, Closing> {
-    let results = result.await.map_err(|_| Stopped)?;
-    let Some(Ok(appended)) = results.first() else {
-        return Box::pin(tell_in_full(receipt, context, results)).await;
-    };
-    if receipt.acks == 0 {
-        return Ok(Parts::new());
-    }
-    let place = LoneAppended {
-        base_offset: appended.base_offset.0,
-        log_append_time_ms: appended.log_append_time.0,
-        log_start_offset: appended.log_start_offset.0,
-    };
-    let (number, version) = (context.correlation_id(), context.version());
-    let frame = receipt
-        .topic
-        .appended_frame(number, version, receipt.index, place);
-    Ok(smallvec![Part::Bytes(frame)])
+) -> Answer {
+    Box::pin(async move {
+        let results = result.await.map_err(|_| Stopped)?;
+        let Some(Ok(appended)) = results.first() else {
+            return Box::pin(tell_in_full(receipt, context, results)).await;
+        };
+        if receipt.acks == 0 {
+            return Ok(Parts::new());
+        }
+        let place = LoneAppended {
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time.0,
+            log_start_offset: appended.log_start_offset.0,
+        };
+        let (number, version) = (context.correlation_id(), context.version());
+        let frame = receipt
+            .topic
+            .appended_frame(number, version, receipt.index, place);
+        Ok(smallvec![Part::Bytes(frame)])
+    })
 }
 
 /// A lone batch was not appended: the answer has more to say.
