@@ -2,6 +2,8 @@
 //!
 //! It moves members between states; whether one is let in is decided in `join`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::classic::{ClassicGroup, GroupTimer, InitialDelay, Step};
@@ -93,8 +95,9 @@ impl ClassicGroup {
         } else if self.elect_leader() {
             self.begin_generation(step);
         } else {
-            // Only static members are left and none has come: wait until their sessions end.
-            step.schedule(GroupTimer::Join(self.id.clone()), self.rebalance_timeout());
+            // Only static members are left and none has come: wait until their sessions end. They say how long; some say 0.
+            let wait = self.rebalance_timeout().max(ABSENT_WAIT_MIN);
+            step.schedule(GroupTimer::Join(self.id.clone()), wait);
         }
     }
 
@@ -204,3 +207,6 @@ impl ClassicGroup {
 const fn next(generation: GenerationId) -> GenerationId {
     GenerationId(generation.0.wrapping_add(1) & i32::MAX)
 }
+
+/// How long a group waits at least before it looks again for static members that stay away.
+const ABSENT_WAIT_MIN: Duration = Duration::from_secs(1);

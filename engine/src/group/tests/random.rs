@@ -20,6 +20,7 @@ enum Event {
         instance: Option<u8>,
         two_steps: bool,
         protocol: u8,
+        rebalance_timeout_ms: i32,
     },
     Sync {
         member: u8,
@@ -61,14 +62,16 @@ fn event() -> impl Strategy<Value = Event> {
         prop::option::weighted(0.3, 0..2_u8),
         any::<bool>(),
         0..3_u8,
+        prop::sample::select(vec![60_000, 5_000, 0, -1]),
     );
     let join = join.prop_map(
-        |(group, member, instance, two_steps, protocol)| Event::Join {
+        |(group, member, instance, two_steps, protocol, rebalance_timeout_ms)| Event::Join {
             group,
             member,
             instance,
             two_steps,
             protocol,
+            rebalance_timeout_ms,
         },
     );
     let commit = (prop::option::of(0..8_u8), 0..2_u8, 0..2_i32, 0..1_000_i64);
@@ -147,6 +150,7 @@ impl World {
                 instance,
                 two_steps,
                 protocol: kind,
+                rebalance_timeout_ms,
             } => {
                 let known = member.and_then(|member| self.member(member));
                 let (group, member_id) = known.unwrap_or((group(number), MemberId::from("")));
@@ -160,6 +164,7 @@ impl World {
                     protocols: names.iter().map(|name| protocol(name, "t")).collect(),
                     requires_known_member_id: two_steps,
                     supports_skip_assignment: kind == 0,
+                    rebalance_timeout_ms,
                     random: u128::from(self.broker.tickets + 1) << 64,
                     ..consumer()
                 };

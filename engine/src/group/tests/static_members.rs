@@ -217,3 +217,33 @@ fn an_administrator_removes_an_instance_by_its_name() {
     );
     assert_eq!(broker.describe().members.len(), 1);
 }
+
+/// The deadline of the first phase was set anew at once, again and again, and the shard never came back.
+#[test]
+fn absent_instances_that_give_a_rebalance_no_time_are_waited_for_until_their_sessions_end() {
+    for rebalance_timeout_ms in [0, -1] {
+        let mut broker = Broker::eager();
+        group(&mut broker);
+        for name in ["a", "b"] {
+            broker.enter(Join {
+                rebalance_timeout_ms,
+                ..instance(name)
+            });
+        }
+        assert_eq!(broker.state(), GroupState::Stable);
+        let leaver = Leaver {
+            member_id: MemberId::from(""),
+            instance_id: Some(InstanceId::from("a")),
+        };
+        let left = broker.ask(GroupCommand::Leave(Leave {
+            group: GroupId::from("g"),
+            members: vec![leaver],
+        }));
+        assert!(matches!(left, Ok(GroupReply::Left(_))));
+        broker.pass(seconds(5));
+        assert_eq!(broker.state(), GroupState::PreparingRebalance);
+        broker.restart();
+        broker.pass(seconds(11));
+        assert_eq!(broker.state(), GroupState::Empty);
+    }
+}
