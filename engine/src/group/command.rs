@@ -57,6 +57,26 @@ impl GroupCommand {
         matches!(self, Self::Join(_) | Self::Sync(_) | Self::CommitOffsets(_))
     }
 
+    /// About how much memory it takes while it waits to be served beside other members, in bytes: what members say of themselves, and
+    /// what a leader says of all.
+    #[must_use]
+    pub fn carried_bytes(&self) -> usize {
+        match self {
+            Self::Join(join) => {
+                let protocols = join.protocols.iter();
+                let sizes = protocols.map(|one| PIECE_BYTES + one.name.len() + one.metadata.len());
+                sizes.sum()
+            }
+            Self::Sync(sync) => {
+                let assignments = sync.assignments.iter();
+                let sizes =
+                    assignments.map(|(id, plan)| PIECE_BYTES + id.as_str().len() + plan.len());
+                sizes.sum()
+            }
+            _ => 0,
+        }
+    }
+
     /// The one group it concerns.
     #[must_use]
     pub const fn group(&self) -> Option<&GroupId> {
@@ -348,3 +368,6 @@ pub struct ListedGroup {
     /// Its type.
     pub group_type: GroupType,
 }
+
+/// What a protocol or an assignment takes besides its text and bytes.
+const PIECE_BYTES: usize = 96;

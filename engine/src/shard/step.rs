@@ -358,7 +358,12 @@ impl Shard {
             Command::DescribeProducers(describe) => {
                 describe.partitions.iter().any(|id| self.is_awaited(*id))
             }
-            Command::Group(request) => self.is_loading(request.partition),
+            // Those who wait for other members hold nothing of the memory for requests while they wait. Large ones hear that the
+            // coordinator is being read, and ask again.
+            Command::Group(request) => {
+                self.is_loading(request.partition)
+                    && request.command.carried_bytes() <= DEFERRED_BYTES_MAX
+            }
             Command::Produce(_)
             | Command::Fetch(_)
             | Command::FetchNews(_)
@@ -397,6 +402,9 @@ impl Shard {
         self.serial
     }
 }
+
+/// The largest request of a member that waits while its coordinator is read. There may be one of every connection.
+const DEFERRED_BYTES_MAX: usize = 4 << 10;
 
 #[cfg(test)]
 pub(super) mod tests;

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, OffsetToCommit,
+    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Join, MemberId,
+    OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet};
@@ -480,6 +481,65 @@ fn a_coordinator_stores_as_much_at_once_as_its_topic_allows_at_present() {
     bench.take_in(Input::Image(Arc::new(image)));
     let stored = bench.ask(commit()).try_recv().unwrap();
     assert!(matches!(stored, Ok(GroupReply::OffsetsCommitted(_))));
+}
+
+#[test]
+fn who_joins_while_the_coordinator_is_read_waits_if_it_is_small_and_still_there() {
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
+    let image = image("__consumer_offsets", 1);
+    bench.partitions = vec![TopicIdPartition {
+        topic_id: image.topics().next().unwrap().id,
+        partition: 0,
+    }];
+    let partition = bench.partitions[0];
+    let mut effects = Effects::default();
+    let input = Input::Image(Arc::new(image));
+    bench.shard.step(NOW, input, &mut effects);
+    let mut join = |group: &str, bytes| {
+        let (reply, answer) = oneshot::channel();
+        let request = GroupRequest {
+            partition,
+            command: GroupCommand::Join(join(group, bytes)),
+            reply,
+        };
+        let input = Input::Command(Command::Group(Box::new(request)));
+        bench.shard.step(NOW, input, &mut effects);
+        answer
+    };
+    let mut large = join("large", DEFERRED_BYTES_MAX);
+    let loading = Err(GroupError::CoordinatorLoading);
+    assert_eq!(large.try_recv().unwrap(), loading);
+    drop(join("gone", 100));
+    let mut small = join("small", 100);
+    assert!(small.try_recv().is_err(), "it waits");
+    bench.carry_out(effects);
+    for (name, is_there) in [("large", false), ("gone", false), ("small", true)] {
+        let group = name.into();
+        let described = bench.ask(GroupCommand::DescribeGroup { group });
+        let described = { described }.try_recv().unwrap();
+        assert_eq!(described.is_ok(), is_there, "{name}: {described:?}");
+    }
+}
+
+/// A first join, whose subscription takes so many bytes.
+fn join(group: &str, bytes: usize) -> Join {
+    Join {
+        group: group.into(),
+        member_id: MemberId::from(""),
+        instance_id: None,
+        client_id: "app".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![Protocol {
+            name: "range".into(),
+            metadata: vec![0; bytes].into(),
+        }],
+        requires_known_member_id: false,
+        supports_skip_assignment: true,
+        random: 1,
+    }
 }
 
 #[test]
