@@ -29,6 +29,8 @@ pub(super) async fn handle(
         _ => None,
     };
     let answers = ask_each(context, commands, pick).await?;
+    let members = answers.iter().flatten().map(|group| group.members.len());
+    context.answers_many(members.sum()).await;
     let describe = move |(groups, answers): (Vec<_>, Vec<_>)| {
         let groups = groups.into_iter().zip(answers);
         let groups = groups.map(|(group, answer)| described(group, answer, operations, version));
