@@ -371,7 +371,8 @@ impl Log {
         }
         let (first, last) = (unwritten.batches.first()?, unwritten.batches.last()?);
         let position = first.position;
-        unwritten.usual_count = of_late(unwritten.usual_count, unwritten.batches.len());
+        let count = of_late(unwritten.usual_count, unwritten.batches.len());
+        unwritten.usual_count = count.min(USUAL_COUNT_MAX);
         unwritten.serial += 1;
         unwritten.in_flight = Some(unwritten.serial);
         Some(AppendPlan {
@@ -485,6 +486,8 @@ const COPIED_BYTES_MAX: usize = 1_024;
 /// Room is made at once for as much as was copied of late, at least this and at most that.
 const ROOM_BYTES_MIN: usize = 512;
 const ROOM_BYTES_MAX: usize = 64 << 10;
+/// And for so many batches at most.
+const USUAL_COUNT_MAX: usize = 1_024;
 
 pub(super) fn length(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use super::segment::BatchPlace;
 use crate::types::Offset;
 
-/// Batches kept even when nobody needs them for a bound. All of them pass through the core's cache again and again, in every
-/// partition that is written to.
+/// Batches kept even when nobody needs them for a bound; reads further back find theirs by the index. All of them pass through the
+/// core's cache again and again, in every partition that is written to.
 const KEPT_BATCHES: usize = 64;
 /// Batches kept at most, however far behind the watermark is.
 const KEPT_BATCHES_MAX: usize = 16 * 1024;

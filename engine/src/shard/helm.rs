@@ -132,7 +132,7 @@ impl Helmed {
         &self.shard
     }
 
-    /// Draws commands that came by the mailbox, as many as one turn takes in, for the shard's thread; waits for the first.
+    /// Draws commands that came by the mailbox, at most as many as one turn takes in, for the shard's thread; waits for the first.
     pub(super) fn poll_draw(
         &mut self,
         context: &mut Context<'_>,
@@ -180,7 +180,7 @@ impl Helmed {
             let input = Input::Completed(completion);
             self.shard.step(now, input, &mut self.effects);
         }
-        for command in commands.drain(..of_one_turn(commands)) {
+        for command in commands.drain(..taken_in_one_turn(commands)) {
             let input = Input::Command(command);
             self.shard.step(now, input, &mut self.effects);
         }
@@ -262,15 +262,14 @@ impl Helmed {
     }
 }
 
-/// How many of `commands` are taken in before others have their turn: what has come in full, unless it is very much.
-fn of_one_turn(commands: &[Command]) -> usize {
+/// How many of `commands` are taken in before others have their turn: all, unless it is very much; the first always.
+fn taken_in_one_turn(commands: &[Command]) -> usize {
     let mut bytes = 0;
     let fit = commands.iter().take_while(|command| {
-        let has_room = bytes < BYTES_PER_TURN;
         bytes += bytes_to_append(command);
-        has_room
+        bytes <= BYTES_PER_TURN
     });
-    fit.count()
+    fit.count().max(1).min(commands.len())
 }
 
 /// The bytes that a command has to be checked and written.
@@ -302,9 +301,9 @@ fn is_light(command: &Command) -> bool {
 
 /// Checking and writing this much takes about as long as waking a thread and being woken by it: 20 us.
 const LIGHT_BYTES_MAX: usize = 20 << 10;
-/// How many commands are taken in before their disk work is handed out.
+/// At most so many commands are taken in before their disk work is handed out.
 const COMMANDS_PER_TURN: usize = 128;
-/// No further command is taken in behind so many bytes: they take about a millisecond to check and to write.
+/// And so many bytes to append, which take about a millisecond to check and to write.
 const BYTES_PER_TURN: usize = 1 << 20;
 
 #[cfg(test)]
@@ -441,20 +440,22 @@ pub(super) mod tests {
         let bench = bench();
         bench.helm.sleeps(true);
         let sizes = [10, BYTES_PER_TURN - 10, 10, 2 * BYTES_PER_TURN, 10];
-        let (mut commands, mut answers): (Vec<_>, Vec<_>) = sizes.into_iter().map(produce).unzip();
+        let (mut commands, answers): (Vec<_>, Vec<_>) = sizes.into_iter().map(produce).unzip();
+        let mut answers: Vec<_> = answers.into_iter().enumerate().collect();
         let mut take_in = || {
             let mut helmed = bench.helm.take();
             helmed.draw(&mut commands);
             helmed.take_in(&mut Vec::new(), &mut commands);
             drop(helmed);
-            let is_answered = |answer: &mut oneshot::Receiver<_>| answer.try_recv().is_ok();
+            answers.retain_mut(|(_, answer)| answer.try_recv().is_err());
+            let missing: Vec<_> = answers.iter().map(|(number, _)| *number).collect();
             let overtakes = bench.helm.steer(fetch(Duration::ZERO).0).is_ok();
-            answers.retain_mut(|answer| !is_answered(answer));
-            (answers.len(), overtakes)
+            (missing, overtakes)
         };
-        assert_eq!(take_in(), (3, false));
-        assert_eq!(take_in(), (1, false));
-        assert_eq!(take_in(), (0, true));
+        assert_eq!(take_in(), (vec![2, 3, 4], false));
+        assert_eq!(take_in(), (vec![3, 4], false));
+        assert_eq!(take_in(), (vec![4], false));
+        assert_eq!(take_in(), (vec![], true));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The thin loop around a shard on a real thread: it waits for whatever comes next, lets the shard step, and carries
 //! out the effects. Everything with a decision in it is in `step`.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,11 @@ impl Loop {
             for (ticket, action) in actions.drain(..) {
                 self.ring.submit(ticket, action);
             }
+            // What was too much for one turn goes on after a turn of the others.
+            let goes_on = !commands.is_empty();
+            if goes_on {
+                yield_now().await;
+            }
             tokio::select! {
                 biased;
                 () = self.ring.ready() => {}
@@ -67,11 +72,10 @@ impl Loop {
                 }
                 Ok(()) = self.image.changed() => {}
                 1.. = poll_fn(|context| helm.take().poll_draw(context, &mut commands)),
-                    if commands.is_empty() => {}
+                    if !goes_on => {}
                 () = helm.left() => {}
                 () = &mut alarm.sleep => alarm.rang(),
-                // What was too much for one turn goes on after a turn of the others.
-                () = yield_now(), if !commands.is_empty() => {}
+                () = ready(()), if goes_on => {}
             }
             // However busy the ring is, commands get their turn in every round.
             helm.take().draw(&mut commands);

@@ -312,7 +312,7 @@ struct Receipt {
     partition: TopicIdPartition,
 }
 
-/// As [`answer`], for a lone batch. A block and no function: what that is given would be in its state twice.
+/// As [`answer`], for a lone batch. Not an async function: such a one keeps what it is given twice, as it came and as its locals.
 fn answer_lone(
     receipt: Receipt,
     context: RequestContext,

@@ -17,18 +17,20 @@ use super::error::ToErrorCode;
 /// Questions on their way. A shard answers with `R`, a result for each.
 pub(crate) struct Scattered<R> {
     count: usize,
+    /// The shard that was asked, if it was one.
+    shard: Option<ShardIndex>,
     asked: Asked<R>,
 }
 
-/// Who was asked.
+/// In how many messages.
 enum Asked<R> {
-    /// One shard, everything: nothing has to be put back into order.
-    One(ShardIndex, oneshot::Receiver<R>),
-    /// Several, or nobody.
-    Many(Vec<Part<R>>),
+    /// One: nothing has to be put back into order.
+    AtOnce(oneshot::Receiver<R>),
+    /// Several, or none.
+    InParts(Vec<Part<R>>),
 }
 
-/// What one shard of several was asked.
+/// One message of several.
 struct Part<R> {
     /// Place in the request, question by question.
     places: Vec<usize>,
@@ -63,14 +65,18 @@ pub(crate) async fn scatter<Q: Question, R>(
     command: impl Fn(Vec<Q>, ReplySlot<R>) -> Command,
 ) -> Result<Scattered<R>, Stopped> {
     let owner = |question: &Q| gateway.owner(question.partition());
-    let count = questions.len();
-    if fit_one_turn(&questions)
-        && let Some(shard) = only_owner(&questions, owner)
+    let (count, shard) = (questions.len(), only_owner(&questions, owner));
+    if let Some(only) = shard
+        && fit_one_turn(&questions)
     {
         let (slot, answer) = oneshot::channel();
-        gateway.send(shard, command(questions, slot)).await?;
-        let asked = Asked::One(shard, answer);
-        return Ok(Scattered { count, asked });
+        gateway.send(only, command(questions, slot)).await?;
+        let asked = Asked::AtOnce(answer);
+        return Ok(Scattered {
+            count,
+            shard,
+            asked,
+        });
     }
     let mut parts = Vec::new();
     let mut questions = questions.into_iter().enumerate().peekable();
@@ -86,8 +92,12 @@ pub(crate) async fn scatter<Q: Question, R>(
             tokio::task::yield_now().await;
         }
     }
-    let asked = Asked::Many(parts);
-    Ok(Scattered { count, asked })
+    let asked = Asked::InParts(parts);
+    Ok(Scattered {
+        count,
+        shard,
+        asked,
+    })
 }
 
 /// As [`scatter`], without waiting, where all `questions` are one message for one shard, and its mailbox has room: the common case.
@@ -103,8 +113,11 @@ pub(crate) fn scatter_at_once<Q: Question, R>(
         _ => return Err(Unsent::Several(questions)),
     };
     let (slot, answer) = oneshot::channel();
-    let asked = Asked::One(shard, answer);
-    let scattered = Scattered { count, asked };
+    let scattered = Scattered {
+        count,
+        shard: Some(shard),
+        asked: Asked::AtOnce(answer),
+    };
     match gateway.try_send(shard, command(questions, slot)) {
         Ok(()) => Ok(scattered),
         Err(NotSent::Full(command)) => Err(Unsent::One(shard, command, scattered)),
@@ -186,10 +199,7 @@ fn joined<T, E: ToErrorCode>(
 impl<R: IntoIterator> Scattered<R> {
     /// The shard that was asked, if it was one.
     pub(crate) const fn only_shard(&self) -> Option<ShardIndex> {
-        match self.asked {
-            Asked::One(shard, _) => Some(shard),
-            Asked::Many(_) => None,
-        }
+        self.shard
     }
 
     /// Waits for all shards; as many results as questions, in their order.
@@ -198,13 +208,13 @@ impl<R: IntoIterator> Scattered<R> {
     /// The broker is stopping.
     pub(crate) async fn gather(self) -> Result<Vec<R::Item>, Stopped> {
         let parts = match self.asked {
-            Asked::One(_, answer) => {
+            Asked::AtOnce(answer) => {
                 let answers = answer.await.map_err(|_| Stopped)?;
                 return Some(Vec::from_iter(answers))
                     .filter(|answers| answers.len() == self.count)
                     .ok_or(Stopped);
             }
-            Asked::Many(parts) => parts,
+            Asked::InParts(parts) => parts,
         };
         let mut results: Vec<Option<R::Item>> = Vec::new();
         results.resize_with(self.count, || None);
@@ -271,12 +281,21 @@ fn of_one_turn<Q: Question>(
     some
 }
 
-/// Small questions that go out before others have their turn: some hundred microseconds' worth for the shard.
+/// Small questions that go out before others have their turn: some hundred microseconds' worth of lookups, or about a millisecond's of
+/// bytes to append.
 const WEIGHT_PER_TURN: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn scattered<R>(count: usize, asked: Asked<R>) -> Scattered<R> {
+        Scattered {
+            count,
+            shard: None,
+            asked,
+        }
+    }
 
     #[test]
     fn questions_go_to_their_owners_with_their_places() {
@@ -328,11 +347,11 @@ mod tests {
             }
         };
         let parts = vec![part(&[0, 3], &["a", "d"]), part(&[1, 2], &["b", "c"])];
-        let asked = Asked::Many(parts);
-        let results = Scattered { count: 4, asked }.gather().await;
+        let asked = Asked::InParts(parts);
+        let results = scattered(4, asked).gather().await;
         assert_eq!(results, Ok(vec!["a", "b", "c", "d"]));
-        let asked = Asked::Many(vec![part(&[0, 1], &["only one"])]);
-        assert_eq!(Scattered { count: 2, asked }.gather().await, Err(Stopped));
+        let asked = Asked::InParts(vec![part(&[0, 1], &["only one"])]);
+        assert_eq!(scattered(2, asked).gather().await, Err(Stopped));
     }
 
     #[tokio::test]
@@ -344,8 +363,8 @@ mod tests {
         for (count, expected) in [(2, Ok(vec!["a", "b"])), (3, Err(Stopped))] {
             let (slot, answer) = oneshot::channel();
             slot.send(vec!["a", "b"]).unwrap();
-            let asked = Asked::One(ShardIndex(1), answer);
-            assert_eq!(Scattered { count, asked }.gather().await, expected);
+            let asked = Asked::AtOnce(answer);
+            assert_eq!(scattered(count, asked).gather().await, expected);
         }
     }
 }

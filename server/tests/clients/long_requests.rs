@@ -1,5 +1,5 @@
-//! Requests with so many elements that they are decoded and answered beside the shards' threads: every element is answered, in
-//! order, and what the client sent behind them comes after them.
+//! Requests with so many elements that they are decoded and answered beside the shards' threads, or so many bytes that shards take
+//! them in piece by piece: every element is answered, in order, and what the client sent behind them comes after them.
 
 use millrace_wire::message::create_partitions::CreatePartitionsRequestTopic;
 use millrace_wire::message::create_topics::CreateTopicsRequestTopic;
