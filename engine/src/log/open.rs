@@ -274,8 +274,9 @@ fn start_anew(
     let log = make_empty(disk, options, inventory)?;
     for segment in &scan.segments {
         remove_segment(disk, &directory, segment.base_offset)?;
+        // A power cut must not leave one without those behind it: that would look like damage.
+        disk.sync_dir(&directory)?;
     }
-    disk.sync_dir(&directory)?;
     Ok((log, report))
 }
 
@@ -335,6 +336,9 @@ fn finish(
     log.epochs_version = u64::from(epochs_delayed);
     if damaged {
         log.recovery_point = point;
+    } else if epochs_delayed {
+        // Epochs whose batches lie below it are looked for in the file only.
+        log.recovery_point = point.min(end);
     }
     Ok((log, report))
 }

@@ -2,10 +2,11 @@
 //!
 //! Whether to roll is decided in memory; making the new file and settling the old one is a job for a maintenance thread.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Log;
+use super::checkpoint::read_if_there;
 use super::leader_epochs::LeaderEpochs;
 use super::names;
 use super::offset_index::relative;
@@ -99,28 +100,37 @@ impl RollJob {
 /// one without the other forgets what a producer may still repeat. The names are the caller's to sync.
 pub(super) fn write_snapshot(
     disk: &Disk,
-    directory: &std::path::Path,
+    directory: &Path,
     offset: Offset,
     producers: &ProducerStates,
 ) -> Result<(), IoError> {
     let (snapshot, windows) = producer_snapshot::encode(producers);
-    let path = |ending| names::segment_file(directory, offset, ending);
-    let files = [
-        replace(disk, &path(names::SNAPSHOT), &snapshot)?,
-        replace(disk, &path(names::WINDOWS), &windows)?,
-    ];
-    // Nothing is lost with a snapshot of nobody.
-    if producers.count() > 0 {
-        for file in files {
+    for (ending, bytes) in [(names::SNAPSHOT, snapshot), (names::WINDOWS, windows)] {
+        let path = names::segment_file(directory, offset, ending);
+        let Some(file) = put(disk, &path, &bytes)? else {
+            continue;
+        };
+        // Nothing is lost with a snapshot of nobody.
+        if producers.count() > 0 {
             file.sync_data()?;
         }
     }
     Ok(())
 }
 
+/// Gives a file of a snapshot its contents, and itself if that has to be waited for. One that is there with others may be all that
+/// is left of its producers, for their batches may be deleted: it is at no time without contents.
+fn put(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<Option<File>, IoError> {
+    match read_if_there(disk, path) {
+        Ok(None) => replace(disk, path, bytes).map(Some),
+        Ok(Some(there)) if there == bytes => disk.open(path).map(Some),
+        Ok(Some(_)) | Err(_) => disk.write_atomic(path, bytes).map(|()| None),
+    }
+}
+
 pub(super) fn write_epochs(
     disk: &Disk,
-    directory: &std::path::Path,
+    directory: &Path,
     epochs: &LeaderEpochs,
 ) -> Result<(), IoError> {
     let path = directory.join(names::LEADER_EPOCH_CHECKPOINT);

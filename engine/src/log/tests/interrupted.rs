@@ -258,3 +258,72 @@ fn an_empty_segment_that_begins_where_the_one_before_ends_stays() {
     assert_eq!((log.segment_count(), report.notes), (5, vec![]));
     assert_eq!(fixture.names(), before);
 }
+
+/// Its first segment came back without the second.
+#[test]
+fn a_log_that_is_begun_anew_is_begun_so_again_when_the_power_fails_meanwhile() {
+    let config = TopicConfig {
+        write_caching: true,
+        ..config(400)
+    };
+    with_seeds(400, &config, |seed, sim, fixture| {
+        let log = closed(fixture, 6);
+        fixture.close(log);
+        let options = || OpenOptions {
+            log_start_offset: Offset(100),
+            ..fixture.options(false, 5)
+        };
+        sim.stand_still_after(seed % 100);
+        let _ = open(&fixture.disk, options());
+        sim.crash();
+        let (log, _) = open(&fixture.disk, options()).unwrap();
+        assert_eq!(log.damage(), None, "seed {seed}");
+        assert_eq!(log.log_end_offset(), Offset(100), "seed {seed}");
+    });
+}
+
+/// All batches are gone, so nothing else knows of the producer.
+#[test]
+fn the_only_snapshot_of_a_producer_outlives_a_stop_that_does_not_come_to_its_end() {
+    with_seeds(200, &config(400), |seed, sim, fixture| {
+        let mut log = fixture.fresh();
+        for id in [8, 9] {
+            fixture.append(&mut log, &of_producer(id, 0, 2));
+        }
+        fixture.roll(&mut log);
+        let closed = log.segment_count() - 1;
+        let _ = log.delete_segments(closed).run(&fixture.disk).unwrap();
+        let last = log.producers.clone();
+        // What the stop would write is less than what is there.
+        log.producers.restore(ProducerId(8), None);
+        if seed == 0 {
+            sim.fail_next(SimOperation::Write, "4.snapshot", 28);
+        } else {
+            sim.stand_still_after(seed % 20);
+        }
+        let _ = log.close().run(&fixture.disk);
+        sim.crash();
+        let (log, _) = fixture.open(false, 4);
+        assert_eq!(log.log_start_offset(), Offset(4), "seed {seed}");
+        let nine = ProducerId(9);
+        assert!(last.find(nine).is_some());
+        assert_eq!(log.producers.find(nine), last.find(nine), "seed {seed}");
+    });
+}
+
+#[test]
+fn epochs_that_found_no_room_at_a_start_are_looked_for_again_at_the_next() {
+    let sim = Sim::new(1);
+    let fixture = on(&sim, config(100_000));
+    let mut log = fixture.fresh();
+    fixture.append(&mut log, &batch(2, 80, 1));
+    drop(log);
+    sim.fail_next(SimOperation::Write, "leader-epoch-checkpoint.tmp", 28);
+    let (mut log, _) = fixture.open(false, 0);
+    let points = |log: &Log| (log.recovery_point(), log.durable_end_offset());
+    assert_eq!(points(&log), (Offset(0), Offset(2)));
+    let flushed = log.flush_job().run(&fixture.disk).unwrap();
+    log.flushed(flushed);
+    assert_eq!(points(&log), (Offset(2), Offset(2)));
+    assert!(log.epochs_job().is_none());
+}
