@@ -689,6 +689,33 @@ fn time_finds_the_first_record_at_or_after_it() {
 }
 
 #[test]
+fn the_greatest_time_is_not_that_of_a_record_below_the_log_start() {
+    for times in [[5, 6, 7], [-1, -1, -1]] {
+        let fixture = Fixture::new(config(100_000));
+        let mut log = fixture.fresh();
+        let mut builder = BatchBuilder::new();
+        for time in [1_000, times[0], times[1], times[2]] {
+            builder.push(Timestamp(time), None, Some(b"v"), &[]);
+        }
+        let cut = PreparedBatch::from_builder(&builder.build()).unwrap();
+        fixture.append(&mut log, &cut);
+        let find = |log: &Log| {
+            let lookup = log.find_max_timestamp(log.log_end_offset());
+            let found = lookup.run(&fixture.disk).unwrap();
+            found.map(|found| (found.offset.0, found.timestamp.0))
+        };
+        assert_eq!(find(&log), Some((0, 1_000)));
+        assert!(log.move_log_start(Offset(1)));
+        assert_eq!(find(&log), Some((3, 7)).filter(|_| times[2] == 7));
+        fixture.append(&mut log, &batch(2, 10, 6));
+        let expected = if times[2] == 7 { (3, 7) } else { (4, 6) };
+        assert_eq!(find(&log), Some(expected));
+        fixture.append(&mut log, &batch(2, 10, 500));
+        assert_eq!(find(&log), Some((6, 500)));
+    }
+}
+
+#[test]
 fn a_header_is_taken_at_its_word_where_too_many_before_it_promised_in_vain() {
     let fixture = Fixture::new(config(100_000));
     let mut log = fixture.fresh();

@@ -257,7 +257,13 @@ impl TimeLookup {
         let start = self.start(segment, disk)?;
         let mut walker = Walker::new(&segment.file, start, segment.length);
         let mut best: Option<Walked> = None;
+        let mut of_cut = None;
         while let Some(batch) = self.next_visible(&mut walker)? {
+            if batch.header.base_offset() < self.log_start_offset {
+                // Its header tells of records that are gone, too.
+                of_cut = self.greatest_of(&mut walker, &batch)?;
+                continue;
+            }
             let timestamp = batch.header.max_timestamp();
             if best.is_none_or(|best| timestamp > best.header.max_timestamp()) {
                 best = Some(batch);
@@ -269,14 +275,28 @@ impl TimeLookup {
                 break;
             }
         }
-        let Some(batch) = best else {
-            return Ok(None);
+        let of_best = match best {
+            Some(batch) => self.greatest_of(&mut walker, &batch)?,
+            None => None,
         };
-        let bytes = walker.whole(&batch)?;
+        let is_later = |best: &TimestampedOffset| {
+            of_cut.is_none_or(|cut: TimestampedOffset| best.timestamp > cut.timestamp)
+        };
+        Ok(of_best.filter(is_later).or(of_cut))
+    }
+
+    /// The first record with the greatest timestamp of those in a batch that are not below the log's start; `None` where it has none, or
+    /// cannot be read.
+    fn greatest_of(
+        &self,
+        walker: &mut Walker<'_>,
+        batch: &Walked,
+    ) -> Result<Option<TimestampedOffset>, WalkError> {
+        let bytes = walker.whole(batch)?;
         let from = self.log_start_offset;
         let found = record_of_max_timestamp(&bytes, from, BODY_BYTES_MAX_DEFAULT);
         let found = found.ok().flatten();
-        Ok(found.map(|(offset, timestamp)| answer(&batch, offset, timestamp)))
+        Ok(found.map(|(offset, timestamp)| answer(batch, offset, timestamp)))
     }
 
     /// The next batch that has visible records; `None` at the bound.
