@@ -57,21 +57,34 @@ impl GroupCommand {
         matches!(self, Self::Join(_) | Self::Sync(_) | Self::CommitOffsets(_))
     }
 
-    /// About how much memory it takes while it waits to be served beside other members, in bytes: what members say of themselves, and
-    /// what a leader says of all.
+    /// Whether it may wait for other members, for minutes: it holds nothing of the memory for requests then.
+    #[must_use]
+    pub const fn parks(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Sync(_))
+    }
+
+    /// How many bytes a command that [parks](Self::parks) carries, about; 0 for others, whose frames are counted.
     #[must_use]
     pub fn carried_bytes(&self) -> usize {
         match self {
             Self::Join(join) => {
+                let instance = join.instance_id.as_ref().map_or("", InstanceId::as_str);
+                let (client, host) = (&*join.client_id, &*join.client_host);
+                let ids = [join.group.as_str(), join.member_id.as_str(), instance];
+                let texts = ids.into_iter().chain([client, host, &*join.protocol_type]);
                 let protocols = join.protocols.iter();
                 let sizes = protocols.map(|one| PIECE_BYTES + one.name.len() + one.metadata.len());
-                sizes.sum()
+                sizes.sum::<usize>() + texts.map(str::len).sum::<usize>()
             }
             Self::Sync(sync) => {
-                let assignments = sync.assignments.iter();
-                let sizes =
-                    assignments.map(|(id, plan)| PIECE_BYTES + id.as_str().len() + plan.len());
-                sizes.sum()
+                let instance = sync.instance_id.as_ref().map_or("", InstanceId::as_str);
+                let kinds = [&sync.protocol_type, &sync.protocol];
+                let kinds = kinds.map(|kind| kind.as_deref().unwrap_or_default());
+                let ids = [sync.group.as_str(), sync.member_id.as_str(), instance];
+                let texts = ids.into_iter().chain(kinds);
+                let plans = sync.assignments.iter();
+                let sizes = plans.map(|(id, plan)| PIECE_BYTES + id.as_str().len() + plan.len());
+                sizes.sum::<usize>() + texts.map(str::len).sum::<usize>()
             }
             _ => 0,
         }

@@ -138,10 +138,6 @@ impl Shard {
             command,
             reply,
         } = request;
-        if matches!(command, GroupCommand::Join(_)) && reply.is_closed() {
-            // It waited while the coordinator was read. Nobody would speak for the member.
-            return;
-        }
         let number = self.next_serial();
         let opening = self.is_opening(id);
         let adds = command.adds();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::admission::DirectoryPlace;
 use super::jobs::Errand;
-use super::step::{Effects, LogDirectory, Pending, Shard, Timer};
+use super::step::{Effects, LogDirectory, Pending, Shard, Timer, is_abandoned};
 use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
@@ -249,10 +249,13 @@ impl Shard {
             .set(now.monotonic.after(delay), Timer::Open(id, open));
     }
 
-    /// Looks again at the commands that wait for a partition: those that still have to are put back.
+    /// Looks again at the commands that wait for a partition: those that still have to are put back, and those dropped that nobody
+    /// waits for any more.
     pub(super) fn retry_deferred(&mut self, now: Now, effects: &mut Effects) {
         for command in std::mem::take(&mut self.deferred) {
-            self.command(command, now, effects);
+            if !is_abandoned(&command) {
+                self.command(command, now, effects);
+            }
         }
     }
 

@@ -323,7 +323,7 @@ impl Shard {
     /// Deals with a client's request.
     pub(super) fn command(&mut self, command: Command, now: Now, effects: &mut Effects) {
         if self.waits_for_opening(&command) {
-            self.deferred.push(command);
+            self.defer(command);
             return;
         }
         match command {
@@ -342,6 +342,15 @@ impl Shard {
         }
     }
 
+    /// Keeps a command until something was opened or read. Before there would be more of them than ever, those go that nobody waits for
+    /// any more: each client may have come again and again.
+    fn defer(&mut self, command: Command) {
+        if self.deferred.len() == self.deferred.capacity() {
+            self.deferred.retain(|command| !is_abandoned(command));
+        }
+        self.deferred.push(command);
+    }
+
     /// Questions about a log wait until it is open. Appends and fetches have their own ways of waiting.
     fn waits_for_opening(&self, command: &Command) -> bool {
         match command {
@@ -358,8 +367,8 @@ impl Shard {
             Command::DescribeProducers(describe) => {
                 describe.partitions.iter().any(|id| self.is_awaited(*id))
             }
-            // Those who wait for other members hold nothing of the memory for requests while they wait. Large ones hear that the
-            // coordinator is being read, and ask again.
+            // Those who may wait for other members hold nothing of the memory for requests. Large ones hear that the coordinator is
+            // being read, and ask again.
             Command::Group(request) => {
                 self.is_loading(request.partition)
                     && request.command.carried_bytes() <= DEFERRED_BYTES_MAX
@@ -401,6 +410,11 @@ impl Shard {
         self.serial += 1;
         self.serial
     }
+}
+
+/// Whether whoever asked has gone, before what may wait for other members was begun: nobody would speak for the member.
+pub(super) fn is_abandoned(command: &Command) -> bool {
+    matches!(command, Command::Group(request) if request.command.parks() && request.reply.is_closed())
 }
 
 /// The largest request of a member that waits while its coordinator is read. There may be one of every connection.

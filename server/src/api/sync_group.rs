@@ -8,8 +8,8 @@ use millrace_engine::group::{
 };
 use millrace_engine::shard::Stopped;
 use millrace_engine::types::GenerationId;
-use millrace_wire::Str;
 use millrace_wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
+use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
 use super::coordination::{Answer, ask_parked};
@@ -76,7 +76,11 @@ fn response(synced: Answer<Synced>) -> SyncGroupResponse {
             ..Default::default()
         },
         Err(error) => SyncGroupResponse {
-            error_code: error.error_code(),
+            error_code: match error {
+                // As in Kafka: clients do not expect the code of a coordinator that is being read here, and Java's gives up on it.
+                GroupError::CoordinatorLoading => ErrorCode::RebalanceInProgress,
+                error => error.error_code(),
+            },
             ..Default::default()
         },
     }
@@ -86,7 +90,7 @@ fn response(synced: Answer<Synced>) -> SyncGroupResponse {
 mod tests {
     use std::collections::BTreeMap;
 
-    use millrace_wire::{ErrorCode, Message};
+    use millrace_wire::Message;
 
     use super::*;
 
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn a_refusal_can_be_written_in_every_version() {
         let refused = response(Err(GroupError::CoordinatorLoading));
-        assert_eq!(refused.error_code, ErrorCode::CoordinatorLoadInProgress);
+        assert_eq!(refused.error_code, ErrorCode::RebalanceInProgress);
         assert!((0..=5).all(|version| refused.to_bytes(version).is_ok()));
     }
 }
