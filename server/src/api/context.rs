@@ -241,6 +241,11 @@ impl RequestContext {
         }
     }
 
+    /// As [`Self::answers_many`], for an answer whose elements differ in size, of so many bytes in all.
+    pub(super) async fn answers_bytes(&self, bytes: usize) {
+        self.answers_many(bytes / ELEMENT_BYTES).await;
+    }
+
     /// Says that so many partitions will be remembered while the request waits for records. Waits until there is room for them.
     pub(super) async fn waits_for_many(&self, partitions: usize) {
         // A long request has more than that.

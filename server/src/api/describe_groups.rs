@@ -29,8 +29,10 @@ pub(super) async fn handle(
         _ => None,
     };
     let answers = ask_each(context, commands, pick).await?;
-    let members = answers.iter().flatten().map(|group| group.members.len());
-    context.answers_many(members.sum()).await;
+    let members = answers.iter().flatten().flat_map(|group| &group.members);
+    let bytes =
+        members.map(|member| MEMBER_BYTES + member.metadata.len() + member.assignment.len());
+    context.answers_bytes(bytes.sum()).await;
     let describe = move |(groups, answers): (Vec<_>, Vec<_>)| {
         let groups = groups.into_iter().zip(answers);
         let groups = groups.map(|(group, answer)| described(group, answer, operations, version));
@@ -102,6 +104,9 @@ fn member(member: MemberDescription) -> DescribedGroupMember {
         member_assignment: member.assignment,
     }
 }
+
+/// What a member takes in an answer besides its subscription and its assignment.
+const MEMBER_BYTES: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

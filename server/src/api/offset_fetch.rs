@@ -50,8 +50,9 @@ pub(super) async fn handle(
         _ => None,
     };
     let parts = ask_each(context, questions, pick).await?;
-    let offsets: usize = parts.iter().flatten().map(Vec::len).sum();
-    context.answers_many(offsets / OFFSETS_PER_ELEMENT).await;
+    let offsets = parts.iter().flatten().flatten();
+    let bytes = offsets.map(|offset| OFFSET_BYTES + offset.metadata.len());
+    context.answers_bytes(bytes.sum()).await;
     let response = move |(groups, parts): (Vec<_>, Vec<_>)| {
         let mut parts = parts.into_iter();
         let groups = groups.into_iter().zip(counts).map(|(group, count)| {
@@ -330,8 +331,8 @@ const MANY_FIRST: i16 = 8;
 const BY_ID_FIRST: i16 = 10;
 /// Some hundred microseconds' worth for the coordinator's shard.
 const PARTITIONS_PER_COMMAND: usize = 1_000;
-/// So many offsets of an answer take as long, and as much, as a topic of one.
-const OFFSETS_PER_ELEMENT: usize = 4;
+/// What an offset takes in an answer besides its metadata.
+const OFFSET_BYTES: usize = 256;
 
 #[cfg(test)]
 mod tests {
