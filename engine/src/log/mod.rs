@@ -87,7 +87,7 @@ impl fmt::Display for Damage {
 /// One replica's log. Owned by one shard; at most one write is in flight.
 ///
 /// `log_start_offset <= recovery_point, durable_end_offset <= log_end_offset <= next_offset`, where the log's start may
-/// pass the recovery point after a DeleteRecords.
+/// pass the recovery point after a DeleteRecords, or a start that found no room for the epochs.
 #[derive(Debug)]
 pub struct Log {
     directory: PathBuf,

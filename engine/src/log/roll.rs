@@ -107,24 +107,23 @@ pub(super) fn write_snapshot(
     let (snapshot, windows) = producer_snapshot::encode(producers);
     for (ending, bytes) in [(names::SNAPSHOT, snapshot), (names::WINDOWS, windows)] {
         let path = names::segment_file(directory, offset, ending);
-        let Some(file) = put(disk, &path, &bytes)? else {
-            continue;
-        };
-        // Nothing is lost with a snapshot of nobody.
         if producers.count() > 0 {
-            file.sync_data()?;
+            put(disk, &path, &bytes)?;
+        } else {
+            // Nothing is lost with a snapshot of nobody.
+            replace(disk, &path, &bytes)?;
         }
     }
     Ok(())
 }
 
-/// Gives a file of a snapshot its contents, and itself if that has to be waited for. One that is there with others may be all that
-/// is left of its producers, for their batches may be deleted: it is at no time without contents.
-fn put(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<Option<File>, IoError> {
+/// Gives a file of a snapshot its contents, durably. One that is there with others may be all that is left of its producers, for
+/// their batches may be deleted: it is at no time without contents.
+fn put(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     match read_if_there(disk, path) {
-        Ok(None) => replace(disk, path, bytes).map(Some),
-        Ok(Some(there)) if there == bytes => disk.open(path).map(Some),
-        Ok(Some(_)) | Err(_) => disk.write_atomic(path, bytes).map(|()| None),
+        Ok(None) => replace(disk, path, bytes)?.sync_data(),
+        Ok(Some(there)) if there == bytes => disk.open(path)?.sync_data(),
+        Ok(Some(_)) | Err(_) => disk.write_atomic(path, bytes),
     }
 }
 

@@ -298,10 +298,12 @@ fn the_only_snapshot_of_a_producer_outlives_a_stop_that_does_not_come_to_its_end
         log.producers.restore(ProducerId(8), None);
         if seed == 0 {
             sim.fail_next(SimOperation::Write, "4.snapshot", 28);
+            sim.fail_next(SimOperation::Write, "4.snapshot.tmp", 28);
         } else {
             sim.stand_still_after(seed % 20);
         }
-        let _ = log.close().run(&fixture.disk);
+        let stopped = log.close().run(&fixture.disk);
+        assert!(seed > 0 || stopped.is_err(), "there was no room");
         sim.crash();
         let (log, _) = fixture.open(false, 4);
         assert_eq!(log.log_start_offset(), Offset(4), "seed {seed}");
