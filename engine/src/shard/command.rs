@@ -161,7 +161,7 @@ pub struct Fetched {
     pub leader_epoch: LeaderEpoch,
     /// The bytes: whole batches, but for the last, which the byte limit may cut. `None`: nothing new.
     pub extent: Option<Extent>,
-    /// More lies behind the segment that the bytes are from: waiting would not show it.
+    /// More lies behind the segment that the bytes are from, or there was no room left for what there is: waiting would not show it.
     pub has_more: bool,
     /// Set when the reader's history differs from ours: where the epochs part (KIP-595). Then there is no extent.
     pub diverging: Option<EpochEnd>,

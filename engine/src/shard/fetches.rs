@@ -445,21 +445,24 @@ impl Shard {
             let finding = findings.next().flatten().unwrap_or(Ok(Found::Nothing));
             let result = finding.and_then(|found| self.fetched(wanted, found));
             results.push(result.map(|(mut fetched, first_batch_length)| {
-                fetched.extent = fetched.extent.and_then(|mut extent| {
-                    // KIP-74: the first batch of the answer is whole, whatever the limits; later ones keep them.
-                    let room = if nothing_yet {
-                        bytes_left.max(first_batch_length)
-                    } else {
-                        bytes_left
-                    };
-                    if room < first_batch_length {
-                        return None;
-                    }
-                    extent.length = extent.length.min(room);
-                    nothing_yet = false;
-                    bytes_left = bytes_left.saturating_sub(extent.length);
-                    Some(extent)
-                });
+                let Some(mut extent) = fetched.extent.take() else {
+                    return fetched;
+                };
+                // KIP-74: the first batch of the answer is whole, whatever the limits; later ones keep them.
+                let room = if nothing_yet {
+                    bytes_left.max(first_batch_length)
+                } else {
+                    bytes_left
+                };
+                if room < first_batch_length {
+                    // It counted as found, and waiting brings no more room.
+                    fetched.has_more = true;
+                    return fetched;
+                }
+                extent.length = extent.length.min(room);
+                nothing_yet = false;
+                bytes_left = bytes_left.saturating_sub(extent.length);
+                fetched.extent = Some(extent);
                 fetched
             }));
         }

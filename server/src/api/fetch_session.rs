@@ -429,7 +429,8 @@ impl Session {
                 }
             }
         }
-        for topic in &request.forgotten_topics_data {
+        let forgotten = request.forgotten_topics_data.iter();
+        for topic in forgotten.filter(|topic| !topic.partitions.is_empty()) {
             let key = if self.by_id {
                 TopicKey::Id(topic.topic_id)
             } else {

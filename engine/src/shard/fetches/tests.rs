@@ -34,6 +34,34 @@ fn fetch(id: u64, bench: &Bench, offsets: &[i64], bytes_min: u64) -> (Command, A
     (Command::Fetch(fetch), answer)
 }
 
+/// Whoever asks several shards asked again at once, for ever: what had been left out counted as found.
+#[test]
+fn a_batch_that_the_limit_leaves_out_is_told_of() {
+    let mut bench = bench(1, 1);
+    produce(&mut bench);
+    let (command, mut answer) = fetch(1, &bench, &[0, 0, 0], 0);
+    bench.take_in(Input::Command(command));
+    let lengths = |results: Results| {
+        let lengths = results.into_iter().map(|result| {
+            let fetched = result.unwrap();
+            let length = fetched.extent.map_or(0, |extent| extent.length);
+            (length, fetched.has_more)
+        });
+        lengths.collect::<Vec<_>>()
+    };
+    let whole = lengths(answer.try_recv().unwrap());
+    let batch = whole[0].0;
+    assert_eq!(whole, [(batch, false); 3]);
+    let (command, mut answer) = fetch(2, &bench, &[0, 0, 0], 2 * batch - 1);
+    let Command::Fetch(mut limited) = command else {
+        unreachable!()
+    };
+    limited.bytes_max = 2 * batch - 1;
+    bench.take_in(Input::Command(Command::Fetch(limited)));
+    let found = lengths(answer.try_recv().unwrap());
+    assert_eq!(found, [(batch, false), (0, true), (0, true)]);
+}
+
 fn park(id: u64, bench: &mut Bench, looks: usize, bytes_min: u64) -> Answer {
     let (command, answer) = fetch(id, bench, &vec![0; looks], bytes_min);
     bench.take_in(Input::Command(command));

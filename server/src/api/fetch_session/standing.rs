@@ -29,7 +29,7 @@ struct Share {
     id: Option<StandingId>,
     places: usize,
     remove: Vec<u64>,
-    put: Vec<(u64, FetchPartition)>,
+    put: BTreeMap<u64, FetchPartition>,
 }
 
 /// What to ask a shard.
@@ -84,7 +84,7 @@ impl Standing {
                 }
                 self.refused.remove(&place);
                 if let Some(share) = self.shares.get_mut(&shard) {
-                    share.put.push((place, read));
+                    share.put.insert(place, read);
                 }
             }
             Err(error) => {
@@ -103,7 +103,7 @@ impl Standing {
         if let Some(share) = self.shares.get_mut(&shard) {
             share.places -= 1;
             // It may have been put since the shard was asked last.
-            share.put.retain(|(put, _)| *put != place);
+            share.put.remove(&place);
             share.remove.push(place);
         }
     }
@@ -124,7 +124,7 @@ impl Standing {
                 id: *share.id.get_or_insert_with(&mut name),
                 begins,
                 remove: std::mem::take(&mut share.remove),
-                put: std::mem::take(&mut share.put),
+                put: std::mem::take(&mut share.put).into_iter().collect(),
             }
         };
         asked.map(ask).collect()
