@@ -122,11 +122,19 @@ pub(super) struct Compactions {
 struct Compaction {
     _seat: Seat,
     began: Monotonic,
-    bytes_per_second_max: Option<f64>,
     /// It holds back to keep its rate.
-    waiting: Option<Box<Cleaning>>,
+    waiting: Option<Waiting>,
     /// The checkpoint says that recovery begins above what is compacted.
     recovery_point_noted: bool,
+}
+
+/// A compaction between two slices.
+#[derive(Debug)]
+struct Waiting {
+    cleaning: Box<Cleaning>,
+    /// Bytes of the last slice, and when it had moved them.
+    moved: u64,
+    since: Monotonic,
 }
 
 impl Shard {
@@ -137,10 +145,15 @@ impl Shard {
         self.timers.set(due, Timer::Clean);
     }
 
-    fn begin_compactions(&mut self, now: Now, effects: &mut Effects) -> CleanerSettings {
+    /// The settings that hold now.
+    fn cleaner_settings(&self) -> CleanerSettings {
         let cluster = self.image.cluster_overrides();
         let broker = self.image.broker_overrides(self.settings.broker);
-        let settings = (self.settings.cleaner.settings.0)(cluster, broker);
+        (self.settings.cleaner.settings.0)(cluster, broker)
+    }
+
+    fn begin_compactions(&mut self, now: Now, effects: &mut Effects) -> CleanerSettings {
+        let settings = self.cleaner_settings();
         while settings.enabled && !self.stopping {
             let Some((id, dirt)) = self.dirtiest(now) else {
                 break;
@@ -190,9 +203,6 @@ impl Shard {
         let compaction = Compaction {
             _seat: seat,
             began: now.monotonic,
-            bytes_per_second_max: settings
-                .bytes_per_second_max
-                .map(|rate| rate / share(seats)),
             waiting: None,
             recovery_point_noted: false,
         };
@@ -260,27 +270,49 @@ impl Shard {
             leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
             self.unlink_later(id, doomed, now);
         }
-        let moved = cleaning.take_moved_bytes();
-        let Some(compaction) = self.compactions.running.get_mut(&id) else {
-            return;
+        let waiting = Waiting {
+            moved: cleaning.take_moved_bytes(),
+            cleaning,
+            since: now.monotonic,
         };
-        let rate = compaction.bytes_per_second_max.filter(|_| !self.stopping);
-        match rate.map(|rate| pause(moved, rate)) {
-            Some(pause) if !pause.is_zero() => {
-                compaction.waiting = Some(cleaning);
-                let due = now.monotonic.after(pause);
-                self.timers.set(due, Timer::CleanOn(id));
-            }
-            _ => self.order_next_piece(id, cleaning, now, effects),
+        self.go_on_at_rate(id, waiting, now, effects);
+    }
+
+    /// A compaction may have waited long enough to keep its rate.
+    pub(super) fn clean_on(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        let running = self.compactions.running.get_mut(&id);
+        if let Some(waiting) = running.and_then(|compaction| compaction.waiting.take()) {
+            self.go_on_at_rate(id, waiting, now, effects);
         }
     }
 
-    /// A compaction has waited long enough to keep its rate.
-    pub(super) fn clean_on(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
-        let waiting = self.compactions.running.get_mut(&id);
-        if let Some(cleaning) = waiting.and_then(|compaction| compaction.waiting.take()) {
-            self.order_next_piece(id, cleaning, now, effects);
+    /// Goes on with a compaction, or looks again when it has kept its rate, which is what is set then.
+    fn go_on_at_rate(
+        &mut self,
+        id: TopicIdPartition,
+        waiting: Waiting,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        let settings = self.cleaner_settings();
+        let rate = settings.bytes_per_second_max.filter(|_| !self.stopping);
+        let rate = rate.map(|rate| rate / share(settings.threads.max(1)));
+        let Some(compaction) = self.compactions.running.get_mut(&id) else {
+            return;
+        };
+        match goes_on_at(waiting.since, waiting.moved, rate, now.monotonic) {
+            Some(due) => {
+                compaction.waiting = Some(waiting);
+                self.timers.set(due, Timer::CleanOn(id));
+            }
+            None => self.order_next_piece(id, waiting.cleaning, now, effects),
         }
+    }
+
+    /// The partition is gone, or offline: its compaction leaves its seat to another. What is still out of it is dropped when it comes
+    /// back.
+    pub(super) fn forget_compaction(&mut self, id: TopicIdPartition) {
+        self.compactions.running.remove(&id);
     }
 
     fn compaction_failed(
@@ -376,6 +408,17 @@ fn pause(moved: u64, rate: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(PAUSE_MAX)
 }
 
+/// When a compaction that had moved so many bytes by `since` goes on, or is to be looked at again; `None` for now.
+fn goes_on_at(
+    since: Monotonic,
+    moved: u64,
+    rate: Option<f64>,
+    now: Monotonic,
+) -> Option<Monotonic> {
+    let due = since.after(pause(moved, rate?));
+    (due > now).then(|| due.min(now.after(RATE_LOOKED_AT_EVERY)))
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a handful of compactions")]
 fn share(seats: usize) -> f64 {
     seats as f64
@@ -387,6 +430,8 @@ const SLICE_BYTES: u64 = 2 << 20;
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// The longest pause between two slices; only bounds the arithmetic.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
+/// How often a compaction that holds back sees whether it may go faster.
+const RATE_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
@@ -409,5 +454,18 @@ mod tests {
         assert_eq!(pause(2_000_000, 1_000_000.0), Duration::from_secs(2));
         assert_eq!(pause(1, 0.0), Duration::from_secs(1));
         assert_eq!(pause(0, 5.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_compaction_that_holds_back_hears_of_another_rate_within_seconds() {
+        let at = |seconds| Monotonic::default().after(Duration::from_secs(seconds));
+        let looked_at = |rate, now| goes_on_at(at(100), 4_000_000, rate, at(now));
+        assert_eq!(looked_at(Some(1_000_000.0), 100), Some(at(104)));
+        assert_eq!(looked_at(Some(1_000_000.0), 103), Some(at(104)));
+        assert_eq!(looked_at(Some(1_000_000.0), 104), None);
+        assert_eq!(looked_at(Some(0.0), 100), Some(at(105)));
+        assert_eq!(looked_at(Some(0.0), 105), Some(at(110)));
+        assert_eq!(looked_at(Some(2_000_000.0), 105), None);
+        assert_eq!(looked_at(None, 100), None);
     }
 }
