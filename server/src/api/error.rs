@@ -190,6 +190,7 @@ impl ToErrorCode for ControllerError {
             | Self::AssignmentGap { .. }
             | Self::AssignmentEmpty
             | Self::AssignmentUnknownBroker { .. }
+            | Self::AssignmentCordonedBroker { .. }
             | Self::AssignmentBrokerTwice { .. }
             | Self::AssignmentUneven { .. } => ErrorCode::InvalidReplicaAssignment,
             Self::Settings(error) => error.error_code(),

@@ -1,6 +1,6 @@
 //! Giving topics more partitions. The new ones have as many replicas as the topic's first.
 
-use super::placement::{Placement, check_assignment};
+use super::placement::Placement;
 use super::{ControllerError, CreatePartitions, Decision, GrowTopic, Reply, answer_each_name};
 use crate::metadata::image::{MetadataImage, Topic};
 use crate::metadata::record::MetadataRecord;
@@ -96,7 +96,7 @@ impl Growing<'_> {
             .first()
             .map(|partition| partition.replicas.len());
         for brokers in assignments {
-            check_assignment(self.image, brokers, expected)?;
+            self.placement.check_assignment(brokers, expected)?;
         }
         Ok(assignments.clone())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::placement::{Placement, check_assignment};
+use super::placement::Placement;
 use super::{
     ControllerError, CreateTopics, CreatedTopic, Decision, NewTopic, Reply, answer_each_name,
     configs,
@@ -155,7 +155,7 @@ impl<'a> Making<'a> {
                     partition: *partition,
                 });
             }
-            check_assignment(self.image, brokers, expected)?;
+            self.placement.check_assignment(brokers, expected)?;
             expected = Some(brokers.len());
         }
         for (due, &found) in (0..).zip(replicas.keys()) {

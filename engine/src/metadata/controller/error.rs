@@ -156,6 +156,14 @@ pub enum ControllerError {
         /// The broker.
         broker: BrokerId,
     },
+    /// An assignment to a broker that takes nothing new.
+    #[error(
+        "The manual partition assignment includes broker {broker}, but all its log directories are cordoned."
+    )]
+    AssignmentCordonedBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
     /// An assignment with a broker twice.
     #[error("The manual partition assignment includes the broker {broker} more than once.")]
     AssignmentBrokerTwice {

@@ -80,6 +80,43 @@ impl Placement {
         Ok((0..partitions).map(replicas_of).collect())
     }
 
+    /// Whether a client may put one partition on `replicas`, where the partitions before have `expected` replicas.
+    pub(super) fn check_assignment(
+        &self,
+        replicas: &[BrokerId],
+        expected: Option<usize>,
+    ) -> Result<(), ControllerError> {
+        if replicas.is_empty() {
+            return Err(ControllerError::AssignmentEmpty);
+        }
+        let mut sorted = replicas.to_vec();
+        sorted.sort_unstable();
+        let mut previous = None;
+        // In the order of ids, as Kafka does, so that the same broker is named.
+        for broker in sorted {
+            match self.brokers.get(&broker) {
+                None => return Err(ControllerError::AssignmentUnknownBroker { broker }),
+                Some(open) if open.is_empty() => {
+                    return Err(ControllerError::AssignmentCordonedBroker { broker });
+                }
+                Some(_) => {}
+            }
+            if previous == Some(broker) {
+                return Err(ControllerError::AssignmentBrokerTwice { broker });
+            }
+            previous = Some(broker);
+        }
+        match expected {
+            Some(expected) if expected != replicas.len() => {
+                Err(ControllerError::AssignmentUneven {
+                    found: replicas.len(),
+                    expected,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The first state of a partition on `replicas`: all in sync, the first leads. Counts it.
     pub(super) fn first_state(&mut self, replicas: Vec<BrokerId>) -> Partition {
         let directories = replicas
@@ -115,36 +152,5 @@ fn count(
     let directories = brokers.get_mut(&broker).into_iter().flatten();
     for (_, count) in directories.filter(|(id, _)| *id == directory) {
         *count += 1;
-    }
-}
-
-/// Whether a client may put one partition on `replicas`, where the partitions before have `expected` replicas.
-pub(super) fn check_assignment(
-    image: &MetadataImage,
-    replicas: &[BrokerId],
-    expected: Option<usize>,
-) -> Result<(), ControllerError> {
-    if replicas.is_empty() {
-        return Err(ControllerError::AssignmentEmpty);
-    }
-    let mut sorted = replicas.to_vec();
-    sorted.sort_unstable();
-    let mut previous = None;
-    // In the order of ids, as Kafka does, so that the same broker is named.
-    for broker in sorted {
-        if image.broker(broker).is_none() {
-            return Err(ControllerError::AssignmentUnknownBroker { broker });
-        }
-        if previous == Some(broker) {
-            return Err(ControllerError::AssignmentBrokerTwice { broker });
-        }
-        previous = Some(broker);
-    }
-    match expected {
-        Some(expected) if expected != replicas.len() => Err(ControllerError::AssignmentUneven {
-            found: replicas.len(),
-            expected,
-        }),
-        _ => Ok(()),
     }
 }

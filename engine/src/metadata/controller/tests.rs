@@ -876,6 +876,12 @@ fn a_cordoned_directory_gets_no_new_replicas() {
         ),
         "{refused:?}"
     );
+    let broker = BrokerId(1);
+    let cordoned = ControllerError::AssignmentCordonedBroker { broker };
+    let refused = created(&mut image, assigned("b", &[(0, &[1])]));
+    assert_eq!(refused.map(drop), Err(cordoned.clone()));
+    let refused = grow_on(&mut image, "a", 4, Some(&[&[1]]));
+    assert_eq!(refused, Err(cordoned));
     run(&mut image, &cordon(&[]));
     created(&mut image, new_topic("b", 2, 1)).unwrap();
     assert_eq!(places(&image, "b"), [directory(10); 2], "it has the fewest");
