@@ -96,8 +96,8 @@ impl RollJob {
     }
 }
 
-/// Writes both files of a snapshot taken at `offset`, and waits for them: the batches they tell of may be deleted, and
-/// one without the other forgets what a producer may still repeat. The names are the caller's to sync.
+/// Writes both files of a snapshot taken at `offset`, and waits for them if anybody is in it: the batches they tell of may be
+/// deleted, and one without the other forgets what a producer may still repeat. The names are the caller's to sync.
 pub(super) fn write_snapshot(
     disk: &Disk,
     directory: &Path,

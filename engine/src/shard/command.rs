@@ -159,7 +159,7 @@ pub struct Fetched {
     pub log_start_offset: Offset,
     /// The epoch the partition is led under.
     pub leader_epoch: LeaderEpoch,
-    /// The bytes: whole batches, but for the last, which the byte limit may cut. `None`: nothing new.
+    /// The bytes: whole batches, but for the last, which the byte limit may cut. `None`: nothing new, or no room for it.
     pub extent: Option<Extent>,
     /// More lies behind the segment that the bytes are from, or there was no room left for what there is: waiting would not show it.
     pub has_more: bool,

@@ -347,6 +347,8 @@ impl Shard {
     fn defer(&mut self, command: Command) {
         if self.deferred.len() == self.deferred.capacity() {
             self.deferred.retain(|command| !is_abandoned(command));
+            // As many again may come before the next look at all of them.
+            self.deferred.reserve(self.deferred.len());
         }
         self.deferred.push(command);
     }

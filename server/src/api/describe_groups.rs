@@ -30,8 +30,11 @@ pub(super) async fn handle(
     };
     let answers = ask_each(context, commands, pick).await?;
     let members = answers.iter().flatten().flat_map(|group| &group.members);
-    let bytes =
-        members.map(|member| MEMBER_BYTES + member.metadata.len() + member.assignment.len());
+    let bytes = members.map(|member| {
+        let names = member.member_id.as_str().len() + member.client_id.len();
+        let payload = member.metadata.len() + member.assignment.len();
+        MEMBER_BYTES + names + payload
+    });
     context.answers_bytes(bytes.sum()).await;
     let describe = move |(groups, answers): (Vec<_>, Vec<_>)| {
         let groups = groups.into_iter().zip(answers);
@@ -105,7 +108,7 @@ fn member(member: MemberDescription) -> DescribedGroupMember {
     }
 }
 
-/// What a member takes in an answer besides its subscription and its assignment.
+/// What a member takes in an answer besides its names, its subscription and its assignment.
 const MEMBER_BYTES: usize = 1_024;
 
 #[cfg(test)]

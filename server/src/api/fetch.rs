@@ -287,7 +287,7 @@ impl Share {
 }
 
 /// Reads `partitions`, in their order; ends when there are `limits.bytes_min`, an error, no more time, or nothing to wait for, because
-/// what was read ends with its segment and not with the log.
+/// what was read ends with its segment and not with the log, or the limit left something out.
 ///
 /// With one shard that shard waits. With several, each waits for its part of what is missing: when there is enough in all, at
 /// least one has its part, answers, and wakes the others. What they have then may still be too little; they are asked
