@@ -68,23 +68,27 @@ impl GroupCommand {
     pub fn carried_bytes(&self) -> usize {
         match self {
             Self::Join(join) => {
-                let instance = join.instance_id.as_ref().map_or("", InstanceId::as_str);
-                let (client, host) = (&*join.client_id, &*join.client_host);
-                let ids = [join.group.as_str(), join.member_id.as_str(), instance];
-                let texts = ids.into_iter().chain([client, host, &*join.protocol_type]);
+                let texts = [
+                    join.group.as_str(),
+                    join.member_id.as_str(),
+                    &*join.client_id,
+                    &*join.client_host,
+                    &*join.protocol_type,
+                ];
                 let protocols = join.protocols.iter();
-                let sizes = protocols.map(|one| PIECE_BYTES + one.name.len() + one.metadata.len());
-                sizes.sum::<usize>() + texts.map(str::len).sum::<usize>()
+                let pieces = protocols.map(|one| one.name.len() + one.metadata.len());
+                carried(&texts, join.instance_id.as_ref(), pieces)
             }
             Self::Sync(sync) => {
-                let instance = sync.instance_id.as_ref().map_or("", InstanceId::as_str);
-                let kinds = [&sync.protocol_type, &sync.protocol];
-                let kinds = kinds.map(|kind| kind.as_deref().unwrap_or_default());
-                let ids = [sync.group.as_str(), sync.member_id.as_str(), instance];
-                let texts = ids.into_iter().chain(kinds);
+                let texts = [
+                    sync.group.as_str(),
+                    sync.member_id.as_str(),
+                    sync.protocol_type.as_deref().unwrap_or_default(),
+                    sync.protocol.as_deref().unwrap_or_default(),
+                ];
                 let plans = sync.assignments.iter();
-                let sizes = plans.map(|(id, plan)| PIECE_BYTES + id.as_str().len() + plan.len());
-                sizes.sum::<usize>() + texts.map(str::len).sum::<usize>()
+                let pieces = plans.map(|(id, plan)| id.as_str().len() + plan.len());
+                carried(&texts, sync.instance_id.as_ref(), pieces)
             }
             _ => 0,
         }
@@ -380,6 +384,18 @@ pub struct ListedGroup {
     pub state: GroupState,
     /// Its type.
     pub group_type: GroupType,
+}
+
+/// What these texts take, and so many protocols or assignments, of these lengths.
+fn carried(
+    texts: &[&str],
+    instance: Option<&InstanceId>,
+    pieces: impl Iterator<Item = usize>,
+) -> usize {
+    let texts = texts.iter().map(|text| text.len());
+    let instance = instance.map_or(0, |instance| instance.as_str().len());
+    let pieces = pieces.map(|length| PIECE_BYTES + length);
+    texts.sum::<usize>() + instance + pieces.sum::<usize>()
 }
 
 /// What a protocol or an assignment takes besides its text and bytes.

@@ -184,13 +184,9 @@ impl TimeLookup {
                 Ok(None)
             }
             Target::Greatest => {
-                let mut best: Option<TimestampedOffset> = None;
+                let mut best = None;
                 for segment in &self.segments {
-                    let found = self.greatest_in(segment, disk)?;
-                    let better = |found: &TimestampedOffset| {
-                        best.is_none_or(|best| found.timestamp > best.timestamp)
-                    };
-                    best = found.filter(better).or(best);
+                    best = greatest_of(best, self.greatest_in(segment, disk)?);
                 }
                 Ok(best)
             }
@@ -261,7 +257,7 @@ impl TimeLookup {
         while let Some(batch) = self.next_visible(&mut walker)? {
             if batch.header.base_offset() < self.log_start_offset {
                 // Its header tells of records that are gone, too.
-                of_cut = self.greatest_of(&mut walker, &batch)?;
+                of_cut = self.greatest_in_batch(&mut walker, &batch)?;
                 continue;
             }
             let timestamp = batch.header.max_timestamp();
@@ -276,18 +272,15 @@ impl TimeLookup {
             }
         }
         let of_best = match best {
-            Some(batch) => self.greatest_of(&mut walker, &batch)?,
+            Some(batch) => self.greatest_in_batch(&mut walker, &batch)?,
             None => None,
         };
-        let is_later = |best: &TimestampedOffset| {
-            of_cut.is_none_or(|cut: TimestampedOffset| best.timestamp > cut.timestamp)
-        };
-        Ok(of_best.filter(is_later).or(of_cut))
+        Ok(greatest_of(of_cut, of_best))
     }
 
     /// The first record with the greatest timestamp of those in a batch that are not below the log's start; `None` where it has none, or
     /// cannot be read.
-    fn greatest_of(
+    fn greatest_in_batch(
         &self,
         walker: &mut Walker<'_>,
         batch: &Walked,
@@ -331,6 +324,17 @@ impl TimeLookup {
 /// How much a search may unfold without finding what headers promise: bodies that clients compressed are not looked into when they
 /// come, so it may be any number of them. Two as large as any.
 const IN_VAIN_BYTES_MAX: usize = 2 * BODY_BYTES_MAX_DEFAULT;
+
+/// The one with the greater timestamp; of equals the one that comes before.
+fn greatest_of(
+    before: Option<TimestampedOffset>,
+    behind: Option<TimestampedOffset>,
+) -> Option<TimestampedOffset> {
+    let is_greater = |behind: &TimestampedOffset| {
+        before.is_none_or(|before| behind.timestamp > before.timestamp)
+    };
+    behind.filter(is_greater).or(before)
+}
 
 fn answer(batch: &Walked, offset: Offset, timestamp: Timestamp) -> TimestampedOffset {
     TimestampedOffset {

@@ -31,7 +31,9 @@ pub(super) async fn handle(
     let answers = ask_each(context, commands, pick).await?;
     let members = answers.iter().flatten().flat_map(|group| &group.members);
     let bytes = members.map(|member| {
-        let names = member.member_id.as_str().len() + member.client_id.len();
+        let instance = member.instance_id.as_ref();
+        let instance_bytes = instance.map_or(0, |instance| instance.as_str().len());
+        let names = member.member_id.as_str().len() + member.client_id.len() + instance_bytes;
         let payload = member.metadata.len() + member.assignment.len();
         MEMBER_BYTES + names + payload
     });

@@ -92,8 +92,8 @@ async fn ask<'a>(
     Err(Stopped)
 }
 
-/// As in `fetch`: ends when there are `limits.bytes_min`, an error, no more time, or nothing to wait for. `None` when a shard does not know what it
-/// is asked about.
+/// As in `fetch`: ends when there are `limits.bytes_min`, an error, no more time, or nothing to wait for. `None` when a shard does
+/// not know what it is asked about.
 async fn rounds(
     context: &RequestContext,
     lent: &mut Lent<'_>,

@@ -77,7 +77,8 @@ fn response(synced: Answer<Synced>) -> SyncGroupResponse {
         },
         Err(error) => SyncGroupResponse {
             error_code: match error {
-                // As in Kafka: clients do not expect the code of a coordinator that is being read here, and Java's gives up on it.
+                // As in Kafka's classic coordinator: clients do not expect the code of one that is being read here, and Java's gives
+                // up on it.
                 GroupError::CoordinatorLoading => ErrorCode::RebalanceInProgress,
                 error => error.error_code(),
             },

@@ -34,6 +34,22 @@ fn fetch(id: u64, bench: &Bench, offsets: &[i64], bytes_min: u64) -> (Command, A
     (Command::Fetch(fetch), answer)
 }
 
+fn park(id: u64, bench: &mut Bench, looks: usize, bytes_min: u64) -> Answer {
+    let (command, answer) = fetch(id, bench, &vec![0; looks], bytes_min);
+    bench.take_in(Input::Command(command));
+    answer
+}
+
+fn produce(bench: &mut Bench) {
+    drop(bench.produce(0));
+    bench.end_sync();
+}
+
+fn answered(answers: &mut [Answer]) -> Vec<bool> {
+    let answers = answers.iter_mut();
+    answers.map(|answer| answer.try_recv().is_ok()).collect()
+}
+
 /// Whoever asks several shards asked again at once, for ever: what had been left out counted as found.
 #[test]
 fn a_batch_that_the_limit_leaves_out_is_told_of() {
@@ -60,22 +76,6 @@ fn a_batch_that_the_limit_leaves_out_is_told_of() {
     bench.take_in(Input::Command(Command::Fetch(limited)));
     let found = lengths(answer.try_recv().unwrap());
     assert_eq!(found, [(batch, false), (0, true), (0, true)]);
-}
-
-fn park(id: u64, bench: &mut Bench, looks: usize, bytes_min: u64) -> Answer {
-    let (command, answer) = fetch(id, bench, &vec![0; looks], bytes_min);
-    bench.take_in(Input::Command(command));
-    answer
-}
-
-fn produce(bench: &mut Bench) {
-    drop(bench.produce(0));
-    bench.end_sync();
-}
-
-fn answered(answers: &mut [Answer]) -> Vec<bool> {
-    let answers = answers.iter_mut();
-    answers.map(|answer| answer.try_recv().is_ok()).collect()
 }
 
 #[test]
