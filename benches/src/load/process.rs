@@ -190,6 +190,9 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     fn usage(threads: &[(u32, u64)], ticks: u64) -> Usage {
@@ -221,10 +224,15 @@ mod tests {
     #[test]
     fn the_figures_of_a_process_can_be_read() {
         let this = Process(std::process::id());
+        // A thread that sleeps has left its core once.
+        thread::sleep(Duration::from_millis(1));
         let before = this.usage().unwrap();
+        // Bounds only: between two looks, other tests of this process give memory back, and the kernel notes the most
+        // that was resident late and roughly.
         let resident = this.resident_bytes().unwrap();
         assert!(resident > 100_000, "{resident} bytes resident");
-        assert!(this.resident_bytes_max().unwrap() >= resident);
+        let most = this.resident_bytes_max().unwrap();
+        assert!(most > 100_000, "{most} bytes resident at most");
         assert!(this.usage().unwrap().seconds_since(&before) >= 0.0);
         assert!(before.switches.values().sum::<u64>() > 0, "{before:?}");
         this.device_bytes_read().unwrap();
