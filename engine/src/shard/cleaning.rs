@@ -189,8 +189,9 @@ impl Shard {
         effects: &mut Effects,
     ) {
         let seats = settings.threads.max(1);
+        let memory = settings.key_memory_bytes / u64::try_from(seats).unwrap_or(1);
         let limits = CleanLimits {
-            key_memory_bytes: settings.key_memory_bytes / u64::try_from(seats).unwrap_or(1),
+            key_memory_bytes: memory.max(KEY_MEMORY_BYTES_MIN),
             load_factor: settings.load_factor,
             slice_bytes: settings.slice_bytes,
             seed: self.settings.cleaner.seed,
@@ -426,6 +427,8 @@ fn share(seats: usize) -> f64 {
 
 /// Some tens of milliseconds of a thread.
 const SLICE_BYTES: u64 = 2 << 20;
+/// Room for 43,000 keys: with next to none, a log would be written anew for every few keys.
+const KEY_MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// A backoff of nothing must not keep the shard busy.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 /// The longest pause between two slices; only bounds the arithmetic.

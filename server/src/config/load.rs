@@ -364,14 +364,21 @@ impl Load {
             Some(listeners) => {
                 let view = ConfigView::new(Arc::new(self.settings), listeners);
                 let cordoned = view.settings().find(CORDONED);
-                if let Some(setting) = cordoned
-                    && let Err(error) = view.check_cordoned(&setting.text)
-                {
-                    let origin = Some(setting.origin.clone());
-                    let text = error.to_string();
-                    return Err(LoadError {
-                        faults: vec![Fault { origin, text }],
-                    });
+                let cordoned = cordoned.map(|setting| view.check_cordoned(&setting.text));
+                let checks = [cordoned.unwrap_or(Ok(())), view.check_key_memory()];
+                let faults: Vec<_> = checks
+                    .into_iter()
+                    .filter_map(Result::err)
+                    .map(|error| Fault {
+                        origin: view
+                            .settings()
+                            .find(&error.key)
+                            .map(|one| one.origin.clone()),
+                        text: error.to_string(),
+                    })
+                    .collect();
+                if !faults.is_empty() {
+                    return Err(LoadError { faults });
                 }
                 let config = view.broker_config();
                 self.notes.sort_by_key(|note| note.kind);

@@ -23,6 +23,9 @@ use super::settings::{Origin, Settings};
 use super::table::{self, BROKER_PROPERTIES};
 
 pub(super) const CORDONED: &str = "cordoned.log.dirs";
+const KEY_MEMORY: &str = "log.cleaner.dedupe.buffer.size";
+const COMPACTIONS: &str = "log.cleaner.threads";
+const KEY_BYTES_PER_COMPACTION: i64 = 1 << 20;
 
 /// What a change of broker settings is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +149,44 @@ impl ConfigView {
         if let Some(text) = altered.get(CORDONED) {
             self.check_cordoned(text)?;
         }
+        if [KEY_MEMORY, COMPACTIONS]
+            .iter()
+            .any(|key| alterations.iter().any(|wish| wish.name == *key))
+        {
+            let after = match resource {
+                BrokerResource::One => self.with_dynamic(self.cluster.clone(), altered.clone()),
+                BrokerResource::ClusterDefault => {
+                    self.with_dynamic(altered.clone(), self.broker.clone())
+                }
+            };
+            after.check_key_memory()?;
+        }
         Ok(altered)
+    }
+
+    /// Whether each compaction has room for a map of its keys: more than 1 MiB, as in Kafka. With less, a log would be
+    /// written anew for every few keys.
+    pub(super) fn check_key_memory(&self) -> Result<(), ValueError> {
+        let seats: i64 = self.integer(COMPACTIONS, 1);
+        if seats < 1 {
+            return Err(ValueError {
+                key: COMPACTIONS.to_owned(),
+                value: seats.to_string(),
+                problem: "allowed: 1 or more; log.cleaner.enable=false switches compaction off"
+                    .to_owned(),
+            });
+        }
+        let bytes: i64 = self.integer(KEY_MEMORY, 0);
+        if bytes / seats > KEY_BYTES_PER_COMPACTION {
+            return Ok(());
+        }
+        Err(ValueError {
+            key: KEY_MEMORY.to_owned(),
+            value: bytes.to_string(),
+            problem: format!(
+                "allowed: more than {KEY_BYTES_PER_COMPACTION} for each of {COMPACTIONS}={seats}"
+            ),
+        })
     }
 
     /// Whether `text` names log directories only, as `cordoned.log.dirs` has to.

@@ -217,6 +217,45 @@ fn appending_to_a_broker_list_starts_from_what_holds() {
 }
 
 #[test]
+fn every_compaction_keeps_more_than_a_mebibyte_for_its_keys() {
+    let size = |bytes: i64| Alteration::set("log.cleaner.dedupe.buffer.size", bytes.to_string());
+    let threads = |count: i64| Alteration::set("log.cleaner.threads", count.to_string());
+    let one = BrokerResource::One;
+    let all = BrokerResource::ClusterDefault;
+    let plain = view(&[]);
+    let alter = |view: &ConfigView, resource, wishes: &[Alteration]| {
+        let altered = view.alter_broker(resource, &Overrides::new(), wishes);
+        altered.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(alter(&plain, all, &[threads(127)]), Ok(()));
+    assert_eq!(
+        alter(&plain, all, &[threads(128)]),
+        Err(
+            "Invalid value 134217728 for configuration log.cleaner.dedupe.buffer.size: allowed: more than 1048576 for \
+             each of log.cleaner.threads=128"
+                .to_owned()
+        )
+    );
+    assert!(alter(&plain, one, &[threads(0)]).is_err());
+    assert!(alter(&plain, one, &[size(1 << 20)]).is_err());
+    assert_eq!(alter(&plain, one, &[size((1 << 20) + 1)]), Ok(()));
+    // Both at once; and what another layer says counts.
+    assert_eq!(alter(&plain, all, &[threads(200), size(1 << 30)]), Ok(()));
+    let many = plain.with_dynamic(
+        overrides(&[("log.cleaner.threads", "100")]),
+        Overrides::new(),
+    );
+    assert!(alter(&many, one, &[size(50 << 20)]).is_err());
+    assert_eq!(alter(&many, one, &[size(101 << 20)]), Ok(()));
+    // What was stored before this was checked is in nobody's way.
+    let stored = plain.with_dynamic(overrides(&[("log.cleaner.threads", "0")]), Overrides::new());
+    assert_eq!(
+        alter(&stored, one, &[Alteration::set("max.connections", "7")]),
+        Ok(())
+    );
+}
+
+#[test]
 fn dynamic_settings_reach_the_typed_configuration_and_nonsense_does_not() {
     let view = view(&["log.dirs=/a,/b,/a", "write.caching=true"]).with_dynamic(
         overrides(&[("max.connections", "7"), ("max.connections.per.ip", "many")]),
