@@ -79,9 +79,18 @@ pub enum GroupError {
         /// The member.
         member_id: MemberId,
     },
-    /// The group has `group.max.size` members already, or too many that never finish joining.
+    /// The group has `group.max.size` members already.
     #[error("group {group} has reached its limit of {max} members")]
     GroupMaxSizeReached {
+        /// The group.
+        group: GroupId,
+        /// The limit.
+        max: usize,
+    },
+    /// So many ids wait for those they were given to that another is not kept. They are let go with their sessions: try
+    /// again then. Kafka sets no limit.
+    #[error("group {group} has {max} reserved member ids that nobody has joined with yet")]
+    TooManyReserved {
         /// The group.
         group: GroupId,
         /// The limit.

@@ -100,7 +100,11 @@ impl ClassicGroup {
         } else if !join.requires_known_member_id {
             self.add(step, ticket, join, member_id);
         } else if self.pending.len() >= PENDING_MEMBERS_MAX {
-            step.answer(&self.id, ticket, Err(self.full(PENDING_MEMBERS_MAX)));
+            let refusal = GroupError::TooManyReserved {
+                group: self.id.clone(),
+                max: PENDING_MEMBERS_MAX,
+            };
+            step.answer(&self.id, ticket, Err(refusal));
         } else {
             self.reserve(member_id.clone());
             let timer = GroupTimer::Session(self.id.clone(), member_id.clone());

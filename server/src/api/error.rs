@@ -126,7 +126,10 @@ impl ToErrorCode for GroupError {
             Self::SubscribedToTopic { .. } => ErrorCode::GroupSubscribedToTopic,
             Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
             Self::CommitTooLarge { .. } => ErrorCode::InvalidCommitOffsetSize,
-            Self::OutOfMemory { .. } => ErrorCode::CoordinatorNotAvailable,
+            // Clients try again. That the group is full would end them.
+            Self::OutOfMemory { .. } | Self::TooManyReserved { .. } => {
+                ErrorCode::CoordinatorNotAvailable
+            }
             Self::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Self::NotCoordinator => ErrorCode::NotCoordinator,
         }

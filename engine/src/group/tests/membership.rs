@@ -57,6 +57,29 @@ fn a_reserved_id_lasts_one_session() {
 }
 
 #[test]
+fn ids_that_nobody_joins_with_are_limited_until_their_sessions_are_over() {
+    let mut broker = Broker::eager();
+    let mut join = || {
+        broker.ask(GroupCommand::Join(Join {
+            random: u128::from(broker.tickets) << 64,
+            ..consumer()
+        }))
+    };
+    for _ in 0..10_000 {
+        let given = join();
+        assert!(matches!(given, Err(GroupError::MemberIdRequired { .. })));
+    }
+    let refused = join();
+    assert!(
+        matches!(refused, Err(GroupError::TooManyReserved { .. })),
+        "{refused:?}"
+    );
+    broker.pass(seconds(11));
+    let ticket = broker.enter(consumer());
+    assert_eq!(broker.joined(ticket).members.len(), 1);
+}
+
+#[test]
 fn impossible_joins_are_refused() {
     let mut broker = Broker::eager();
     let mut refusal = |join: Join| broker.ask(GroupCommand::Join(join)).unwrap_err();
