@@ -103,7 +103,7 @@ async fn append(gateway: &Gateway, number: i64) -> Result<Appended, AppendError>
     let owner = gateway.owner(partition);
     let sent = gateway.send(owner, Command::Produce(produce)).await;
     sent.unwrap();
-    answer.await.unwrap().remove(0)
+    answer.await.unwrap().results.remove(0)
 }
 
 /// A directory with a topic of several segments, left by a clean stop, with two snapshots of the metadata.

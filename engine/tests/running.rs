@@ -114,7 +114,7 @@ fn batch(value: &str) -> Bytes {
 
 async fn produce(gateway: &Gateway, partition: TopicIdPartition, value: &str) -> Offset {
     let answer = send(gateway, partition, batch(value)).await;
-    answer.await.unwrap().remove(0).unwrap().base_offset
+    answer.await.unwrap().results.remove(0).unwrap().base_offset
 }
 
 /// Hands a batch over; its answer comes later.
@@ -285,7 +285,16 @@ fn a_large_batch_is_recompressed_in_its_place_among_the_others() {
         }
         let mut offsets = Vec::new();
         for answer in answers {
-            offsets.push(answer.await.unwrap().remove(0).unwrap().base_offset.0);
+            offsets.push(
+                answer
+                    .await
+                    .unwrap()
+                    .results
+                    .remove(0)
+                    .unwrap()
+                    .base_offset
+                    .0,
+            );
         }
         (offsets, bytes_of(&fetch(&gateway, partition, 0).await))
     };

@@ -62,8 +62,23 @@ pub struct Produce {
     pub reply: ReplySlot<Produced>,
 }
 
-/// What became of the batches of a [`Produce`], in their order. Most often it is one.
-pub type Produced = SmallVec<[Result<Appended, AppendError>; 1]>;
+/// What became of the batches of a [`Produce`].
+#[derive(Debug)]
+pub struct Produced {
+    /// In their order. Most often it is one.
+    pub results: SmallVec<[Result<Appended, AppendError>; 1]>,
+    /// Where time was up before all of them were told of: ends when the shard has let go of their bytes.
+    pub left_behind: Option<oneshot::Receiver<()>>,
+}
+
+impl IntoIterator for Produced {
+    type Item = Result<Appended, AppendError>;
+    type IntoIter = smallvec::IntoIter<[Self::Item; 1]>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.results.into_iter()
+    }
+}
 
 /// What goes to one partition.
 #[derive(Debug)]

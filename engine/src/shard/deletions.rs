@@ -221,7 +221,7 @@ mod tests {
         for _ in 0..5 {
             let mut answer = bench.produce(0);
             bench.end_sync();
-            assert!(answer.try_recv().unwrap()[0].is_ok());
+            assert!(answer.try_recv().unwrap().results[0].is_ok());
         }
         bench
     }

@@ -14,7 +14,7 @@ use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
 use crate::maintenance::{Job, NotYet, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
-use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
+use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Waiter, Work};
 use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
 
 /// What a shard has of a partition.
@@ -38,6 +38,21 @@ pub(super) struct Opening {
     wants_room: bool,
     /// Batches that wait for the log. Their memory is the requests', which is within their connections' budgets.
     appends: Vec<Offered>,
+}
+
+impl Slot {
+    /// Drops what `overdue` says of the batches that wait for the log, and says so.
+    pub(super) fn drop_appends(&mut self, overdue: impl Fn(Waiter) -> bool) -> Told {
+        let Self::Opening(opening) = self else {
+            return Told::new();
+        };
+        let dropped = opening
+            .appends
+            .extract_if(.., |offered| overdue(offered.waiter));
+        dropped
+            .map(|offered| (offered.waiter, Err(AppendError::TimedOut)))
+            .collect()
+    }
 }
 
 impl Shard {

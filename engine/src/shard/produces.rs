@@ -1,7 +1,9 @@
-//! Produce requests in work: each is answered once all of its partitions have been told of, or its time is up.
+//! Produce requests in work: each is answered once all of its partitions have been told of, or its time is up. Those whose time
+//! was up stay until then: whoever asked has to know for how long their bytes take memory.
 
 use slab::Slab;
 use smallvec::{SmallVec, smallvec};
+use tokio::sync::oneshot;
 
 use super::command::{Produce, Produced, ReplySlot};
 use super::step::{Effects, Shard, Timer};
@@ -28,7 +30,15 @@ struct ProduceWork {
     left: usize,
     /// When it is answered with what there is.
     due: Option<Monotonic>,
-    reply: ReplySlot<Produced>,
+    asker: Asker,
+}
+
+#[derive(Debug)]
+enum Asker {
+    /// Waits for the answer.
+    Waits(ReplySlot<Produced>),
+    /// Was answered when the time was up. This is dropped with the work.
+    Answered { _held: oneshot::Sender<()> },
 }
 
 /// The place of a work, and which of those that had it.
@@ -51,52 +61,90 @@ impl Produces {
             results: smallvec![None; count],
             left: count,
             due: None,
-            reply,
+            asker: Asker::Waits(reply),
         });
         number
     }
 
-    /// None when it was answered already, because its time was up.
+    /// None when all of it has been told of.
     fn get_mut(&mut self, number: WorkNumber) -> Option<&mut ProduceWork> {
         let work = self.works.get_mut(number.place())?;
         (work.number == number).then_some(work)
     }
 
-    fn answer(&mut self, number: WorkNumber) {
+    /// All of it has been told of.
+    fn end(&mut self, number: WorkNumber) {
         if self.get_mut(number).is_some() {
-            self.works.remove(number.place()).answer();
+            self.works.remove(number.place()).end();
         }
     }
 
-    /// Answers those whose time is up. The time at which the next one is due.
-    fn answer_due(&mut self, now: Monotonic) -> Option<Monotonic> {
-        let is_due = |work: &ProduceWork| work.due.is_some_and(|due| due <= now);
-        let due: Vec<_> = self
-            .works
-            .iter()
-            .filter(|(_, work)| is_due(work))
-            .map(|(place, _)| place)
-            .collect();
-        for place in due {
-            self.works.remove(place).answer();
+    /// Answers those whose time is up: whether there were any, and the time at which the next one is due.
+    fn answer_due(&mut self, now: Monotonic) -> (bool, Option<Monotonic>) {
+        let mut were_any = false;
+        let mut next: Option<Monotonic> = None;
+        for (_, work) in &mut self.works {
+            match work.due {
+                Some(due) if due <= now => {
+                    work.answer_early();
+                    were_any = true;
+                }
+                Some(due) => next = Some(next.map_or(due, |next| next.min(due))),
+                None => {}
+            }
         }
-        self.works.iter().filter_map(|(_, work)| work.due).min()
+        (were_any, next)
+    }
+
+    /// Whether the time of a request was up before all of it was told of.
+    fn was_answered_early(&self, waiter: Waiter) -> bool {
+        let Waiter::Produce { work, .. } = waiter else {
+            return false;
+        };
+        let number = WorkNumber(work);
+        let work = self.works.get(number.place());
+        work.is_some_and(|work| {
+            work.number == number && matches!(work.asker, Asker::Answered { .. })
+        })
     }
 }
 
 impl ProduceWork {
-    /// Answers with what there is; entries not told of are timed out.
-    fn answer(mut self) {
-        let or_timed_out = |result: Option<_>| result.unwrap_or(Err(AppendError::TimedOut));
+    /// Answers, unless that has been done.
+    fn end(mut self) {
+        let Asker::Waits(reply) = self.asker else {
+            return;
+        };
         let results = if self.results.len() == 1 {
             // The common case: nothing to be collected.
-            Produced::from([or_timed_out(self.results.pop().flatten())])
+            smallvec![or_timed_out(self.results.pop().flatten())]
         } else {
             self.results.into_iter().map(or_timed_out).collect()
         };
         // Whoever asked may have gone.
-        let _ = self.reply.send(results);
+        let _ = reply.send(Produced {
+            results,
+            left_behind: None,
+        });
     }
+
+    /// Answers with what there is; entries not told of are timed out.
+    fn answer_early(&mut self) {
+        self.due = None;
+        let (held, left_behind) = oneshot::channel();
+        let answered = Asker::Answered { _held: held };
+        if let Asker::Waits(reply) = std::mem::replace(&mut self.asker, answered) {
+            // Whoever asked may have gone.
+            let _ = reply.send(Produced {
+                results: self.results.iter().cloned().map(or_timed_out).collect(),
+                left_behind: Some(left_behind),
+            });
+        }
+    }
+}
+
+fn or_timed_out(result: Option<Result<Appended, AppendError>>) -> Result<Appended, AppendError> {
+    result.unwrap_or(Err(AppendError::TimedOut))
 }
 
 impl Shard {
@@ -128,7 +176,7 @@ impl Shard {
             return;
         };
         if work.left == 0 {
-            self.produces.answer(number);
+            self.produces.end(number);
         } else if acks == Acks::All {
             let due = now.monotonic.after(timeout);
             work.due = Some(due);
@@ -174,15 +222,29 @@ impl Shard {
             work.left -= 1;
         }
         if work.left == 0 {
-            self.produces.answer(number);
+            self.produces.end(number);
         }
     }
 
-    /// The time of some produce requests may be up; their batches may still be committed.
-    pub(super) fn produces_timed_out(&mut self, now: Now) {
+    /// The time of some produce requests may be up; their batches may still be committed. But for those that wait for a log to be
+    /// opened: whoever was told that the time is up sends them again, and would have them twice.
+    pub(super) fn produces_timed_out(&mut self, now: Now, effects: &mut Effects) {
         self.produces.alarm = None;
-        if let Some(due) = self.produces.answer_due(now.monotonic) {
+        let (were_any, next) = self.produces.answer_due(now.monotonic);
+        if let Some(due) = next {
             self.ring_for_produces(due);
+        }
+        if were_any {
+            let overdue = |waiter| self.produces.was_answered_early(waiter);
+            let dropped: Vec<_> = self
+                .slots
+                .iter_mut()
+                .map(|(id, slot)| (*id, slot.drop_appends(overdue)))
+                .filter(|(_, told)| !told.is_empty())
+                .collect();
+            for (id, told) in dropped {
+                self.tell(id, told, effects);
+            }
         }
     }
 }
@@ -191,7 +253,7 @@ impl Shard {
 mod tests {
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
     use crate::io::Clock;
@@ -206,13 +268,13 @@ mod tests {
     fn who_was_answered_is_not_taken_for_the_next_in_its_place() {
         let mut produces = Produces::default();
         let (first, mut answer) = begun(&mut produces);
-        produces.answer(first);
-        let results = answer.try_recv().unwrap();
-        assert!(matches!(*results, [Err(AppendError::TimedOut)]));
+        produces.end(first);
+        let produced = answer.try_recv().unwrap();
+        assert!(matches!(*produced.results, [Err(AppendError::TimedOut)]));
         let (second, mut answer) = begun(&mut produces);
         assert_eq!(first.place(), second.place());
         assert!(produces.get_mut(first).is_none());
-        produces.answer(first);
+        produces.end(first);
         assert!(answer.try_recv().is_err(), "the second is still in work");
         assert!(produces.get_mut(second).is_some());
     }
@@ -226,11 +288,35 @@ mod tests {
             answer
         };
         let mut answers = [30, 10, 20, 40].map(&mut begin);
-        assert_eq!(produces.answer_due(Monotonic(9)), Some(Monotonic(10)));
-        assert_eq!(produces.answer_due(Monotonic(20)), Some(Monotonic(30)));
+        let none = produces.answer_due(Monotonic(9));
+        assert_eq!(none, (false, Some(Monotonic(10))));
+        let two = produces.answer_due(Monotonic(20));
+        assert_eq!(two, (true, Some(Monotonic(30))));
         let answered = answers.each_mut().map(|answer| answer.try_recv().is_ok());
         assert_eq!(answered, [false, true, true, false]);
-        assert_eq!(produces.answer_due(Monotonic(40)), None);
+        assert_eq!(produces.answer_due(Monotonic(40)), (true, None));
+        assert_eq!(produces.answer_due(Monotonic(50)), (false, None));
+    }
+
+    #[test]
+    fn who_is_answered_early_learns_when_the_batches_are_let_go() {
+        let mut produces = Produces::default();
+        let (number, mut answer) = begun(&mut produces);
+        let waiter = Waiter::Produce {
+            work: number.0,
+            index: 0,
+        };
+        produces.get_mut(number).unwrap().due = Some(Monotonic(5));
+        assert!(!produces.was_answered_early(waiter));
+        produces.answer_due(Monotonic(5));
+        assert!(produces.was_answered_early(waiter));
+        let produced = answer.try_recv().unwrap();
+        assert!(matches!(*produced.results, [Err(AppendError::TimedOut)]));
+        let mut left_behind = produced.left_behind.unwrap();
+        assert_eq!(left_behind.try_recv(), Err(TryRecvError::Empty));
+        produces.end(number);
+        assert_eq!(left_behind.try_recv(), Err(TryRecvError::Closed));
+        assert!(!produces.was_answered_early(waiter));
         assert!(produces.works.is_empty());
     }
 

@@ -296,7 +296,7 @@ impl Shard {
         while let Some(timer) = self.timers.pop_due(now.monotonic) {
             match timer {
                 Timer::Fetch(number) => self.fetch_timed_out(number),
-                Timer::Produces => self.produces_timed_out(now),
+                Timer::Produces => self.produces_timed_out(now, effects),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
                     self.touched.push(id);

@@ -111,7 +111,7 @@ impl Producer {
         for sent in &mut self.outstanding {
             if let Some(answer) = &mut sent.answer {
                 match answer.try_recv() {
-                    Ok(mut results) => sent.result = Some(results.remove(0)),
+                    Ok(mut produced) => sent.result = Some(produced.results.remove(0)),
                     Err(oneshot::error::TryRecvError::Empty) => continue,
                     // The broker died: nobody knows.
                     Err(oneshot::error::TryRecvError::Closed) => {

@@ -217,6 +217,16 @@ impl RequestContext {
         self.memory.take();
     }
 
+    /// The frame's bytes are at shards for as long as `letting_go` takes, however soon the request is answered or its client gone.
+    /// Its memory is kept so long.
+    pub(super) fn leaves_behind(&self, letting_go: impl Future<Output = ()> + 'static) {
+        let memory = self.memory.take();
+        self.client.frontend.leave_behind(Box::pin(async move {
+            letting_go.await;
+            drop(memory);
+        }));
+    }
+
     /// The request, whose message must have been dropped, may wait for minutes from here on: it holds no memory that others want
     /// for their requests.
     pub(super) fn parks(&self) {

@@ -2,7 +2,7 @@
 
 use std::cell::{RefCell, RefMut};
 use std::net::IpAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use millrace_engine::config::Overrides;
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Gateway;
+use tokio::sync::mpsc;
 use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
@@ -33,7 +34,14 @@ pub(crate) struct Frontend {
     refusals: RefCell<RefusalLog>,
     /// For answers that may be much longer than their requests.
     licenses: Arc<Semaphore>,
+    /// What is still at shards of requests that nobody waits for any more. Each has its memory from a budget, which bounds them.
+    left_behind: mpsc::UnboundedSender<LeftBehind>,
+    /// Where that is taken over, until somebody does.
+    to_take_over: RefCell<Option<mpsc::UnboundedReceiver<LeftBehind>>>,
 }
+
+/// Ends when the shards have let go of a request's bytes, and gives back their memory then.
+pub(crate) type LeftBehind = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The right to make an answer that may be much longer than its request.
 pub(super) type License = OwnedSemaphorePermit;
@@ -59,6 +67,7 @@ impl Frontend {
         let bytes = usize::try_from(settings.config.request_memory_bytes).unwrap_or(usize::MAX);
         let slots = usize::try_from(settings.config.sockets.fetch_sessions_max);
         let sessions = FetchSessions::new(share(slots.unwrap_or(0), shard, shards), shard, shards);
+        let (left_behind, to_take_over) = mpsc::unbounded_channel();
         Self {
             gateway,
             started,
@@ -69,7 +78,20 @@ impl Frontend {
             unread: Unread::new(bytes),
             refusals: RefCell::default(),
             licenses: Arc::new(Semaphore::new(LICENSES)),
+            left_behind,
+            to_take_over: RefCell::new(Some(to_take_over)),
         }
+    }
+
+    /// What requests leave behind, to be run: for one caller.
+    pub(crate) fn take_over(&self) -> Option<mpsc::UnboundedReceiver<LeftBehind>> {
+        self.to_take_over.take()
+    }
+
+    /// Has somebody else wait for what is still at shards.
+    pub(super) fn leave_behind(&self, batches: LeftBehind) {
+        // When the thread ends, nobody takes it: neither is its memory wanted then.
+        let _ = self.left_behind.send(batches);
     }
 
     /// The door to the engine.

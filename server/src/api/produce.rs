@@ -4,7 +4,10 @@
 //! It looks at no record; the owner of the partition checks them once. Records stay slices of the received frame.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use millrace_engine::metadata::{MetadataImage, is_internal};
@@ -150,18 +153,109 @@ fn wait(
     results: Results,
 ) -> Answer {
     context.client().led_to(results.only_shard());
-    Box::pin(answer(request, context, admitted, results))
+    let at_shards = AtShards::new(context, results);
+    Box::pin(answer(request, at_shards, admitted))
 }
 
 /// Waits for the shards and tells the client.
 async fn answer(
     request: ProduceRequest,
-    context: RequestContext,
+    mut at_shards: AtShards<Results>,
     admitted: Admitted,
-    results: Results,
 ) -> Result<Parts, Closing> {
-    let results = results.gather().await?;
+    let (context, results) = at_shards.results().await?;
     tell(request, context, admitted, results).await
+}
+
+/// A request whose batches are at shards. It may be answered that their time is up, or its client may go: until the shards have
+/// let go of them, their memory is theirs. Others would fill it again and again.
+struct AtShards<B: Batches> {
+    /// Until it is answered.
+    waiting: Option<(RequestContext, B)>,
+}
+
+/// What shards will answer.
+trait Batches: 'static {
+    /// Ends when no shard holds any of the batches.
+    fn let_go(self) -> impl Future<Output = ()>;
+}
+
+impl Batches for oneshot::Receiver<Produced> {
+    async fn let_go(self) {
+        if let Ok(produced) = self.await {
+            let_go(produced.left_behind).await;
+        }
+    }
+}
+
+impl Batches for Results {
+    async fn let_go(self) {
+        for answer in self.unanswered() {
+            answer.let_go().await;
+        }
+    }
+}
+
+/// Ends when shards have let go of what was `left_behind`.
+async fn let_go(left_behind: impl IntoIterator<Item = oneshot::Receiver<()>>) {
+    for left in left_behind {
+        // Its end is all there is to hear.
+        let _ = left.await;
+    }
+}
+
+impl<B: Batches> AtShards<B> {
+    const fn new(context: RequestContext, batches: B) -> Self {
+        Self {
+            waiting: Some((context, batches)),
+        }
+    }
+
+    /// The request, which is to be answered.
+    fn end(&mut self) -> Result<RequestContext, Stopped> {
+        let ended = self.waiting.take();
+        ended.map(|(context, _)| context).ok_or(Stopped)
+    }
+}
+
+impl<B: Batches> Drop for AtShards<B> {
+    fn drop(&mut self) {
+        if let Some((context, batches)) = self.waiting.take() {
+            context.leaves_behind(batches.let_go());
+        }
+    }
+}
+
+impl AtShards<oneshot::Receiver<Produced>> {
+    fn poll(
+        &mut self,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<(RequestContext, Produced), Stopped>> {
+        let Some((_, result)) = &mut self.waiting else {
+            return Poll::Ready(Err(Stopped));
+        };
+        let produced = ready!(Pin::new(result).poll(task)).map_err(|_| Stopped);
+        let context = self.end();
+        Poll::Ready(context.and_then(|context| Ok((context, produced?))))
+    }
+}
+
+impl AtShards<Results> {
+    async fn results(
+        &mut self,
+    ) -> Result<(RequestContext, Vec<Result<Appended, AppendError>>), Stopped> {
+        let Some((_, batches)) = &mut self.waiting else {
+            return Err(Stopped);
+        };
+        let mut left_behind = SmallVec::<[_; 1]>::new();
+        let see = |produced: &mut Produced| left_behind.extend(produced.left_behind.take());
+        let results = batches.gather_and_see(see).await?;
+        let context = self.end()?;
+        if !left_behind.is_empty() {
+            context.leaves_behind(let_go(left_behind));
+        }
+        Ok((context, results))
+    }
 }
 
 /// Tells the client what became of its batches; there are as many `results` as were admitted.
@@ -318,10 +412,11 @@ fn answer_lone(
     context: RequestContext,
     result: oneshot::Receiver<Produced>,
 ) -> Answer {
+    let mut at_shard = AtShards::new(context, result);
     Box::pin(async move {
-        let results = result.await.map_err(|_| Stopped)?;
-        let Some(Ok(appended)) = results.first() else {
-            return Box::pin(tell_in_full(receipt, context, results)).await;
+        let (context, produced) = poll_fn(|task| at_shard.poll(task)).await?;
+        let Some(Ok(appended)) = produced.results.first() else {
+            return Box::pin(tell_in_full(receipt, context, produced)).await;
         };
         if receipt.acks == 0 {
             return Ok(Parts::new());
@@ -343,8 +438,15 @@ fn answer_lone(
 async fn tell_in_full(
     receipt: Receipt,
     context: RequestContext,
-    results: Produced,
+    produced: Produced,
 ) -> Result<Parts, Closing> {
+    let Produced {
+        results,
+        left_behind,
+    } = produced;
+    if left_behind.is_some() {
+        context.leaves_behind(let_go(left_behind));
+    }
     let (name, topic_id) = match receipt.topic {
         LoneTopic::Name(name) => (name, Uuid::default()),
         LoneTopic::Id(id) => (Str::default(), id),

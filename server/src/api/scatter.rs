@@ -202,14 +202,26 @@ impl<R: IntoIterator> Scattered<R> {
         self.shard
     }
 
-    /// Waits for all shards; as many results as questions, in their order.
+    /// Waits for all shards; as many results as questions, in their order. To be called once.
     ///
     /// # Errors
     /// The broker is stopping.
-    pub(crate) async fn gather(self) -> Result<Vec<R::Item>, Stopped> {
-        let parts = match self.asked {
+    pub(crate) async fn gather(&mut self) -> Result<Vec<R::Item>, Stopped> {
+        self.gather_and_see(|_| ()).await
+    }
+
+    /// As [`Self::gather`]; `see` is shown each answer first.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub(crate) async fn gather_and_see(
+        &mut self,
+        mut see: impl FnMut(&mut R),
+    ) -> Result<Vec<R::Item>, Stopped> {
+        let parts = match &mut self.asked {
             Asked::AtOnce(answer) => {
-                let answers = answer.await.map_err(|_| Stopped)?;
+                let mut answers = answer.await.map_err(|_| Stopped)?;
+                see(&mut answers);
                 return Some(Vec::from_iter(answers))
                     .filter(|answers| answers.len() == self.count)
                     .ok_or(Stopped);
@@ -219,8 +231,9 @@ impl<R: IntoIterator> Scattered<R> {
         let mut results: Vec<Option<R::Item>> = Vec::new();
         results.resize_with(self.count, || None);
         for Part { places, answer } in parts {
-            let answers = answer.await.map_err(|_| Stopped)?;
-            for (place, answer) in places.into_iter().zip(answers) {
+            let mut answers = answer.await.map_err(|_| Stopped)?;
+            see(&mut answers);
+            for (&mut place, answer) in places.iter_mut().zip(answers) {
                 if let Some(result) = results.get_mut(place) {
                     *result = Some(answer);
                 }
@@ -228,6 +241,20 @@ impl<R: IntoIterator> Scattered<R> {
         }
         // A shard that answers less than it was asked has lost its way; what became of the rest is unknown.
         results.into_iter().collect::<Option<_>>().ok_or(Stopped)
+    }
+}
+
+impl<R> Scattered<R> {
+    /// The answers that nobody has waited for yet.
+    pub(crate) fn unanswered(self) -> impl Iterator<Item = oneshot::Receiver<R>> {
+        let (one, parts) = match self.asked {
+            Asked::AtOnce(answer) => (Some(answer), Vec::new()),
+            Asked::InParts(parts) => (None, parts),
+        };
+        let answers = one
+            .into_iter()
+            .chain(parts.into_iter().map(|part| part.answer));
+        answers.filter(|answer| !answer.is_terminated())
     }
 }
 

@@ -251,8 +251,13 @@ const REQUESTS_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use millrace_engine::record::BatchBuilder;
+    use millrace_engine::types::Timestamp;
     use millrace_wire::frame::{request_frame, response_frame};
-    use millrace_wire::message::{HeartbeatRequest, HeartbeatResponse};
+    use millrace_wire::message::metadata::MetadataRequestTopic;
+    use millrace_wire::message::produce::{ProduceRequestPartition, ProduceRequestTopic};
+    use millrace_wire::message::{HeartbeatRequest, HeartbeatResponse, MetadataRequest};
+    use millrace_wire::{Request, Str};
 
     use super::*;
 
@@ -266,6 +271,93 @@ mod tests {
 
     fn answer(correlation_id: i32) -> Bytes {
         response_frame(correlation_id, &HeartbeatResponse::default(), 4).unwrap()
+    }
+
+    fn body_of<R: Request>(request: &R, version: i16) -> Bytes {
+        let frame = request_frame(7, None, request, version).unwrap();
+        frame.slice(PREFIX_LENGTH..)
+    }
+
+    /// Produces of one batch, and of one batch for each of two partitions.
+    fn produces() -> [Bytes; 2] {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(1_700_000_000_000), None, Some(b"value"), &[]);
+        let records = builder.build();
+        let partitions = |count| {
+            let partition = |index| ProduceRequestPartition {
+                index,
+                records: Some(records.clone()),
+            };
+            (0..count).map(partition).collect()
+        };
+        [1, 2].map(|count| {
+            let request = ProduceRequest {
+                acks: -1,
+                timeout_ms: 1_000,
+                topic_data: vec![ProduceRequestTopic {
+                    name: Str::from("t"),
+                    partition_data: partitions(count),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            body_of(&request, 9)
+        })
+    }
+
+    /// A client that goes, or is told that its time is up, may come back with more.
+    #[test]
+    fn batches_keep_their_memory_until_the_shards_have_let_go_of_them() {
+        const BUDGET_BYTES: usize = 4_096;
+        let mut broker = Broker::start();
+        let mut connection = Connection::new(&broker);
+        let topic = MetadataRequestTopic {
+            name: Some(Str::from("t")),
+            ..Default::default()
+        };
+        let create = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: true,
+            ..Default::default()
+        };
+        connection.send(&mut broker, body_of(&create, 9));
+        while broker.turn() {}
+        connection.drop_all();
+        let client = broker.client();
+        let mut left_behind = client.frontend().take_over().unwrap();
+        let budget = RequestBudget::new(BUDGET_BYTES);
+        let is_free = || {
+            let mut all = budget.open();
+            assert!(poll(std::pin::pin!(all.cover(BUDGET_BYTES))).is_ready());
+            all.bytes() == BUDGET_BYTES
+        };
+        for body in produces() {
+            for is_told in [false, true] {
+                let mut reservation = budget.open();
+                assert!(poll(std::pin::pin!(reservation.cover(body.len()))).is_ready());
+                let frame = Frame {
+                    body: body.clone(),
+                    reservation,
+                };
+                let dispatched = dispatch(&client, frame).unwrap();
+                let taken = dispatched.submission.done();
+                let Poll::Ready(Ok(mut answer)) = poll(std::pin::pin!(taken)) else {
+                    panic!("a mailbox is full");
+                };
+                if is_told {
+                    assert!(poll(answer.as_mut()).is_pending());
+                }
+                drop(answer);
+                assert!(!is_free(), "a shard is to write it yet");
+                let mut letting_go = left_behind.try_recv().unwrap();
+                assert!(poll(letting_go.as_mut()).is_pending());
+                while broker.turn() {}
+                assert!(poll(letting_go.as_mut()).is_ready());
+                drop(letting_go);
+                assert!(is_free());
+                assert!(left_behind.try_recv().is_err());
+            }
+        }
     }
 
     #[test]

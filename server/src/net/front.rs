@@ -53,6 +53,8 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
     // Nobody listens when the start has failed elsewhere.
     let _ = opened.send(());
     let mut connections = JoinSet::new();
+    let mut to_take_over = frontend.take_over();
+    let mut left_behind = JoinSet::new();
     let watching = stopping.clone();
     let bell = Bell::new();
     let mut answering = pin!(bell.answer());
@@ -66,6 +68,10 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
                 connections.spawn_local(bell.guard(conversation));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            Some(batches) = next_of(&mut to_take_over) => {
+                left_behind.spawn_local(batches);
+            }
+            Some(_) = left_behind.join_next(), if !left_behind.is_empty() => {}
         }
     }
     let all = async {
@@ -79,6 +85,10 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
     }
     drop(connections);
     drop(busy);
+}
+
+async fn next_of<T>(queue: &mut Option<mpsc::UnboundedReceiver<T>>) -> Option<T> {
+    queue.as_mut()?.recv().await
 }
 
 /// What the connections of one thread share.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::*;
 use crate::config::TopicConfig;
@@ -18,7 +19,7 @@ use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, MetadataRecord, NewTopic, RegisterBroker,
 };
-use crate::partition::Acks;
+use crate::partition::{Acks, AppendError};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{GroupRequest, Produce, ProducePartition, Produced};
@@ -331,9 +332,12 @@ fn no_more_group_commits_run_than_are_allowed_and_those_that_wait_go_on_gatherin
     while !bench.syncs.is_empty() {
         assert!(bench.syncs.len() <= 3);
         let place = bench.end_sync();
-        assert!(answers[place].try_recv().unwrap()[0].is_ok());
+        assert!(answers[place].try_recv().unwrap().results[0].is_ok());
         if place == 7 {
-            assert!(second.try_recv().unwrap()[0].is_ok(), "one sync for both");
+            assert!(
+                second.try_recv().unwrap().results[0].is_ok(),
+                "one sync for both"
+            );
         }
         order.push(place);
     }
@@ -351,7 +355,7 @@ fn a_partition_that_was_deleted_while_it_waited_gives_its_turn_to_the_next() {
     let taken = bench.shard.slots.remove(&bench.partitions[1]);
     assert!(taken.is_some());
     assert_eq!((bench.end_sync(), bench.end_sync()), (0, 2));
-    assert!(answers[2].try_recv().unwrap()[0].is_ok());
+    assert!(answers[2].try_recv().unwrap().results[0].is_ok());
     assert!(bench.syncs.is_empty());
 }
 
@@ -364,7 +368,7 @@ fn a_stopping_shard_closes_no_log_whose_group_commit_waits_for_its_turn() {
     assert!(
         answers
             .iter_mut()
-            .all(|answer| answer.try_recv().unwrap()[0].is_ok())
+            .all(|answer| answer.try_recv().unwrap().results[0].is_ok())
     );
     assert_eq!(bench.shard.stopped(), Some(true));
 }
@@ -425,6 +429,53 @@ fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
         .map(|appended| appended.unwrap().base_offset.0)
         .collect();
     assert_eq!(offsets, (0..10).collect::<Vec<_>>());
+}
+
+/// Whoever hears that the time is up sends the batch again.
+#[test]
+fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
+    let image = image("t", 1);
+    let mut effects = Effects::default();
+    bench
+        .shard
+        .step(NOW, Input::Image(Arc::new(image)), &mut effects);
+    bench.partitions = bench.shard.slots.keys().copied().collect();
+    let mut append = |bench: &mut Bench, seconds| {
+        let (reply, answer) = oneshot::channel();
+        let mut builder = BatchBuilder::new();
+        builder.push(NOW.wall, None, Some(b"value"), &[]);
+        let entry = ProducePartition {
+            partition: bench.partitions[0],
+            records: builder.build(),
+            zstd_allowed: true,
+        };
+        let produce = Produce {
+            partitions: [entry].into(),
+            acks: Acks::All,
+            timeout: Duration::from_secs(seconds),
+            reply,
+        };
+        let command = Input::Command(Command::Produce(produce));
+        bench.shard.step(NOW, command, &mut effects);
+        answer
+    };
+    let mut overdue = append(&mut bench, 1);
+    let mut patient = append(&mut bench, 60);
+    let later = Now {
+        monotonic: NOW.monotonic.after(Duration::from_secs(2)),
+        ..NOW
+    };
+    bench.shard.step(later, Input::Tick, &mut effects);
+    let produced = overdue.try_recv().unwrap();
+    assert!(matches!(*produced.results, [Err(AppendError::TimedOut)]));
+    let let_go = produced.left_behind.unwrap().try_recv();
+    assert_eq!(let_go, Err(TryRecvError::Closed));
+    bench.carry_out(effects);
+    bench.end_sync();
+    let appended = patient.try_recv().unwrap().results.remove(0).unwrap();
+    assert_eq!(appended.base_offset, Offset::ZERO);
+    assert_eq!(bench.next_offset(0), Offset(1));
 }
 
 #[test]

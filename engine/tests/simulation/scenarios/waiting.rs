@@ -81,7 +81,13 @@ impl Stage {
     fn store(&mut self, id: TopicIdPartition, bytes: usize) -> Offset {
         let mut answer = self.produce(id, bytes, Duration::from_secs(60));
         self.settle();
-        answer.try_recv().unwrap().remove(0).unwrap().base_offset
+        answer
+            .try_recv()
+            .unwrap()
+            .results
+            .remove(0)
+            .unwrap()
+            .base_offset
     }
 
     fn fetch(
@@ -196,7 +202,7 @@ fn a_produce_that_is_not_durable_in_time_hears_so_and_may_still_come_about() {
     let id = stage.id("t");
     let mut answer = stage.produce(id, 10, Duration::from_millis(5));
     stage.machine.pass(Duration::from_millis(6));
-    let result = answer.try_recv().unwrap().remove(0);
+    let result = answer.try_recv().unwrap().results.remove(0);
     assert!(matches!(result, Err(AppendError::TimedOut)), "{result:?}");
     assert_eq!(stage.store(id, 10), Offset(1));
 }
@@ -211,7 +217,7 @@ fn a_topic_made_again_does_not_share_files_with_the_one_before() {
     stage.machine.create_topic("t", 1, &[], 99);
     let after = stage.id("t");
     assert_eq!(stage.store(after, 10), Offset(0));
-    let result = pending.try_recv().unwrap().remove(0);
+    let result = pending.try_recv().unwrap().results.remove(0);
     assert!(
         matches!(result, Err(AppendError::Unavailable(_))),
         "{result:?}"
@@ -260,7 +266,7 @@ fn a_partition_without_room_to_open_is_opened_when_there_is_some() {
     stage.settle();
     let result = asked.try_recv().unwrap().remove(0);
     assert!(result.is_err(), "nobody is kept waiting: {result:?}");
-    let result = refused.try_recv().unwrap().remove(0);
+    let result = refused.try_recv().unwrap().results.remove(0);
     assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
     stage.machine.sim.set_capacity_bytes(1 << 40);
     stage.machine.pass(Duration::from_secs(2));
@@ -365,7 +371,7 @@ fn a_start_on_a_full_disk_serves_reads_and_takes_appends_again_when_there_is_roo
         }
         let mut refused = stage.produce(id, 100_000, Duration::from_secs(60));
         stage.settle();
-        let result = refused.try_recv().unwrap().remove(0);
+        let result = refused.try_recv().unwrap().results.remove(0);
         assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
     }
     stage.machine.sim.set_capacity_bytes(1 << 40);
@@ -380,7 +386,7 @@ fn a_stop_after_a_fault_is_not_a_stop_in_order() {
     stage.machine.sim.fail_next(SimOperation::Sync, "0.log", 5);
     let mut answer = stage.produce(id, 10, Duration::from_secs(60));
     stage.settle();
-    assert!(answer.try_recv().unwrap().remove(0).is_err());
+    assert!(answer.try_recv().unwrap().results.remove(0).is_err());
     assert!(!stage.machine.stop(&mut stage.random));
 }
 
