@@ -190,7 +190,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
+    use std::sync::mpsc;
     use std::time::Duration;
 
     use super::*;
@@ -224,8 +224,11 @@ mod tests {
     #[test]
     fn the_figures_of_a_process_can_be_read() {
         let this = Process(std::process::id());
-        // A thread that sleeps has left its core once.
-        thread::sleep(Duration::from_millis(1));
+        // A thread that waits leaves its core once.
+        let (nobody, nothing) = mpsc::channel::<()>();
+        let waited = nothing.recv_timeout(Duration::from_millis(1));
+        assert!(waited.is_err());
+        drop(nobody);
         let before = this.usage().unwrap();
         // Bounds only: between two looks, other tests of this process give memory back, and the kernel notes the most
         // that was resident late and roughly.
