@@ -349,9 +349,14 @@ impl RequestContext {
     pub(super) async fn encode<R: Response>(&self, response: R) -> Result<Parts, Closing> {
         let (correlation_id, version) = (self.header.correlation_id, self.version());
         let encode = move |response: R| response_frame(correlation_id, &response, version);
-        let mut parts = self.as_parts(self.in_peace(response, encode).await?)?;
-        // It is in memory until the client has taken it.
-        parts.extend(self.room.take().map(Part::Room));
+        let frame = self.in_peace(response, encode).await?;
+        let bytes = frame.as_ref().map_or(0, Bytes::len);
+        let mut parts = self.as_parts(frame)?;
+        // It is in memory until the client has taken it; what it was made of is not.
+        if let Some(mut room) = self.room.take() {
+            room.shrink(bytes);
+            parts.push(Part::Room(room));
+        }
         Ok(parts)
     }
 

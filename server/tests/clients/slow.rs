@@ -1,5 +1,7 @@
 //! Clients that take their time: sending a byte now and then, or never reading.
 
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_wire::frame::request_frame;
@@ -165,6 +167,56 @@ fn answers_that_nobody_reads_take_no_more_than_their_memory() {
     for _ in 0..asked {
         assert_eq!(late.frame().unwrap().len(), answer_bytes);
     }
+}
+
+/// Taking a little now and then, they were none of those who had not read for the longest.
+#[test]
+fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "1048576"),
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    let metadata = |count: usize, name: &str| MetadataRequest {
+        topics: Some(
+            (0..count)
+                .map(|number| MetadataRequestTopic {
+                    name: Some(format!("{name}{number}").into()),
+                    ..Default::default()
+                })
+                .collect(),
+        ),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    // Together they are more than there is memory for: one may exceed it.
+    let mut slow: Vec<Wire> = (0..2).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut slow {
+        wire.send(&metadata(12_000, &"x".repeat(120)), 9);
+        let mut first = [0];
+        wire.patience(Duration::from_secs(60));
+        wire.stream().read_exact(&mut first).unwrap();
+    }
+    let is_served = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for wire in &slow {
+            scope.spawn(move || {
+                let mut little = [0; 8_192];
+                while !is_served.load(Ordering::Relaxed) {
+                    // Given up, it is not answered to the end.
+                    let _ = wire.stream().read(&mut little);
+                    std::thread::sleep(Duration::from_millis(250));
+                }
+            });
+        }
+        let mut other = Wire::connect(&broker);
+        other.patience(Duration::from_secs(25));
+        other.send(&metadata(12_000, "y"), 9);
+        let answered = other.try_frame();
+        is_served.store(true, Ordering::Relaxed);
+        assert!(answered.unwrap().is_some());
+    });
+    broker.await_printed("were not read while others needed the memory", 1);
 }
 
 /// Answers of any length are made a few at a time: one that waits behind an answer which nobody reads is none of them.
