@@ -222,6 +222,7 @@ impl RequestContext {
     /// The request, whose message must have been dropped, may wait for minutes from here on: it holds no memory that others want
     /// for their requests.
     pub(super) fn parks(&self) {
+        self.client.parking.begin_to_wait();
         self.frame_is_gone();
         self.room.take();
     }

@@ -114,7 +114,10 @@ impl<'a> FrameReader<'a> {
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
         };
-        self.parking.over().await;
+        if !self.parking.is_over() {
+            // Boxed, because every quiet connection keeps room for its largest state.
+            Box::pin(self.unparked()).await?;
+        }
         let mut reservation = if length > OWN_BUFFER_FROM {
             self.budget.open()
         } else {
@@ -132,6 +135,15 @@ impl<'a> FrameReader<'a> {
         };
         self.last_bytes = PREFIX_LENGTH + length;
         Ok(Some(Frame { body, reservation }))
+    }
+
+    /// Waits until no request before this one may wait for others.
+    async fn unparked(&self) -> Result<(), Closing> {
+        tokio::select! {
+            biased;
+            () = self.parking.over() => Ok(()),
+            () = self.parking.outlasts(self.limits.idle) => Err(Closing::Idle),
+        }
     }
 
     /// Rests if this is between two frames. To be called before others get the core, or this task's other half its turn: it may

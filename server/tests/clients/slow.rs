@@ -408,6 +408,43 @@ fn a_fetch_waits_no_longer_than_a_connection_may_be_idle() {
     assert_eq!(answer.error_code, ErrorCode::None);
 }
 
+/// Each kept a place among the connections until its group was complete.
+#[test]
+fn clients_that_left_while_they_waited_for_a_group_are_forgotten() {
+    let broker = Broker::start(&[
+        ("connections.max.idle.ms", "1500"),
+        ("max.connections", "1"),
+    ]);
+    for (group, sends_more) in [("a", false), ("b", true)] {
+        let join = JoinGroupRequest {
+            group_id: group.into(),
+            session_timeout_ms: 60_000,
+            rebalance_timeout_ms: 600_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![JoinGroupProtocol {
+                name: "range".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut first = Wire::connect(&broker);
+        first.await_coordinator(group);
+        assert_eq!(first.ask(&join, 2).error_code, ErrorCode::None);
+        drop(first);
+        // It waits for the first to join again.
+        let mut gone = Wire::connect(&broker);
+        gone.send(&join, 2);
+        if sends_more {
+            // Which is not read before the join is answered, and so the end is not seen.
+            gone.send(&MetadataRequest::default(), 9);
+        }
+        drop(gone);
+        let mut newcomer = Wire::connect(&broker);
+        newcomer.patience(Duration::from_secs(15));
+        newcomer.ask(&MetadataRequest::default(), 9);
+    }
+}
+
 /// They hold the memory of all requests for as long as the answer in front of them is not taken.
 #[test]
 fn requests_behind_an_answer_that_nobody_reads_keep_nobody_out() {
