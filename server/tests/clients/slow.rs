@@ -373,6 +373,32 @@ fn connections_that_send_two_bytes_of_a_request_cost_next_to_nothing() {
     assert!(each < 12_000, "{each} bytes each");
 }
 
+/// The name of its client is all that is kept of a request that waits: it was kept as a piece of all that was read.
+#[test]
+fn fetches_that_wait_keep_little_of_what_was_sent() {
+    let broker = Broker::start(&[]);
+    for topic in ["t", "quiet"] {
+        Wire::connect(&broker).create_topic(topic, 1, &[]);
+    }
+    is_prompt(&broker);
+    let for_ever = Limits {
+        max_wait_ms: i32::MAX,
+        min_bytes: 1,
+        ..Limits::default()
+    };
+    let fetch = fetch_request("quiet", 0, 0, for_ever);
+    let mut frame = request_frame(1, Some(&"reader".into()), &fetch, 11).unwrap()[4..].to_vec();
+    frame.resize(60_000, 0);
+    let before = broker.resident_bytes();
+    let mut waiting: Vec<Wire> = (0..300).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut waiting {
+        wire.send_frame(&frame);
+    }
+    is_prompt(&broker);
+    let each = broker.resident_bytes().saturating_sub(before) / 300;
+    assert!(each < 40_000, "{each} bytes each");
+}
+
 #[test]
 fn many_idle_connections_delay_nobody() {
     let broker = Broker::start(&[]);
