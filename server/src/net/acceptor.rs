@@ -8,6 +8,7 @@ use std::{io, net};
 
 use millrace_engine::shard::ShardIndex;
 use millrace_engine::types::Monotonic;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
@@ -237,9 +238,27 @@ async fn accept(
 /// The socket ready for another thread. One that fails here is one whose client has gone.
 fn prepared(stream: TcpStream) -> io::Result<net::TcpStream> {
     stream.set_nodelay(true)?;
+    // As in Kafka: whose machine is gone is found out in the end, whatever is waited for.
+    SockRef::from(&stream).set_keepalive(true)?;
     stream.into_std()
 }
 
 /// Connections that may wait at one door.
 const ARRIVALS_MAX: usize = 64;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_system_looks_whether_clients_are_still_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let _client = client.await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let stream = prepared(accepted).unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+        assert!(stream.nodelay().unwrap());
+    }
+}
