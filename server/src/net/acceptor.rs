@@ -149,6 +149,8 @@ impl Acceptor {
                     accept_all(listeners, doors, admissions, stopping).await;
                     upkeep.abort();
                 });
+                // Upkeep may be looking up names, which cannot be broken off: that takes as long as it takes.
+                runtime.shutdown_background();
             })?;
         Ok(Self { thread })
     }
@@ -249,7 +251,39 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
+    use millrace_engine::io::Clock;
+    use millrace_engine::types::Timestamp;
+
     use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn the_end_does_not_wait_for_upkeep_that_looks_up_names() {
+        let (begins, begun) = std::sync::mpsc::channel();
+        let (found, finds) = std::sync::mpsc::channel::<()>();
+        let upkeep = async move {
+            let look_up = move || {
+                begins.send(()).unwrap();
+                let _ = finds.recv();
+            };
+            let _ = tokio::task::spawn_blocking(look_up).await;
+        };
+        let config = load(&Sources::default()).unwrap().config;
+        let (clock, _hands) = Clock::sim(Timestamp(0));
+        let admissions = Admissions::new(&config.sockets, &config.listeners, clock);
+        let (stop, stopping) = watch::channel(false);
+        let acceptor =
+            Acceptor::start(Vec::new(), Doors::default(), admissions, upkeep, stopping).unwrap();
+        begun.recv().unwrap();
+        stop.send_replace(true);
+        let (ends, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            acceptor.join();
+            let _ = ends.send(());
+        });
+        assert!(ended.recv_timeout(Duration::from_secs(10)).is_ok());
+        drop(found);
+    }
 
     #[tokio::test]
     async fn the_system_looks_whether_clients_are_still_there() {
