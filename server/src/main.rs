@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod signals;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +12,8 @@ use clap::Parser;
 use millrace_server::config::{Sources, load};
 use millrace_server::{Server, logging};
 use tikv_jemallocator::Jemalloc;
-use tokio::signal::unix::{SignalKind, signal};
+
+use signals::StopSignals;
 
 /// A request is some twenty small allocations on a shard's thread and as many frees: a fifth of its cost with glibc's malloc.
 #[global_allocator]
@@ -60,16 +63,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     let _guard = runtime.enter();
-    let (mut term, mut int) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let signals = StopSignals::listen()?;
     let running = Server::start(loaded)?;
     // Nobody has to read it; println would end the broker when nobody does.
     let _ = writeln!(std::io::stdout(), "{}", running.banner());
-    runtime.block_on(async {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-    });
+    runtime.block_on(signals.first());
     tracing::info!("stopping");
     Ok(if running.stop() {
         ExitCode::SUCCESS

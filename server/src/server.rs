@@ -274,7 +274,7 @@ async fn follow_settings(
             // Host names are looked up.
             let change =
                 tokio::task::spawn_blocking(move || admissions.set_limits(&config.sockets));
-            // Only a stop of the runtime cuts it off.
+            // Nothing breaks it off; a stop of the broker does not wait for it.
             let _ = change.await;
             held = dynamic;
         }

@@ -11,7 +11,9 @@ use millrace_engine::control::ControlError;
 use millrace_engine::metadata;
 use millrace_engine::shard::{Gateway, ShardIndex, Stopped, ThreadImage};
 use millrace_wire::frame::response_frame;
-use millrace_wire::{DecodeError, DecodeFault, EncodeError, Request, RequestHeader, Response};
+use millrace_wire::{
+    ApiKey, DecodeError, DecodeFault, EncodeError, Request, RequestHeader, Response,
+};
 use smallvec::smallvec;
 use tokio::sync::watch;
 
@@ -230,6 +232,7 @@ impl RequestContext {
     /// The request, whose message must have been dropped, may wait for minutes from here on: it holds no memory that others want
     /// for their requests.
     pub(super) fn parks(&self) {
+        self.client.parking.begin_to_wait();
         self.frame_is_gone();
         self.room.take();
     }
@@ -266,9 +269,28 @@ impl RequestContext {
     }
 
     /// Says that the answer may be many times its request. Such answers are made a few at a time, until they are frames.
+    ///
+    /// Who may make one may wait for room, so nobody who has room waits for that: a long request has come with it.
     pub(super) async fn answers_much(&self) {
-        let license = self.client.frontend.license_for_much().await;
+        let held = self.license.take();
+        debug_assert!(
+            held.is_some() || !self.is_long.get(),
+            "API {} is none of those that answer much",
+            self.header.api_key
+        );
+        let license = match held {
+            None => self.client.frontend.license_for_much().await,
+            held => held,
+        };
         self.license.set(license);
+    }
+
+    /// As [`Self::answers_much`], if it may at once.
+    fn answers_much_at_once(&self) -> bool {
+        let license = self.client.frontend.license_at_hand();
+        let is_held = license.is_some();
+        self.license.set(license);
+        is_held
     }
 
     async fn make_room(&self, bytes: usize) {
@@ -338,9 +360,14 @@ impl RequestContext {
     pub(super) async fn encode<R: Response>(&self, response: R) -> Result<Parts, Closing> {
         let (correlation_id, version) = (self.header.correlation_id, self.version());
         let encode = move |response: R| response_frame(correlation_id, &response, version);
-        let mut parts = self.as_parts(self.in_peace(response, encode).await?)?;
-        // It is in memory until the client has taken it.
-        parts.extend(self.room.take().map(Part::Room));
+        let frame = self.in_peace(response, encode).await?;
+        let bytes = frame.as_ref().map_or(0, Bytes::len);
+        let mut parts = self.as_parts(frame)?;
+        // It is in memory until the client has taken it; what it was made of is not.
+        if let Some(mut room) = self.room.take() {
+            room.shrink(bytes);
+            parts.push(Part::Room(room));
+        }
         Ok(parts)
     }
 
@@ -457,11 +484,15 @@ impl Call {
     pub(super) async fn decode_aside<R: Request>(self) -> Result<(R, RequestContext), Closing> {
         let Self { context, mut body } = self;
         let version = context.version();
+        let bytes = body.budget_bytes().saturating_mul(LONG_TIMES);
+        context.make_room(bytes).await;
+        if ANSWER_MUCH.contains(&R::KEY) && !context.answers_much_at_once() {
+            // All who may are at it, and some of them may wait for this very room.
+            context.room.take();
+            context.answers_much().await;
+            context.make_room(bytes).await;
+        }
         context.is_long.set(true);
-        let decoded_bytes = body.budget_bytes();
-        context
-            .make_room(decoded_bytes.saturating_mul(LONG_TIMES))
-            .await;
         let decode = move || R::decode(&mut body, version);
         match context.gateway().aside(decode).await? {
             Ok(request) => Ok((request, context)),
@@ -484,6 +515,15 @@ const SHORT_BYTES: usize = 256 * 1024;
 /// What a request and its answer take, at most about this many times the decoded request: an element of a Fetch is 56 bytes and
 /// its answer 250.
 const LONG_TIMES: usize = 4;
+
+/// What calls [`RequestContext::answers_much`].
+const ANSWER_MUCH: [ApiKey; 5] = [
+    ApiKey::OffsetFetch,
+    ApiKey::DescribeGroups,
+    ApiKey::ListGroups,
+    ApiKey::DescribeLogDirs,
+    ApiKey::DescribeProducers,
+];
 
 /// A partition of a Fetch that waits, with what its shard keeps about it.
 const WAITING_BYTES: usize = 512;

@@ -22,7 +22,7 @@ pub(super) async fn handle(
     request: DescribeLogDirsRequest,
     context: &RequestContext,
 ) -> Result<DescribeLogDirsResponse, Stopped> {
-    // A disk may take its time, so nothing is kept from others before that.
+    // A disk may take its time, so nothing is kept from others before that; but by a request that is long itself.
     let spaces = context.gateway().measure_directories().await?;
     context.answers_much().await;
     let image = Arc::clone(&context.image());

@@ -143,6 +143,11 @@ impl Frontend {
         Arc::clone(&self.licenses).acquire_owned().await.ok()
     }
 
+    /// As [`Self::license_for_much`], if there is one that nobody waits for.
+    pub(super) fn license_at_hand(&self) -> Option<License> {
+        Arc::clone(&self.licenses).try_acquire_owned().ok()
+    }
+
     /// The settings that hold now. Made anew only when one of them changed.
     pub(crate) fn settings(&self) -> Rc<Effective> {
         let image = self.gateway.image();

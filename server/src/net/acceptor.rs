@@ -8,6 +8,7 @@ use std::{io, net};
 
 use millrace_engine::shard::ShardIndex;
 use millrace_engine::types::Monotonic;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Handle, RuntimeMetrics};
 use tokio::sync::{mpsc, watch};
@@ -148,6 +149,8 @@ impl Acceptor {
                     accept_all(listeners, doors, admissions, stopping).await;
                     upkeep.abort();
                 });
+                // Upkeep may be looking up names, which cannot be broken off: that takes as long as it takes.
+                runtime.shutdown_background();
             })?;
         Ok(Self { thread })
     }
@@ -237,9 +240,59 @@ async fn accept(
 /// The socket ready for another thread. One that fails here is one whose client has gone.
 fn prepared(stream: TcpStream) -> io::Result<net::TcpStream> {
     stream.set_nodelay(true)?;
+    // As in Kafka: whose machine is gone is found out in the end, whatever is waited for.
+    SockRef::from(&stream).set_keepalive(true)?;
     stream.into_std()
 }
 
 /// Connections that may wait at one door.
 const ARRIVALS_MAX: usize = 64;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use millrace_engine::io::Clock;
+    use millrace_engine::types::Timestamp;
+
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn the_end_does_not_wait_for_upkeep_that_looks_up_names() {
+        let (begins, begun) = std::sync::mpsc::channel();
+        let (found, finds) = std::sync::mpsc::channel::<()>();
+        let upkeep = async move {
+            let look_up = move || {
+                begins.send(()).unwrap();
+                let _ = finds.recv();
+            };
+            let _ = tokio::task::spawn_blocking(look_up).await;
+        };
+        let config = load(&Sources::default()).unwrap().config;
+        let (clock, _hands) = Clock::sim(Timestamp(0));
+        let admissions = Admissions::new(&config.sockets, &config.listeners, clock);
+        let (stop, stopping) = watch::channel(false);
+        let acceptor =
+            Acceptor::start(Vec::new(), Doors::default(), admissions, upkeep, stopping).unwrap();
+        begun.recv().unwrap();
+        stop.send_replace(true);
+        let (ends, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            acceptor.join();
+            let _ = ends.send(());
+        });
+        assert!(ended.recv_timeout(Duration::from_secs(10)).is_ok());
+        drop(found);
+    }
+
+    #[tokio::test]
+    async fn the_system_looks_whether_clients_are_still_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let _client = client.await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let stream = prepared(accepted).unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+        assert!(stream.nodelay().unwrap());
+    }
+}

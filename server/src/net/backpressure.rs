@@ -56,6 +56,18 @@ const UNIT_BYTES: usize = 1024;
 const RESERVE_SHARE: u32 = 8;
 /// How long a request that has not arrived whole may stand still while others wait for memory.
 const STANDSTILL_MAX: Duration = Duration::from_secs(1);
+/// For how long in all a client may keep others waiting for memory while a request of its own arrives, or an answer leaves, and the time
+/// more for each mebibyte of it: 5 MiB per second of a long one.
+const WANTED_GRACE: Duration = Duration::from_secs(8);
+const WANTED_PER_MEBIBYTE: Duration = Duration::from_millis(125);
+/// How often it is seen whether somebody waits.
+pub(super) const WANTED_STEP: Duration = Duration::from_secs(1);
+
+/// For how long a client may keep others waiting with so many bytes.
+pub(super) fn wanted_max(bytes: usize) -> Duration {
+    let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    WANTED_GRACE + WANTED_PER_MEBIBYTE * mebibytes
+}
 
 impl RequestBudget {
     /// A budget of `bytes`, at least one unit.
@@ -181,6 +193,24 @@ impl Reservation {
         }
     }
 
+    /// Gives back what is more than `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let spare = self.units().saturating_sub(units_of(bytes)) as usize;
+        if let Some(share) = &mut self.share {
+            drop(share.split(spare.min(share.num_permits())));
+        }
+        if let Some(excess) = self.excess.take()
+            && self.cover_at_once(bytes).is_err()
+        {
+            self.excess = Some(excess);
+        }
+    }
+
+    /// Where it is from.
+    pub(super) const fn budget(&self) -> &RequestBudget {
+        &self.budget
+    }
+
     /// How many bytes it covers, in whole units.
     pub(crate) fn bytes(&self) -> usize {
         self.units() as usize * UNIT_BYTES
@@ -282,6 +312,27 @@ mod tests {
         assert!(growing.excess.is_none());
         assert_eq!(budget.shared.units.available_permits(), 0);
         drop(growing);
+        assert_eq!(budget.shared.units.available_permits(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_a_share_is_too_large_by_goes_to_others() {
+        let budget = RequestBudget::new(4 * UNIT_BYTES);
+        let (mut first, mut second) = (budget.open(), budget.open());
+        first.cover(100 * UNIT_BYTES).await;
+        second.cover(UNIT_BYTES).await;
+        assert!(second.excess.is_some());
+        first.shrink(4 * UNIT_BYTES);
+        assert_eq!(first.units(), 4, "it has no more than that");
+        second.shrink(UNIT_BYTES);
+        assert!(second.excess.is_some(), "nothing is free");
+        first.shrink(UNIT_BYTES + 1);
+        assert_eq!(first.units(), 2);
+        second.shrink(UNIT_BYTES);
+        assert!(second.excess.is_none());
+        assert_eq!(second.units(), 1);
+        assert_eq!(budget.shared.units.available_permits(), 1);
+        drop((first, second));
         assert_eq!(budget.shared.units.available_permits(), 4);
     }
 

@@ -152,10 +152,15 @@ pub(super) async fn serve(
         return Err(Closing::Excess);
     }
     conversation.queue.close();
+    let idle = limits.frames.idle;
     tokio::select! {
         biased;
         () = leaving => return Err(Closing::Excess),
         written = writing => written?,
+        // Boxed, because every quiet connection keeps room for its largest state.
+        () = Box::pin(client.parking().outlasts(idle)) => {
+            return Err(read.err().unwrap_or(Closing::Idle));
+        }
     };
     read.map(|()| End::Over)
 }

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::backpressure::{RequestBudget, Reservation};
+use super::backpressure::{RequestBudget, Reservation, WANTED_STEP, wanted_max};
 use super::closing::Closing;
 use super::pace::Pace;
 use super::parking::Parking;
@@ -114,7 +114,10 @@ impl<'a> FrameReader<'a> {
         let Some(length) = self.length_prefix().await? else {
             return Ok(None);
         };
-        self.parking.over().await;
+        if !self.parking.is_over() {
+            // Boxed, because every quiet connection keeps room for its largest state.
+            Box::pin(self.unparked()).await?;
+        }
         let mut reservation = if length > OWN_BUFFER_FROM {
             self.budget.open()
         } else {
@@ -132,6 +135,15 @@ impl<'a> FrameReader<'a> {
         };
         self.last_bytes = PREFIX_LENGTH + length;
         Ok(Some(Frame { body, reservation }))
+    }
+
+    /// Waits until no request before this one may wait for others.
+    async fn unparked(&self) -> Result<(), Closing> {
+        tokio::select! {
+            biased;
+            () = self.parking.over() => Ok(()),
+            () = self.parking.outlasts(self.limits.idle) => Err(Closing::Idle),
+        }
     }
 
     /// Rests if this is between two frames. To be called before others get the core, or this task's other half its turn: it may
@@ -329,7 +341,7 @@ impl<'a> Patience<'a> {
         let mebibytes = u32_of(length / MEBIBYTE);
         Self {
             left: PROGRESS_GRACE + PROGRESS_PER_MEBIBYTE * mebibytes,
-            left_while_wanted: WANTED_GRACE + WANTED_PER_MEBIBYTE * mebibytes,
+            left_while_wanted: wanted_max(length),
             length,
             budget,
             arrived: 0,
@@ -431,11 +443,7 @@ const MOVING_BYTES: usize = 64 * 1024;
 /// Time for any frame to arrive whole, and the time more for each mebibyte of it: half a megabyte per second at the least.
 const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 const PROGRESS_PER_MEBIBYTE: Duration = Duration::from_secs(2);
-/// The same while others wait for memory, for a frame of which [`MUCH_BYTES`] have come: 5 MiB per second of a long one.
-const WANTED_GRACE: Duration = Duration::from_secs(8);
-const WANTED_PER_MEBIBYTE: Duration = Duration::from_millis(125);
-/// How often it is seen whether somebody waits.
-const WANTED_STEP: Duration = Duration::from_secs(1);
+/// While others wait for memory it has less time once so many bytes have come.
 const MUCH_BYTES: usize = MEBIBYTE;
 
 fn u32_of(count: usize) -> u32 {

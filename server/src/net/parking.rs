@@ -4,6 +4,9 @@
 //! that others want to be read into.
 
 use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::signal::Signal;
 
@@ -11,6 +14,8 @@ use super::signal::Signal;
 #[derive(Debug, Default)]
 pub(crate) struct Parking {
     requests: Cell<usize>,
+    /// Whether it is the turn of one, which waits for others.
+    waits: Cell<bool>,
     ended: Signal,
 }
 
@@ -20,8 +25,14 @@ impl Parking {
         self.requests.set(self.requests.get() + 1);
     }
 
+    /// It is the turn of one: all before it are answered. It waits for others, for as long as they like.
+    pub(crate) fn begin_to_wait(&self) {
+        self.waits.set(true);
+    }
+
     /// One is done with.
     pub(crate) fn end(&self) {
+        self.waits.set(false);
         self.requests.set(self.requests.get().saturating_sub(1));
         self.ended.give();
     }
@@ -37,12 +48,26 @@ impl Parking {
             self.ended.given().await;
         }
     }
+
+    /// Ends when nothing has come of waiting for others for as long as a connection may be `idle`, from now: nothing else tells a client
+    /// that waits from one that has gone.
+    pub(super) async fn outlasts(&self, idle: Duration) {
+        sleep(idle).await;
+        // An answer may be on its way meanwhile.
+        while !self.waits.get() {
+            sleep(LOOK_AGAIN).await;
+        }
+    }
 }
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
+
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -59,5 +84,23 @@ mod tests {
         assert!(behind.as_mut().poll(&mut context).is_pending());
         parking.end();
         assert_eq!(behind.poll(&mut context), Poll::Ready(()));
+    }
+
+    async fn is_outlasted(parking: &Parking, seconds: u64) -> bool {
+        let idle = Duration::from_secs(60);
+        let within = Duration::from_secs(seconds);
+        timeout(within, parking.outlasts(idle)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_others_is_outlasted_and_who_is_being_answered_is_not() {
+        let parking = Parking::default();
+        parking.begin();
+        assert!(!is_outlasted(&parking, 600).await, "its turn has not come");
+        parking.begin_to_wait();
+        assert!(!is_outlasted(&parking, 59).await);
+        assert!(is_outlasted(&parking, 61).await);
+        parking.end();
+        assert!(!is_outlasted(&parking, 600).await, "it is answered");
     }
 }

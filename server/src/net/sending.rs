@@ -8,14 +8,17 @@ use std::future::{Future, pending, poll_fn};
 use std::io::{ErrorKind, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use millrace_engine::io::{LocalRing, Piece, SendFileError, TURN_BYTES, send_file};
 use millrace_engine::log::Extent;
 use smallvec::SmallVec;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::backlog::Backlog;
+use super::backpressure::{RequestBudget, WANTED_STEP, wanted_max};
 use super::closing::Closing;
 use super::lately::Lately;
 use super::pace::Pace;
@@ -41,7 +44,7 @@ pub(super) struct Sender<'a> {
 /// # Errors
 /// The client is gone, or takes nothing for as long as the patience, or while others need the memory; or a file could not be read.
 pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Closing> {
-    let memory_bytes = memory_bytes(parts);
+    let mut burden = Burden::of(parts);
     let mut run = Run {
         pieces: VecDeque::with_capacity(parts.len().min(SLICES_ON_STACK)),
         length: 0,
@@ -53,7 +56,7 @@ pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Cl
                 continue;
             }
             Part::Room(room) => {
-                run.send(&sender, memory_bytes).await?;
+                run.send(&sender, &mut burden).await?;
                 drop(room);
                 continue;
             }
@@ -66,14 +69,14 @@ pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Cl
         {
             run.push(bytes);
             if run.length >= RUN_BYTES_MAX {
-                run.send(&sender, memory_bytes).await?;
+                run.send(&sender, &mut burden).await?;
             }
             continue;
         }
-        run.send(&sender, memory_bytes).await?;
-        Box::pin(sender.send_extent(&extent, memory_bytes)).await?;
+        run.send(&sender, &mut burden).await?;
+        Box::pin(sender.send_extent(&extent, &mut burden)).await?;
     }
-    run.send(&sender, memory_bytes).await
+    run.send(&sender, &mut burden).await
 }
 
 /// What the parts keep in memory; all of it until the last has left, for they may be slices of one buffer.
@@ -83,6 +86,77 @@ pub(super) fn memory_bytes(parts: &Parts) -> usize {
         Part::Extent(_) | Part::Room(_) => 0,
     });
     bytes.sum()
+}
+
+/// What an answer keeps from others until all of it has left.
+struct Burden {
+    /// Of its parts, in memory.
+    bytes: usize,
+    /// In memory that was set aside for it.
+    stay: Option<Stay>,
+}
+
+/// How long an answer may keep others waiting for the memory that was set aside for it, all in all: whoever takes a little of it now
+/// and then is none who has taken nothing for the longest.
+struct Stay {
+    left: Duration,
+    /// Where they wait.
+    budget: RequestBudget,
+}
+
+impl Burden {
+    fn of(parts: &Parts) -> Self {
+        let bytes = memory_bytes(parts);
+        let stay = parts.iter().find_map(|part| match part {
+            Part::Room(room) => Some(Stay::new(room.budget().clone(), bytes)),
+            Part::Bytes(_) | Part::Extent(_) => None,
+        });
+        Self { bytes, stay }
+    }
+
+    /// What is charged for it while a run of so many bytes waits to leave.
+    fn held_bytes(&self, run_bytes: usize) -> usize {
+        // What was read of files comes on top.
+        let bytes = self.bytes.max(run_bytes);
+        if self.stay.is_some() {
+            // What was set aside is in nobody's reach, however little it came to.
+            bytes.max(CHARGED_BYTES_MIN)
+        } else {
+            bytes
+        }
+    }
+}
+
+impl Stay {
+    fn new(budget: RequestBudget, bytes: usize) -> Self {
+        Self {
+            left: wanted_max(bytes),
+            budget,
+        }
+    }
+
+    /// What comes of `wait`, unless others are kept waiting for too long.
+    async fn bound<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
+        let mut wait = pin!(wait);
+        loop {
+            let is_wanted = self.budget.is_wanted();
+            let step = if is_wanted {
+                WANTED_STEP.min(self.left)
+            } else {
+                WANTED_STEP
+            };
+            let began = Instant::now();
+            let come = timeout(step, wait.as_mut()).await;
+            if is_wanted {
+                self.left = self.left.saturating_sub(began.elapsed());
+            }
+            match come {
+                Ok(come) => return Some(come),
+                Err(_) if is_wanted && self.left.is_zero() => return None,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// Bytes in memory that leave together.
@@ -98,8 +172,8 @@ impl Run {
         self.pieces.push_back(bytes);
     }
 
-    /// Sends all of it, as a part of an answer with so many bytes in memory.
-    async fn send(&mut self, sender: &Sender<'_>, memory_bytes: usize) -> Result<(), Closing> {
+    /// Sends all of it, as a part of an answer that is such a burden.
+    async fn send(&mut self, sender: &Sender<'_>, burden: &mut Burden) -> Result<(), Closing> {
         while self.length > 0 {
             sender.pace.rest_if_due().await;
             let sent = {
@@ -115,10 +189,9 @@ impl Run {
                     self.advance(sent);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // What was read of files comes on top.
-                    let held_bytes = memory_bytes.max(self.length);
+                    let writable = sender.stream.writable();
                     // Boxed, because every quiet connection keeps room for its largest state.
-                    Box::pin(sender.in_time(held_bytes, sender.stream.writable())).await??;
+                    Box::pin(sender.in_time(burden, self.length, writable)).await??;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -142,7 +215,7 @@ impl Run {
 }
 
 impl Sender<'_> {
-    async fn send_extent(&self, extent: &Extent, memory_bytes: usize) -> Result<(), Closing> {
+    async fn send_extent(&self, extent: &Extent, burden: &mut Burden) -> Result<(), Closing> {
         let mut sent = 0;
         // In steps, so that a slow reader of much is told from one that does not read.
         while sent < extent.length {
@@ -155,7 +228,7 @@ impl Sender<'_> {
                 more: extent.length - sent - step,
             };
             let sending = send_file(self.stream, self.ring, piece);
-            match self.in_time(memory_bytes, sending).await? {
+            match self.in_time(burden, 0, sending).await? {
                 Ok(()) => {
                     self.pace.add(usize::try_from(step).unwrap_or(usize::MAX));
                     sent += step;
@@ -167,28 +240,39 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Waits for `progress` while the rest of the answer keeps `held_bytes`.
+    /// Waits for `progress` of an answer that is such a burden, with a run of so many bytes.
     async fn in_time<T>(
         &self,
-        held_bytes: usize,
+        burden: &mut Burden,
+        run_bytes: usize,
         progress: impl Future<Output = T>,
     ) -> Result<T, Closing> {
         let mut progress = pin!(progress);
         if let Poll::Ready(done) = poll_once(progress.as_mut()).await {
             return Ok(done);
         }
-        let held = (held_bytes >= CHARGED_BYTES_MIN).then(|| self.unread.hold(held_bytes));
+        let bytes = burden.held_bytes(run_bytes);
+        let held = (bytes >= CHARGED_BYTES_MIN).then(|| self.unread.hold(bytes));
         let given_up = async {
             match &held {
                 Some(held) => held.given_up().await,
                 None => pending().await,
             }
         };
-        tokio::select! {
-            biased;
-            done = progress => Ok(done),
-            () = given_up => Err(Closing::Unread { bytes: held_bytes }),
-            () = self.backlog.patience() => Err(Closing::SlowReader),
+        let waiting = async {
+            tokio::select! {
+                biased;
+                done = progress => Ok(done),
+                () = given_up => Err(Closing::Unread { bytes }),
+                () = self.backlog.patience() => Err(Closing::SlowReader),
+            }
+        };
+        match &mut burden.stay {
+            None => waiting.await,
+            Some(stay) => {
+                let done = stay.bound(waiting).await;
+                done.unwrap_or(Err(Closing::Unread { bytes }))
+            }
         }
     }
 }
@@ -215,7 +299,133 @@ const SLICES_ON_STACK: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use millrace_engine::io::Sim;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
     use super::*;
+    use crate::net::frames::FrameLimits;
+    use crate::net::turns::{Turns, WaitingRequests};
+
+    /// A client, and the broker's end of its connection, which takes no more before the client reads. From then on time is not real.
+    async fn full() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let client = client.await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        socket2::SockRef::from(&stream)
+            .set_send_buffer_size(16_384)
+            .unwrap();
+        // It takes some more when what was sent has arrived.
+        while let Ok(writable) = timeout(Duration::from_millis(200), stream.writable()).await {
+            writable.unwrap();
+            while stream.try_write(&[0; 65_536]).is_ok() {}
+        }
+        tokio::time::pause();
+        (client, stream)
+    }
+
+    /// Sends an answer of so many bytes, with room set aside in `budget`.
+    async fn send_in_room(
+        stream: &TcpStream,
+        bytes: usize,
+        budget: &RequestBudget,
+        unread: &Unread,
+    ) -> Result<(), Closing> {
+        let turns = Turns::new(&WaitingRequests::new(1));
+        let limits = FrameLimits {
+            frame_bytes_max: 0,
+            idle: Duration::from_secs(600),
+        };
+        let sender = Sender {
+            stream,
+            ring: &LocalRing::new(Sim::new(0).ring()).unwrap(),
+            lately: &Lately::default(),
+            unread,
+            pace: &Pace::of_bytes(),
+            backlog: Backlog {
+                turns: &turns,
+                answered: 1,
+                budget: &RequestBudget::new(0),
+                limits: &limits,
+            },
+        };
+        let mut room = budget.open();
+        room.cover(bytes).await;
+        let answer = Part::Bytes(vec![0; bytes].into());
+        send(
+            sender,
+            &mut Parts::from_iter([answer, Part::Room(Box::new(room))]),
+        )
+        .await
+    }
+
+    /// A request of many elements may have an answer of a few bytes.
+    #[tokio::test]
+    async fn room_behind_a_short_answer_that_nobody_reads_is_given_back() {
+        let (_client, stream) = full().await;
+        let (budget, unread) = (RequestBudget::new(0), Unread::new(usize::MAX));
+        let needs = async {
+            sleep(Duration::from_secs(1)).await;
+            unread.give_up_before(unread.now());
+            pending::<()>().await
+        };
+        let began = Instant::now();
+        tokio::select! {
+            sent = send_in_room(&stream, 10, &budget, &unread) => {
+                assert!(matches!(sent, Err(Closing::Unread { .. })), "{sent:?}");
+            }
+            () = needs => {}
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+
+    /// Sends 10 MiB to a client that takes a little every four seconds; how long until it is given up, if within five minutes.
+    async fn trickled(memory_is_wanted: bool) -> Option<Duration> {
+        let (mut client, stream) = full().await;
+        let (budget, unread) = (RequestBudget::new(1_024), Unread::new(usize::MAX));
+        // Nobody may exceed the budget: another does.
+        let (mut all, mut excess) = (budget.open(), budget.open());
+        all.cover(1_024).await;
+        excess.cover(1_024).await;
+        drop(all);
+        let reads = async {
+            let mut little = vec![0; 65_536];
+            while client.read_exact(&mut little).await.is_ok() {
+                sleep(Duration::from_secs(4)).await;
+            }
+        };
+        let wants = async {
+            if memory_is_wanted {
+                // Not before the answer has it.
+                sleep(Duration::from_secs(10)).await;
+                budget.open().cover(1_024).await;
+            }
+            pending::<()>().await
+        };
+        let began = Instant::now();
+        tokio::select! {
+            sent = send_in_room(&stream, 10 << 20, &budget, &unread) => {
+                assert!(matches!(sent, Err(Closing::Unread { .. })), "{sent:?}");
+                Some(began.elapsed())
+            }
+            () = reads => None,
+            () = wants => None,
+            () = sleep(Duration::from_secs(300)) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_long_answer_slowly_may_do_so_while_nobody_waits_for_its_memory() {
+        assert_eq!(trickled(false).await, None);
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_long_answer_slowly_is_given_up_once_others_have_waited_for_its_memory() {
+        let given_up = trickled(true).await.unwrap().as_secs();
+        assert!((18..=30).contains(&given_up), "after {given_up} s");
+    }
 
     #[test]
     fn what_was_sent_leaves_the_run() {

@@ -374,6 +374,44 @@ fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
     }
 }
 
+/// Long ones had all the memory and waited for the right to answer, short ones had all of that and waited for memory: for ever.
+#[test]
+fn long_and_short_offset_fetches_with_long_answers_do_not_wait_for_each_other() {
+    let broker = Broker::start(&[("num.shards", "1"), ("request.memory.bytes", "1048576")]);
+    Wire::connect(&broker).await_coordinator("g");
+    let topic = |indexes: std::ops::Range<i32>| OffsetFetchRequestTopic {
+        name: "t".into(),
+        partition_indexes: indexes.collect(),
+    };
+    let fetch = |topics: Vec<_>| OffsetFetchRequest {
+        group_id: "g".into(),
+        topics: Some(topics),
+        ..Default::default()
+    };
+    // Decoded, topics take more memory than partitions.
+    let long = fetch((0..6_000).map(|index| topic(index..index + 1)).collect());
+    let short = fetch(vec![topic(0..4_050)]);
+    std::thread::scope(|scope| {
+        for number in 0..40 {
+            let request = if number % 5 == 0 { &long } else { &short };
+            let mut wire = Wire::connect(&broker);
+            scope.spawn(move || {
+                for _ in 0..3 {
+                    let answer = wire.ask(request, 7);
+                    assert_eq!(answer.error_code, ErrorCode::None);
+                    let asked = request
+                        .topics
+                        .iter()
+                        .flatten()
+                        .map(|topic| topic.partition_indexes.len());
+                    let answered = answer.topics.iter().map(|topic| topic.partitions.len());
+                    assert!(answered.eq(asked));
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn every_partition_of_long_lookups_is_answered_in_order() {
     let broker = Broker::start(&[]);

@@ -1,7 +1,9 @@
 //! What a broker still knows after it was stopped or killed.
 
 use std::process::Command;
+use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
@@ -150,6 +152,30 @@ fn a_stop_ends_with_status_zero_and_answers_what_it_took() {
     let status = broker.stop();
     assert!(status.success(), "{status}");
     wire.assert_closed();
+    assert_left_in_order(&broker);
+}
+
+/// Its terminal is gone: so it went, too, and left nothing in order.
+#[test]
+fn a_hangup_stops_a_broker_in_order() {
+    // The tests themselves may have been started to outlive theirs.
+    let mut broker = Broker::start_by(&["env", "--default-signal=HUP"]);
+    let status = broker.stop_by(Signal::SIGHUP);
+    assert!(status.success(), "{status}");
+    assert_left_in_order(&broker);
+}
+
+#[test]
+fn a_hangup_does_not_stop_a_broker_that_is_to_outlive_its_terminal() {
+    let mut broker = Broker::start_by(&["nohup"]);
+    broker.signal(Signal::SIGHUP);
+    std::thread::sleep(Duration::from_millis(300));
+    Wire::connect(&broker).ask(&MetadataRequest::default(), 9);
+    let status = broker.stop();
+    assert!(status.success(), "{status}");
+}
+
+fn assert_left_in_order(broker: &Broker) {
     let left = std::fs::read_dir(broker.data()).unwrap();
     let names: Vec<_> = left
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

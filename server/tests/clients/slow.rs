@@ -1,5 +1,7 @@
 //! Clients that take their time: sending a byte now and then, or never reading.
 
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_wire::frame::request_frame;
@@ -167,6 +169,56 @@ fn answers_that_nobody_reads_take_no_more_than_their_memory() {
     }
 }
 
+/// Taking a little now and then, they were none of those who had not read for the longest.
+#[test]
+fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "1048576"),
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    let metadata = |count: usize, name: &str| MetadataRequest {
+        topics: Some(
+            (0..count)
+                .map(|number| MetadataRequestTopic {
+                    name: Some(format!("{name}{number}").into()),
+                    ..Default::default()
+                })
+                .collect(),
+        ),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    // Together they are more than there is memory for: one may exceed it.
+    let mut slow: Vec<Wire> = (0..2).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut slow {
+        wire.send(&metadata(12_000, &"x".repeat(120)), 9);
+        let mut first = [0];
+        wire.patience(Duration::from_secs(60));
+        wire.stream().read_exact(&mut first).unwrap();
+    }
+    let is_served = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for wire in &slow {
+            scope.spawn(move || {
+                let mut little = [0; 8_192];
+                while !is_served.load(Ordering::Relaxed) {
+                    // Given up, it is not answered to the end.
+                    let _ = wire.stream().read(&mut little);
+                    std::thread::sleep(Duration::from_millis(250));
+                }
+            });
+        }
+        let mut other = Wire::connect(&broker);
+        other.patience(Duration::from_secs(25));
+        other.send(&metadata(12_000, "y"), 9);
+        let answered = other.try_frame();
+        is_served.store(true, Ordering::Relaxed);
+        assert!(answered.unwrap().is_some());
+    });
+    broker.await_printed("were not read while others needed the memory", 1);
+}
+
 /// Answers of any length are made a few at a time: one that waits behind an answer which nobody reads is none of them.
 #[test]
 fn answers_behind_those_that_nobody_reads_do_not_keep_others_from_being_made() {
@@ -321,6 +373,32 @@ fn connections_that_send_two_bytes_of_a_request_cost_next_to_nothing() {
     assert!(each < 12_000, "{each} bytes each");
 }
 
+/// The name of its client is all that is kept of a request that waits: it was kept as a piece of all that was read.
+#[test]
+fn fetches_that_wait_keep_little_of_what_was_sent() {
+    let broker = Broker::start(&[]);
+    for topic in ["t", "quiet"] {
+        Wire::connect(&broker).create_topic(topic, 1, &[]);
+    }
+    is_prompt(&broker);
+    let for_ever = Limits {
+        max_wait_ms: i32::MAX,
+        min_bytes: 1,
+        ..Limits::default()
+    };
+    let fetch = fetch_request("quiet", 0, 0, for_ever);
+    let mut frame = request_frame(1, Some(&"reader".into()), &fetch, 11).unwrap()[4..].to_vec();
+    frame.resize(60_000, 0);
+    let before = broker.resident_bytes();
+    let mut waiting: Vec<Wire> = (0..300).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut waiting {
+        wire.send_frame(&frame);
+    }
+    is_prompt(&broker);
+    let each = broker.resident_bytes().saturating_sub(before) / 300;
+    assert!(each < 40_000, "{each} bytes each");
+}
+
 #[test]
 fn many_idle_connections_delay_nobody() {
     let broker = Broker::start(&[]);
@@ -354,6 +432,43 @@ fn a_fetch_waits_no_longer_than_a_connection_may_be_idle() {
     };
     let answer = wire.fetch("t", 0, 0, for_ever);
     assert_eq!(answer.error_code, ErrorCode::None);
+}
+
+/// Each kept a place among the connections until its group was complete.
+#[test]
+fn clients_that_left_while_they_waited_for_a_group_are_forgotten() {
+    let broker = Broker::start(&[
+        ("connections.max.idle.ms", "1500"),
+        ("max.connections", "1"),
+    ]);
+    for (group, sends_more) in [("a", false), ("b", true)] {
+        let join = JoinGroupRequest {
+            group_id: group.into(),
+            session_timeout_ms: 60_000,
+            rebalance_timeout_ms: 600_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![JoinGroupProtocol {
+                name: "range".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut first = Wire::connect(&broker);
+        first.await_coordinator(group);
+        assert_eq!(first.ask(&join, 2).error_code, ErrorCode::None);
+        drop(first);
+        // It waits for the first to join again.
+        let mut gone = Wire::connect(&broker);
+        gone.send(&join, 2);
+        if sends_more {
+            // Which is not read before the join is answered, and so the end is not seen.
+            gone.send(&MetadataRequest::default(), 9);
+        }
+        drop(gone);
+        let mut newcomer = Wire::connect(&broker);
+        newcomer.patience(Duration::from_secs(15));
+        newcomer.ask(&MetadataRequest::default(), 9);
+    }
 }
 
 /// They hold the memory of all requests for as long as the answer in front of them is not taken.

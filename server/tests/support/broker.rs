@@ -32,6 +32,8 @@ pub(crate) struct Broker {
     /// Where clients expect it.
     home: SocketAddr,
     settings: Vec<String>,
+    /// The command that runs its program, if another does.
+    launcher: &'static [&'static str],
     printed: Arc<Mutex<Vec<String>>>,
     directory: TempDir,
 }
@@ -39,7 +41,12 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker on an empty directory and a port the system picks.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        Self::start_on(0, settings)
+        Self::start_on(0, settings, &[])
+    }
+
+    /// A broker whose program is run by another, as in `nohup program`.
+    pub(crate) fn start_by(launcher: &'static [&'static str]) -> Self {
+        Self::start_on(0, &[], launcher)
     }
 
     /// A broker on a port that the system gives to no outgoing connection: a client that keeps trying while the broker
@@ -50,10 +57,11 @@ impl Broker {
         let port = (0..1000)
             .map(|_| 20_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
             .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-        Self::start_on(port.expect("a free port between 20000 and 30000"), settings)
+        let port = port.expect("a free port between 20000 and 30000");
+        Self::start_on(port, settings, &[])
     }
 
-    fn start_on(port: u16, settings: &[(&str, &str)]) -> Self {
+    fn start_on(port: u16, settings: &[(&str, &str)], launcher: &'static [&'static str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("millrace-test-")
             .tempdir()
@@ -69,6 +77,7 @@ impl Broker {
             address: home,
             home,
             settings,
+            launcher,
             printed: Arc::default(),
             directory,
         };
@@ -105,7 +114,14 @@ impl Broker {
 
     fn spawn(&mut self, address: SocketAddr) {
         assert!(self.process.is_none(), "the broker is running");
-        let mut command = Command::new(program());
+        let mut command = match self.launcher {
+            [] => Command::new(program()),
+            [launcher, arguments @ ..] => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(program());
+                command
+            }
+        };
         command
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
@@ -206,11 +222,22 @@ impl Broker {
         }
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("a running broker");
+        let pid = Pid::from_raw(i32::try_from(process.id()).expect("a process id"));
+        kill(pid, signal).expect("a signal to our own child");
+    }
+
     /// SIGTERM; how the process ended.
     pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// Another signal that ends it; how the process ended.
+    pub(crate) fn stop_by(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
         let mut process = self.process.take().expect("a running broker");
-        let pid = Pid::from_raw(i32::try_from(process.id()).expect("a process id"));
-        kill(pid, Signal::SIGTERM).expect("a signal to our own child");
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = process.try_wait().expect("the state of our own child") {
@@ -219,7 +246,7 @@ impl Broker {
             if Instant::now() > deadline {
                 let _ = process.kill();
                 let _ = process.wait();
-                panic!("the broker did not stop within {PATIENCE:?} of SIGTERM");
+                panic!("the broker did not stop within {PATIENCE:?} of {signal}");
             }
             std::thread::sleep(Duration::from_millis(5));
         }
