@@ -116,6 +116,11 @@ impl Default for Allowance {
 }
 
 impl Allowance {
+    /// Nothing of it: all bodies are left to the caller.
+    pub(crate) const fn none() -> Self {
+        Self { bytes: 0 }
+    }
+
     const fn is_spent(&self) -> bool {
         self.bytes == 0
     }

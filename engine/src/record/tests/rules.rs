@@ -420,6 +420,26 @@ fn recompression_must_not_grow_past_the_size_limit() {
     ));
 }
 
+#[test]
+fn what_is_packed_anew_holds_no_more_memory_than_its_bytes() {
+    for compression in CODECS {
+        let rules = Rules {
+            compression_target: Some(compression.into()),
+            ..Rules::default()
+        };
+        let mut builder = BatchBuilder::new().compression(match compression {
+            Compression::Zstd => Compression::Lz4,
+            _ => Compression::Zstd,
+        });
+        builder.push(NOW, None, Some(&vec![0; 200_000]), &[]);
+        let prepared = prepare(builder.build(), &rules, NOW).unwrap();
+        let (_, payload) = prepared.stamp(Offset(0), LeaderEpoch(0));
+        let length = payload.len();
+        let held = payload.try_into_mut().unwrap().capacity();
+        assert_eq!(held, length, "{compression}");
+    }
+}
+
 fn folded(zeros: usize) -> Bytes {
     let mut builder = BatchBuilder::new().compression(Compression::Gzip);
     builder.push(NOW, Some(b"key"), Some(&vec![0; zeros]), &[]);
