@@ -146,6 +146,16 @@ pub enum InvalidBatch {
         /// The header's last offset delta.
         last_offset_delta: i32,
     },
+    /// More records than the packed body can hold.
+    #[error(
+        "record count {count} does not fit the {body_bytes_max} bytes that the body unfolds to at most"
+    )]
+    CountTooLarge {
+        /// The header's record count.
+        count: i32,
+        /// The most that a body of this length and codec may unfold to.
+        body_bytes_max: usize,
+    },
     /// A client sent a control batch.
     #[error("control batches are written by brokers only")]
     Control,

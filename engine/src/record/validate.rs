@@ -238,6 +238,8 @@ fn look_inside(
 const OPENED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
 /// To pack a body takes about so many times as long as to open it.
 const REPACKING_TIMES: usize = 4;
+/// A record without key, value and headers: seven numbers of one byte.
+const RECORD_BYTES_MIN: usize = 7;
 /// What it takes to open any body, however small, in bytes that are unfolded meanwhile.
 const OPENING_BYTES: usize = 4 << 10;
 
@@ -310,6 +312,7 @@ fn check_header(header: &BatchHeader, rules: &Rules) -> Result<Compression, Reco
         return Err(RecordError::ZstdNotAllowed);
     }
     check_counts(header)?;
+    check_room(header, compression, rules)?;
     check_producer(header)?;
     if attributes.timestamp_type() == TimestampType::LogAppendTime {
         return Err(RecordError::InvalidTimestampType);
@@ -331,6 +334,33 @@ fn check_counts(header: &BatchHeader) -> Result<(), RecordError> {
         let invalid = InvalidBatch::CountOffsets {
             count,
             last_offset_delta,
+        };
+        return Err(invalid.into());
+    }
+    Ok(())
+}
+
+/// A packed body may stay unopened, but what it counts must be possible: by some bytes that count as many records as a segment has
+/// offsets, each batch would cost a segment.
+fn check_room(
+    header: &BatchHeader,
+    compression: Compression,
+    rules: &Rules,
+) -> Result<(), RecordError> {
+    if compression == Compression::None {
+        // Its records are counted.
+        return Ok(());
+    }
+    let packed = header.length_bytes().saturating_sub(BATCH_HEADER_LENGTH);
+    let body_bytes_max = packed
+        .saturating_mul(compression.times_max())
+        .min(rules.body_limit());
+    let count = header.record_count();
+    let needed = usize::try_from(count).map(|count| count.saturating_mul(RECORD_BYTES_MIN));
+    if needed.unwrap_or(usize::MAX) > body_bytes_max {
+        let invalid = InvalidBatch::CountTooLarge {
+            count,
+            body_bytes_max,
         };
         return Err(invalid.into());
     }

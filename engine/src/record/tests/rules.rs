@@ -150,6 +150,48 @@ fn more_or_fewer_records_than_counted_are_refused() {
 }
 
 #[test]
+fn a_packed_batch_counts_no_more_records_than_it_can_unfold_to() {
+    let with = |batch: &Bytes, count: usize, rules: &Rules| {
+        let count = i32::try_from(count).unwrap();
+        let batch = forged(batch, |bytes| {
+            bytes[57..61].copy_from_slice(&count.to_be_bytes());
+            bytes[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+        });
+        prepare(batch, rules, NOW).map(|prepared| prepared.record_count())
+    };
+    for (compression, times) in [
+        (Compression::Gzip, 1_032),
+        (Compression::Snappy, 32),
+        (Compression::Lz4, 255),
+        (Compression::Zstd, 32 << 10),
+    ] {
+        let batch = batch_at(&[NOW.0, NOW.0], compression);
+        let body_bytes_max = (batch.len() - 61) * times;
+        for (body_bytes_max, rules) in [
+            (body_bytes_max, Rules::default()),
+            (
+                699,
+                Rules {
+                    body_bytes_max: 699,
+                    ..Rules::default()
+                },
+            ),
+        ] {
+            let most = body_bytes_max / 7;
+            assert_eq!(with(&batch, most, &rules), Ok(most as i32));
+            for count in [most + 1, i32::MAX as usize] {
+                let expected = InvalidBatch::CountTooLarge {
+                    count: count as i32,
+                    body_bytes_max,
+                };
+                let refused = with(&batch, count, &rules);
+                assert_eq!(refused, Err(expected.into()), "{compression}");
+            }
+        }
+    }
+}
+
+#[test]
 fn offsets_go_up_one_by_one() {
     // Length, attributes, timestamp delta, offset delta: the second record starts at 61 + 15.
     let batch = forged(&plain(), |bytes| bytes[61 + 15 + 3] = 4);
