@@ -307,10 +307,12 @@ impl Leader {
         }
     }
 
-    /// The coordinators bound their records themselves, and a user's `max.message.bytes` must not stop them.
+    /// The coordinators bound their records themselves, and a user's `max.message.bytes` must not stop them. Their batches stay as
+    /// they are made: no shard waits for a codec, nor their replies behind one.
     fn own_rules(&self) -> Rules {
         Rules {
             message_bytes_max: usize::MAX,
+            compression_target: None,
             ..self.rules.clone()
         }
     }

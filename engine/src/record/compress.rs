@@ -90,12 +90,26 @@ pub struct CompressionTarget {
     pub level: Option<i32>,
 }
 
+impl CompressionTarget {
+    /// Whether packing takes far longer than opening: some levels take tens of milliseconds for 64 KiB.
+    pub(super) fn is_slow(self) -> bool {
+        let level = self.level.unwrap_or_default();
+        match self.compression {
+            Compression::None | Compression::Snappy | Compression::Lz4 => false,
+            Compression::Gzip | Compression::Zstd => level > QUICK_LEVEL_MAX,
+        }
+    }
+}
+
 impl From<Compression> for CompressionTarget {
     fn from(compression: Compression) -> Self {
         let level = None;
         Self { compression, level }
     }
 }
+
+/// The default of zlib; that of zstd is below it.
+const QUICK_LEVEL_MAX: i32 = 6;
 
 /// Unfolds `packed` to at most `limit` bytes. Memory stays below twice the limit and a constant of the codec.
 pub(super) fn decompress(

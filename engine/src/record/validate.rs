@@ -153,11 +153,7 @@ pub fn begin(
         look_inside(&mut batch, rules, now, 0)?;
         return Ok(Begun::Ready(batch));
     }
-    let at_once = if repacks {
-        OPENED_AT_ONCE_BYTES_MAX / REPACKING_TIMES
-    } else {
-        OPENED_AT_ONCE_BYTES_MAX
-    };
+    let at_once = rules.at_once_bytes_max(repacks);
     let limit = rules.body_limit().min(at_once);
     let packed = batch.payload().len();
     if packed <= at_once && !allowance.is_spent() {
@@ -236,7 +232,7 @@ fn look_inside(
 /// A body that unfolds to more is not opened beside other work: some tenths of a millisecond, one with gzip. Batches of usual
 /// producers are within it.
 const OPENED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
-/// To pack a body takes about so many times as long as to open it.
+/// To pack a body takes about so many times as long as to open it, where the level is not a high one.
 const REPACKING_TIMES: usize = 4;
 /// A record without key, value and headers: seven numbers of one byte.
 const RECORD_BYTES_MIN: usize = 7;
@@ -257,6 +253,15 @@ impl Rules {
         let by_time = self.timestamp_type == TimestampType::CreateTime
             && (is_untold || self.timestamp_before_max_ms != i64::MAX);
         compression != Compression::None && (self.compacted || by_time || self.repacks(compression))
+    }
+
+    /// The longest body, packed or not, that is opened beside other work, or packed anew.
+    fn at_once_bytes_max(&self, repacks: bool) -> usize {
+        match self.compression_target {
+            Some(target) if repacks && target.is_slow() => 0,
+            _ if repacks => OPENED_AT_ONCE_BYTES_MAX / REPACKING_TIMES,
+            _ => OPENED_AT_ONCE_BYTES_MAX,
+        }
     }
 
     /// An unfolded body may become a stored one, so it is also bounded by what a length field can say.

@@ -675,3 +675,18 @@ fn who_waits_for_a_batch_to_be_opened_is_told_when_the_partition_goes() {
     assert_eq!(told.len(), 2);
     assert!(told.iter().all(|(_, result)| result.is_err()));
 }
+
+#[test]
+fn a_coordinators_own_batch_is_not_packed() {
+    let mut bench = bench(&[("compression.type", "zstd"), ("cleanup.policy", "compact")]);
+    let mut builder = BatchBuilder::new();
+    builder.push(bench.now.wall, Some(b"key"), Some(&[0; 1_000]), &[]);
+    let batch = builder.build();
+    let waiter = Waiter::Coordinator { sequence: 0 };
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.append_own(batch.clone(), waiter, now, told);
+    let Some(Work::Write { buffers, .. }) = bench.work() else {
+        panic!("nothing is to be written");
+    };
+    assert_eq!(buffers.concat()[61..], batch[61..]);
+}

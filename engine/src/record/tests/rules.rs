@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{CODECS, LIMIT, NOW, batch_at, forged};
 use crate::record::{
-    Allowance, BatchBuilder, Begun, Compression, Corruption, InvalidBatch, Malformed, RecordError,
-    RecordProblem, Refused, RefusedRecord, Rules, TimestampType, begin, check_crc, prepare,
-    records,
+    Allowance, BatchBuilder, Begun, Compression, CompressionTarget, Corruption, InvalidBatch,
+    Malformed, RecordError, RecordProblem, Refused, RefusedRecord, Rules, TimestampType, begin,
+    check_crc, prepare, records,
 };
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -556,4 +556,31 @@ fn only_so_many_bodies_are_opened_at_once() {
     let begun = (0..1_000).map(|_| begin(small.clone(), &rules, NOW, &mut allowance).unwrap());
     let opened = begun.filter(|begun| matches!(begun, Begun::Ready(_)));
     assert_eq!(opened.count(), 128);
+}
+
+#[test]
+fn what_takes_long_to_pack_is_never_packed_at_once() {
+    for (compression, level, at_once) in [
+        (Compression::Gzip, 6, true),
+        (Compression::Gzip, 7, false),
+        (Compression::Zstd, 6, true),
+        (Compression::Zstd, 7, false),
+        (Compression::Lz4, 17, true),
+    ] {
+        let target = CompressionTarget {
+            compression,
+            level: Some(level),
+        };
+        let rules = Rules {
+            compacted: true,
+            compression_target: Some(target),
+            ..Rules::default()
+        };
+        let begin = |batch| begin(batch, &rules, NOW, &mut Allowance::default()).unwrap();
+        let is_ready = matches!(begin(plain()), Begun::Ready(_));
+        assert_eq!(is_ready, at_once, "{target:?}");
+        // One that is only opened is not packed.
+        let same = batch_at(&[NOW.0], compression);
+        assert!(matches!(begin(same), Begun::Ready(_)), "{target:?}");
+    }
 }
