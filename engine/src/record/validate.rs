@@ -272,11 +272,12 @@ impl Rules {
     }
 }
 
+/// Finds exactly one whole batch. Its header may still be damaged, but for its version and length.
 fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordError> {
     if records.is_empty() {
         return Err(InvalidBatch::Missing.into());
     }
-    let header = BatchHeader::parse(records)?;
+    let header = BatchHeader::parse_length(records)?;
     let length_bytes = header.length_bytes();
     let found_bytes = records.len();
     if found_bytes > length_bytes {
@@ -305,6 +306,7 @@ fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordEr
 
 /// Everything a header says for itself; answers its codec.
 fn check_header(header: &BatchHeader, rules: &Rules) -> Result<Compression, RecordError> {
+    header.check_range()?;
     let attributes = header.attributes();
     if attributes.is_control() {
         return Err(InvalidBatch::Control.into());

@@ -126,6 +126,18 @@ fn count_and_offset_range_must_agree() {
     }
 }
 
+/// Its sender may try again; a batch that breaks a rule it gives up.
+#[test]
+fn a_damaged_count_or_offset_range_is_corrupt() {
+    for place in [23, 57] {
+        let mut bytes = plain().to_vec();
+        bytes[place] ^= 0x80;
+        let refusal = refusal_by_default(bytes.into());
+        let is_corrupt = matches!(refusal, RecordError::Corrupt(Corruption::Crc { .. }));
+        assert!(is_corrupt, "{refusal}");
+    }
+}
+
 #[test]
 fn more_or_fewer_records_than_counted_are_refused() {
     let with = |count: i32| {
