@@ -4,7 +4,7 @@
 //! number that answer has on the wire is the server's business.
 
 use super::compress::Compression;
-use crate::types::Timestamp;
+use crate::types::{Offset, Timestamp};
 
 /// A batch that is not accepted, or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +123,12 @@ pub enum InvalidBatch {
     OldMagic {
         /// The magic byte: 0 or 1.
         found: i8,
+    },
+    /// A client gave the first record an offset, which is the broker's to give.
+    #[error("base offset {found} is not 0")]
+    BaseOffset {
+        /// The header's base offset.
+        found: Offset,
     },
     /// The offset range is negative.
     #[error("last offset delta {found} is negative")]

@@ -12,7 +12,7 @@ use super::cursor::Cursor;
 use super::error::{Corruption, InvalidBatch, RecordError, RecordProblem, Refused};
 use super::prepared::PreparedBatch;
 use super::record::{Parts, refuse, timestamp_of};
-use crate::types::Timestamp;
+use crate::types::{Offset, Timestamp};
 
 /// What a topic, and the request that brings a batch, ask of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -307,6 +307,10 @@ fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordEr
 /// Everything a header says for itself; answers its codec.
 fn check_header(header: &BatchHeader, rules: &Rules) -> Result<Compression, RecordError> {
     header.check_range()?;
+    let base_offset = header.base_offset();
+    if base_offset != Offset::ZERO {
+        return Err(InvalidBatch::BaseOffset { found: base_offset }.into());
+    }
     let attributes = header.attributes();
     if attributes.is_control() {
         return Err(InvalidBatch::Control.into());

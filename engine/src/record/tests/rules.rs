@@ -139,6 +139,18 @@ fn a_damaged_count_or_offset_range_is_corrupt() {
 }
 
 #[test]
+fn offsets_are_not_the_clients_to_give() {
+    for found in [i64::MIN, -1, 1, i64::MAX] {
+        let batch = forged(&plain(), |bytes| {
+            bytes[..8].copy_from_slice(&found.to_be_bytes());
+        });
+        let found = Offset(found);
+        let expected = InvalidBatch::BaseOffset { found };
+        assert_eq!(refusal_by_default(batch), expected.into());
+    }
+}
+
+#[test]
 fn more_or_fewer_records_than_counted_are_refused() {
     let with = |count: i32| {
         refusal_by_default(forged(&plain(), |bytes| {
