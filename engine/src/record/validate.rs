@@ -351,8 +351,8 @@ fn check_counts(header: &BatchHeader) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// A packed body may stay unopened, but what it counts must be possible: by some bytes that count as many records as a segment has
-/// offsets, each batch would cost a segment.
+/// A packed body may stay unopened, but what its header counts must be possible: a few bytes that count as many records as a
+/// segment has offsets would cost a segment each time.
 fn check_room(
     header: &BatchHeader,
     compression: Compression,
