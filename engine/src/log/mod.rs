@@ -150,6 +150,12 @@ impl Log {
         self.next_offset
     }
 
+    /// Bytes of the batches that have their offsets and are not written yet, those of the write in flight included.
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.next_position - self.segments.active().length
+    }
+
     /// End of what is written to the page cache (exclusive): Kafka's log end offset.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {

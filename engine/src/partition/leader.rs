@@ -307,10 +307,12 @@ impl Leader {
         }
     }
 
-    /// The coordinators bound their records themselves, and a user's `max.message.bytes` must not stop them.
+    /// The coordinators bound their records themselves, and a user's `max.message.bytes` must not stop them. Their batches stay as
+    /// they are made: no shard waits for a codec, nor their replies behind one.
     fn own_rules(&self) -> Rules {
         Rules {
             message_bytes_max: usize::MAX,
+            compression_target: None,
             ..self.rules.clone()
         }
     }
@@ -358,6 +360,12 @@ impl Leader {
             acks,
             ..
         } = offered;
+        let mut none = Allowance::none();
+        let allowance = if self.packs_nothing_at_once() {
+            &mut none
+        } else {
+            allowance
+        };
         let (in_sync, replicas) = (1, 1);
         // As in Kafka, a partition is not asked for more replicas than it has.
         let required = self.config.min_insync_replicas.min(replicas);
@@ -381,6 +389,18 @@ impl Leader {
             return Err(AppendError::Transactional);
         }
         Ok(begun)
+    }
+
+    /// Whether so much waits to be written that nothing more is opened: an opened batch is in no budget, and may take a thousand
+    /// times what its request did. The write, roll or cut that they wait for has this looked at again.
+    fn is_behind(&self) -> bool {
+        !self.backlog.is_empty() || self.log.unwritten_bytes() > UNWRITTEN_BYTES_MAX
+    }
+
+    /// Whether what is packed anew would only add to what waits.
+    fn packs_nothing_at_once(&self) -> bool {
+        self.rules.compression_target.is_some()
+            && (self.is_behind() || self.unpacking.ready_bytes() > UNWRITTEN_BYTES_MAX)
     }
 
     fn arrive(&mut self, arrival: Arrival, now: Now, told: &mut Told) {
@@ -489,7 +509,9 @@ impl Leader {
     /// What the disk has to do next, if anything. Ask until it says nothing; a group commit is asked for with
     /// [`Leader::sync_due`], because it may have to wait for its turn.
     pub fn next_work(&mut self, now: Now) -> Option<Work> {
-        if let Some(packed) = self.unpacking.next() {
+        if !self.is_behind()
+            && let Some(packed) = self.unpacking.next()
+        {
             return Some(Work::Unpack(packed));
         }
         if let Some(cut) = self
@@ -1023,6 +1045,9 @@ pub struct RetentionWork {
     /// Roll the expired active segment; then [`Leader::rolled`].
     pub roll: Option<RollJob>,
 }
+
+/// A few batches of the default largest size: enough for the disk to have work while the next is opened.
+const UNWRITTEN_BYTES_MAX: u64 = 4 << 20;
 
 /// Whether an error says no more than that the disk is full. A sync of records that fails is never only that: the page
 /// cache may claim from then on what the device does not have.

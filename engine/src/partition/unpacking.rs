@@ -14,13 +14,15 @@ pub(super) struct Arrival {
 }
 
 /// The batches of one partition that are not ready to be appended, and those behind them. Their memory is the requests',
-/// which is within their connections' budgets.
+/// which is within their connections' budgets, but for those that were packed anew.
 #[derive(Debug, Default)]
 pub(super) struct Unpacking {
     /// Whose batch is being opened.
     out: Option<(Acks, Waiter)>,
     /// Those behind it, in order.
     queue: VecDeque<(Begun, Acks, Waiter)>,
+    /// Bytes of those in the queue that are ready.
+    ready_bytes: u64,
 }
 
 impl Unpacking {
@@ -29,8 +31,16 @@ impl Unpacking {
         self.out.is_none() && self.queue.is_empty()
     }
 
+    /// Bytes of the batches that are ready and wait behind one that is not.
+    pub(super) fn ready_bytes(&self) -> u64 {
+        self.ready_bytes
+    }
+
     /// Takes a batch in behind all others.
     pub(super) fn push(&mut self, begun: Begun, acks: Acks, waiter: Waiter) {
+        if let Begun::Ready(batch) = &begun {
+            self.ready_bytes += batch.length_bytes() as u64;
+        }
         self.queue.push_back((begun, acks, waiter));
     }
 
@@ -68,11 +78,14 @@ impl Unpacking {
     /// The next batch that is ready and has none before it.
     pub(super) fn pop_ready(&mut self) -> Option<Arrival> {
         match self.pop()? {
-            (Begun::Ready(batch), acks, waiter) => Some(Arrival {
-                batch,
-                acks,
-                waiter,
-            }),
+            (Begun::Ready(batch), acks, waiter) => {
+                self.ready_bytes -= batch.length_bytes() as u64;
+                Some(Arrival {
+                    batch,
+                    acks,
+                    waiter,
+                })
+            }
             packed => {
                 self.queue.push_front(packed);
                 None
@@ -82,6 +95,7 @@ impl Unpacking {
 
     /// Gives everything up; says who waits.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Waiter> {
+        self.ready_bytes = 0;
         let queued = self.queue.drain(..).map(|(_, _, waiter)| waiter);
         let out = self.out.take().map(|(_, waiter)| waiter);
         out.into_iter().chain(queued)

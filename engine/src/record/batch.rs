@@ -53,6 +53,13 @@ impl BatchHeader {
     /// # Errors
     /// [`RecordError::Corrupt`] or [`RecordError::InvalidBatch`].
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        let header = Self::parse_length(bytes)?;
+        header.check_range()?;
+        Ok(header)
+    }
+
+    /// As [`Self::parse`], but checks only what says where the batch ends: the rest may be judged by the checksum first.
+    pub(super) fn parse_length(bytes: &[u8]) -> Result<Self, RecordError> {
         let Ok((header, _)) = Self::read_from_prefix(bytes) else {
             return Err(Self::refuse_short(bytes));
         };
@@ -62,15 +69,20 @@ impl BatchHeader {
             let min = LENGTH_MIN;
             return Err(Corruption::Length { found, min }.into());
         }
-        let found = header.last_offset_delta.get();
+        Ok(header)
+    }
+
+    /// Whether count and offset range are not negative.
+    pub(super) fn check_range(&self) -> Result<(), RecordError> {
+        let found = self.last_offset_delta.get();
         if found < 0 {
             return Err(InvalidBatch::OffsetRange { found }.into());
         }
-        let found = header.record_count.get();
+        let found = self.record_count.get();
         if found < 0 {
             return Err(InvalidBatch::Count { found, min: 0 }.into());
         }
-        Ok(header)
+        Ok(())
     }
 
     /// Old message sets may be shorter than our header: their version is the better answer.

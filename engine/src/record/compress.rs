@@ -51,6 +51,21 @@ impl Compression {
             Self::Zstd => 4,
         }
     }
+
+    /// How many times its own bytes a body may unfold to: no stream of the codec unfolds to more.
+    pub(super) fn times_max(self) -> usize {
+        match self {
+            Self::None => 1,
+            // Two bits make at most 258 bytes.
+            Self::Gzip => 1_032,
+            // Three bytes make at most 64.
+            Self::Snappy => SNAPPY_TIMES_MAX,
+            // A byte makes a repetition longer by 255 at most.
+            Self::Lz4 => 255,
+            // Four bytes make the smallest block, and 128 KiB are in the largest.
+            Self::Zstd => 32 << 10,
+        }
+    }
 }
 
 impl fmt::Display for Compression {
@@ -75,12 +90,26 @@ pub struct CompressionTarget {
     pub level: Option<i32>,
 }
 
+impl CompressionTarget {
+    /// Whether packing takes far longer than opening: some levels take tens of milliseconds for 64 KiB.
+    pub(super) fn is_slow(self) -> bool {
+        let level = self.level.unwrap_or_default();
+        match self.compression {
+            Compression::None | Compression::Snappy | Compression::Lz4 => false,
+            Compression::Gzip | Compression::Zstd => level > QUICK_LEVEL_MAX,
+        }
+    }
+}
+
 impl From<Compression> for CompressionTarget {
     fn from(compression: Compression) -> Self {
         let level = None;
         Self { compression, level }
     }
 }
+
+/// The default of zlib; that of zstd is below it.
+const QUICK_LEVEL_MAX: i32 = 6;
 
 /// Unfolds `packed` to at most `limit` bytes. Memory stays below twice the limit and a constant of the codec.
 pub(super) fn decompress(
@@ -142,6 +171,9 @@ fn read_bounded(reader: impl Read, limit: usize) -> Result<Vec<u8>, Unfold> {
     Ok(unfolded)
 }
 
+/// Somewhat more than 64 bytes for three.
+const SNAPPY_TIMES_MAX: usize = 32;
+
 /// The Java library writes this before its blocks, then two versions (1 and 1) of four bytes each.
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
 const XERIAL_VERSIONS: &[u8] = &[0, 0, 0, 1, 0, 0, 0, 1];
@@ -180,8 +212,8 @@ fn split_xerial_block(rest: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Appends what `block` holds to `unfolded`, which stays within `limit`.
 fn unfold_snappy_block(block: &[u8], limit: usize, unfolded: &mut Vec<u8>) -> Result<(), Unfold> {
     let claimed = snap::raw::decompress_len(block)?;
-    // Three bytes make at most 64: a larger claim is a lie that must not allocate.
-    if claimed > block.len().saturating_mul(32) {
+    // A larger claim is a lie that must not allocate.
+    if claimed > block.len().saturating_mul(SNAPPY_TIMES_MAX) {
         let problem = format!("block of {} bytes claims {claimed}", block.len());
         return Err(Unfold::Broken(problem));
     }
@@ -274,6 +306,16 @@ mod tests {
                     small
                 );
             }
+        }
+    }
+
+    #[test]
+    fn no_codec_packs_tighter_than_it_is_said_to() {
+        let zeros = vec![0; 8 << 20];
+        for compression in CODECS {
+            let packed = compress(compression.into(), &zeros).unwrap();
+            let most = packed.len() * compression.times_max();
+            assert!(zeros.len() <= most, "{compression}: {} bytes", packed.len());
         }
     }
 

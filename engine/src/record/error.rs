@@ -4,7 +4,7 @@
 //! number that answer has on the wire is the server's business.
 
 use super::compress::Compression;
-use crate::types::Timestamp;
+use crate::types::{Offset, Timestamp};
 
 /// A batch that is not accepted, or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -124,6 +124,12 @@ pub enum InvalidBatch {
         /// The magic byte: 0 or 1.
         found: i8,
     },
+    /// A client gave the first record an offset, which is the broker's to give.
+    #[error("base offset {found} is not 0")]
+    BaseOffset {
+        /// The header's base offset.
+        found: Offset,
+    },
     /// The offset range is negative.
     #[error("last offset delta {found} is negative")]
     OffsetRange {
@@ -145,6 +151,16 @@ pub enum InvalidBatch {
         count: i32,
         /// The header's last offset delta.
         last_offset_delta: i32,
+    },
+    /// More records than the packed body can hold.
+    #[error(
+        "record count {count} does not fit the {body_bytes_max} bytes that the body unfolds to at most"
+    )]
+    CountTooLarge {
+        /// The header's record count.
+        count: i32,
+        /// The most that a body of this length and codec may unfold to.
+        body_bytes_max: usize,
     },
     /// A client sent a control batch.
     #[error("control batches are written by brokers only")]

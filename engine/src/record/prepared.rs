@@ -106,7 +106,7 @@ impl PreparedBatch {
         body: Vec<u8>,
         max_bytes: usize,
     ) -> Result<(), RecordError> {
-        let (compression, payload) = pack(target, body);
+        let (compression, mut payload) = pack(target, body);
         let length_bytes = payload.len().saturating_add(BATCH_HEADER_LENGTH);
         let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         if length_bytes > max_bytes || length_bytes.saturating_sub(BATCH_OVERHEAD_LENGTH) > most {
@@ -117,6 +117,8 @@ impl PreparedBatch {
         }
         let attributes = self.header.attributes().with_compression(compression);
         self.header.attributes = attributes.0.into();
+        // It grew as it was made, and may have room for as much again.
+        payload.shrink_to_fit();
         self.payload = payload.into();
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::cursor::Cursor;
 use super::error::{Corruption, InvalidBatch, RecordError, RecordProblem, Refused};
 use super::prepared::PreparedBatch;
 use super::record::{Parts, refuse, timestamp_of};
-use crate::types::Timestamp;
+use crate::types::{Offset, Timestamp};
 
 /// What a topic, and the request that brings a batch, ask of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +116,11 @@ impl Default for Allowance {
 }
 
 impl Allowance {
+    /// Nothing of it: all bodies are left to the caller.
+    pub(crate) const fn none() -> Self {
+        Self { bytes: 0 }
+    }
+
     const fn is_spent(&self) -> bool {
         self.bytes == 0
     }
@@ -148,11 +153,7 @@ pub fn begin(
         look_inside(&mut batch, rules, now, 0)?;
         return Ok(Begun::Ready(batch));
     }
-    let at_once = if repacks {
-        OPENED_AT_ONCE_BYTES_MAX / REPACKING_TIMES
-    } else {
-        OPENED_AT_ONCE_BYTES_MAX
-    };
+    let at_once = rules.at_once_bytes_max(repacks);
     let limit = rules.body_limit().min(at_once);
     let packed = batch.payload().len();
     if packed <= at_once && !allowance.is_spent() {
@@ -231,8 +232,10 @@ fn look_inside(
 /// A body that unfolds to more is not opened beside other work: some tenths of a millisecond, one with gzip. Batches of usual
 /// producers are within it.
 const OPENED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
-/// To pack a body takes about so many times as long as to open it.
+/// To pack a body takes about so many times as long as to open it, where the level is not a high one.
 const REPACKING_TIMES: usize = 4;
+/// A record without key, value and headers: seven numbers of one byte.
+const RECORD_BYTES_MIN: usize = 7;
 /// What it takes to open any body, however small, in bytes that are unfolded meanwhile.
 const OPENING_BYTES: usize = 4 << 10;
 
@@ -252,6 +255,15 @@ impl Rules {
         compression != Compression::None && (self.compacted || by_time || self.repacks(compression))
     }
 
+    /// The longest body, packed or not, that is opened beside other work, or packed anew.
+    fn at_once_bytes_max(&self, repacks: bool) -> usize {
+        match self.compression_target {
+            Some(target) if repacks && target.is_slow() => 0,
+            _ if repacks => OPENED_AT_ONCE_BYTES_MAX / REPACKING_TIMES,
+            _ => OPENED_AT_ONCE_BYTES_MAX,
+        }
+    }
+
     /// An unfolded body may become a stored one, so it is also bounded by what a length field can say.
     fn body_limit(&self) -> usize {
         let most = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
@@ -260,11 +272,12 @@ impl Rules {
     }
 }
 
+/// Finds exactly one whole batch. Its header may still be damaged, but for its version and length.
 fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordError> {
     if records.is_empty() {
         return Err(InvalidBatch::Missing.into());
     }
-    let header = BatchHeader::parse(records)?;
+    let header = BatchHeader::parse_length(records)?;
     let length_bytes = header.length_bytes();
     let found_bytes = records.len();
     if found_bytes > length_bytes {
@@ -293,6 +306,11 @@ fn check_whole(records: &[u8], max_bytes: usize) -> Result<BatchHeader, RecordEr
 
 /// Everything a header says for itself; answers its codec.
 fn check_header(header: &BatchHeader, rules: &Rules) -> Result<Compression, RecordError> {
+    header.check_range()?;
+    let base_offset = header.base_offset();
+    if base_offset != Offset::ZERO {
+        return Err(InvalidBatch::BaseOffset { found: base_offset }.into());
+    }
     let attributes = header.attributes();
     if attributes.is_control() {
         return Err(InvalidBatch::Control.into());
@@ -305,6 +323,7 @@ fn check_header(header: &BatchHeader, rules: &Rules) -> Result<Compression, Reco
         return Err(RecordError::ZstdNotAllowed);
     }
     check_counts(header)?;
+    check_room(header, compression, rules)?;
     check_producer(header)?;
     if attributes.timestamp_type() == TimestampType::LogAppendTime {
         return Err(RecordError::InvalidTimestampType);
@@ -326,6 +345,33 @@ fn check_counts(header: &BatchHeader) -> Result<(), RecordError> {
         let invalid = InvalidBatch::CountOffsets {
             count,
             last_offset_delta,
+        };
+        return Err(invalid.into());
+    }
+    Ok(())
+}
+
+/// A packed body may stay unopened, but what its header counts must be possible: a few bytes that count as many records as a
+/// segment has offsets would cost a segment each time.
+fn check_room(
+    header: &BatchHeader,
+    compression: Compression,
+    rules: &Rules,
+) -> Result<(), RecordError> {
+    if compression == Compression::None {
+        // Its records are counted.
+        return Ok(());
+    }
+    let packed = header.length_bytes().saturating_sub(BATCH_HEADER_LENGTH);
+    let body_bytes_max = packed
+        .saturating_mul(compression.times_max())
+        .min(rules.body_limit());
+    let count = header.record_count();
+    let needed = usize::try_from(count).map(|count| count.saturating_mul(RECORD_BYTES_MIN));
+    if needed.unwrap_or(usize::MAX) > body_bytes_max {
+        let invalid = InvalidBatch::CountTooLarge {
+            count,
+            body_bytes_max,
         };
         return Err(invalid.into());
     }

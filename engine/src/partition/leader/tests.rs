@@ -108,11 +108,16 @@ impl Bench {
     }
 
     fn do_write(&mut self) {
+        let work = self.work();
+        self.end_write(work);
+    }
+
+    fn end_write(&mut self, work: Option<Work>) {
         let Some(Work::Write {
             file,
             position,
             buffers,
-        }) = self.work()
+        }) = work
         else {
             panic!("nothing is to be written");
         };
@@ -550,6 +555,93 @@ fn batches_behind_one_that_is_being_opened_keep_their_order() {
     assert_eq!(offsets, expected.map(|(index, at)| (index, Offset(at))));
 }
 
+const UNPACKED: [(&str, &str); 2] = [
+    ("compression.type", "uncompressed"),
+    ("write.caching", "true"),
+];
+
+#[test]
+fn no_more_is_opened_while_much_waits_to_be_written() {
+    let mut bench = bench(&UNPACKED);
+    for _ in 0..8 {
+        bench.offer(Acks::All, folded(1_000_000));
+    }
+    for _ in 0..5 {
+        unpack(&mut bench);
+    }
+    let write = bench.work();
+    assert!(matches!(write, Some(Work::Write { .. })));
+    assert!(bench.work().is_none(), "the others wait for the write");
+    bench.end_write(write);
+    for _ in 0..3 {
+        unpack(&mut bench);
+    }
+    bench.do_write();
+    let expected: Vec<_> = (0..8).zip((0..).step_by(2).map(Some)).collect();
+    assert_eq!(bench.heard(), expected);
+}
+
+#[test]
+fn no_more_is_opened_while_batches_wait_for_a_roll() {
+    let mut bench = bench(&[&UNPACKED[..], &[("segment.bytes", "1048576")]].concat());
+    for _ in 0..3 {
+        bench.offer(Acks::All, folded(1_000_000));
+    }
+    unpack(&mut bench);
+    unpack(&mut bench);
+    bench.do_write();
+    bench.do_roll();
+    unpack(&mut bench);
+    bench.do_write();
+    bench.do_roll();
+    bench.do_write();
+    assert_eq!(bench.heard(), [(0, Some(0)), (1, Some(2)), (2, Some(4))]);
+}
+
+#[test]
+fn nothing_is_packed_anew_at_once_while_much_waits_to_be_written() {
+    let mut bench = bench(&UNPACKED);
+    bench.offer(Acks::All, folded(10_000));
+    assert_eq!(bench.leader.log().next_offset(), Offset(2));
+    for _ in 0..5 {
+        bench.offer(Acks::All, folded(1_000_000));
+        unpack(&mut bench);
+    }
+    bench.offer(Acks::All, folded(10_000));
+    assert_eq!(bench.leader.log().next_offset(), Offset(12));
+    bench.do_write();
+    unpack(&mut bench);
+    assert_eq!(bench.leader.log().next_offset(), Offset(14));
+}
+
+#[test]
+fn only_so_many_bytes_packed_anew_wait_behind_one_that_is_being_opened() {
+    let mut bench = bench(&UNPACKED);
+    bench.offer(Acks::All, folded(1_000_000));
+    let Some(Work::Unpack(first)) = bench.work() else {
+        panic!("nothing is to be opened");
+    };
+    for _ in 0..100 {
+        bench.offer(Acks::All, folded(60_000));
+    }
+    bench
+        .leader
+        .unpacked(first.unpack(), bench.now, &mut bench.told);
+    let unwritten = bench.leader.log().unwritten_bytes();
+    assert!(unwritten < 6 << 20, "{unwritten} bytes are unwritten");
+    while !bench.leader.is_settled() {
+        match bench.work() {
+            Some(Work::Unpack(packed)) => {
+                let (now, told) = (bench.now, &mut bench.told);
+                bench.leader.unpacked(packed.unpack(), now, told);
+            }
+            write => bench.end_write(write),
+        }
+    }
+    let expected: Vec<_> = (0..101).zip((0..).step_by(2).map(Some)).collect();
+    assert_eq!(bench.heard(), expected);
+}
+
 #[test]
 fn a_batch_that_is_found_wanting_when_opened_holds_nobody_up() {
     let settings = [
@@ -582,4 +674,19 @@ fn who_waits_for_a_batch_to_be_opened_is_told_when_the_partition_goes() {
     let _log = bench.leader.into_log(&mut told);
     assert_eq!(told.len(), 2);
     assert!(told.iter().all(|(_, result)| result.is_err()));
+}
+
+#[test]
+fn a_coordinators_own_batch_is_not_packed() {
+    let mut bench = bench(&[("compression.type", "zstd"), ("cleanup.policy", "compact")]);
+    let mut builder = BatchBuilder::new();
+    builder.push(bench.now.wall, Some(b"key"), Some(&[0; 1_000]), &[]);
+    let batch = builder.build();
+    let waiter = Waiter::Coordinator { sequence: 0 };
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.append_own(batch.clone(), waiter, now, told);
+    let Some(Work::Write { buffers, .. }) = bench.work() else {
+        panic!("nothing is to be written");
+    };
+    assert_eq!(buffers.concat()[61..], batch[61..]);
 }

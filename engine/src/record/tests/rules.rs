@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::{CODECS, LIMIT, NOW, batch_at, forged};
 use crate::record::{
-    Allowance, BatchBuilder, Begun, Compression, Corruption, InvalidBatch, Malformed, RecordError,
-    RecordProblem, Refused, RefusedRecord, Rules, TimestampType, begin, check_crc, prepare,
-    records,
+    Allowance, BatchBuilder, Begun, Compression, CompressionTarget, Corruption, InvalidBatch,
+    Malformed, RecordError, RecordProblem, Refused, RefusedRecord, Rules, TimestampType, begin,
+    check_crc, prepare, records,
 };
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -126,6 +126,30 @@ fn count_and_offset_range_must_agree() {
     }
 }
 
+/// Its sender may try again; a batch that breaks a rule it gives up.
+#[test]
+fn a_damaged_count_or_offset_range_is_corrupt() {
+    for place in [23, 57] {
+        let mut bytes = plain().to_vec();
+        bytes[place] ^= 0x80;
+        let refusal = refusal_by_default(bytes.into());
+        let is_corrupt = matches!(refusal, RecordError::Corrupt(Corruption::Crc { .. }));
+        assert!(is_corrupt, "{refusal}");
+    }
+}
+
+#[test]
+fn offsets_are_not_the_clients_to_give() {
+    for found in [i64::MIN, -1, 1, i64::MAX] {
+        let batch = forged(&plain(), |bytes| {
+            bytes[..8].copy_from_slice(&found.to_be_bytes());
+        });
+        let found = Offset(found);
+        let expected = InvalidBatch::BaseOffset { found };
+        assert_eq!(refusal_by_default(batch), expected.into());
+    }
+}
+
 #[test]
 fn more_or_fewer_records_than_counted_are_refused() {
     let with = |count: i32| {
@@ -146,6 +170,48 @@ fn more_or_fewer_records_than_counted_are_refused() {
     for count in [3, i32::MAX] {
         let more = refused(2, RecordProblem::Malformed(short));
         assert_eq!(with(count), RecordError::InvalidRecords(more));
+    }
+}
+
+#[test]
+fn a_packed_batch_counts_no_more_records_than_it_can_unfold_to() {
+    let with = |batch: &Bytes, count: usize, rules: &Rules| {
+        let count = i32::try_from(count).unwrap();
+        let batch = forged(batch, |bytes| {
+            bytes[57..61].copy_from_slice(&count.to_be_bytes());
+            bytes[23..27].copy_from_slice(&(count - 1).to_be_bytes());
+        });
+        prepare(batch, rules, NOW).map(|prepared| prepared.record_count())
+    };
+    for (compression, times) in [
+        (Compression::Gzip, 1_032),
+        (Compression::Snappy, 32),
+        (Compression::Lz4, 255),
+        (Compression::Zstd, 32 << 10),
+    ] {
+        let batch = batch_at(&[NOW.0, NOW.0], compression);
+        let body_bytes_max = (batch.len() - 61) * times;
+        for (body_bytes_max, rules) in [
+            (body_bytes_max, Rules::default()),
+            (
+                699,
+                Rules {
+                    body_bytes_max: 699,
+                    ..Rules::default()
+                },
+            ),
+        ] {
+            let most = body_bytes_max / 7;
+            assert_eq!(with(&batch, most, &rules), Ok(most as i32));
+            for count in [most + 1, i32::MAX as usize] {
+                let expected = InvalidBatch::CountTooLarge {
+                    count: count as i32,
+                    body_bytes_max,
+                };
+                let refused = with(&batch, count, &rules);
+                assert_eq!(refused, Err(expected.into()), "{compression}");
+            }
+        }
     }
 }
 
@@ -420,6 +486,26 @@ fn recompression_must_not_grow_past_the_size_limit() {
     ));
 }
 
+#[test]
+fn what_is_packed_anew_holds_no_more_memory_than_its_bytes() {
+    for compression in CODECS {
+        let rules = Rules {
+            compression_target: Some(compression.into()),
+            ..Rules::default()
+        };
+        let mut builder = BatchBuilder::new().compression(match compression {
+            Compression::Zstd => Compression::Lz4,
+            _ => Compression::Zstd,
+        });
+        builder.push(NOW, None, Some(&vec![0; 200_000]), &[]);
+        let prepared = prepare(builder.build(), &rules, NOW).unwrap();
+        let (_, payload) = prepared.stamp(Offset(0), LeaderEpoch(0));
+        let length = payload.len();
+        let held = payload.try_into_mut().unwrap().capacity();
+        assert_eq!(held, length, "{compression}");
+    }
+}
+
 fn folded(zeros: usize) -> Bytes {
     let mut builder = BatchBuilder::new().compression(Compression::Gzip);
     builder.push(NOW, Some(b"key"), Some(&vec![0; zeros]), &[]);
@@ -494,4 +580,31 @@ fn only_so_many_bodies_are_opened_at_once() {
     let begun = (0..1_000).map(|_| begin(small.clone(), &rules, NOW, &mut allowance).unwrap());
     let opened = begun.filter(|begun| matches!(begun, Begun::Ready(_)));
     assert_eq!(opened.count(), 128);
+}
+
+#[test]
+fn what_takes_long_to_pack_is_never_packed_at_once() {
+    for (compression, level, at_once) in [
+        (Compression::Gzip, 6, true),
+        (Compression::Gzip, 7, false),
+        (Compression::Zstd, 6, true),
+        (Compression::Zstd, 7, false),
+        (Compression::Lz4, 17, true),
+    ] {
+        let target = CompressionTarget {
+            compression,
+            level: Some(level),
+        };
+        let rules = Rules {
+            compacted: true,
+            compression_target: Some(target),
+            ..Rules::default()
+        };
+        let begin = |batch| begin(batch, &rules, NOW, &mut Allowance::default()).unwrap();
+        let is_ready = matches!(begin(plain()), Begun::Ready(_));
+        assert_eq!(is_ready, at_once, "{target:?}");
+        // One that is only opened is not packed.
+        let same = batch_at(&[NOW.0], compression);
+        assert!(matches!(begin(same), Begun::Ready(_)), "{target:?}");
+    }
 }
