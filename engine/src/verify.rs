@@ -162,7 +162,7 @@ impl Run<'_> {
                     _ if entry.name == names::METADATA_DIRECTORY => {}
                     Some(name) => partitions.push((name, path)),
                     // The metadata has forgotten such a partition already.
-                    None if entry.name.ends_with(names::DELETED_DIRECTORY) => {
+                    None if names::is_deleted_directory(&entry.name) => {
                         self.remove_leftover(path, Disk::remove_dir_all);
                     }
                     None => self.report.findings.push(Finding::foreign(path)),

@@ -634,8 +634,17 @@ fn leftovers_are_removed_and_files_of_others_are_kept() {
         "t-0/leader-epoch-checkpoint.tmp",
         "recovery-point-offset-checkpoint.tmp",
         "__cluster_metadata-0/millrace-metadata.vote.tmp",
+        "t-1.AAAAAAAAAAAAAAAAAAAAAQ-delete/00000000000000000000.log",
     ];
-    let foreign = ["t-0/notes.txt", "lost+found", "__cluster_metadata-0/x"];
+    let foreign = [
+        "t-0/notes.txt",
+        "lost+found",
+        "__cluster_metadata-0/x",
+        "do-not-delete/notes.txt",
+    ];
+    for directory in ["t-1.AAAAAAAAAAAAAAAAAAAAAQ-delete", "do-not-delete"] {
+        fs::create_dir(home.path().join(directory)).unwrap();
+    }
     for name in leftovers.iter().chain(&foreign) {
         fs::write(home.path().join(name), "x").unwrap();
     }
