@@ -185,6 +185,8 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
         "advertised.listeners=PLAINTEXT://0.0.0.0:9092",
         "controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093",
         "controller.quorum.voters=7@a:9093",
+        "process.roles=broker\nnode.id=2\ncontroller.quorum.bootstrap.servers=a:9093",
+        "process.roles=broker\nnode.id=2\ncontroller.quorum.voters=2@a:9093",
         "log.dirs=",
         "log.retention.ms=0",
         "broker.id=-5",
@@ -192,6 +194,15 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
     ] {
         let text = refusal(line);
         assert!(text.contains("allowed: "), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_process_that_names_no_controller_elsewhere_has_both_roles_and_says_so() {
+    for roles in ["broker", "controller"] {
+        let file = format!("process.roles={roles}\nlog.dirs=/a");
+        let loaded = load_text(&file, &[], &[]).unwrap();
+        assert_eq!(keys(&loaded, NoteKind::Advice), ["process.roles"]);
     }
 }
 
