@@ -4,6 +4,7 @@ use millrace_engine::config::TopicConfig;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Advertised;
 use crate::config::table::BROKER_PROPERTIES;
 
 const OLD: &str = include_str!("../../../tests/fixtures/config/server-2.7.properties");
@@ -93,11 +94,11 @@ fn the_file_of_kafka_4_3_starts() {
     let listeners = &loaded.config.listeners;
     assert_eq!(listeners.clients.len(), 1);
     assert_eq!(listeners.controllers, ["CONTROLLER"]);
-    let advertised = listeners.clients[0]
-        .advertised
-        .as_ref()
-        .map(ToString::to_string);
-    assert_eq!(advertised.as_deref(), Some("localhost:9092"));
+    let advertised = Advertised {
+        host: Some("localhost".to_owned()),
+        port: 9092,
+    };
+    assert_eq!(listeners.clients[0].advertised, Some(advertised));
     assert!(keys(&loaded, NoteKind::Unknown).is_empty());
     assert_eq!(keys(&loaded, NoteKind::Advice), ["listeners"]);
 }
