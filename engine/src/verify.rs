@@ -149,6 +149,8 @@ struct Lines {
     log_starts: BTreeMap<TopicPartition, Offset>,
     high_watermarks: BTreeMap<TopicPartition, Offset>,
     compacted: BTreeMap<TopicPartition, Offset>,
+    /// There is a cleaner's checkpoint, and nobody can read it.
+    compacted_unknown: bool,
 }
 
 impl Run<'_> {
@@ -162,7 +164,7 @@ impl Run<'_> {
                     _ if entry.name == names::METADATA_DIRECTORY => {}
                     Some(name) => partitions.push((name, path)),
                     // The metadata has forgotten such a partition already.
-                    None if entry.name.ends_with(names::DELETED_DIRECTORY) => {
+                    None if names::is_deleted_directory(&entry.name) => {
                         self.remove_leftover(path, Disk::remove_dir_all);
                     }
                     None => self.report.findings.push(Finding::foreign(path)),
@@ -297,12 +299,12 @@ impl Run<'_> {
                     _ => lines.compacted = offsets,
                 },
                 Err(error) => {
+                    lines.compacted_unknown |= name == CLEANER_CHECKPOINT;
                     // Without a log start records that were deleted would come back.
                     let cure = match name {
                         LOG_START_CHECKPOINT => Cure::Restore,
                         _ => Cure::Rebuild,
                     };
-
                     let finding = Finding::of_checkpoint(Sort::Checkpoint, path, &error, cure);
                     self.report.findings.push(finding);
                 }
@@ -455,16 +457,23 @@ impl Run<'_> {
             let mut all = brokers.chain([image.cluster_overrides()]);
             all.any(|overrides| compacts(overrides, "log.cleanup.policy"))
         });
-        let compacted = by_default
+        let is_compacted = by_default
             || is_internal(name.topic.as_str())
             || lines.compacted.contains_key(name)
             || topic.is_some_and(|topic| compacts(&topic.overrides, "cleanup.policy"));
+        let recovery_point = lines.recovery_points.get(name).copied().unwrap_or_default();
+        let compacted_to = match (is_compacted, lines.compacted_unknown) {
+            (true, _) => Offset(i64::MAX),
+            // Behind the recovery point nothing is compacted, and the next start would cut the log at a gap.
+            (false, true) => recovery_point,
+            (false, false) => Offset::ZERO,
+        };
         PartitionCheck {
             directory,
             clean: self.report.clean,
-            recovery_point: lines.recovery_points.get(name).copied().unwrap_or_default(),
+            recovery_point,
             log_start_offset: lines.log_starts.get(name).copied(),
-            compacted,
+            compacted_to,
             topic_id: topic.map(|topic| topic.id),
             now: self.options.now,
         }
@@ -552,10 +561,14 @@ impl Run<'_> {
         }
         for path in &broken {
             self.disk.remove_file(path)?;
+            let then = if path.ends_with(CLEANER_CHECKPOINT) {
+                "what is compacted is compacted from its start again; of a topic that was compacted once, and is not any \
+                 more, what compaction took is reported as lost from now on"
+            } else {
+                "the next start makes it anew, and scans all logs"
+            };
             let path = path.display();
-            self.report.done.push(format!(
-                "removed {path}: the next start makes it anew, and scans all logs"
-            ));
+            self.report.done.push(format!("removed {path}: {then}"));
         }
         if !broken.is_empty() {
             self.disk.sync_dir(&self.options.directory)?;

@@ -634,8 +634,17 @@ fn leftovers_are_removed_and_files_of_others_are_kept() {
         "t-0/leader-epoch-checkpoint.tmp",
         "recovery-point-offset-checkpoint.tmp",
         "__cluster_metadata-0/millrace-metadata.vote.tmp",
+        "t-1.AAAAAAAAAAAAAAAAAAAAAQ-delete/00000000000000000000.log",
     ];
-    let foreign = ["t-0/notes.txt", "lost+found", "__cluster_metadata-0/x"];
+    let foreign = [
+        "t-0/notes.txt",
+        "lost+found",
+        "__cluster_metadata-0/x",
+        "do-not-delete/notes.txt",
+    ];
+    for directory in ["t-1.AAAAAAAAAAAAAAAAAAAAAQ-delete", "do-not-delete"] {
+        fs::create_dir(home.path().join(directory)).unwrap();
+    }
     for name in leftovers.iter().chain(&foreign) {
         fs::write(home.path().join(name), "x").unwrap();
     }
@@ -768,6 +777,60 @@ fn a_segment_gone_from_the_middle_of_a_compacted_log_is_a_fault_that_no_repair_t
         assert!(gone.with_extension("index").exists(), "{:?}", report.done);
         assert!(gone.with_extension("timeindex").exists());
     }
+}
+
+/// Takes a segment from the middle of the log with all its files, as compaction does.
+fn take_segment(directory: &Path) {
+    let t = directory.join("t-0");
+    let log = files(&t, ".log").remove(1);
+    for path in files(&t, "") {
+        if path.file_stem() == log.file_stem() {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn gaps_of_compaction_are_no_losses_where_the_checkpoint_of_the_cleaner_is_broken() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    take_segment(home.path());
+    make_compacted(home.path());
+    assert!(!verified(home.path(), false).has_faults());
+    let checkpoint = home.path().join("cleaner-offset-checkpoint");
+    harm(&checkpoint, Harm::Truncate);
+    let repaired = verified(home.path(), true);
+    let faults = repaired
+        .findings
+        .iter()
+        .filter(|finding| finding.is_fault());
+    let faults: Vec<_> = faults.map(|finding| &finding.path).collect();
+    assert_eq!(faults, [&checkpoint], "{:?}", repaired.findings);
+    assert_eq!(repaired.done.len(), 1, "{:?}", repaired.left);
+    assert!(!checkpoint.exists());
+    with_engine(home.path(), async |_| ()).unwrap();
+}
+
+#[test]
+fn a_gap_that_no_recovery_point_vouches_for_is_a_loss_beside_a_broken_checkpoint_of_the_cleaner() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    take_segment(home.path());
+    make_compacted(home.path());
+    let path = |name: &str| home.path().join(format!("{name}-offset-checkpoint"));
+    let broken = ["cleaner", "recovery-point"].map(path);
+    for checkpoint in &broken {
+        harm(checkpoint, Harm::Truncate);
+    }
+    let repaired = verified(home.path(), true);
+    let lost = |finding: &Finding| finding.sort == Sort::Records && finding.cure == Cure::Restore;
+    assert!(
+        repaired.findings.iter().any(lost),
+        "{:?}",
+        repaired.findings
+    );
+    assert_eq!(repaired.done, Vec::<String>::new());
+    assert!(broken.iter().all(|checkpoint| checkpoint.exists()));
 }
 
 #[test]

@@ -376,8 +376,8 @@ fn checkpoint_interval_ms(storage: &StorageConfig) -> i64 {
     asked.min().unwrap_or(NEVER_MS)
 }
 
-/// What the cluster is told of a listener. Without an advertised address the host stays open: each client is told the
-/// one it connected to.
+/// What the cluster is told of a listener. Without an advertised host it stays open: each client is told the one it
+/// connected to.
 fn endpoint(bound: &Bound) -> Endpoint {
     let advertised = bound.listener.advertised.as_ref();
     let port = bound
@@ -387,7 +387,7 @@ fn endpoint(bound: &Bound) -> Endpoint {
     Endpoint {
         listener: bound.listener.name.clone(),
         host: advertised
-            .map(|advertised| advertised.host.clone())
+            .and_then(|advertised| advertised.host.clone())
             .unwrap_or_default(),
         port: advertised.map_or(port, |advertised| advertised.port),
         security_protocol: SecurityProtocol::Plaintext,

@@ -22,6 +22,15 @@ pub enum Operation {
     Subtract,
 }
 
+/// What becomes of a name that no row has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Nothing is changed.
+    Refused,
+    /// Any value is kept for whoever knows the name; only a list can be added to, and nobody knows it as one.
+    Kept,
+}
+
 /// One wish of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alteration {
@@ -145,18 +154,19 @@ pub fn alter_topic(
         .collect();
     let default = |row: &Property| defaults.text(row).map(str::to_owned);
     let find = |name: &str| TOPIC_PROPERTIES.find(name);
-    let altered = alter("topic", find, default, current, &live)?;
+    let altered = alter("topic", Unknown::Refused, find, default, current, &live)?;
     check_compaction_lags(&altered, defaults)?;
     Ok(altered)
 }
 
-/// The settings of a resource after `alterations`, by the rows that `find` knows; `default` is what holds for a row
-/// that is not set. Knows nothing of read-only properties.
+/// The settings of a resource after `alterations`, by the rows that `find` knows, and `unknown` for other names; `default`
+/// is what holds for a row that is not set. Knows nothing of read-only properties.
 ///
 /// # Errors
 /// The first wish that cannot be granted, with the reason.
 pub fn alter(
     resource: &'static str,
+    unknown: Unknown,
     find: impl Fn(&str) -> Option<&'static Property>,
     default: impl Fn(&Property) -> Option<String>,
     current: &Overrides,
@@ -169,11 +179,15 @@ pub fn alter(
             altered.remove(&wish.name);
             continue;
         }
-        let row = find(&wish.name).ok_or_else(|| AlterError::Unknown {
-            resource,
-            name: wish.name.clone(),
-        })?;
         let given = wish.value.as_deref().unwrap_or_default().trim();
+        let Some(row) = find(&wish.name) else {
+            if (unknown, wish.operation) == (Unknown::Kept, Operation::Set) {
+                altered.insert(wish.name.clone(), given.to_owned());
+                continue;
+            }
+            let name = wish.name.clone();
+            return Err(AlterError::Unknown { resource, name });
+        };
         let held = || {
             altered
                 .get(&wish.name)

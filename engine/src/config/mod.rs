@@ -9,7 +9,9 @@ mod table;
 mod topic;
 mod topic_properties;
 
-pub use alter::{AlterError, Alteration, Operation, alter, alter_topic, appended, subtracted};
+pub use alter::{
+    AlterError, Alteration, Operation, Unknown, alter, alter_topic, appended, subtracted,
+};
 pub use property::{Allowed, Dynamic, Handling, Kind, Property, Twin, Value, ValueError};
 pub use table::Table;
 pub use topic::{

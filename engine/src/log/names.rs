@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::types::{Offset, TopicId, TopicPartition};
+use crate::types::{Offset, TopicId, TopicPartition, Uuid};
 
 /// Ending of a segment's record file.
 pub const LOG: &str = ".log";
@@ -164,6 +164,19 @@ pub fn deleted_directory(partition: &TopicPartition, topic_id: TopicId) -> Strin
     set_aside(partition, topic_id, DELETED_DIRECTORY)
 }
 
+/// Whether a directory's name is one that [`deleted_directory`], or Kafka, gives: whoever else's ends alike, its contents
+/// are not ours to remove.
+#[must_use]
+pub fn is_deleted_directory(name: &str) -> bool {
+    let whose = name.strip_suffix(DELETED_DIRECTORY);
+    let Some((partition, id)) = whose.and_then(|whose| whose.rsplit_once('.')) else {
+        return false;
+    };
+    let is_kafkas =
+        || id.len() == KAFKA_ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    partition_of_directory(partition).is_some() && (id.parse::<Uuid>().is_ok() || is_kafkas())
+}
+
 /// The name a directory gets that no known partition owns: an operator may look at it, and nobody mistakes it for
 /// another topic's.
 #[must_use]
@@ -180,9 +193,11 @@ fn set_aside(partition: &TopicPartition, topic_id: TopicId, ending: &str) -> Str
 }
 
 /// What the names of deleted directories end with, as Kafka's do.
-pub const DELETED_DIRECTORY: &str = "-delete";
+const DELETED_DIRECTORY: &str = "-delete";
 /// And those of strays.
 const STRAY_DIRECTORY: &str = "-stray";
+/// Kafka tells deleted directories of one partition apart by a number of its own, in hexadecimal digits.
+const KAFKA_ID_DIGITS: usize = 32;
 /// The longest name that file systems of Linux take.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -202,7 +217,6 @@ pub fn partition_of_directory(name: &str) -> Option<TopicPartition> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Uuid;
 
     #[test]
     fn segment_files_are_named_as_kafka_names_them() {
@@ -274,6 +288,37 @@ mod tests {
             "t-99999999999",
         ] {
             assert_eq!(partition_of_directory(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_directory_is_known_by_its_whole_name() {
+        let id = TopicId(Uuid::from_random(0x1234_5678_9abc_def0 << 60));
+        for (topic, number) in [("t", 0), ("a.b-c_d", 12), (&*"x".repeat(249), i32::MAX)] {
+            let partition = TopicPartition {
+                topic: topic.parse().unwrap(),
+                partition: number,
+            };
+            let name = deleted_directory(&partition, id);
+            assert!(is_deleted_directory(&name), "{name}");
+            let stray = stray_directory(&partition, id);
+            assert!(!is_deleted_directory(&stray), "{stray}");
+        }
+        let kafkas = "t-0.0123456789abcdef0123456789abcdef-delete";
+        assert!(is_deleted_directory(kafkas));
+        for name in [
+            "-delete",
+            "do-not-delete",
+            "notes.txt-delete",
+            "t-0-delete",
+            "t-0.abc-delete",
+            "t-0.0123456789abcdeg0123456789abcdef-delete",
+            "t-x.AAAAAAAAAAAAAAAAAAAAAQ-delete",
+            "t.AAAAAAAAAAAAAAAAAAAAAQ-delete",
+            "t-0.AAAAAAAAAAAAAAAAAAAAAB-delete",
+            "t-0.AAAAAAAAAAAAAAAAAAAAAQ-delete-not",
+        ] {
+            assert!(!is_deleted_directory(name), "{name}");
         }
     }
 

@@ -252,7 +252,7 @@ fn sweep_directory(
     topic_of: impl Fn(&TopicPartition) -> Option<TopicId>,
 ) -> Result<Option<PathBuf>, IoError> {
     let path = log_directory.join(found);
-    if found.ends_with(names::DELETED_DIRECTORY) {
+    if names::is_deleted_directory(found) {
         disk.remove_dir_all(&path)?;
         return Ok(None);
     }

@@ -553,6 +553,18 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_key_of_a_broker_is_kept_and_is_no_list_to_add_to() {
+        let wish = set("nokey", "1");
+        assert!(check_all(&[change(4, "1", &wish)])[0].is_ok());
+        for operation in [Operation::Append, Operation::Subtract] {
+            let [wish] = wish.clone();
+            let refused = denied(change(4, "1", &[Alteration { operation, ..wish }]));
+            let text = "Unknown config name: nokey".to_owned();
+            assert_eq!(refused, (ErrorCode::InvalidConfig, text));
+        }
+    }
+
+    #[test]
     fn a_read_only_key_may_be_reset() {
         let reset = Alteration {
             operation: Operation::Delete,

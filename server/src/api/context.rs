@@ -100,14 +100,15 @@ impl Client {
 
     /// Where it, and everybody on its listener, should connect to for this broker.
     pub(crate) fn advertised(&self) -> Endpoint {
-        self.listener
-            .advertised
-            .clone()
-            .unwrap_or_else(|| Endpoint {
-                // A socket for both families shows IPv4 addresses in IPv6 clothes, which few clients could use.
-                host: self.local.ip().to_canonical().to_string(),
-                port: self.local.port(),
-            })
+        let advertised = self.listener.advertised.as_ref();
+        let port = advertised.map_or(self.local.port(), |advertised| advertised.port);
+        // A socket for both families shows IPv4 addresses in IPv6 clothes, which few clients could use.
+        let reached = || self.local.ip().to_canonical().to_string();
+        let host = advertised.and_then(|advertised| advertised.host.clone());
+        Endpoint {
+            host: host.unwrap_or_else(reached),
+            port,
+        }
     }
 
     /// Notes what the client says it is.

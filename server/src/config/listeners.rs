@@ -62,6 +62,15 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// What clients are told of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// Name or address; `None` is the address each client connected to.
+    pub host: Option<String>,
+    /// The port; another one than is bound where something forwards it.
+    pub port: u16,
+}
+
 /// One listener for clients. Its protocol is PLAINTEXT: others are refused at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -71,8 +80,8 @@ pub struct Listener {
     pub host: Option<String>,
     /// What to bind; 0 is any free port.
     pub port: u16,
-    /// What Metadata tells clients of this listener; `None` is the address each client connected to.
-    pub advertised: Option<Endpoint>,
+    /// What Metadata tells clients of this listener; `None` is the address and port each client connected to.
+    pub advertised: Option<Advertised>,
 }
 
 /// All listeners.
@@ -163,11 +172,9 @@ impl Listeners {
         let protected =
             between.filter(|name| shown.len() > 1 && shown.iter().any(|bound| bound.name == *name));
         let clients = shown.into_iter().map(|bound| Listener {
-            advertised: told.remove(&bound.name).and_then(|address| {
-                Some(Endpoint {
-                    host: address.host?,
-                    port: address.port,
-                })
+            advertised: told.remove(&bound.name).map(|address| Advertised {
+                host: address.host,
+                port: address.port,
             }),
             name: bound.name,
             host: bound.host,

@@ -24,7 +24,7 @@ pub use broker::{
 };
 pub use document::configuration_document;
 pub use entry::{Entry, Source, Synonym};
-pub use listeners::{Endpoint, Listener, ListenerError, Listeners, SecurityProtocol};
+pub use listeners::{Advertised, Endpoint, Listener, ListenerError, Listeners, SecurityProtocol};
 pub use load::{Loaded, Sources, load, load_hostile};
 pub use report::{Fault, LoadError, Note, NoteKind};
 pub use settings::{Origin, Setting, Settings};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use millrace_engine::config::{
     AlterError, Alteration, Dynamic, Operation, Overrides, Property, TOPIC_PROPERTIES, TopicConfig,
-    TopicDefaults, Value, ValueError, alter, alter_topic,
+    TopicDefaults, Unknown, Value, ValueError, alter, alter_topic,
 };
 
 pub use self::groups::GroupAlterError;
@@ -120,7 +120,8 @@ impl ConfigView {
     /// The dynamic settings of `resource` after `alterations` of its `current` ones: all of them or none.
     ///
     /// # Errors
-    /// A key that does not change while brokers run, or not for all at once; an unknown key; a value not allowed.
+    /// A key that does not change while brokers run, or not for all at once; a value not allowed; an unknown key that is
+    /// added to or taken from as a list.
     pub fn alter_broker(
         &self,
         resource: BrokerResource,
@@ -145,7 +146,9 @@ impl ConfigView {
             return Err(AlterError::PerBrokerOnly { names });
         }
         let default = |row: &Property| self.held(row.name).map(|(_, text)| text.to_owned());
-        let altered = alter("broker", table::find, default, current, alterations)?;
+        // As in Kafka: what no broker of this version knows is another's, or a plug-in's.
+        let (unknown, find) = (Unknown::Kept, table::find);
+        let altered = alter("broker", unknown, find, default, current, alterations)?;
         if let Some(text) = altered.get(CORDONED) {
             self.check_cordoned(text)?;
         }

@@ -310,6 +310,13 @@ fn clients_are_told_the_advertised_address_or_the_one_they_reached() {
     );
     assert_eq!(metadata.controller_id, metadata.brokers[0].node_id);
     assert_eq!(metadata.cluster_id.unwrap().len(), 22, "a base64 uuid");
+
+    let broker = Broker::start(&[("advertised.listeners", "PLAINTEXT://:29092")]);
+    let metadata = Wire::connect(&broker).ask(&MetadataRequest::default(), 9);
+    assert_eq!(
+        (&*metadata.brokers[0].host, metadata.brokers[0].port),
+        ("127.0.0.1", 29092)
+    );
 }
 
 /// SEMANTICS 16 and 17.

@@ -32,8 +32,8 @@ pub struct PartitionCheck {
     pub recovery_point: Offset,
     /// From the log-start checkpoint, if it names the partition.
     pub log_start_offset: Option<Offset>,
-    /// Compaction may have removed offsets in between.
-    pub compacted: bool,
+    /// Compaction may have left the gaps that end here or before; [`Offset::ZERO`] where it has left none.
+    pub compacted_to: Offset,
     /// The topic's id, if the metadata says which topic has this name.
     pub topic_id: Option<TopicId>,
     /// The time: what is rebuilt counts as used now.

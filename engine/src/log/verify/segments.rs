@@ -166,8 +166,7 @@ impl<'a> SegmentsWalk<'a> {
             self.expected = Some(base_offset);
             return;
         };
-        let follows = base_offset == expected || (base_offset > expected && self.check.compacted);
-        if !follows {
+        if base_offset != expected && !self.may_follow(expected, base_offset) {
             let path = names::segment_file(&self.check.directory, base_offset, names::LOG);
             let reason = FaultReason::Offset {
                 expected,
@@ -182,6 +181,11 @@ impl<'a> SegmentsWalk<'a> {
             self.fault(&fault, expected, true, verified);
         }
         self.expected = Some(base_offset);
+    }
+
+    /// Whether compaction may have removed what lay between.
+    fn may_follow(&self, expected: Offset, found: Offset) -> bool {
+        found > expected && found <= self.check.compacted_to
     }
 
     fn segment(
@@ -283,7 +287,7 @@ impl<'a> SegmentsWalk<'a> {
         };
         if let Some(expected) = self.expected {
             let found = header.base_offset();
-            if found < expected || (found > expected && !self.check.compacted) {
+            if found != expected && !self.may_follow(expected, found) {
                 wrong(self, FaultReason::Offset { expected, found });
             }
         }
@@ -355,7 +359,7 @@ impl<'a> SegmentsWalk<'a> {
 
     /// Holds the snapshots up to `offset` against the producers as the log has them there.
     fn compare_snapshots(&mut self, offset: Offset, verified: &mut Verified) {
-        if offset <= self.compared || self.broken || self.check.compacted {
+        if offset <= self.compared || self.broken || self.check.compacted_to > Offset::ZERO {
             return;
         }
         let first = self.files.logs.keys().next().copied().unwrap_or_default();

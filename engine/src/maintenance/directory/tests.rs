@@ -264,6 +264,22 @@ fn a_line_of_a_topic_that_is_gone_does_not_make_a_new_one_look_as_if_it_had_lost
 }
 
 #[test]
+fn a_start_finishes_deletions_and_leaves_a_directory_of_somebody_else_that_is_named_alike() {
+    let bench = Bench::new();
+    let deleted = names::deleted_directory(&partition("t"), OURS);
+    for directory in [&*deleted, "do-not-delete"] {
+        let directory = Path::new(DATA).join(directory);
+        bench.disk.create_dir_all(&directory).unwrap();
+        let file = directory.join("notes.txt");
+        bench.disk.write_atomic(&file, b"all there is").unwrap();
+    }
+    let swept = bench.sweep(Some(OURS));
+    assert!(swept.refused.is_empty(), "{swept:?}");
+    assert_eq!(bench.directories(), ["do-not-delete"]);
+    assert_eq!(bench.names("do-not-delete"), ["notes.txt"]);
+}
+
+#[test]
 fn what_cannot_be_cleared_away_keeps_nothing_else_from_it() {
     let bench = Bench::new();
     for topic in ["a", "b", "c"] {

@@ -12,8 +12,8 @@ pub const VALUE_LENGTH_MAX: usize = 32_767;
 /// What the settings of all groups may take in memory, about, in bytes. As in Kafka a group need not exist to have some, so
 /// clients could add to them without end, and every start would read all of it.
 pub const GROUP_SETTINGS_BYTES_MAX: usize = 8 << 20;
-/// And what one other resource's may: a name may begin with that of any listener, so a broker could have any number of them, which
-/// every thread would copy whenever one changes.
+/// And what one other resource's may: any name is kept, so a broker could have any number of them, which every thread would
+/// copy whenever one changes.
 pub(super) const SETTINGS_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn decide(image: &MetadataImage, command: &AlterConfigs) -> Decision {
@@ -115,7 +115,7 @@ fn alter_one(
                     let after = held_bytes(group, &next);
                     *group_bytes = check_group_bytes(*group_bytes, before, after)?;
                 }
-                _ => check_bytes(held_bytes("", current), held_bytes("", &next))?,
+                _ => check_bytes(current, &next)?,
             }
             Ok(difference(resource, current, &next))
         }
@@ -123,7 +123,9 @@ fn alter_one(
 }
 
 /// As for groups, for the settings of one other resource.
-const fn check_bytes(before: usize, after: usize) -> Result<(), ControllerError> {
+fn check_bytes(before: &Overrides, after: &Overrides) -> Result<(), ControllerError> {
+    let held = |overrides: &Overrides| held_bytes("", overrides) + overrides.len() * SETTING_BYTES;
+    let (before, after) = (held(before), held(after));
     let max = SETTINGS_BYTES_MAX;
     if after > before && after > max {
         return Err(ControllerError::SettingsFull { max });
@@ -210,3 +212,5 @@ fn check_length(what: &'static str, text: &str, max: usize) -> Result<(), Contro
 
 /// A group's settings besides their texts: their places, with room for eleven.
 const GROUP_BYTES: usize = 700;
+/// A setting of another resource besides its texts: those may be short, and many.
+const SETTING_BYTES: usize = 100;

@@ -693,7 +693,7 @@ fn the_settings_of_all_groups_are_bounded_and_can_always_be_removed() {
     assert_eq!(alter(vec![set(0)]), (None, most - 49));
 }
 
-/// Settings of listeners that need not exist are as many as a client likes to name.
+/// Settings that nobody knows are as many as a client likes to name.
 #[test]
 fn the_settings_of_a_broker_and_of_all_brokers_are_bounded_and_can_always_be_removed() {
     for resource in [
@@ -724,6 +724,9 @@ fn the_settings_of_a_broker_and_of_all_brokers_are_bounded_and_can_always_be_rem
         assert_eq!(alter(100..105, &long), full);
         assert_eq!(alter(0..50, &Edit::Reset), Ok(()));
         assert_eq!(alter(100..105, &long), Ok(()));
+        let short = Edit::Set(String::new());
+        assert_eq!(alter(1_000..12_000, &short), full);
+        assert_eq!(alter(1_000..2_000, &short), Ok(()));
     }
 }
 

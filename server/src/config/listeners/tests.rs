@@ -48,11 +48,25 @@ fn controllers_are_kept_apart_from_clients() {
     .unwrap();
     assert_eq!(listeners.clients.len(), 1);
     assert_eq!(listeners.controllers, ["CONTROLLER"]);
-    let advertised = listeners.clients[0]
-        .advertised
-        .as_ref()
-        .map(ToString::to_string);
-    assert_eq!(advertised.as_deref(), Some("localhost:9092"));
+    assert_eq!(
+        listeners.clients[0].advertised,
+        advertised(Some("localhost"), 9092)
+    );
+}
+
+fn advertised(host: Option<&str>, port: u16) -> Option<Advertised> {
+    let host = host.map(str::to_owned);
+    Some(Advertised { host, port })
+}
+
+#[test]
+fn an_advertised_port_counts_without_a_host_too() {
+    let listeners = parse(&[
+        ("listeners", "PLAINTEXT://:9092"),
+        ("advertised.listeners", "PLAINTEXT://:19092"),
+    ])
+    .unwrap();
+    assert_eq!(listeners.clients[0].advertised, advertised(None, 19092));
 }
 
 #[test]

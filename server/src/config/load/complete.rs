@@ -97,17 +97,14 @@ impl Load {
     pub(super) fn check_roles(&mut self) {
         const ALONE: &str = "this node would belong to a cluster, and clusters come later; allowed: one controller, \
                              this node";
+        let mut names_controllers = false;
         for key in [
             "controller.quorum.voters",
             "controller.quorum.bootstrap.servers",
         ] {
-            let text = self.settings.text(key).unwrap_or_default();
-            if text
-                .split(',')
-                .filter(|voter| !voter.trim().is_empty())
-                .count()
-                > 1
-            {
+            let count = self.elements(key).count();
+            names_controllers |= count > 0;
+            if count > 1 {
                 self.fault_of_value(key, ALONE);
             }
         }
@@ -119,13 +116,31 @@ impl Load {
         if voter.is_some_and(|id| Some(id.as_str()) != self.settings.text("node.id")) {
             self.fault_of_value("controller.quorum.voters", ALONE);
         }
+        let has_role = |role| {
+            self.elements("process.roles")
+                .any(|element| element == role)
+        };
+        let (is_broker, is_controller) = (has_role("broker"), has_role("controller"));
+        if is_broker && !is_controller && names_controllers {
+            let problem = "the controller would be another node, and clusters come later; allowed: \
+                           broker,controller, or no address of a controller";
+            self.fault_of_value("process.roles", problem);
+            return;
+        }
         let roles = self.settings.find("process.roles").cloned();
-        if let Some(Setting { text, origin }) = roles
-            && !(text.contains("broker") && text.contains("controller"))
+        if let Some(Setting { origin, .. }) = roles
+            && !(is_broker && is_controller)
         {
             let advice = "this process is always broker and controller";
             self.note(NoteKind::Advice, "process.roles", &origin, advice);
         }
+    }
+
+    /// What stands in the list of a property.
+    fn elements(&self, key: &str) -> impl Iterator<Item = &str> {
+        let text = self.settings.text(key).unwrap_or_default();
+        let elements = text.split(',').map(str::trim);
+        elements.filter(|element| !element.is_empty())
     }
 
     /// Without logins everybody is User:ANONYMOUS, and without ACLs two other settings decide about everybody at once:

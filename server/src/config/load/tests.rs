@@ -4,6 +4,7 @@ use millrace_engine::config::TopicConfig;
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::Advertised;
 use crate::config::table::BROKER_PROPERTIES;
 
 const OLD: &str = include_str!("../../../tests/fixtures/config/server-2.7.properties");
@@ -93,11 +94,11 @@ fn the_file_of_kafka_4_3_starts() {
     let listeners = &loaded.config.listeners;
     assert_eq!(listeners.clients.len(), 1);
     assert_eq!(listeners.controllers, ["CONTROLLER"]);
-    let advertised = listeners.clients[0]
-        .advertised
-        .as_ref()
-        .map(ToString::to_string);
-    assert_eq!(advertised.as_deref(), Some("localhost:9092"));
+    let advertised = Advertised {
+        host: Some("localhost".to_owned()),
+        port: 9092,
+    };
+    assert_eq!(listeners.clients[0].advertised, Some(advertised));
     assert!(keys(&loaded, NoteKind::Unknown).is_empty());
     assert_eq!(keys(&loaded, NoteKind::Advice), ["listeners"]);
 }
@@ -188,6 +189,8 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
         "advertised.listeners=PLAINTEXT://0.0.0.0:9092",
         "controller.quorum.voters=1@a:9093,2@b:9093,3@c:9093",
         "controller.quorum.voters=7@a:9093",
+        "process.roles=broker\nnode.id=2\ncontroller.quorum.bootstrap.servers=a:9093",
+        "process.roles=broker\nnode.id=2\ncontroller.quorum.voters=2@a:9093",
         "log.dirs=",
         "log.retention.ms=0",
         "broker.id=-5",
@@ -195,6 +198,15 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
     ] {
         let text = refusal(line);
         assert!(text.contains("allowed: "), "{line}: {text}");
+    }
+}
+
+#[test]
+fn a_process_that_names_no_controller_elsewhere_has_both_roles_and_says_so() {
+    for roles in ["broker", "controller"] {
+        let file = format!("process.roles={roles}\nlog.dirs=/a");
+        let loaded = load_text(&file, &[], &[]).unwrap();
+        assert_eq!(keys(&loaded, NoteKind::Advice), ["process.roles"]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use millrace_engine::config::{AlterError, Alteration, Overrides, Property, Value, alter};
+use millrace_engine::config::{AlterError, Alteration, Overrides, Property, Unknown, Value, alter};
 
 use super::{ConfigView, changeable, shown};
 use crate::config::entry::{Entry, Source, Synonym};
@@ -54,7 +54,8 @@ impl ConfigView {
     ) -> Result<Overrides, GroupAlterError> {
         let find = |name: &str| GROUP_PROPERTIES.find(name);
         let default = |row: &Property| self.inherited(row);
-        let altered = alter("group", find, default, current, alterations)?;
+        let unknown = Unknown::Refused;
+        let altered = alter("group", unknown, find, default, current, alterations)?;
         self.check_bounds(&altered)?;
         Ok(altered)
     }

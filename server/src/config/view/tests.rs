@@ -192,14 +192,33 @@ fn only_what_may_change_while_brokers_run_is_altered() {
         )
         .is_ok()
     );
-    let unknown = "Unknown broker config name: x.y";
-    assert_eq!(
-        alter(BrokerResource::One, "x.y", "1"),
-        Err(unknown.to_owned())
-    );
     assert!(alter(BrokerResource::ClusterDefault, "message.max.bytes", "-1").is_err());
     let set = alter(BrokerResource::ClusterDefault, "message.max.bytes", "5000");
     assert_eq!(set, Ok(overrides(&[("message.max.bytes", "5000")])));
+}
+
+#[test]
+fn a_broker_keeps_settings_that_it_does_not_know_and_shows_them_without_their_values() {
+    let wish = |operation| Alteration {
+        operation,
+        ..Alteration::set("x.y", " 1 ")
+    };
+    let alter = |wishes: &[Alteration]| {
+        view(&[]).alter_broker(BrokerResource::One, &Overrides::new(), wishes)
+    };
+    let known = Alteration::set("message.max.bytes", "5000");
+    let kept = alter(&[wish(Operation::Set), known]).unwrap();
+    assert_eq!(
+        kept,
+        overrides(&[("message.max.bytes", "5000"), ("x.y", "1")])
+    );
+    for operation in [Operation::Append, Operation::Subtract] {
+        let refused = alter(&[wish(operation)]).unwrap_err().to_string();
+        assert_eq!(refused, "Unknown broker config name: x.y");
+    }
+    let view = view(&[]).with_dynamic(Overrides::new(), kept);
+    let shown = broker(&view, "x.y");
+    assert_eq!((shown.value, shown.source), (None, Source::DynamicBroker));
 }
 
 #[test]

@@ -586,7 +586,7 @@ fn what_a_compaction_leaves_is_found_sound() {
         clean: true,
         recovery_point: closed.recovery_point,
         log_start_offset: None,
-        compacted: true,
+        compacted_to: Offset(i64::MAX),
         topic_id: None,
         now: Timestamp(2_000),
     };
