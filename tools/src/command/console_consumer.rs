@@ -57,9 +57,9 @@ pub(crate) struct Flags {
     /// read_committed or read_uncommitted [default: read_uncommitted]
     #[arg(long, value_name = "LEVEL")]
     isolation_level: Option<String>,
-    /// What to print, as name=value: print.timestamp, print.key, print.offset, print.partition, print.headers, print.value,
-    /// key.separator, line.separator, headers.separator, null.literal, key.deserializer, value.deserializer,
-    /// headers.deserializer; may be repeated
+    /// What to print, as name=value: print.timestamp, print.key, print.offset, print.partition, print.headers (whose keys must
+    /// be UTF-8), print.value, key.separator, line.separator, headers.separator, null.literal, key.deserializer,
+    /// value.deserializer, headers.deserializer; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     formatter_property: Vec<String>,
     /// The same, under its old name

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use millrace_engine::record::{BatchBuilder, RecordHeader};
+use millrace_engine::types::Timestamp;
+
 use crate::support::{Broker, MILLRACE, Process, millrace};
 
 /// A broker with a topic `t`.
@@ -100,6 +103,22 @@ fn keys_headers_and_nulls_travel() {
         rest,
         "Partition:0\tOffset:0\tDelivery:NOT_PRESENT\tEpoch:NOT_PRESENT\th1:v1,h2:v2\tkey\tvalue"
     );
+}
+
+#[test]
+fn a_header_key_that_is_not_utf_8_is_passed_over_where_headers_are_not_printed() {
+    let broker = with_topic(1);
+    let latin = RecordHeader {
+        key: vec![0xe9].into(),
+        value: None,
+    };
+    let mut batch = BatchBuilder::new();
+    batch.push(Timestamp::NONE, None, Some(b"strange"), &[latin]);
+    batch.push(Timestamp::NONE, None, Some(b"plain"), &[]);
+    broker.append("t", batch.build());
+    broker
+        .run("console-consumer --topic t --group g --from-beginning --max-messages 2 --timeout-ms 50000")
+        .prints("strange\nplain\n");
 }
 
 #[test]
