@@ -185,18 +185,22 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let Err((error, message)) = result else {
-            return;
-        };
+        if let Err((error, message)) = result {
+            self.fail(message.topic(), message.key(), message.payload(), error);
+        }
+    }
+}
+
+impl Deliveries {
+    fn fail(&self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, error: &KafkaError) {
         let size = |bytes: Option<&[u8]>| match bytes {
             Some(bytes) => format!("{} bytes", bytes.len()),
             None => "null".to_owned(),
         };
         let text = format!(
-            "ERROR Error when sending message to topic {} with key: {}, value: {} with error: {}",
-            message.topic(),
-            size(message.key()),
-            size(message.payload()),
+            "ERROR Error when sending message to topic {topic} with key: {}, value: {} with error: {}",
+            size(key),
+            size(value),
             clients::reason(error)
         );
         eprintln!("{text}");
@@ -300,7 +304,14 @@ fn send(
     while let Err((error, rejected)) = producer.send(record) {
         let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
         if !full || waited >= Duration::from_millis(flags.max_block_ms) {
-            return Err(Failure::Text(clients::reason(&error)));
+            let is_fatal = error == KafkaError::MessageProduction(RDKafkaErrorCode::Fatal);
+            if flags.sync || is_fatal {
+                return Err(Failure::Text(clients::reason(&error)));
+            }
+            // As what is not delivered later on: the next records may well be.
+            let deliveries = producer.context();
+            deliveries.fail(topic, line.key, line.value, &error);
+            return Ok(());
         }
         // Only what is being sent makes room; flush waits for it.
         let _ = producer.flush(ROOM_PAUSE);

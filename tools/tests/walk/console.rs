@@ -232,6 +232,23 @@ fn a_record_that_is_not_delivered_is_said() {
 }
 
 #[test]
+fn a_line_that_is_too_large_is_said_and_those_after_it_are_sent() {
+    let broker = with_topic(1);
+    let producer = "console-producer --topic t --producer-property max.request.size=1000";
+    let lines = format!("before\n{}\nafter\n", "x".repeat(2000));
+    let failed = broker.feed(producer, &lines);
+    failed.is_refused("ERROR Error when sending message to topic t with key: null, value: 2000 bytes with error: The request included a message larger than the max message size the server will accept.");
+    // One after the other, the first that fails ends it.
+    let failed = broker.feed(&format!("{producer} --sync"), &lines);
+    failed.is_refused(
+        "The request included a message larger than the max message size the server will accept.",
+    );
+    broker
+        .run("console-consumer --topic t --partition 0 --from-beginning --max-messages 3")
+        .prints("before\nafter\nbefore\n");
+}
+
+#[test]
 fn numbers_are_printed_by_their_deserializer() {
     let broker = with_topic(1);
     broker
