@@ -18,7 +18,8 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "HOST:PORT,...")]
     pub(crate) bootstrap_server: Option<String>,
 
-    /// Properties file for the client (client.id, request.timeout.ms, default.api.timeout.ms)
+    /// Properties file for the client (client.id, request.timeout.ms, default.api.timeout.ms,
+    /// socket.connection.setup.timeout.ms)
     #[arg(long, value_name = "FILE")]
     pub(crate) command_config: Option<PathBuf>,
 }
