@@ -71,24 +71,18 @@ pub(crate) fn refuse_together(flag: (&str, bool), others: &[(&str, bool)]) -> Re
 
 /// Kafka's notation for several topics: regular expressions between commas, matched as a whole.
 pub(crate) fn topic_filter(list: &str) -> Result<Regex, Failure> {
-    let pattern = topic_pattern(list);
+    let pattern = list.trim().replace(',', "|").replace(' ', "");
+    let pattern = pattern.trim_matches(['"', '\'']);
     Regex::new(&format!("^(?:{pattern})$"))
         .map_err(|_| Failure::Text(format!("{list} is an invalid regex.")))
 }
 
-/// The regular expression behind Kafka's notation for several topics.
-fn topic_pattern(list: &str) -> String {
-    let trimmed = list.trim().replace(',', "|").replace(' ', "");
-    trimmed.trim_matches(['"', '\'']).to_owned()
-}
-
-/// What a consumer subscribes to for such a list: librdkafka takes what begins with `^` for a regular expression, of the POSIX kind.
+/// What a consumer subscribes to for a pattern: librdkafka takes what begins with `^` for a regular expression, of the POSIX kind.
 ///
 /// # Errors
 /// It has what Java's regular expressions can say and those cannot.
-pub(crate) fn subscription(list: &str) -> Result<String, Failure> {
-    let pattern = topic_pattern(list);
-    match posix(&pattern) {
+pub(crate) fn subscription(pattern: &str) -> Result<String, Failure> {
+    match posix(pattern) {
         Some(pattern) => Ok(format!("^({pattern})$")),
         None => Err(Failure::Usage(format!(
             "Invalid regular expression '{pattern}': groups with '(?', possessive quantifiers and some escapes are not supported here"
@@ -96,11 +90,12 @@ pub(crate) fn subscription(list: &str) -> Result<String, Failure> {
     }
 }
 
-/// A regular expression of Java as a POSIX extended one that matches the same names, where there is one.
+/// A regular expression of Java as a POSIX extended one that matches the same names, where there is one. No name has a comma or a
+/// space: Kafka's consumers would find nothing, and here a list stands for its parts, as in [`topic_filter`].
 fn posix(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
-    let (mut in_brackets, mut after_quantifier) = (false, false);
+    let (mut in_brackets, mut in_braces, mut after_quantifier) = (false, false, false);
     while let Some(next) = rest.next() {
         let is_quantifier = !in_brackets && matches!(next, '*' | '+' | '?' | '}');
         match next {
@@ -115,10 +110,14 @@ fn posix(pattern: &str) -> Option<String> {
                 rest.next_if_eq(&':')?;
                 out.push('(');
             }
+            ',' if !in_brackets && !in_braces => out.push('|'),
+            ' ' if !in_brackets => {}
             _ => {
                 match next {
                     '[' => in_brackets = true,
                     ']' => in_brackets = false,
+                    '{' => in_braces = !in_brackets,
+                    '}' => in_braces = false,
                     _ => {}
                 }
                 out.push(next);
@@ -192,6 +191,8 @@ mod tests {
             (r"(?:a|b)\.c{2}?", r"^((a|b)\.c{2})$"),
             (r"\w*?", "^([A-Za-z0-9_]*)$"),
             ("[?+]+", "^([?+]+)$"),
+            (r"orders-\d{1,3}", "^(orders-[0-9]{1,3})$"),
+            ("[{]a{2,},b[,]", "^([{]a{2,}|b[,])$"),
         ] {
             assert_eq!(subscription(pattern).unwrap(), expected, "{pattern}");
         }
