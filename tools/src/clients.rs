@@ -69,8 +69,8 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
             let kilobytes = value.parse::<u64>().unwrap_or_default().div_ceil(1024);
             Some(("queue.buffering.max.kbytes", kilobytes.max(1).to_string()))
         }
-        "send.buffer.bytes" => Some(("socket.send.buffer.bytes", value.replace("-1", "0"))),
-        "receive.buffer.bytes" => Some(("socket.receive.buffer.bytes", value.replace("-1", "0"))),
+        "send.buffer.bytes" => Some(("socket.send.buffer.bytes", buffer(value))),
+        "receive.buffer.bytes" => Some(("socket.receive.buffer.bytes", buffer(value))),
         "fetch.max.wait.ms" => Some(("fetch.wait.max.ms", value)),
         "retries" => Some(("message.send.max.retries", value)),
         "partitioner.class" if class == "RoundRobinPartitioner" => {
@@ -86,6 +86,14 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
             Some((name, strategy.to_owned()))
         }
         _ => Some((name, value)),
+    }
+}
+
+/// The size of a socket's buffer, where -1 leaves it to the system.
+fn buffer(size: String) -> String {
+    match size.as_str() {
+        "-1" => "0".to_owned(),
+        _ => size,
     }
 }
 

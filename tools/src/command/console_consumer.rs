@@ -89,6 +89,9 @@ pub(crate) struct Flags {
     /// The same, under its old name
     #[arg(long = "consumer.config", value_name = "FILE")]
     consumer_config: Option<PathBuf>,
+    /// Print shutdown_complete at the end, as Kafka's system tests want it
+    #[arg(long)]
+    enable_systest_events: bool,
     /// Gone with ZooKeeper
     #[arg(long, hide = true)]
     zookeeper: Option<String>,
@@ -263,6 +266,9 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
     eprintln!("Processed a total of {count} messages");
     // Leaves the group, having committed what was printed.
     drop(consumer);
+    if flags.enable_systest_events {
+        writeln!(out, "shutdown_complete")?;
+    }
     result
 }
 

@@ -72,9 +72,12 @@ pub(crate) struct Flags {
     /// Memory for records that wait to be sent (buffer.memory) [default: 33554432]
     #[arg(long, value_name = "BYTES")]
     max_memory_bytes: Option<u64>,
-    /// Size of the socket's send buffer (send.buffer.bytes) [default: 102400]
-    #[arg(long, value_name = "BYTES")]
-    socket_buffer_size: Option<u64>,
+    /// Size of the socket's send buffer; -1 for the system's (send.buffer.bytes) [default: 102400]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    socket_buffer_size: Option<i32>,
+    /// How to read lines: the LineMessageReader is the only one
+    #[arg(long, value_name = "CLASS")]
+    line_reader: Option<String>,
     /// How to read lines, as name=value: parse.key, key.separator, parse.headers, headers.delimiter, headers.separator,
     /// headers.key.separator, null.marker, ignore.error; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
@@ -145,7 +148,10 @@ impl Flags {
             ("request.timeout.ms", text(self.request_timeout_ms)),
             ("metadata.max.age.ms", text(self.metadata_expiry_ms)),
             ("buffer.memory", text(self.max_memory_bytes)),
-            ("send.buffer.bytes", text(self.socket_buffer_size)),
+            (
+                "send.buffer.bytes",
+                self.socket_buffer_size.map(|bytes| bytes.to_string()),
+            ),
             ("compression.type", self.compression_codec.clone()),
         ];
         let given = given.into_iter();
@@ -163,6 +169,12 @@ impl Flags {
     }
 
     fn line_reader(&self) -> Result<LineReader, Failure> {
+        // In older versions of Kafka it is an inner class.
+        let is_known = |class: &str| class.rsplit(['.', '$']).next() == Some("LineMessageReader");
+        if let Some(class) = self.line_reader.as_deref().filter(|class| !is_known(class)) {
+            let text = format!("Line reader {class} is not supported, LineMessageReader is");
+            return Err(Failure::Text(text));
+        }
         let mut properties = match &self.reader_config {
             Some(path) => properties::load(path)?,
             None => Properties::new(),
@@ -383,6 +395,24 @@ mod tests {
         assert_eq!(properties["compression.type"], "lz4");
         assert_eq!(properties["enable.idempotence"], "true");
         assert!(clients::create::<Created>(&properties).is_ok());
+    }
+
+    #[test]
+    fn the_line_reader_may_be_named_and_the_buffer_left_to_the_system() {
+        let reader = |class: &str| {
+            let line = format!("x --line-reader {class} --socket-buffer-size -1 --broker-list a:1");
+            let Program { flags } = Program::parse_from(line.split(' '));
+            let properties = flags.producer_properties().unwrap();
+            assert_eq!(properties["send.buffer.bytes"], "-1");
+            assert!(clients::create::<Created>(&properties).is_ok());
+            flags.line_reader().map(|_| ())
+        };
+        assert!(reader("org.apache.kafka.tools.LineMessageReader").is_ok());
+        assert!(reader("kafka.tools.ConsoleProducer$LineMessageReader").is_ok());
+        assert_eq!(
+            reader("com.example.Mine").unwrap_err().to_string(),
+            "Line reader com.example.Mine is not supported, LineMessageReader is"
+        );
     }
 
     #[test]

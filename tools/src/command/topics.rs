@@ -92,6 +92,12 @@ pub(crate) struct Flags {
         hide_default_value = true
     )]
     partition_size_limit_per_response: i32,
+    /// Without effect: nothing is asked back
+    #[arg(long, hide = true)]
+    force: bool,
+    /// Without effect, as in Kafka since 4.0
+    #[arg(long, value_name = "NAME", hide = true)]
+    delete_config: Vec<String>,
     /// Gone with ZooKeeper
     #[arg(long, hide = true)]
     zookeeper: Option<String>,
@@ -135,6 +141,11 @@ impl Flags {
         if actions.iter().filter(|given| **given).count() != 1 {
             let text = "Command must include exactly one action: --list, --describe, --create, --alter or --delete";
             return Err(Failure::Usage(text.to_owned()));
+        }
+        if !self.delete_config.is_empty() {
+            eprintln!(
+                "delete-config option is no longer supported and deprecated since version 4.0. The config will be fully removed in future releases."
+            );
         }
         if self.connect.bootstrap_server.is_none() {
             return Err(Failure::Usage(

@@ -150,7 +150,10 @@ fn one_partition_is_read_from_any_offset() {
         )
         .prints("");
     let cases = [
-        ("--offset 1", "b\nc\n"),
+        (
+            "--offset 1 --enable-systest-events",
+            "b\nc\nshutdown_complete\n",
+        ),
         ("--offset earliest", "a\nb\n"),
         ("--from-beginning", "a\nb\n"),
     ];

@@ -197,7 +197,12 @@ fn lists_can_leave_out_internal_topics_and_take_patterns() {
     broker
         .run("topics --list --topic pay.*")
         .prints("pay\npayments\n");
-    broker.run("topics --delete --topic pay").prints("");
+    let deleted = broker.run("topics --delete --topic pay --force --delete-config retention.ms");
+    deleted.prints("");
+    assert_eq!(
+        deleted.err,
+        "delete-config option is no longer supported and deprecated since version 4.0. The config will be fully removed in future releases.\n"
+    );
     broker
         .run("topics --delete --topic pay.*,nothing")
         .prints("");
