@@ -183,6 +183,7 @@ impl Flags {
         if self.include.is_some() {
             clients::exclude_internal_topics(&mut properties);
         }
+        clients::settle_fetch_size(&mut properties);
         // Java's default; that of librdkafka is read_committed.
         properties
             .entry("isolation.level".to_owned())
@@ -342,7 +343,8 @@ fn report(error: &KafkaError) -> Result<(), Failure> {
             | RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::FencedInstanceId
             | RDKafkaErrorCode::Fatal
-            | RDKafkaErrorCode::InvalidGroupId,
+            | RDKafkaErrorCode::InvalidGroupId
+            | RDKafkaErrorCode::AutoOffsetReset,
         ) => Err(Failure::Text(format!(
             "ERROR Error processing message, terminating consumer process: {reason}"
         ))),

@@ -66,9 +66,9 @@ pub(crate) struct Flags {
     /// How old knowledge about the cluster may get (metadata.max.age.ms) [default: 300000]
     #[arg(long, value_name = "MS")]
     metadata_expiry_ms: Option<u64>,
-    /// How long to wait for room when records leave slower than they come
-    #[arg(long, value_name = "MS", default_value_t = 60_000)]
-    max_block_ms: u64,
+    /// How long to wait for room when records leave slower than they come (max.block.ms) [default: 60000]
+    #[arg(long, value_name = "MS")]
+    max_block_ms: Option<u64>,
     /// Memory for records that wait to be sent (buffer.memory) [default: 33554432]
     #[arg(long, value_name = "BYTES")]
     max_memory_bytes: Option<u64>,
@@ -120,6 +120,7 @@ impl Flags {
             ("buffer.memory", "33554432"),
             ("send.buffer.bytes", "102400"),
             ("delivery.timeout.ms", "120000"),
+            ("max.block.ms", "60000"),
             // As Java's clients place keys.
             ("partitioner", "murmur2_random"),
         ]
@@ -152,6 +153,7 @@ impl Flags {
                 "send.buffer.bytes",
                 self.socket_buffer_size.map(|bytes| bytes.to_string()),
             ),
+            ("max.block.ms", text(self.max_block_ms)),
             ("compression.type", self.compression_codec.clone()),
         ];
         let given = given.into_iter();
@@ -225,6 +227,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     let topic = flags.topic.as_deref().ok_or_else(|| missing("topic"))?;
     let reader = flags.line_reader()?;
     let properties = flags.producer_properties()?;
+    let block_max = millis(&properties, "max.block.ms")?;
     let producer: ThreadedProducer<Deliveries> = clients::create::<Created>(&properties)?.0;
     let stop = clients::stop_flag();
     let prompt = io::stdin().is_terminal();
@@ -244,7 +247,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
         number += 1;
         let text = without_end(&line);
         let record = reader.parse(text, number).map_err(Failure::Text);
-        let sent = record.and_then(|record| send(&producer, topic, &record, flags));
+        let sent = record.and_then(|record| send(&producer, topic, &record, flags.sync, block_max));
         if let Err(failure) = sent {
             // What was read before is not lost.
             finish(&producer, &properties)?;
@@ -300,7 +303,8 @@ fn send(
     producer: &ThreadedProducer<Deliveries>,
     topic: &str,
     line: &line::Line<'_>,
-    flags: &Flags,
+    sync: bool,
+    block_max: Duration,
 ) -> Result<(), Failure> {
     let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
     record.key = line.key;
@@ -315,9 +319,9 @@ fn send(
     let mut waited = Duration::ZERO;
     while let Err((error, rejected)) = producer.send(record) {
         let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-        if !full || waited >= Duration::from_millis(flags.max_block_ms) {
+        if !full || waited >= block_max {
             let is_fatal = error == KafkaError::MessageProduction(RDKafkaErrorCode::Fatal);
-            if flags.sync || is_fatal {
+            if sync || is_fatal {
                 return Err(Failure::Text(clients::reason(&error)));
             }
             // As what is not delivered later on: the next records may well be.
@@ -330,7 +334,7 @@ fn send(
         waited += ROOM_PAUSE;
         record = rejected;
     }
-    if flags.sync {
+    if sync {
         let flushed = producer.flush(SYNC_TIMEOUT);
         flushed.map_err(|error| Failure::Text(clients::reason(&error)))?;
         if producer.context().failed.load(Ordering::Relaxed) > 0 {
@@ -338,6 +342,17 @@ fn send(
         }
     }
     Ok(())
+}
+
+/// A property that is a time.
+fn millis(properties: &Properties, name: &str) -> Result<Duration, Failure> {
+    let value = properties.get(name).map_or("", String::as_str);
+    let millis = value.parse().map(Duration::from_millis);
+    millis.map_err(|_| {
+        Failure::Text(format!(
+            "Invalid value {value} for configuration {name}: Not a number of milliseconds"
+        ))
+    })
 }
 
 /// How long to wait before looking for room again.
@@ -394,7 +409,23 @@ mod tests {
         assert_eq!(properties["batch.size"], "16384");
         assert_eq!(properties["compression.type"], "lz4");
         assert_eq!(properties["enable.idempotence"], "true");
+        assert_eq!(properties["max.block.ms"], "60000");
         assert!(clients::create::<Created>(&properties).is_ok());
+    }
+
+    #[test]
+    fn how_long_to_wait_for_room_is_a_flag_and_a_property() {
+        let wait = |rest: &str| {
+            let line = format!("x --broker-list a:1 --producer-property max.block.ms={rest}");
+            let Program { flags } = Program::parse_from(line.split(' '));
+            millis(&flags.producer_properties().unwrap(), "max.block.ms")
+        };
+        assert_eq!(wait("700").unwrap(), Duration::from_millis(700));
+        assert_eq!(
+            wait("700 --max-block-ms 5").unwrap(),
+            Duration::from_millis(5)
+        );
+        assert!(wait("soon").is_err());
     }
 
     #[test]

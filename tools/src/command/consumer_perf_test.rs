@@ -162,6 +162,7 @@ impl Flags {
         if self.include.is_some() {
             clients::exclude_internal_topics(&mut properties);
         }
+        clients::settle_fetch_size(&mut properties);
         if self.print_metrics {
             let interval = STATISTICS_INTERVAL.as_millis().to_string();
             properties.insert("statistics.interval.ms".to_owned(), interval);

@@ -194,6 +194,15 @@ fn a_group_goes_on_where_it_was() {
     broker
         .run("console-consumer --topic t --group i --timeout-ms 1500")
         .prints("");
+    // One that is not to choose where to begin ends.
+    let ended = broker.run("console-consumer --topic t --group j --consumer-property auto.offset.reset=none --timeout-ms 50000");
+    ended.fails_printing("");
+    assert!(
+        ended.err.starts_with(
+            "ERROR Error processing message, terminating consumer process: AutoOffsetReset"
+        ),
+        "{ended:?}"
+    );
 }
 
 #[test]
