@@ -173,12 +173,18 @@ impl Flags {
                     .or_insert_with(|| "false".to_owned());
             }
         }
-        if self.from_beginning {
-            properties.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
+        let reset = if self.from_beginning {
+            "earliest"
         } else {
-            properties
-                .entry("auto.offset.reset".to_owned())
-                .or_insert_with(|| "latest".to_owned());
+            "latest"
+        };
+        let reset = properties
+            .entry("auto.offset.reset".to_owned())
+            .or_insert_with(|| reset.to_owned());
+        if self.from_beginning && reset != "earliest" {
+            return Err(Failure::Usage(format!(
+                "Can't simultaneously specify --from-beginning and 'auto.offset.reset={reset}', please remove one option"
+            )));
         }
         if self.include.is_some() {
             clients::exclude_internal_topics(&mut properties);
@@ -440,6 +446,19 @@ mod tests {
             ..flags()
         };
         assert!(both.consumer_properties().is_err());
+        let from_beginning = |reset: &str| {
+            let flags = Flags {
+                from_beginning: true,
+                consumer_property: vec![format!("auto.offset.reset={reset}")],
+                ..flags()
+            };
+            flags.consumer_properties()
+        };
+        assert!(from_beginning("earliest").is_ok());
+        assert_eq!(
+            from_beginning("latest").unwrap_err().to_string(),
+            "Can't simultaneously specify --from-beginning and 'auto.offset.reset=latest', please remove one option"
+        );
     }
 
     #[test]
