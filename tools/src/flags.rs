@@ -145,6 +145,13 @@ fn escape(escaped: char, in_brackets: bool) -> Option<String> {
     })
 }
 
+/// The parts of a list as Java splits it: those at the end that are empty do not count.
+pub(crate) fn parts(list: &str) -> impl Iterator<Item = &str> {
+    let filled = list.trim_end_matches(',');
+    let has_any = list.is_empty() || !filled.is_empty();
+    filled.split(',').filter(move |_| has_any)
+}
+
 /// Parses `topic:0,1,2`.
 pub(crate) fn topic_partitions(argument: &str) -> Result<Vec<TopicPartition>, Failure> {
     let Some((topic, partitions)) = argument
@@ -161,7 +168,7 @@ pub(crate) fn topic_partitions(argument: &str) -> Result<Vec<TopicPartition>, Fa
             ))
         })
     };
-    let parsed = partitions.split(',').map(|text| {
+    let parsed = parts(partitions).map(|text| {
         partition(text).map(|partition| TopicPartition {
             topic: topic.to_owned(),
             partition,
@@ -209,8 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_may_end_in_commas() {
+        let cases: [(&str, &[&str]); 4] = [
+            ("a,,b,,", &["a", "", "b"]),
+            ("a", &["a"]),
+            ("", &[""]),
+            (",", &[]),
+        ];
+        for (list, expected) in cases {
+            assert_eq!(parts(list).collect::<Vec<_>>(), expected, "{list:?}");
+        }
+    }
+
+    #[test]
     fn partitions_stand_behind_a_colon() {
-        let found = topic_partitions("t:0,2").unwrap();
+        let found = topic_partitions("t:0,2,").unwrap();
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found, ["t-0", "t-2"]);
         let error = topic_partitions("t:x").unwrap_err();

@@ -19,7 +19,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target};
-use crate::flags::{Connect, missing, refuse_together, refuse_zookeeper, topic_filter};
+use crate::flags::{Connect, missing, parts, refuse_together, refuse_zookeeper, topic_filter};
 use crate::print::{self, joined};
 
 /// Creates, lists, describes, changes and deletes topics
@@ -380,7 +380,7 @@ fn parse_configs(given: &[String]) -> Result<Vec<CreateTopicsRequestConfig>, Fai
 fn parse_assignment(list: Option<&str>) -> Result<Vec<Vec<i32>>, Failure> {
     let mut partitions: Vec<Vec<i32>> = Vec::new();
     let entries = list.filter(|list| !list.is_empty()).into_iter();
-    for (index, entry) in entries.flat_map(|list| list.split(',')).enumerate() {
+    for (index, entry) in entries.flat_map(parts).enumerate() {
         let mut brokers = Vec::new();
         for text in entry.split(':') {
             let id = text.trim().parse::<i32>();
@@ -413,6 +413,7 @@ mod tests {
     #[test]
     fn an_assignment_lists_brokers_partition_by_partition() {
         assert_eq!(parse_assignment(Some("1:2,2:3")).unwrap(), [[1, 2], [2, 3]]);
+        assert_eq!(parse_assignment(Some("1,2,")).unwrap(), [[1], [2]]);
         assert!(parse_assignment(None).unwrap().is_empty());
         let error = parse_assignment(Some("1:1")).unwrap_err().to_string();
         assert_eq!(
