@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use regex::Regex;
+use fancy_regex::Regex;
 
 use crate::admin::{Admin, TopicPartition};
 use crate::command::Failure;
@@ -69,12 +69,24 @@ pub(crate) fn refuse_together(flag: (&str, bool), others: &[(&str, bool)]) -> Re
     Ok(())
 }
 
-/// Kafka's notation for several topics: regular expressions between commas, matched as a whole.
-pub(crate) fn topic_filter(list: &str) -> Result<Regex, Failure> {
-    let pattern = list.trim().replace(',', "|").replace(' ', "");
-    let pattern = pattern.trim_matches(['"', '\'']);
-    Regex::new(&format!("^(?:{pattern})$"))
-        .map_err(|_| Failure::Text(format!("{list} is an invalid regex.")))
+/// Some topics.
+#[derive(Debug)]
+pub(crate) struct TopicFilter(Regex);
+
+impl TopicFilter {
+    /// Parses Kafka's notation for several topics: regular expressions between commas, matched as a whole.
+    pub(crate) fn parse(list: &str) -> Result<Self, Failure> {
+        let pattern = list.trim().replace(',', "|").replace(' ', "");
+        let pattern = pattern.trim_matches(['"', '\'']);
+        Regex::new(&format!("^(?:{pattern})$"))
+            .map(Self)
+            .map_err(|_| Failure::Text(format!("{list} is an invalid regex.")))
+    }
+
+    pub(crate) fn is_match(&self, topic: &str) -> bool {
+        // Where this gives up, after a million steps back, Java would go on for ages.
+        self.0.is_match(topic).unwrap_or(false)
+    }
 }
 
 /// What a consumer subscribes to for a pattern: librdkafka takes what begins with `^` for a regular expression, of the POSIX kind.
@@ -91,7 +103,7 @@ pub(crate) fn subscription(pattern: &str) -> Result<String, Failure> {
 }
 
 /// A regular expression of Java as a POSIX extended one that matches the same names, where there is one. No name has a comma or a
-/// space: Kafka's consumers would find nothing, and here a list stands for its parts, as in [`topic_filter`].
+/// space: Kafka's consumers would find nothing, and here a list stands for its parts, as in a [`TopicFilter`].
 fn posix(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
@@ -183,10 +195,19 @@ mod tests {
 
     #[test]
     fn a_topic_filter_matches_whole_names() {
-        let filter = topic_filter("orders, pay.*").unwrap();
+        let filter = TopicFilter::parse("orders, pay.*").unwrap();
         assert!(filter.is_match("orders") && filter.is_match("payments"));
         assert!(!filter.is_match("orders2") && !filter.is_match("my-orders"));
-        assert!(topic_filter("(").is_err());
+        assert!(TopicFilter::parse("(").is_err());
+    }
+
+    #[test]
+    fn a_topic_filter_looks_around_as_javas_patterns_can() {
+        let filter = TopicFilter::parse("^(?!__).*").unwrap();
+        assert!(filter.is_match("orders") && !filter.is_match("__consumer_offsets"));
+        let filter = TopicFilter::parse("(?!__).*(?<!-test),__t++").unwrap();
+        assert!(filter.is_match("orders") && filter.is_match("__tt"));
+        assert!(!filter.is_match("orders-test") && !filter.is_match("__consumer_offsets"));
     }
 
     #[test]

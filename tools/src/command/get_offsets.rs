@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
-use regex::Regex;
 
 use super::Failure;
 use crate::admin::{Admin, TopicPartition};
-use crate::flags::{Connect, parts, topic_filter};
+use crate::flags::{Connect, TopicFilter, parts};
 
 /// Shows the offsets of partitions
 #[derive(Args, Debug)]
@@ -52,7 +51,7 @@ impl Flags {
 /// Which partitions of which topics.
 #[derive(Debug)]
 struct Rule {
-    topic: Regex,
+    topic: TopicFilter,
     partitions: Partitions,
 }
 
@@ -135,7 +134,7 @@ async fn offsets(
 
 fn rules(flags: &Flags) -> Result<Vec<Rule>, Failure> {
     let Some(list) = &flags.topic_partitions else {
-        let topic = topic_filter(flags.topic.as_deref().unwrap_or(".*"))?;
+        let topic = TopicFilter::parse(flags.topic.as_deref().unwrap_or(".*"))?;
         return Ok(vec![Rule {
             topic,
             partitions: parse_list(flags.partitions.as_deref())?,
@@ -165,7 +164,7 @@ fn parse_rule(rule: &str) -> Result<Rule, Failure> {
             None => Partitions::All,
         },
     };
-    let topic = topic_filter(if topic.is_empty() { ".*" } else { topic })?;
+    let topic = TopicFilter::parse(if topic.is_empty() { ".*" } else { topic })?;
     Ok(Rule { topic, partitions })
 }
 

@@ -19,7 +19,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target};
-use crate::flags::{Connect, missing, parts, refuse_together, refuse_zookeeper, topic_filter};
+use crate::flags::{Connect, TopicFilter, missing, parts, refuse_together, refuse_zookeeper};
 use crate::print::{self, joined};
 
 /// Creates, lists, describes, changes and deletes topics
@@ -342,7 +342,7 @@ async fn matching(flags: &Flags, admin: &mut Admin) -> Result<Vec<String>, Failu
     let Some(list) = &flags.topic else {
         return Ok(names);
     };
-    let filter = topic_filter(list)?;
+    let filter = TopicFilter::parse(list)?;
     Ok(names
         .into_iter()
         .filter(|name| filter.is_match(name))
