@@ -7,12 +7,13 @@ mod error;
 mod queries;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use millrace_wire::Request;
 use millrace_wire::message::api_versions::ApiVersionsResponse;
 use millrace_wire::message::metadata::{MetadataRequest, MetadataResponse};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use connection::Connection;
 pub(crate) use error::{AdminError, exception};
@@ -59,6 +60,8 @@ pub(crate) struct Admin {
     request_timeout: Duration,
     /// How long all attempts together may take.
     api_timeout: Duration,
+    /// How long a broker may take to be connected and to say what it serves.
+    setup_timeout: Duration,
     connections: BTreeMap<String, Connection>,
     nodes: BTreeMap<i32, Node>,
     controller: Option<i32>,
@@ -90,6 +93,7 @@ impl Admin {
             client_id: client_id.unwrap_or_else(|| "millrace-tools".to_owned()),
             request_timeout: millis("request.timeout.ms", 30_000)?,
             api_timeout: millis("default.api.timeout.ms", 60_000)?,
+            setup_timeout: millis("socket.connection.setup.timeout.ms", 10_000)?,
             connections: BTreeMap::new(),
             nodes: BTreeMap::new(),
             controller: None,
@@ -220,12 +224,28 @@ impl Admin {
 
     async fn connection(&mut self, address: &str) -> Result<&mut Connection, AdminError> {
         if !self.connections.contains_key(address) {
-            let connection = Connection::open(address, &self.client_id).await?;
+            let opened = timeout(
+                self.setup_timeout(),
+                Connection::open(address, &self.client_id),
+            );
+            let connection = opened.await.unwrap_or_else(|_| {
+                Err(AdminError::Connection {
+                    address: address.to_owned(),
+                    source: ErrorKind::TimedOut.into(),
+                })
+            })?;
             self.connections.insert(address.to_owned(), connection);
         }
         self.connections
             .get_mut(address)
             .ok_or(AdminError::NoServers)
+    }
+
+    /// Short enough that one attempt comes to every address of the bootstrap list.
+    fn setup_timeout(&self) -> Duration {
+        let attempt = self.request_timeout.min(self.api_timeout);
+        let addresses = u32::try_from(self.bootstrap.len()).unwrap_or(u32::MAX);
+        self.setup_timeout.min(attempt / addresses.max(1))
     }
 
     fn learn(&mut self, metadata: &MetadataResponse) {

@@ -69,8 +69,9 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
             let kilobytes = value.parse::<u64>().unwrap_or_default().div_ceil(1024);
             Some(("queue.buffering.max.kbytes", kilobytes.max(1).to_string()))
         }
-        "send.buffer.bytes" => Some(("socket.send.buffer.bytes", value.replace("-1", "0"))),
-        "receive.buffer.bytes" => Some(("socket.receive.buffer.bytes", value.replace("-1", "0"))),
+        "send.buffer.bytes" => Some(("socket.send.buffer.bytes", buffer(value))),
+        "receive.buffer.bytes" => Some(("socket.receive.buffer.bytes", buffer(value))),
+        "auto.offset.reset" if value == "none" => Some((name, "error".to_owned())),
         "fetch.max.wait.ms" => Some(("fetch.wait.max.ms", value)),
         "retries" => Some(("message.send.max.retries", value)),
         "partitioner.class" if class == "RoundRobinPartitioner" => {
@@ -88,6 +89,31 @@ fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
         _ => Some((name, value)),
     }
 }
+
+/// The size of a socket's buffer, where -1 leaves it to the system.
+fn buffer(size: String) -> String {
+    match size.as_str() {
+        "-1" => "0".to_owned(),
+        _ => size,
+    }
+}
+
+/// Lets a consumer have any `fetch.max.bytes` that Java's may have: librdkafka refuses one below the size of a record that it
+/// would send, which is nothing that a consumer does.
+pub(crate) fn settle_fetch_size(properties: &mut Properties) {
+    let given = properties.get("fetch.max.bytes");
+    let given = given.and_then(|bytes| bytes.parse::<i32>().ok());
+    let Some(bytes) = given.filter(|bytes| *bytes < MESSAGE_BYTES_DEFAULT) else {
+        return;
+    };
+    let bytes = bytes.max(MESSAGE_BYTES_MIN).to_string();
+    properties.insert("fetch.max.bytes".to_owned(), bytes.clone());
+    properties.insert("message.max.bytes".to_owned(), bytes);
+}
+
+/// librdkafka's `message.max.bytes`: its default, and the least that it takes. A fetch answers one batch always.
+const MESSAGE_BYTES_DEFAULT: i32 = 1_000_000;
+const MESSAGE_BYTES_MIN: i32 = 1_000;
 
 /// Keeps a subscription by pattern from internal topics, as Java's consumer does unless `exclude.internal.topics` is false.
 pub(crate) fn exclude_internal_topics(properties: &mut Properties) {
@@ -183,6 +209,10 @@ mod tests {
         );
         assert_eq!(translate("key.serializer", "x"), None);
         assert_eq!(
+            translate("auto.offset.reset", "none"),
+            Some(("auto.offset.reset", "error".to_owned()))
+        );
+        assert_eq!(
             translate(
                 "partition.assignment.strategy",
                 "org.apache.kafka.clients.consumer.RangeAssignor"
@@ -210,6 +240,21 @@ mod tests {
         let asked = [("exclude.internal.topics", "False")];
         assert_eq!(blacklist(&asked), None);
         assert_eq!(translate("exclude.internal.topics", "false"), None);
+    }
+
+    #[test]
+    fn a_consumer_may_fetch_as_little_as_javas() {
+        let fetch = |bytes: &str| {
+            let given = [("group.id", "g"), ("fetch.max.bytes", bytes)];
+            let mut properties = properties(&given);
+            settle_fetch_size(&mut properties);
+            assert!(create::<BaseConsumer>(&properties).is_ok(), "{bytes}");
+            let record = properties.remove("message.max.bytes");
+            (properties["fetch.max.bytes"].clone(), record)
+        };
+        assert_eq!(fetch("65536"), ("65536".into(), Some("65536".into())));
+        assert_eq!(fetch("0"), ("1000".into(), Some("1000".into())));
+        assert_eq!(fetch("52428800"), ("52428800".into(), None));
     }
 
     #[test]

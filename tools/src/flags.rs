@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use regex::Regex;
+use fancy_regex::Regex;
 
 use crate::admin::{Admin, TopicPartition};
 use crate::command::Failure;
@@ -18,7 +18,8 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "HOST:PORT,...")]
     pub(crate) bootstrap_server: Option<String>,
 
-    /// Properties file for the client (client.id, request.timeout.ms, default.api.timeout.ms)
+    /// Properties file for the client (client.id, request.timeout.ms, default.api.timeout.ms,
+    /// socket.connection.setup.timeout.ms)
     #[arg(long, value_name = "FILE")]
     pub(crate) command_config: Option<PathBuf>,
 }
@@ -68,26 +69,32 @@ pub(crate) fn refuse_together(flag: (&str, bool), others: &[(&str, bool)]) -> Re
     Ok(())
 }
 
-/// Kafka's notation for several topics: regular expressions between commas, matched as a whole.
-pub(crate) fn topic_filter(list: &str) -> Result<Regex, Failure> {
-    let pattern = topic_pattern(list);
-    Regex::new(&format!("^(?:{pattern})$"))
-        .map_err(|_| Failure::Text(format!("{list} is an invalid regex.")))
+/// Some topics.
+#[derive(Debug)]
+pub(crate) struct TopicFilter(Regex);
+
+impl TopicFilter {
+    /// Parses Kafka's notation for several topics: regular expressions between commas, matched as a whole.
+    pub(crate) fn parse(list: &str) -> Result<Self, Failure> {
+        let pattern = list.trim().replace(',', "|").replace(' ', "");
+        let pattern = pattern.trim_matches(['"', '\'']);
+        Regex::new(&format!("^(?:{pattern})$"))
+            .map(Self)
+            .map_err(|_| Failure::Text(format!("{list} is an invalid regex.")))
+    }
+
+    pub(crate) fn is_match(&self, topic: &str) -> bool {
+        // Where this gives up, after a million steps back, Java would go on for ages.
+        self.0.is_match(topic).unwrap_or(false)
+    }
 }
 
-/// The regular expression behind Kafka's notation for several topics.
-fn topic_pattern(list: &str) -> String {
-    let trimmed = list.trim().replace(',', "|").replace(' ', "");
-    trimmed.trim_matches(['"', '\'']).to_owned()
-}
-
-/// What a consumer subscribes to for such a list: librdkafka takes what begins with `^` for a regular expression, of the POSIX kind.
+/// What a consumer subscribes to for a pattern: librdkafka takes what begins with `^` for a regular expression, of the POSIX kind.
 ///
 /// # Errors
 /// It has what Java's regular expressions can say and those cannot.
-pub(crate) fn subscription(list: &str) -> Result<String, Failure> {
-    let pattern = topic_pattern(list);
-    match posix(&pattern) {
+pub(crate) fn subscription(pattern: &str) -> Result<String, Failure> {
+    match posix(pattern) {
         Some(pattern) => Ok(format!("^({pattern})$")),
         None => Err(Failure::Usage(format!(
             "Invalid regular expression '{pattern}': groups with '(?', possessive quantifiers and some escapes are not supported here"
@@ -95,11 +102,12 @@ pub(crate) fn subscription(list: &str) -> Result<String, Failure> {
     }
 }
 
-/// A regular expression of Java as a POSIX extended one that matches the same names, where there is one.
+/// A regular expression of Java as a POSIX extended one that matches the same names, where there is one. No name has a comma or a
+/// space: Kafka's consumers would find nothing, and here a list stands for its parts, as in a [`TopicFilter`].
 fn posix(pattern: &str) -> Option<String> {
     let mut out = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
-    let (mut in_brackets, mut after_quantifier) = (false, false);
+    let (mut in_brackets, mut in_braces, mut after_quantifier) = (false, false, false);
     while let Some(next) = rest.next() {
         let is_quantifier = !in_brackets && matches!(next, '*' | '+' | '?' | '}');
         match next {
@@ -114,10 +122,14 @@ fn posix(pattern: &str) -> Option<String> {
                 rest.next_if_eq(&':')?;
                 out.push('(');
             }
+            ',' if !in_brackets && !in_braces => out.push('|'),
+            ' ' if !in_brackets => {}
             _ => {
                 match next {
                     '[' => in_brackets = true,
                     ']' => in_brackets = false,
+                    '{' => in_braces = !in_brackets,
+                    '}' => in_braces = false,
                     _ => {}
                 }
                 out.push(next);
@@ -145,6 +157,13 @@ fn escape(escaped: char, in_brackets: bool) -> Option<String> {
     })
 }
 
+/// The parts of a list as Java splits it: those at the end that are empty do not count.
+pub(crate) fn parts(list: &str) -> impl Iterator<Item = &str> {
+    let filled = list.trim_end_matches(',');
+    let has_any = list.is_empty() || !filled.is_empty();
+    filled.split(',').filter(move |_| has_any)
+}
+
 /// Parses `topic:0,1,2`.
 pub(crate) fn topic_partitions(argument: &str) -> Result<Vec<TopicPartition>, Failure> {
     let Some((topic, partitions)) = argument
@@ -161,7 +180,7 @@ pub(crate) fn topic_partitions(argument: &str) -> Result<Vec<TopicPartition>, Fa
             ))
         })
     };
-    let parsed = partitions.split(',').map(|text| {
+    let parsed = parts(partitions).map(|text| {
         partition(text).map(|partition| TopicPartition {
             topic: topic.to_owned(),
             partition,
@@ -176,10 +195,19 @@ mod tests {
 
     #[test]
     fn a_topic_filter_matches_whole_names() {
-        let filter = topic_filter("orders, pay.*").unwrap();
+        let filter = TopicFilter::parse("orders, pay.*").unwrap();
         assert!(filter.is_match("orders") && filter.is_match("payments"));
         assert!(!filter.is_match("orders2") && !filter.is_match("my-orders"));
-        assert!(topic_filter("(").is_err());
+        assert!(TopicFilter::parse("(").is_err());
+    }
+
+    #[test]
+    fn a_topic_filter_looks_around_as_javas_patterns_can() {
+        let filter = TopicFilter::parse("^(?!__).*").unwrap();
+        assert!(filter.is_match("orders") && !filter.is_match("__consumer_offsets"));
+        let filter = TopicFilter::parse("(?!__).*(?<!-test),__t++").unwrap();
+        assert!(filter.is_match("orders") && filter.is_match("__tt"));
+        assert!(!filter.is_match("orders-test") && !filter.is_match("__consumer_offsets"));
     }
 
     #[test]
@@ -191,6 +219,8 @@ mod tests {
             (r"(?:a|b)\.c{2}?", r"^((a|b)\.c{2})$"),
             (r"\w*?", "^([A-Za-z0-9_]*)$"),
             ("[?+]+", "^([?+]+)$"),
+            (r"orders-\d{1,3}", "^(orders-[0-9]{1,3})$"),
+            ("[{]a{2,},b[,]", "^([{]a{2,}|b[,])$"),
         ] {
             assert_eq!(subscription(pattern).unwrap(), expected, "{pattern}");
         }
@@ -207,8 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_may_end_in_commas() {
+        let cases: [(&str, &[&str]); 4] = [
+            ("a,,b,,", &["a", "", "b"]),
+            ("a", &["a"]),
+            ("", &[""]),
+            (",", &[]),
+        ];
+        for (list, expected) in cases {
+            assert_eq!(parts(list).collect::<Vec<_>>(), expected, "{list:?}");
+        }
+    }
+
+    #[test]
     fn partitions_stand_behind_a_colon() {
-        let found = topic_partitions("t:0,2").unwrap();
+        let found = topic_partitions("t:0,2,").unwrap();
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found, ["t-0", "t-2"]);
         let error = topic_partitions("t:x").unwrap_err();

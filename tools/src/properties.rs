@@ -12,8 +12,14 @@ pub(crate) type Properties = BTreeMap<String, String>;
 
 /// Reads a properties file.
 pub(crate) fn load(path: &Path) -> Result<Properties, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| Failure::file(path, &error))?;
-    Ok(parse(&text))
+    let bytes = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
+    Ok(parse(&decode(bytes)))
+}
+
+/// The text of a file in UTF-8, or else in Latin-1, which is what Java takes all of them for.
+fn decode(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect())
 }
 
 /// The properties in the text of a file, as `java.util.Properties` reads them.
@@ -117,6 +123,14 @@ mod tests {
         ];
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(parse(text), Properties::from(expected));
+    }
+
+    #[test]
+    fn a_file_is_in_utf_8_or_in_latin_1() {
+        let latin = b"client.id=caf\xe9\n".to_vec();
+        for bytes in [latin, "client.id=caf\u{e9}\n".into()] {
+            assert_eq!(parse(&decode(bytes))["client.id"], "caf\u{e9}");
+        }
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub(crate) struct Flags {
     /// Values to take back: k1,k2; may be repeated
     #[arg(long, value_name = "LIST")]
     delete_config: Vec<String>,
+    /// Without effect: nothing is asked back
+    #[arg(long, hide = true)]
+    force: bool,
     /// Gone with ZooKeeper
     #[arg(long, hide = true)]
     zookeeper: Option<String>,
@@ -490,7 +493,15 @@ fn parse_added(list: &str) -> Result<Vec<(String, String)>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: Flags,
+    }
 
     #[test]
     fn a_value_in_brackets_may_have_commas() {
@@ -553,5 +564,12 @@ mod tests {
             ..flags
         };
         assert!(flags.entity().is_err());
+    }
+
+    #[test]
+    fn scripts_that_force_an_alteration_need_not() {
+        let line = "x --bootstrap-server a:1 --alter --topic t --add-config a=b --force";
+        let Program { flags } = Program::parse_from(line.split(' '));
+        assert_eq!(flags.entity().unwrap().kind, Kind::Topic);
     }
 }

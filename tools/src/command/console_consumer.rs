@@ -57,9 +57,9 @@ pub(crate) struct Flags {
     /// read_committed or read_uncommitted [default: read_uncommitted]
     #[arg(long, value_name = "LEVEL")]
     isolation_level: Option<String>,
-    /// What to print, as name=value: print.timestamp, print.key, print.offset, print.partition, print.headers, print.value,
-    /// key.separator, line.separator, headers.separator, null.literal, key.deserializer, value.deserializer,
-    /// headers.deserializer; may be repeated
+    /// What to print, as name=value: print.timestamp, print.key, print.offset, print.partition, print.headers (whose keys must
+    /// be UTF-8), print.value, key.separator, line.separator, headers.separator, null.literal, key.deserializer,
+    /// value.deserializer, headers.deserializer; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     formatter_property: Vec<String>,
     /// The same, under its old name
@@ -89,6 +89,9 @@ pub(crate) struct Flags {
     /// The same, under its old name
     #[arg(long = "consumer.config", value_name = "FILE")]
     consumer_config: Option<PathBuf>,
+    /// Print shutdown_complete at the end, as Kafka's system tests want it
+    #[arg(long)]
+    enable_systest_events: bool,
     /// Gone with ZooKeeper
     #[arg(long, hide = true)]
     zookeeper: Option<String>,
@@ -170,16 +173,23 @@ impl Flags {
                     .or_insert_with(|| "false".to_owned());
             }
         }
-        if self.from_beginning {
-            properties.insert("auto.offset.reset".to_owned(), "earliest".to_owned());
+        let reset = if self.from_beginning {
+            "earliest"
         } else {
-            properties
-                .entry("auto.offset.reset".to_owned())
-                .or_insert_with(|| "latest".to_owned());
+            "latest"
+        };
+        let reset = properties
+            .entry("auto.offset.reset".to_owned())
+            .or_insert_with(|| reset.to_owned());
+        if self.from_beginning && reset != "earliest" {
+            return Err(Failure::Usage(format!(
+                "Can't simultaneously specify --from-beginning and 'auto.offset.reset={reset}', please remove one option"
+            )));
         }
         if self.include.is_some() {
             clients::exclude_internal_topics(&mut properties);
         }
+        clients::settle_fetch_size(&mut properties);
         // Java's default; that of librdkafka is read_committed.
         properties
             .entry("isolation.level".to_owned())
@@ -263,6 +273,9 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
     eprintln!("Processed a total of {count} messages");
     // Leaves the group, having committed what was printed.
     drop(consumer);
+    if flags.enable_systest_events {
+        writeln!(out, "shutdown_complete")?;
+    }
     result
 }
 
@@ -336,7 +349,8 @@ fn report(error: &KafkaError) -> Result<(), Failure> {
             | RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::FencedInstanceId
             | RDKafkaErrorCode::Fatal
-            | RDKafkaErrorCode::InvalidGroupId,
+            | RDKafkaErrorCode::InvalidGroupId
+            | RDKafkaErrorCode::AutoOffsetReset,
         ) => Err(Failure::Text(format!(
             "ERROR Error processing message, terminating consumer process: {reason}"
         ))),
@@ -432,6 +446,19 @@ mod tests {
             ..flags()
         };
         assert!(both.consumer_properties().is_err());
+        let from_beginning = |reset: &str| {
+            let flags = Flags {
+                from_beginning: true,
+                consumer_property: vec![format!("auto.offset.reset={reset}")],
+                ..flags()
+            };
+            flags.consumer_properties()
+        };
+        assert!(from_beginning("earliest").is_ok());
+        assert_eq!(
+            from_beginning("latest").unwrap_err().to_string(),
+            "Can't simultaneously specify --from-beginning and 'auto.offset.reset=latest', please remove one option"
+        );
     }
 
     #[test]

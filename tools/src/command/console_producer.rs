@@ -66,15 +66,18 @@ pub(crate) struct Flags {
     /// How old knowledge about the cluster may get (metadata.max.age.ms) [default: 300000]
     #[arg(long, value_name = "MS")]
     metadata_expiry_ms: Option<u64>,
-    /// How long to wait for room when records leave slower than they come
-    #[arg(long, value_name = "MS", default_value_t = 60_000)]
-    max_block_ms: u64,
+    /// How long to wait for room when records leave slower than they come (max.block.ms) [default: 60000]
+    #[arg(long, value_name = "MS")]
+    max_block_ms: Option<u64>,
     /// Memory for records that wait to be sent (buffer.memory) [default: 33554432]
     #[arg(long, value_name = "BYTES")]
     max_memory_bytes: Option<u64>,
-    /// Size of the socket's send buffer (send.buffer.bytes) [default: 102400]
-    #[arg(long, value_name = "BYTES")]
-    socket_buffer_size: Option<u64>,
+    /// Size of the socket's send buffer; -1 for the system's (send.buffer.bytes) [default: 102400]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    socket_buffer_size: Option<i32>,
+    /// How to read lines: the LineMessageReader is the only one
+    #[arg(long, value_name = "CLASS")]
+    line_reader: Option<String>,
     /// How to read lines, as name=value: parse.key, key.separator, parse.headers, headers.delimiter, headers.separator,
     /// headers.key.separator, null.marker, ignore.error; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
@@ -117,6 +120,7 @@ impl Flags {
             ("buffer.memory", "33554432"),
             ("send.buffer.bytes", "102400"),
             ("delivery.timeout.ms", "120000"),
+            ("max.block.ms", "60000"),
             // As Java's clients place keys.
             ("partitioner", "murmur2_random"),
         ]
@@ -145,7 +149,11 @@ impl Flags {
             ("request.timeout.ms", text(self.request_timeout_ms)),
             ("metadata.max.age.ms", text(self.metadata_expiry_ms)),
             ("buffer.memory", text(self.max_memory_bytes)),
-            ("send.buffer.bytes", text(self.socket_buffer_size)),
+            (
+                "send.buffer.bytes",
+                self.socket_buffer_size.map(|bytes| bytes.to_string()),
+            ),
+            ("max.block.ms", text(self.max_block_ms)),
             ("compression.type", self.compression_codec.clone()),
         ];
         let given = given.into_iter();
@@ -163,6 +171,12 @@ impl Flags {
     }
 
     fn line_reader(&self) -> Result<LineReader, Failure> {
+        // In older versions of Kafka it is an inner class.
+        let is_known = |class: &str| class.rsplit(['.', '$']).next() == Some("LineMessageReader");
+        if let Some(class) = self.line_reader.as_deref().filter(|class| !is_known(class)) {
+            let text = format!("Line reader {class} is not supported, LineMessageReader is");
+            return Err(Failure::Text(text));
+        }
         let mut properties = match &self.reader_config {
             Some(path) => properties::load(path)?,
             None => Properties::new(),
@@ -185,18 +199,22 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let Err((error, message)) = result else {
-            return;
-        };
+        if let Err((error, message)) = result {
+            self.fail(message.topic(), message.key(), message.payload(), error);
+        }
+    }
+}
+
+impl Deliveries {
+    fn fail(&self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, error: &KafkaError) {
         let size = |bytes: Option<&[u8]>| match bytes {
             Some(bytes) => format!("{} bytes", bytes.len()),
             None => "null".to_owned(),
         };
         let text = format!(
-            "ERROR Error when sending message to topic {} with key: {}, value: {} with error: {}",
-            message.topic(),
-            size(message.key()),
-            size(message.payload()),
+            "ERROR Error when sending message to topic {topic} with key: {}, value: {} with error: {}",
+            size(key),
+            size(value),
             clients::reason(error)
         );
         eprintln!("{text}");
@@ -209,6 +227,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     let topic = flags.topic.as_deref().ok_or_else(|| missing("topic"))?;
     let reader = flags.line_reader()?;
     let properties = flags.producer_properties()?;
+    let block_max = millis(&properties, "max.block.ms")?;
     let producer: ThreadedProducer<Deliveries> = clients::create::<Created>(&properties)?.0;
     let stop = clients::stop_flag();
     let prompt = io::stdin().is_terminal();
@@ -228,7 +247,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
         number += 1;
         let text = without_end(&line);
         let record = reader.parse(text, number).map_err(Failure::Text);
-        let sent = record.and_then(|record| send(&producer, topic, &record, flags));
+        let sent = record.and_then(|record| send(&producer, topic, &record, flags.sync, block_max));
         if let Err(failure) = sent {
             // What was read before is not lost.
             finish(&producer, &properties)?;
@@ -284,7 +303,8 @@ fn send(
     producer: &ThreadedProducer<Deliveries>,
     topic: &str,
     line: &line::Line<'_>,
-    flags: &Flags,
+    sync: bool,
+    block_max: Duration,
 ) -> Result<(), Failure> {
     let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
     record.key = line.key;
@@ -299,15 +319,22 @@ fn send(
     let mut waited = Duration::ZERO;
     while let Err((error, rejected)) = producer.send(record) {
         let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-        if !full || waited >= Duration::from_millis(flags.max_block_ms) {
-            return Err(Failure::Text(clients::reason(&error)));
+        if !full || waited >= block_max {
+            let is_fatal = error == KafkaError::MessageProduction(RDKafkaErrorCode::Fatal);
+            if sync || is_fatal {
+                return Err(Failure::Text(clients::reason(&error)));
+            }
+            // As what is not delivered later on: the next records may well be.
+            let deliveries = producer.context();
+            deliveries.fail(topic, line.key, line.value, &error);
+            return Ok(());
         }
         // Only what is being sent makes room; flush waits for it.
         let _ = producer.flush(ROOM_PAUSE);
         waited += ROOM_PAUSE;
         record = rejected;
     }
-    if flags.sync {
+    if sync {
         let flushed = producer.flush(SYNC_TIMEOUT);
         flushed.map_err(|error| Failure::Text(clients::reason(&error)))?;
         if producer.context().failed.load(Ordering::Relaxed) > 0 {
@@ -315,6 +342,17 @@ fn send(
         }
     }
     Ok(())
+}
+
+/// A property that is a time.
+fn millis(properties: &Properties, name: &str) -> Result<Duration, Failure> {
+    let value = properties.get(name).map_or("", String::as_str);
+    let millis = value.parse().map(Duration::from_millis);
+    millis.map_err(|_| {
+        Failure::Text(format!(
+            "Invalid value {value} for configuration {name}: Not a number of milliseconds"
+        ))
+    })
 }
 
 /// How long to wait before looking for room again.
@@ -371,7 +409,41 @@ mod tests {
         assert_eq!(properties["batch.size"], "16384");
         assert_eq!(properties["compression.type"], "lz4");
         assert_eq!(properties["enable.idempotence"], "true");
+        assert_eq!(properties["max.block.ms"], "60000");
         assert!(clients::create::<Created>(&properties).is_ok());
+    }
+
+    #[test]
+    fn how_long_to_wait_for_room_is_a_flag_and_a_property() {
+        let wait = |rest: &str| {
+            let line = format!("x --broker-list a:1 --producer-property max.block.ms={rest}");
+            let Program { flags } = Program::parse_from(line.split(' '));
+            millis(&flags.producer_properties().unwrap(), "max.block.ms")
+        };
+        assert_eq!(wait("700").unwrap(), Duration::from_millis(700));
+        assert_eq!(
+            wait("700 --max-block-ms 5").unwrap(),
+            Duration::from_millis(5)
+        );
+        assert!(wait("soon").is_err());
+    }
+
+    #[test]
+    fn the_line_reader_may_be_named_and_the_buffer_left_to_the_system() {
+        let reader = |class: &str| {
+            let line = format!("x --line-reader {class} --socket-buffer-size -1 --broker-list a:1");
+            let Program { flags } = Program::parse_from(line.split(' '));
+            let properties = flags.producer_properties().unwrap();
+            assert_eq!(properties["send.buffer.bytes"], "-1");
+            assert!(clients::create::<Created>(&properties).is_ok());
+            flags.line_reader().map(|_| ())
+        };
+        assert!(reader("org.apache.kafka.tools.LineMessageReader").is_ok());
+        assert!(reader("kafka.tools.ConsoleProducer$LineMessageReader").is_ok());
+        assert_eq!(
+            reader("com.example.Mine").unwrap_err().to_string(),
+            "Line reader com.example.Mine is not supported, LineMessageReader is"
+        );
     }
 
     #[test]

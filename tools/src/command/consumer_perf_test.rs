@@ -53,9 +53,14 @@ pub(crate) struct Flags {
     /// Begin at the end, unless the group has committed offsets
     #[arg(long)]
     from_latest: bool,
-    /// Size of the socket's receive buffer
-    #[arg(long, value_name = "BYTES", default_value_t = 2 * 1024 * 1024)]
-    socket_buffer_size: u32,
+    /// Size of the socket's receive buffer; -1 for the system's
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 2 * 1024 * 1024,
+        allow_hyphen_values = true
+    )]
+    socket_buffer_size: i32,
     /// End when no record came for so long
     #[arg(long, value_name = "MS", num_args = 0..=1, default_value = "10000", default_missing_value = "10000")]
     timeout: u64,
@@ -157,6 +162,7 @@ impl Flags {
         if self.include.is_some() {
             clients::exclude_internal_topics(&mut properties);
         }
+        clients::settle_fetch_size(&mut properties);
         if self.print_metrics {
             let interval = STATISTICS_INTERVAL.as_millis().to_string();
             properties.insert("statistics.interval.ms".to_owned(), interval);
@@ -341,6 +347,14 @@ mod tests {
             assert_eq!(properties["max.partition.fetch.bytes"], "1048576");
             assert!(properties["group.id"].starts_with("perf-consumer-"));
         }
+    }
+
+    #[test]
+    fn the_receive_buffer_may_be_left_to_the_system() {
+        let line = "--bootstrap-server a:1 --topic t --messages 5 --socket-buffer-size -1";
+        let properties = flags(line).consumer_properties().unwrap();
+        assert_eq!(properties["receive.buffer.bytes"], "-1");
+        assert!(clients::create::<BaseConsumer>(&properties).is_ok());
     }
 
     #[test]

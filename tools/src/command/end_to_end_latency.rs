@@ -213,6 +213,7 @@ impl Plan {
             ("auto.offset.reset", "latest"),
             ("fetch.min.bytes", "1"),
         ]));
+        clients::settle_fetch_size(&mut properties);
         clients::create(&properties)
     }
 

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
-use regex::Regex;
 
 use super::Failure;
 use crate::admin::{Admin, TopicPartition};
-use crate::flags::{Connect, topic_filter};
+use crate::flags::{Connect, TopicFilter, parts};
 
 /// Shows the offsets of partitions
 #[derive(Args, Debug)]
@@ -52,7 +51,7 @@ impl Flags {
 /// Which partitions of which topics.
 #[derive(Debug)]
 struct Rule {
-    topic: Regex,
+    topic: TopicFilter,
     partitions: Partitions,
 }
 
@@ -135,7 +134,7 @@ async fn offsets(
 
 fn rules(flags: &Flags) -> Result<Vec<Rule>, Failure> {
     let Some(list) = &flags.topic_partitions else {
-        let topic = topic_filter(flags.topic.as_deref().unwrap_or(".*"))?;
+        let topic = TopicFilter::parse(flags.topic.as_deref().unwrap_or(".*"))?;
         return Ok(vec![Rule {
             topic,
             partitions: parse_list(flags.partitions.as_deref())?,
@@ -145,7 +144,7 @@ fn rules(flags: &Flags) -> Result<Vec<Rule>, Failure> {
         let text = "--topic-partitions cannot be used with --topic or --partitions";
         return Err(Failure::Text(text.to_owned()));
     }
-    list.split(',').map(parse_rule).collect()
+    parts(list).map(parse_rule).collect()
 }
 
 fn parse_rule(rule: &str) -> Result<Rule, Failure> {
@@ -165,14 +164,12 @@ fn parse_rule(rule: &str) -> Result<Rule, Failure> {
             None => Partitions::All,
         },
     };
-    let topic = topic_filter(if topic.is_empty() { ".*" } else { topic })?;
+    let topic = TopicFilter::parse(if topic.is_empty() { ".*" } else { topic })?;
     Ok(Rule { topic, partitions })
 }
 
 fn parse_list(list: Option<&str>) -> Result<Partitions, Failure> {
-    let Some(list) = list.filter(|list| !list.is_empty()) else {
-        return Ok(Partitions::All);
-    };
+    let list = list.unwrap_or_default();
     let partition = |text: &str| {
         text.parse().map_err(|_| {
             Failure::Text(format!(
@@ -180,9 +177,12 @@ fn parse_list(list: Option<&str>) -> Result<Partitions, Failure> {
             ))
         })
     };
-    Ok(Partitions::Listed(
-        list.split(',').map(partition).collect::<Result<_, _>>()?,
-    ))
+    let listed = parts(list).filter(|_| !list.is_empty()).map(partition);
+    let listed = listed.collect::<Result<Vec<i32>, _>>()?;
+    Ok(match listed.is_empty() {
+        true => Partitions::All,
+        false => Partitions::Listed(listed),
+    })
 }
 
 fn parse_time(time: &str) -> Result<i64, Failure> {
@@ -240,6 +240,20 @@ mod tests {
             [0, 1, 2, 3].map(|partition| between.contains(partition)),
             [false, true, true, false]
         );
+    }
+
+    #[test]
+    fn lists_may_end_in_a_comma() {
+        let listed = |list: &str| parse_list(Some(list)).unwrap();
+        assert_eq!(listed("0,2,"), Partitions::Listed(vec![0, 2]));
+        assert_eq!(
+            [listed(""), listed(",")],
+            [Partitions::All, Partitions::All]
+        );
+        assert!(parse_list(Some("0,,2")).is_err());
+        let words = ["x", "--topic-partitions", "t:0,"];
+        let rules = rules(&Program::parse_from(words).flags).unwrap();
+        assert_eq!(rules.len(), 1, "{rules:?}");
     }
 
     #[test]

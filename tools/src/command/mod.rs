@@ -27,7 +27,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::admin::AdminError;
 
@@ -60,6 +60,8 @@ enum Command {
     Cluster(cluster::Flags),
     BrokerApiVersions(broker_api_versions::Flags),
     DumpLog(dump_log::Flags),
+    // Its parser in Kafka is another one: of a value that is given twice the last one counts.
+    #[command(args_override_self = true)]
     ProducerPerfTest(producer_perf_test::Flags),
     ConsumerPerfTest(consumer_perf_test::Flags),
     #[command(visible_alias = "e2e-latency")]
@@ -118,7 +120,7 @@ impl Failure {
 /// Runs the command the arguments ask for; the first argument is the name of the program.
 pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
     let arguments = normal_form(arguments);
-    let parsed = match Arguments::try_parse_from(&arguments) {
+    let parsed = match parse(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
@@ -138,6 +140,19 @@ pub(crate) fn run(arguments: Vec<OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Arguments, clap::Error> {
+    // Kafka's tools only ask whether a switch was given, not how often.
+    let repeatable = |flag: Arg| match flag.get_action() {
+        ArgAction::SetTrue => {
+            let itself = flag.get_id().clone();
+            flag.overrides_with(itself)
+        }
+        _ => flag,
+    };
+    let program = Arguments::command().mut_subcommands(|command| command.mut_args(repeatable));
+    Arguments::from_arg_matches(&program.try_get_matches_from(arguments)?)
 }
 
 fn execute(command: Command, arguments: &[OsString], out: &mut dyn Write) -> Result<(), Failure> {
@@ -257,6 +272,11 @@ mod tests {
         found.map(|text| text.into_string().unwrap()).collect()
     }
 
+    fn parse_line(line: &str) -> Result<Arguments, clap::Error> {
+        let words = std::iter::once("millrace").chain(line.split(' '));
+        parse(&words.map(OsString::from).collect::<Vec<_>>())
+    }
+
     #[test]
     fn a_link_with_kafkas_name_is_that_command() {
         assert_eq!(
@@ -308,8 +328,15 @@ mod tests {
             "topics --list --bootstrap-server=h:1",
             "topics --list --bootstrap-server h:1",
         ] {
-            let words = std::iter::once("millrace").chain(line.split(' '));
-            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+            assert!(parse_line(line).is_ok(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_switch_may_be_repeated_and_a_value_only_where_kafka_takes_the_last() {
+        assert!(parse_line("topics --list --list --exclude-internal --exclude-internal").is_ok());
+        assert!(parse_line("topics --list --topic a --topic b").is_err());
+        let repeated = "producer-perf-test --topic a --print-metrics --topic b --print-metrics";
+        assert!(parse_line(repeated).is_ok());
     }
 }

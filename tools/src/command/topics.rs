@@ -19,7 +19,7 @@ use millrace_wire::{ErrorCode, Str};
 
 use super::Failure;
 use crate::admin::{Admin, AdminError, Target};
-use crate::flags::{Connect, missing, refuse_together, refuse_zookeeper, topic_filter};
+use crate::flags::{Connect, TopicFilter, missing, parts, refuse_together, refuse_zookeeper};
 use crate::print::{self, joined};
 
 /// Creates, lists, describes, changes and deletes topics
@@ -92,6 +92,12 @@ pub(crate) struct Flags {
         hide_default_value = true
     )]
     partition_size_limit_per_response: i32,
+    /// Without effect: nothing is asked back
+    #[arg(long, hide = true)]
+    force: bool,
+    /// Without effect, as in Kafka since 4.0
+    #[arg(long, value_name = "NAME", hide = true)]
+    delete_config: Vec<String>,
     /// Gone with ZooKeeper
     #[arg(long, hide = true)]
     zookeeper: Option<String>,
@@ -135,6 +141,11 @@ impl Flags {
         if actions.iter().filter(|given| **given).count() != 1 {
             let text = "Command must include exactly one action: --list, --describe, --create, --alter or --delete";
             return Err(Failure::Usage(text.to_owned()));
+        }
+        if !self.delete_config.is_empty() {
+            eprintln!(
+                "delete-config option is no longer supported and deprecated since version 4.0. The config will be fully removed in future releases."
+            );
         }
         if self.connect.bootstrap_server.is_none() {
             return Err(Failure::Usage(
@@ -331,7 +342,7 @@ async fn matching(flags: &Flags, admin: &mut Admin) -> Result<Vec<String>, Failu
     let Some(list) = &flags.topic else {
         return Ok(names);
     };
-    let filter = topic_filter(list)?;
+    let filter = TopicFilter::parse(list)?;
     Ok(names
         .into_iter()
         .filter(|name| filter.is_match(name))
@@ -369,7 +380,7 @@ fn parse_configs(given: &[String]) -> Result<Vec<CreateTopicsRequestConfig>, Fai
 fn parse_assignment(list: Option<&str>) -> Result<Vec<Vec<i32>>, Failure> {
     let mut partitions: Vec<Vec<i32>> = Vec::new();
     let entries = list.filter(|list| !list.is_empty()).into_iter();
-    for (index, entry) in entries.flat_map(|list| list.split(',')).enumerate() {
+    for (index, entry) in entries.flat_map(parts).enumerate() {
         let mut brokers = Vec::new();
         for text in entry.split(':') {
             let id = text.trim().parse::<i32>();
@@ -402,6 +413,7 @@ mod tests {
     #[test]
     fn an_assignment_lists_brokers_partition_by_partition() {
         assert_eq!(parse_assignment(Some("1:2,2:3")).unwrap(), [[1, 2], [2, 3]]);
+        assert_eq!(parse_assignment(Some("1,2,")).unwrap(), [[1], [2]]);
         assert!(parse_assignment(None).unwrap().is_empty());
         let error = parse_assignment(Some("1:1")).unwrap_err().to_string();
         assert_eq!(

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use millrace_engine::record::{BatchBuilder, RecordHeader};
+use millrace_engine::types::Timestamp;
+
 use crate::support::{Broker, MILLRACE, Process, millrace};
 
 /// A broker with a topic `t`.
@@ -103,6 +106,22 @@ fn keys_headers_and_nulls_travel() {
 }
 
 #[test]
+fn a_header_key_that_is_not_utf_8_is_passed_over_where_headers_are_not_printed() {
+    let broker = with_topic(1);
+    let latin = RecordHeader {
+        key: vec![0xe9].into(),
+        value: None,
+    };
+    let mut batch = BatchBuilder::new();
+    batch.push(Timestamp::NONE, None, Some(b"strange"), &[latin]);
+    batch.push(Timestamp::NONE, None, Some(b"plain"), &[]);
+    broker.append("t", batch.build());
+    broker
+        .run("console-consumer --topic t --group g --from-beginning --max-messages 2 --timeout-ms 50000")
+        .prints("strange\nplain\n");
+}
+
+#[test]
 fn keys_choose_partitions_as_those_of_javas_clients_do() {
     let broker = with_topic(2);
     broker
@@ -131,7 +150,10 @@ fn one_partition_is_read_from_any_offset() {
         )
         .prints("");
     let cases = [
-        ("--offset 1", "b\nc\n"),
+        (
+            "--offset 1 --enable-systest-events",
+            "b\nc\nshutdown_complete\n",
+        ),
         ("--offset earliest", "a\nb\n"),
         ("--from-beginning", "a\nb\n"),
     ];
@@ -167,11 +189,20 @@ fn a_group_goes_on_where_it_was() {
     broker.run(&format!("{read} 1")).prints("c\n");
     // Another group begins anew; without --from-beginning it waits at the end.
     broker
-        .run("console-consumer --include t|u --group h --consumer-property auto.offset.reset=earliest --max-messages 1 --timeout-ms 50000")
+        .run("console-consumer --include t{1,2}|u --group h --consumer-property auto.offset.reset=earliest --max-messages 1 --timeout-ms 50000")
         .prints("a\n");
     broker
         .run("console-consumer --topic t --group i --timeout-ms 1500")
         .prints("");
+    // One that is not to choose where to begin ends.
+    let ended = broker.run("console-consumer --topic t --group j --consumer-property auto.offset.reset=none --timeout-ms 50000");
+    ended.fails_printing("");
+    assert!(
+        ended.err.starts_with(
+            "ERROR Error processing message, terminating consumer process: AutoOffsetReset"
+        ),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -210,6 +241,23 @@ fn a_record_that_is_not_delivered_is_said() {
     let broker = Broker::start();
     let failed = broker.feed("console-producer --topic a/b", "v\n");
     failed.is_refused("ERROR Error when sending message to topic a/b with key: null, value: 1 bytes with error: InvalidTopic (Broker: Invalid topic)");
+}
+
+#[test]
+fn a_line_that_is_too_large_is_said_and_those_after_it_are_sent() {
+    let broker = with_topic(1);
+    let producer = "console-producer --topic t --producer-property max.request.size=1000";
+    let lines = format!("before\n{}\nafter\n", "x".repeat(2000));
+    let failed = broker.feed(producer, &lines);
+    failed.is_refused("ERROR Error when sending message to topic t with key: null, value: 2000 bytes with error: The request included a message larger than the max message size the server will accept.");
+    // One after the other, the first that fails ends it.
+    let failed = broker.feed(&format!("{producer} --sync"), &lines);
+    failed.is_refused(
+        "The request included a message larger than the max message size the server will accept.",
+    );
+    broker
+        .run("console-consumer --topic t --partition 0 --from-beginning --max-messages 3")
+        .prints("before\nafter\nbefore\n");
 }
 
 #[test]

@@ -1,21 +1,32 @@
 //! A broker in this process, with a directory of its own on a port that the system chooses; and the real program.
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use millrace_server::config::{Sources, load};
 use millrace_server::{Running, Server};
+use millrace_wire::message::produce::{
+    ProduceRequest, ProduceRequestPartition, ProduceRequestTopic, ProduceResponse,
+};
+use millrace_wire::{ErrorCode, Message, Reader, ResponseHeader, frame};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Longer than anything takes that is not broken, on a slow and busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The last version of Produce before the flexible ones.
+const PRODUCE_VERSION: i16 = 8;
+
+/// More than an answer to Produce takes.
+const ANSWER_LENGTH_MAX: usize = 1024 * 1024;
 
 /// One broker with node id 1. Dropped, it stops and its directory goes.
 pub(crate) struct Broker {
@@ -86,6 +97,36 @@ impl Broker {
         let mut words: Vec<&str> = line.split(' ').collect();
         words.extend(["--bootstrap-server", &address]);
         Process::start(&words, input)
+    }
+
+    /// Appends to partition 0 of a topic what no client library builds.
+    pub(crate) fn append(&self, topic: &str, batch: Bytes) {
+        let partition = ProduceRequestPartition {
+            index: 0,
+            records: Some(batch),
+        };
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 30_000,
+            topic_data: vec![ProduceRequestTopic {
+                name: topic.into(),
+                partition_data: vec![partition],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let frame = frame::request_frame(1, None, &request, PRODUCE_VERSION).unwrap();
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream.write_all(&frame).unwrap();
+        let mut prefix = [0; frame::PREFIX_LENGTH];
+        stream.read_exact(&mut prefix).unwrap();
+        let mut answer = vec![0; frame::frame_length(prefix, ANSWER_LENGTH_MAX).unwrap()];
+        stream.read_exact(&mut answer).unwrap();
+        let mut answer = Reader::new(answer.into(), ANSWER_LENGTH_MAX);
+        ResponseHeader::decode(&mut answer, ProduceRequest::KEY, PRODUCE_VERSION).unwrap();
+        let answer = ProduceResponse::decode(&mut answer, PRODUCE_VERSION).unwrap();
+        let partition = &answer.responses[0].partition_responses[0];
+        assert_eq!(partition.error_code, ErrorCode::None, "{partition:?}");
     }
 
     /// Repeats a command until what it prints has the text.

@@ -1,5 +1,7 @@
 //! `topics`: create, list, describe, alter, delete.
 
+use std::net::TcpListener;
+
 use crate::support::{Broker, millrace};
 
 #[test]
@@ -195,7 +197,12 @@ fn lists_can_leave_out_internal_topics_and_take_patterns() {
     broker
         .run("topics --list --topic pay.*")
         .prints("pay\npayments\n");
-    broker.run("topics --delete --topic pay").prints("");
+    let deleted = broker.run("topics --delete --topic pay --force --delete-config retention.ms");
+    deleted.prints("");
+    assert_eq!(
+        deleted.err,
+        "delete-config option is no longer supported and deprecated since version 4.0. The config will be fully removed in future releases.\n"
+    );
     broker
         .run("topics --delete --topic pay.*,nothing")
         .prints("");
@@ -259,4 +266,25 @@ fn a_broker_that_is_not_there_is_waited_for_as_long_as_allowed() {
     millrace(&line).fails_printing(
         "Error while executing topic command : Timed out waiting for a node assignment. Call: listTopics\n",
     );
+}
+
+#[test]
+fn an_address_that_takes_connections_and_says_nothing_does_not_hide_the_next_one() {
+    let broker = Broker::start();
+    broker
+        .run("topics --create --topic t")
+        .prints("Created topic t.\n");
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = format!("{},{}", silent.local_addr().unwrap(), broker.address());
+    let times = "request.timeout.ms=4000\ndefault.api.timeout.ms=12000\n";
+    let config = broker.file("times.properties", times);
+    let line = [
+        "topics",
+        "--list",
+        "--bootstrap-server",
+        &servers,
+        "--command-config",
+        &config,
+    ];
+    millrace(&line).prints("t\n");
 }

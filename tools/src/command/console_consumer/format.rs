@@ -79,17 +79,14 @@ impl Formatter {
         message: &BorrowedMessage<'_>,
         out: &mut dyn Write,
     ) -> Result<(), Failure> {
-        let headers: Option<Vec<_>> = message.headers().map(|headers| {
-            headers
-                .iter()
-                .map(|header| (header.key, header.value))
-                .collect()
-        });
+        // Only where they are printed: the client library panics over a key that is not UTF-8.
+        let headers = message.headers().filter(|_| self.headers);
+        let headers = headers.into_iter().flat_map(Headers::iter);
         let record = Record {
             timestamp: message.timestamp(),
             partition: message.partition(),
             offset: message.offset(),
-            headers: headers.unwrap_or_default(),
+            headers: headers.map(|header| (header.key, header.value)).collect(),
             key: message.key(),
             value: message.payload(),
         };

@@ -130,18 +130,19 @@ impl LineReader {
     }
 
     fn headers<'a>(&self, mut text: &'a [u8], number: u64) -> Result<Vec<HeaderParts<'a>>, String> {
-        let mut headers = Vec::new();
-        loop {
-            let (pair, rest) = match split_once(text, self.headers_separator.as_bytes()) {
-                Some((pair, rest)) => (pair, Some(rest)),
-                None => (text, None),
-            };
-            headers.extend(self.header(pair, number)?);
-            match rest {
-                Some(rest) => text = rest,
-                None => return Ok(headers),
-            }
+        let mut pairs = Vec::new();
+        while let Some((pair, rest)) = split_once(text, self.headers_separator.as_bytes()) {
+            pairs.push(pair);
+            text = rest;
         }
+        pairs.push(text);
+        // Java leaves out what is empty at the end of a list.
+        if pairs.len() > 1 {
+            let filled = pairs.iter().rposition(|pair| !pair.is_empty());
+            pairs.truncate(filled.map_or(0, |last| last + 1));
+        }
+        let headers = pairs.into_iter().map(|pair| self.header(pair, number));
+        headers.filter_map(Result::transpose).collect()
     }
 
     fn header<'a>(&self, pair: &'a [u8], number: u64) -> Result<Option<HeaderParts<'a>>, String> {
@@ -228,6 +229,18 @@ mod tests {
         );
         let line = all.parse(b"NULL\tNULL\tNULL", 1).unwrap();
         assert_eq!(line, Line::default());
+    }
+
+    #[test]
+    fn headers_may_end_in_a_separator() {
+        let headers = reader(&[("parse.headers", "true")]);
+        let line = headers.parse(b"h1:v1,,\tvalue", 1).unwrap();
+        assert_eq!(line.headers, [("h1", Some(&b"v1"[..]))]);
+        assert_eq!(line.value, Some(&b"value"[..]));
+        assert!(headers.parse(b",\tvalue", 1).unwrap().headers.is_empty());
+        for wrong in [&b"h1:v1,,h2:v2\tvalue"[..], b"\tvalue"] {
+            assert!(headers.parse(wrong, 1).is_err());
+        }
     }
 
     #[test]
