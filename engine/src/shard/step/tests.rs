@@ -114,7 +114,12 @@ fn bench_of(topic: &str, partitions: i32, syncs_in_flight_max: usize) -> Bench {
     bench_on(&Sim::new(1), topic, partitions, syncs_in_flight_max)
 }
 
-fn bench_on(sim: &Sim, topic: &str, partitions: i32, syncs_in_flight_max: usize) -> Bench {
+pub(in crate::shard) fn bench_on(
+    sim: &Sim,
+    topic: &str,
+    partitions: i32,
+    syncs_in_flight_max: usize,
+) -> Bench {
     let image = image(topic, partitions);
     let topic = image.topics().next().unwrap().id;
     let of_topic = |partition| TopicIdPartition {
