@@ -185,6 +185,8 @@ pub(super) struct Compactions {
     running: BTreeMap<TopicIdPartition, Compaction>,
     /// Logs that could not be compacted, until the next start.
     refused: BTreeSet<TopicIdPartition>,
+    /// Logs whose last compaction found no room.
+    put_off: BTreeMap<TopicIdPartition, PutOff>,
     /// Where the shard waits for a seat, while it has a log to compact.
     place: Option<Place>,
     /// When it looks again.
@@ -208,6 +210,29 @@ struct Waiting {
     /// Bytes of the last slice, and when it had moved them.
     moved: u64,
     since: Monotonic,
+}
+
+/// Each try fills the disk until it fails, so the next comes later each time; others have their turn meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct PutOff {
+    until: Monotonic,
+    pause: Duration,
+}
+
+impl Compactions {
+    /// Says for how long.
+    fn put_off(&mut self, id: TopicIdPartition, now: Monotonic) -> Duration {
+        let before = self.put_off.get(&id);
+        let pause = before.map_or(PUT_OFF_MIN, |before| PUT_OFF_MAX.min(2 * before.pause));
+        let until = now.after(pause);
+        self.put_off.insert(id, PutOff { until, pause });
+        pause
+    }
+
+    fn may_begin(&self, id: TopicIdPartition, now: Monotonic) -> bool {
+        let put_off = self.put_off.get(&id);
+        !self.refused.contains(&id) && put_off.is_none_or(|put_off| put_off.until <= now)
+    }
 }
 
 impl Shard {
@@ -269,7 +294,8 @@ impl Shard {
             };
             let dirt = leader.log().dirt(now.wall, leader.last_stable_offset())?;
             let due = dirt.is_due(leader.config().min_cleanable_dirty_ratio);
-            (due && !self.compactions.refused.contains(id)).then_some((*id, dirt))
+            let may_begin = self.compactions.may_begin(*id, now.monotonic);
+            (due && may_begin).then_some((*id, dirt))
         });
         due.max_by(|(_, one), (_, other)| one.ratio().total_cmp(&other.ratio()))
     }
@@ -408,6 +434,7 @@ impl Shard {
     /// back.
     pub(super) fn forget_compaction(&mut self, id: TopicIdPartition) {
         self.compactions.running.remove(&id);
+        self.compactions.put_off.remove(&id);
     }
 
     fn compaction_failed(
@@ -428,7 +455,8 @@ impl Shard {
             let partition = leader.name();
             let full = matches!(&error, CleanError::Io(error) if error.is_out_of_space());
             if full {
-                tracing::warn!(%partition, %error, "the compaction is put off");
+                let pause = self.compactions.put_off(id, now.monotonic);
+                tracing::warn!(%partition, %error, ?pause, "the compaction is put off");
             } else {
                 tracing::error!(%partition, %error, "is not compacted any more until a restart");
                 self.compactions.refused.insert(id);
@@ -469,6 +497,7 @@ impl Shard {
             tracing::debug!(partition = %name, "the compaction was given up");
             return;
         };
+        self.compactions.put_off.remove(&id);
         let stats: &CleanStats = cleaning.stats();
         let elapsed = began.until(now.monotonic);
         tracing::info!(partition = %name, %offset, ?elapsed, %stats, "compacted");
@@ -526,6 +555,9 @@ const SLICE_BYTES: u64 = 2 << 20;
 const SEATS_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
 /// A backoff of nothing must not keep the shard busy.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// How long a log whose compaction found no room waits at first, and at most.
+const PUT_OFF_MIN: Duration = Duration::from_secs(10);
+const PUT_OFF_MAX: Duration = Duration::from_secs(600);
 /// The longest pause between two slices; only bounds the arithmetic.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// How often a compaction that holds back sees whether it may go faster.
@@ -534,8 +566,10 @@ const RATE_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::Sim;
+    use crate::io::{Sim, SimOperation};
     use crate::shard::step::tests::{Bench, NOW, bench_on};
+
+    const ENOSPC: i32 = 28;
 
     /// Two logs of a shard; all of them but the last segments may be compacted.
     fn dirty(sim: &Sim) -> Bench {
@@ -636,6 +670,38 @@ mod tests {
         compact(&mut bench, NOW);
         assert_eq!(next(&bench, NOW), None);
         assert_eq!(due(&mut bench, SEATS_LOOKED_AT_EVERY), 0);
+    }
+
+    #[test]
+    fn a_compaction_that_finds_no_room_lets_others_go_first_and_waits_longer_each_time() {
+        let sim = Sim::new(1);
+        let mut bench = dirty(&sim);
+        let no_room = || sim.fail_next(SimOperation::Open, ".log.cleaned", ENOSPC);
+        assert_eq!(next(&bench, NOW), Some(1));
+        no_room();
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, NOW), Some(0));
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, at(9)), None);
+        assert_eq!(next(&bench, at(10)), Some(1));
+        no_room();
+        compact(&mut bench, at(10));
+        assert_eq!(next(&bench, at(19)), None);
+        assert_eq!(next(&bench, at(20)), Some(1));
+        compact(&mut bench, at(20));
+        assert_eq!(next(&bench, at(20)), None);
+        assert!(bench.shard.compactions.put_off.is_empty());
+    }
+
+    #[test]
+    fn a_compaction_is_put_off_for_some_minutes_at_most() {
+        let mut compactions = Compactions::default();
+        let id = dirty(&Sim::new(1)).partitions[0];
+        for _ in 0..20 {
+            compactions.put_off(id, NOW.monotonic);
+        }
+        assert!(!compactions.may_begin(id, at(599).monotonic));
+        assert!(compactions.may_begin(id, at(600).monotonic));
     }
 
     /// How often it looks for logs to compact within some time.
