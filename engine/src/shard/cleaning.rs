@@ -344,7 +344,7 @@ impl Shard {
         };
         // Retention, or other settings, may have overtaken it.
         let overtaken = match cleaning.next() {
-            Next::Swap => !leader.log_mut().begin_swap(&cleaning),
+            Next::Swap => !leader.log_mut().begin_swap(&mut cleaning),
             Next::Slice | Next::Directory => !leader.config().cleanup_policy.compact,
             Next::End => false,
         };

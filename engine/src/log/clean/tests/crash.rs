@@ -160,7 +160,7 @@ fn clean_in_tries(sim: &Sim, log: &mut Log, disk: &Disk) -> Result<u32, Box<Fail
     let mut tries = 0;
     while cleaning.next() != Next::End {
         if cleaning.next() == Next::Swap {
-            assert!(log.begin_swap(&cleaning), "nothing has changed");
+            assert!(log.begin_swap(&mut cleaning), "nothing has changed");
         }
         cleaning = match cleaning.run(disk) {
             Ok(cleaning) => cleaning,

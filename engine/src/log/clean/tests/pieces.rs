@@ -8,6 +8,7 @@ use super::super::super::verify::PartitionCheck;
 use super::super::key_map::KeyMap;
 use super::super::rule::{Judged, Kept, LastBatch, Rule};
 use super::super::task::CleanError;
+use super::super::transactions::Aborted;
 use super::*;
 use crate::record::control::{EndTransactionMarker, TransactionOutcome};
 use crate::record::{BatchBuilder, Compression, PreparedBatch, TimestampType};
@@ -459,48 +460,117 @@ fn little_memory_takes_several_compactions_and_the_same_is_left() {
     assert!(rounds > 3, "{rounds}");
 }
 
-#[test]
-fn segments_that_retention_took_meanwhile_are_not_put_in_place() {
+/// A log of six segments with two records each, of five keys; three of them fit one cleaned segment.
+fn six_segments() -> (Fixture, Log) {
     let fixture = Fixture::new(compacted(300));
     let mut log = fixture.fresh();
     for round in 0..12 {
-        append(&fixture, &mut log, &[("a", Some(&format!("{round:060}")))]);
+        let (key, value) = (format!("{}", round % 5), format!("{round:060}"));
+        append(&fixture, &mut log, &[(&key, Some(&value))]);
     }
+    assert_eq!(log.segment_count(), 6);
+    log.set_config(Arc::new(compacted(1_000)));
+    (fixture, log)
+}
+
+/// Begins to compact, and stops before the first group is put in place.
+fn up_to_swap(fixture: &Fixture, log: &mut Log) -> Box<Cleaning> {
     let dirt = log.dirt(Timestamp(2_000), log.log_end_offset()).unwrap();
     let mut cleaning = log.begin_clean(&dirt, LIMITS, Timestamp(2_000));
     while cleaning.next() != Next::Swap {
         cleaning = cleaning.run(&fixture.disk).unwrap();
     }
-    log.delete_segments(1)
-        .run(&fixture.disk)
-        .unwrap()
-        .run(&fixture.disk)
-        .unwrap();
-    assert!(!log.begin_swap(&cleaning));
+    cleaning
+}
+
+fn delete(fixture: &Fixture, log: &mut Log, count: usize) {
+    let doomed = log.delete_segments(count).run(&fixture.disk).unwrap();
+    doomed.run(&fixture.disk).unwrap();
+}
+
+/// It was given up, and where retention always takes something meanwhile a log was never compacted.
+#[test]
+fn segments_that_retention_took_meanwhile_are_left_out_of_a_compaction_that_goes_on() {
+    for gone in 1..=5 {
+        let (fixture, mut log) = six_segments();
+        let end = log.active_base_offset();
+        let cleaning = up_to_swap(&fixture, &mut log);
+        delete(&fixture, &mut log, gone);
+        let cleaning = go_on(&mut log, &fixture.disk, cleaning).unwrap();
+        assert_eq!(cleaning.cleaned_to(), Some(end), "{gone} are gone");
+        let read = 10 - 2 * gone as u64;
+        assert_eq!(cleaning.stats().records_read, read, "{gone} are gone");
+        let left = offsets(&all_records(&batches(&fixture, &mut log)));
+        let start = log.log_start_offset();
+        let newest: Vec<i64> = (5..12).filter(|offset| *offset >= start.0).collect();
+        assert_eq!(left, newest, "{gone} are gone");
+        let unfinished = |name: &String| name.contains("cleaned") || name.contains("swap");
+        assert!(!fixture.names().iter().any(unfinished), "{gone} are gone");
+    }
+}
+
+#[test]
+fn what_was_aborted_stays_out_when_the_start_of_its_transaction_is_gone_meanwhile() {
+    let fixture = Fixture::new(compacted(1_000));
+    let mut log = fixture.fresh();
+    let (id, epoch) = (ProducerId(5), ProducerEpoch(0));
+    for (sequence, key) in [(0, "a"), (1, "b")] {
+        let builder = BatchBuilder::new().producer(id, epoch, Sequence(sequence));
+        let batch = built(builder.transactional(), &[(key, Some("1"))], 500);
+        append_built(&fixture, &mut log, &batch);
+        fixture.roll(&mut log);
+    }
+    let marker = EndTransactionMarker {
+        outcome: TransactionOutcome::Abort,
+        coordinator_epoch: 0,
+    };
+    append_built(&fixture, &mut log, &marker.batch(id, epoch, Timestamp(500)));
+    let aborted = Aborted {
+        first_offset: Offset(0),
+        last_offset: Offset(2),
+        producer_id: id,
+        last_stable_offset: Offset(0),
+    };
+    let path = names::segment_file(&fixture.path(), Offset(2), names::TRANSACTION_INDEX);
+    let list = fixture.disk.open_or_create(&path).unwrap();
+    list.write_all_at(0, &Aborted::encode(&[aborted])).unwrap();
+    fixture.roll(&mut log);
+    append(&fixture, &mut log, &[("c", Some("1"))]);
+    let cleaning = up_to_swap(&fixture, &mut log);
+    delete(&fixture, &mut log, 1);
+    let cleaning = go_on(&mut log, &fixture.disk, cleaning).unwrap();
+    assert_eq!(cleaning.cleaned_to(), Some(Offset(3)));
+    let left = offsets(&all_records(&batches(&fixture, &mut log)));
+    assert_eq!(left, [3]);
+}
+
+#[test]
+fn a_compaction_that_the_log_takes_for_ended_puts_nothing_in_place() {
+    let (fixture, mut log) = six_segments();
+    let listed = fixture.names();
+    let mut cleaning = up_to_swap(&fixture, &mut log);
+    log.end_clean(None);
+    assert!(!log.begin_swap(&mut cleaning));
     cleaning.give_up();
     while cleaning.next() != Next::End {
         cleaning = cleaning.run(&fixture.disk).unwrap();
     }
     assert_eq!(cleaning.cleaned_to(), None);
-    log.end_clean(None);
-    assert!(fixture.names().iter().all(|name| !name.contains("cleaned")));
-    // Begun again it goes well; while files are exchanged nothing is deleted.
-    let dirt = log.dirt(Timestamp(2_000), log.log_end_offset()).unwrap();
-    let mut cleaning = log.begin_clean(&dirt, LIMITS, Timestamp(2_000));
-    while cleaning.next() != Next::Swap {
-        cleaning = cleaning.run(&fixture.disk).unwrap();
-    }
-    assert!(log.begin_swap(&cleaning));
+    assert_eq!(fixture.names(), listed);
+}
+
+#[test]
+fn while_files_are_exchanged_nothing_is_deleted() {
+    let (fixture, mut log) = six_segments();
+    let mut cleaning = up_to_swap(&fixture, &mut log);
+    assert!(log.begin_swap(&mut cleaning));
     log.move_log_start(log.log_end_offset());
-    assert_eq!(
-        log.retention(Timestamp(9_000), log.log_end_offset()).delete,
-        0
-    );
+    let now = Timestamp(9_000);
+    assert_eq!(log.retention(now, log.log_end_offset()).delete, 0);
     cleaning = cleaning.run(&fixture.disk).unwrap();
-    log.swapped(cleaning.take_swapped().unwrap())
-        .run(&fixture.disk)
-        .unwrap();
-    assert!(log.retention(Timestamp(9_000), log.log_end_offset()).delete > 0);
+    let doomed = log.swapped(cleaning.take_swapped().unwrap());
+    doomed.run(&fixture.disk).unwrap();
+    assert!(log.retention(now, log.log_end_offset()).delete > 0);
 }
 
 #[test]
