@@ -404,6 +404,27 @@ fn young_records_wait_for_min_compaction_lag_and_old_ones_not_beyond_max() {
     assert!(overdue.is_due(1.0), "no ratio holds it back");
 }
 
+/// Nobody has read how old their first records are.
+#[test]
+fn segments_that_were_opened_before_their_topic_was_compacted_wait_not_for_ever_either() {
+    let fixture = Fixture::new(config(300));
+    let mut log = fixture.fresh();
+    let value = "x".repeat(60);
+    for timestamp in [500, 510, 520, 530, 540, 550] {
+        let batch = built(BatchBuilder::new(), &[("a", Some(&value))], timestamp);
+        append_built(&fixture, &mut log, &batch);
+    }
+    let closed = fixture.close(log);
+    let (mut log, _) = fixture.open(true, closed.recovery_point.0);
+    log.set_config(Arc::new(TopicConfig {
+        max_compaction_lag_ms: Some(1_000),
+        ..compacted(300)
+    }));
+    let end = log.log_end_offset();
+    let overdue_ms = |now| log.dirt(Timestamp(now), end).unwrap().overdue_ms;
+    assert_eq!([1_510, 1_511].map(overdue_ms), [0, 1]);
+}
+
 #[test]
 fn a_log_whose_policy_or_health_forbids_it_is_not_compacted() {
     let fixture = Fixture::new(config(300));
