@@ -27,6 +27,7 @@ pub struct Swapped {
     pub(super) file: File,
     pub(super) length: u64,
     pub(super) first_timestamp: Timestamp,
+    pub(super) hollow: bool,
     pub(super) modified: Timestamp,
     pub(super) index: Arc<SegmentIndex>,
     pub(super) doomed: Vec<PathBuf>,
@@ -164,6 +165,7 @@ impl Log {
             max_timestamp: swapped.index.max_timestamp,
             modified: swapped.modified,
             opened: swapped.modified,
+            hollow: swapped.hollow,
             synced: true,
             index: IndexState::Loaded {
                 index: swapped.index,

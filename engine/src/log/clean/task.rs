@@ -227,6 +227,8 @@ pub(super) struct Copying {
     length: u64,
     index: SegmentIndex,
     first_timestamp: Timestamp,
+    /// No record was kept.
+    hollow: bool,
     source: usize,
     position: u64,
     /// What it had come to before this group.
@@ -502,6 +504,7 @@ impl Cleaning {
             length: 0,
             index: SegmentIndex::new(base_offset),
             first_timestamp: Timestamp::NONE,
+            hollow: true,
             position: 0,
             stats_before: self.stats,
         });
@@ -595,6 +598,7 @@ impl Cleaning {
         if copying.length == 0 {
             copying.first_timestamp = place.max_timestamp;
         }
+        copying.hollow &= header.record_count() == 0;
         copying.index.note(&place, self.index_interval_bytes);
         copying.length = length;
         out.push(bytes);
@@ -647,6 +651,7 @@ impl Cleaning {
             file,
             length: copying.length,
             first_timestamp: copying.first_timestamp,
+            hollow: copying.hollow,
             modified: last.map_or(self.now, |source| source.modified),
             index: Arc::new(copying.index),
             doomed,

@@ -594,6 +594,45 @@ fn while_files_are_exchanged_nothing_is_deleted() {
     assert!(log.retention(now, log.log_end_offset()).delete > 0);
 }
 
+/// They held back retention for as long as it keeps records, after each start anew.
+#[test]
+fn segments_without_records_go_with_the_one_behind_them() {
+    let fixture = Fixture::new(TopicConfig {
+        cleanup_policy: CleanupPolicy {
+            delete: true,
+            compact: true,
+        },
+        retention_ms: Some(1_000),
+        ..compacted(300)
+    });
+    let mut log = fixture.fresh();
+    let value = "x".repeat(150);
+    for (timestamp, key) in [(500, "a"), (510, "a"), (520, "a"), (530, "b"), (540, "c")] {
+        let mut builder = BatchBuilder::new();
+        if timestamp == 510 {
+            builder = builder.producer(ProducerId(1), ProducerEpoch(0), Sequence(0));
+        }
+        let batch = built(builder, &[(key, Some(&value))], timestamp);
+        append_built(&fixture, &mut log, &batch);
+    }
+    let end = log.log_end_offset();
+    clean(&mut log, &fixture.disk, 1_000, LIMITS)
+        .unwrap()
+        .unwrap();
+    let lengths: Vec<u64> = log.segments.iter().map(|segment| segment.length).collect();
+    assert_eq!(lengths[..2], [0, 61], "nothing, and a batch of a producer");
+    let deleted = |log: &Log| {
+        let at = |now| log.retention(Timestamp(now), end).delete;
+        [1_520, 1_521, 1_531].map(at)
+    };
+    assert_eq!(deleted(&log), [0, 3, 4]);
+    let closed = fixture.close(log);
+    for (in_order, point) in [(true, closed.recovery_point.0), (false, 0)] {
+        let (log, _) = fixture.open(in_order, point);
+        assert_eq!(deleted(&log), [0, 3, 4]);
+    }
+}
+
 #[test]
 fn a_search_by_time_passes_over_batches_without_records() {
     let fixture = Fixture::new(compacted(300));
