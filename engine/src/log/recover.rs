@@ -208,6 +208,7 @@ impl Scanner<'_> {
                 // Found again, and answered, by whoever reads there.
                 Err(WalkError::Fault(fault)) => self.report.notes.push(format!("damage: {fault}")),
             }
+            segment.hollow = segment.max_timestamp.is_none() && is_hollow(&segment)?;
         }
         Ok(segment)
     }
@@ -276,6 +277,7 @@ impl Scanner<'_> {
         if let Ok(Some(first)) = Walker::new(&segment.file, 0, sound).next_batch() {
             segment.first_timestamp = first.header.max_timestamp();
         }
+        segment.hollow = !is_last && segment.max_timestamp.is_none() && is_hollow(&segment)?;
         if !is_last && fault.is_none() {
             index.complete();
             let written = index.write(self.disk, &self.options.directory, base_offset);
@@ -395,6 +397,19 @@ pub(super) fn unless_full(
             Ok(false)
         }
         written => written.map(|()| true),
+    }
+}
+
+/// Whether no batch of a segment has records. Of damage nobody knows.
+fn is_hollow(segment: &Segment) -> Result<bool, IoError> {
+    let mut walker = Walker::new(&segment.file, 0, segment.length);
+    loop {
+        match walker.next_batch() {
+            Ok(Some(batch)) if batch.header.record_count() == 0 => {}
+            Ok(Some(_)) | Err(WalkError::Fault(_)) => return Ok(false),
+            Ok(None) => return Ok(true),
+            Err(WalkError::Io(error)) => return Err(error),
+        }
     }
 }
 

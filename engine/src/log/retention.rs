@@ -94,7 +94,8 @@ pub(super) fn remove_if_there(disk: &Disk, path: &Path) -> Result<(), IoError> {
 
 impl Log {
     /// Which segments may go: all of them lie below `high_watermark`, and are past `retention.ms` by their greatest
-    /// timestamp, past `retention.bytes`, or below the log's start. The first that may stay ends the list.
+    /// timestamp, past `retention.bytes`, or below the log's start. The first that may stay ends the list; but one that has no records
+    /// left goes as soon as the next may.
     #[must_use]
     pub fn retention(&self, now: Timestamp, high_watermark: Offset) -> RetentionPlan {
         let mut plan = RetentionPlan::default();
@@ -105,6 +106,7 @@ impl Log {
         let retention_ms = self.config.retention_ms.filter(|_| deletes);
         let retention_bytes = self.config.retention_bytes.filter(|_| deletes);
         let mut excess = retention_bytes.map(|bytes| self.size_bytes().checked_sub(bytes));
+        let mut hollow = 0;
         for segment in self.segments.iter() {
             let next = self.segments.end_of(segment.base_offset);
             if next.unwrap_or(self.log_end_offset) > high_watermark {
@@ -116,13 +118,18 @@ impl Log {
             let past_size = matches!(left, Some(Some(_)));
             let past_start = next.is_some_and(|next| next <= self.log_start_offset);
             if !(past_time || past_size || past_start) {
-                break;
+                if next.is_none() || !segment.is_hollow() {
+                    break;
+                }
+                hollow += 1;
+                excess = left;
+                continue;
             }
             if past_size {
                 excess = left;
             }
             if next.is_some() {
-                plan.delete += 1;
+                plan.delete += 1 + std::mem::take(&mut hollow);
             } else {
                 plan.roll_first = segment.length > 0;
             }

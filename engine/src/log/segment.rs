@@ -288,6 +288,8 @@ pub(super) struct Segment {
     pub(super) modified: Timestamp,
     /// When it was made or opened, by our clock.
     pub(super) opened: Timestamp,
+    /// Its batches have no records any more, as far as is known.
+    pub(super) hollow: bool,
     /// All of it is on stable storage. Of the last segment: false.
     pub(super) synced: bool,
     pub(super) index: IndexState,
@@ -303,6 +305,7 @@ impl Segment {
             max_timestamp: None,
             modified: now,
             opened: now,
+            hollow: false,
             synced: false,
             index: IndexState::Loaded {
                 index: Arc::new(SegmentIndex::new(base_offset)),
@@ -334,6 +337,11 @@ impl Segment {
     pub(super) fn newest(&self) -> Timestamp {
         self.max_timestamp
             .map_or(self.modified, |(timestamp, _)| timestamp)
+    }
+
+    /// Whether compaction has left none of its records: then nothing in it says how old it is.
+    pub(super) const fn is_hollow(&self) -> bool {
+        self.hollow || self.length == 0
     }
 
     pub(super) fn index_job(

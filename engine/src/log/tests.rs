@@ -797,6 +797,24 @@ fn retention_takes_whole_old_segments_and_never_the_active_one() {
     assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 1);
 }
 
+/// A segment of such is not one without records.
+#[test]
+fn records_without_timestamps_are_as_old_as_their_opening() {
+    let mut settings = config(400);
+    settings.retention_ms = Some(100);
+    let fixture = Fixture::new(settings);
+    let mut log = fixture.fresh();
+    for time in [-1, 20, 30] {
+        fixture.append(&mut log, &batch(1, 200, time));
+    }
+    let closed = fixture.close(log);
+    for clean in [true, false] {
+        let (log, _) = fixture.open(clean, closed.recovery_point.0);
+        let deleted = [1_100, 1_101].map(|now| log.retention(Timestamp(now), Offset(3)).delete);
+        assert_eq!(deleted, [0, 2]);
+    }
+}
+
 #[test]
 fn segments_go_though_there_is_no_descriptor_for_a_while_and_no_room_for_longer_names() {
     for (operation, path_end, errno, runs) in [

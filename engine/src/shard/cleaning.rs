@@ -1,18 +1,18 @@
 //! Compaction of the logs that a shard leads: which is next, when, at what rate; and what becomes of the pieces.
 //!
-//! The dirtiest log of the shard that is due comes first, as in Kafka; how many run at once is counted over all shards.
-//! Reads and appends never wait for a compaction: they find the old files until the new ones are taken in.
+//! The dirtiest log of the shard that is due comes first, as in Kafka; how many run at once is counted over all shards, which
+//! take turns. Reads and appends never wait for a compaction: they find the old files until the new ones are taken in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::fetches::INDEX_BYTES_PER_LOG_MAX;
 use super::hosting::{Slot, fault};
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
+use super::timers::TimerKey;
 use crate::config::Overrides;
 use crate::io::IoError;
 use crate::log::clean::{CleanError, Failed, Next};
@@ -54,6 +54,13 @@ impl Default for CleanerSettings {
     }
 }
 
+impl CleanerSettings {
+    /// How many compactions may run.
+    const fn seats(&self) -> usize {
+        if self.enabled { self.threads } else { 0 }
+    }
+}
+
 /// Makes the settings out of what was changed at run time for the whole cluster and for this broker.
 #[derive(Clone)]
 pub struct CleanerSource(pub Arc<MakeCleanerSettings>);
@@ -86,27 +93,89 @@ pub struct CleanerShare {
     pub seed: u64,
 }
 
-/// How many compactions run on this broker.
+/// The compactions that run on this broker, and the shards that wait for one to end. Who has waited for the longest comes first:
+/// a shard that always has a log to compact keeps no other from it.
 #[derive(Clone, Debug, Default)]
-pub struct CleanerSeats(Arc<AtomicUsize>);
+pub struct CleanerSeats(Arc<Mutex<Seating>>);
+
+#[derive(Debug, Default)]
+struct Seating {
+    taken: usize,
+    /// The numbers of those who wait.
+    waiting: BTreeSet<u64>,
+    /// The number that was given out last.
+    number: u64,
+}
 
 /// The right to one compaction, given back when it is dropped.
 #[derive(Debug)]
-struct Seat(Arc<AtomicUsize>);
+struct Seat(CleanerSeats);
+
+/// A place among those who wait for a seat, given up when it is dropped.
+#[derive(Debug)]
+struct Place {
+    seats: CleanerSeats,
+    number: u64,
+}
 
 impl CleanerSeats {
-    fn take(&self, seats: usize) -> Option<Seat> {
-        let one_more = |taken: usize| (taken < seats).then_some(taken + 1);
-        let taken = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        taken.ok().map(|_| Seat(Arc::clone(&self.0)))
+    /// One of `seats` for whoever has `place`, or else a place among those who wait.
+    fn take(&self, seats: usize, place: &mut Option<Place>) -> Option<Seat> {
+        let mut seating = self.lock();
+        let number = match place {
+            Some(place) => place.number,
+            None => seating.next_number(),
+        };
+        if seating.has_one_for(number, seats) {
+            seating.taken += 1;
+            // Who gives up a place asks for it, too.
+            drop(seating);
+            *place = None;
+            return Some(Seat(self.clone()));
+        }
+        seating.waiting.insert(number);
+        drop(seating);
+        place.get_or_insert_with(|| Place {
+            seats: self.clone(),
+            number,
+        });
+        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seating> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seating {
+    const fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    /// Whether one of `seats` is left for `number` by those who sit and those who were there before.
+    fn has_one_for(&self, number: u64, seats: usize) -> bool {
+        let before = self.waiting.range(..number).count();
+        self.taken + before < seats
+    }
+}
+
+impl Place {
+    /// Whether one of `seats` is free for whoever has it.
+    fn is_next(&self, seats: usize) -> bool {
+        self.seats.lock().has_one_for(self.number, seats)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.seats.lock().waiting.remove(&self.number);
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.lock().taken -= 1;
     }
 }
 
@@ -116,6 +185,12 @@ pub(super) struct Compactions {
     running: BTreeMap<TopicIdPartition, Compaction>,
     /// Logs that could not be compacted, until the next start.
     refused: BTreeSet<TopicIdPartition>,
+    /// Logs whose last compaction found no room.
+    put_off: BTreeMap<TopicIdPartition, PutOff>,
+    /// Where the shard waits for a seat, while it has a log to compact.
+    place: Option<Place>,
+    /// When it looks again.
+    timer: Option<TimerKey>,
 }
 
 #[derive(Debug)]
@@ -137,12 +212,39 @@ struct Waiting {
     since: Monotonic,
 }
 
+/// Each try fills the disk until it fails, so the next comes later each time; others have their turn meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct PutOff {
+    until: Monotonic,
+    pause: Duration,
+}
+
+impl Compactions {
+    /// Says for how long.
+    fn put_off(&mut self, id: TopicIdPartition, now: Monotonic) -> Duration {
+        let before = self.put_off.get(&id);
+        let pause = before.map_or(PUT_OFF_MIN, |before| PUT_OFF_MAX.min(2 * before.pause));
+        let until = now.after(pause);
+        self.put_off.insert(id, PutOff { until, pause });
+        pause
+    }
+
+    fn may_begin(&self, id: TopicIdPartition, now: Monotonic) -> bool {
+        let put_off = self.put_off.get(&id);
+        !self.refused.contains(&id) && put_off.is_none_or(|put_off| put_off.until <= now)
+    }
+}
+
 impl Shard {
-    /// Begins what compactions are due, and looks again after a while.
+    /// Begins what compactions are due, unless it is another shard's turn.
     pub(super) fn clean_logs(&mut self, now: Now, effects: &mut Effects) {
-        let settings = self.begin_compactions(now, effects);
-        let due = now.monotonic.after(settings.backoff.max(BACKOFF_MIN));
-        self.timers.set(due, Timer::Clean);
+        let seats = self.cleaner_settings().seats();
+        let place = self.compactions.place.as_ref();
+        if seats > 0 && place.is_some_and(|place| !place.is_next(seats)) {
+            self.clean_again_after(SEATS_LOOKED_AT_EVERY, now);
+        } else {
+            self.begin_compactions(now, effects);
+        }
     }
 
     /// The settings that hold now.
@@ -152,18 +254,36 @@ impl Shard {
         (self.settings.cleaner.settings.0)(cluster, broker)
     }
 
-    fn begin_compactions(&mut self, now: Now, effects: &mut Effects) -> CleanerSettings {
+    /// Begins what compactions are due and find a seat, and looks again after a while.
+    fn begin_compactions(&mut self, now: Now, effects: &mut Effects) {
         let settings = self.cleaner_settings();
-        while settings.enabled && !self.stopping {
-            let Some((id, dirt)) = self.dirtiest(now) else {
-                break;
-            };
-            let Some(seat) = self.settings.cleaner.seats.take(settings.threads) else {
-                break;
-            };
-            self.begin_compaction(id, &dirt, seat, &settings, now, effects);
+        let seats = if self.stopping { 0 } else { settings.seats() };
+        let mut waits = false;
+        while seats > 0
+            && !waits
+            && let Some((id, dirt)) = self.dirtiest(now)
+        {
+            let place = &mut self.compactions.place;
+            match self.settings.cleaner.seats.take(seats, place) {
+                Some(seat) => self.begin_compaction(id, &dirt, seat, &settings, now, effects),
+                None => waits = true,
+            }
         }
-        settings
+        let pause = settings.backoff.max(BACKOFF_MIN);
+        // A shard that has a seat looks for the next as its compaction ends, and is behind those then who have none.
+        if waits && self.compactions.running.is_empty() {
+            self.clean_again_after(pause.min(SEATS_LOOKED_AT_EVERY), now);
+        } else {
+            self.compactions.place = None;
+            self.clean_again_after(pause, now);
+        }
+    }
+
+    fn clean_again_after(&mut self, pause: Duration, now: Now) {
+        let timer = self.timers.set(now.monotonic.after(pause), Timer::Clean);
+        if let Some(before) = self.compactions.timer.replace(timer) {
+            self.timers.cancel(before);
+        }
     }
 
     /// The dirtiest of the logs that are due.
@@ -174,7 +294,8 @@ impl Shard {
             };
             let dirt = leader.log().dirt(now.wall, leader.last_stable_offset())?;
             let due = dirt.is_due(leader.config().min_cleanable_dirty_ratio);
-            (due && !self.compactions.refused.contains(id)).then_some((*id, dirt))
+            let may_begin = self.compactions.may_begin(*id, now.monotonic);
+            (due && may_begin).then_some((*id, dirt))
         });
         due.max_by(|(_, one), (_, other)| one.ratio().total_cmp(&other.ratio()))
     }
@@ -224,7 +345,7 @@ impl Shard {
         };
         // Retention, or other settings, may have overtaken it.
         let overtaken = match cleaning.next() {
-            Next::Swap => !leader.log_mut().begin_swap(&cleaning),
+            Next::Swap => !leader.log_mut().begin_swap(&mut cleaning),
             Next::Slice | Next::Directory => !leader.config().cleanup_policy.compact,
             Next::End => false,
         };
@@ -314,6 +435,7 @@ impl Shard {
     /// back.
     pub(super) fn forget_compaction(&mut self, id: TopicIdPartition) {
         self.compactions.running.remove(&id);
+        self.compactions.put_off.remove(&id);
     }
 
     fn compaction_failed(
@@ -334,7 +456,8 @@ impl Shard {
             let partition = leader.name();
             let full = matches!(&error, CleanError::Io(error) if error.is_out_of_space());
             if full {
-                tracing::warn!(%partition, %error, "the compaction is put off");
+                let pause = self.compactions.put_off(id, now.monotonic);
+                tracing::warn!(%partition, %error, ?pause, "the compaction is put off");
             } else {
                 tracing::error!(%partition, %error, "is not compacted any more until a restart");
                 self.compactions.refused.insert(id);
@@ -375,6 +498,7 @@ impl Shard {
             tracing::debug!(partition = %name, "the compaction was given up");
             return;
         };
+        self.compactions.put_off.remove(&id);
         let stats: &CleanStats = cleaning.stats();
         let elapsed = began.until(now.monotonic);
         tracing::info!(partition = %name, %offset, ?elapsed, %stats, "compacted");
@@ -392,6 +516,7 @@ impl Shard {
 
     /// The shard stops: what holds back is given up; what is out comes back and is given up then.
     pub(super) fn stop_cleaning(&mut self, now: Now, effects: &mut Effects) {
+        self.compactions.place = None;
         let running: Vec<TopicIdPartition> = self.compactions.running.keys().copied().collect();
         for id in running {
             self.clean_on(id, now, effects);
@@ -429,8 +554,13 @@ fn share(seats: usize) -> f64 {
 const SLICE_BYTES: u64 = 2 << 20;
 /// Room for 43,000 keys: with next to none, a log would be written anew for every few keys.
 const KEY_MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// How often a shard that waits for a seat sees whether it has one. A seat stands empty for so long.
+const SEATS_LOOKED_AT_EVERY: Duration = Duration::from_millis(100);
 /// A backoff of nothing must not keep the shard busy.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
+/// How long a log whose compaction found no room waits at first, and at most.
+const PUT_OFF_MIN: Duration = Duration::from_secs(10);
+const PUT_OFF_MAX: Duration = Duration::from_secs(600);
 /// The longest pause between two slices; only bounds the arithmetic.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 /// How often a compaction that holds back sees whether it may go faster.
@@ -439,17 +569,149 @@ const RATE_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::{Sim, SimOperation};
+    use crate::shard::step::tests::{Bench, NOW, bench_on};
+
+    const ENOSPC: i32 = 28;
+
+    /// Two logs of a shard; all of them but the last segments may be compacted.
+    fn dirty(sim: &Sim) -> Bench {
+        let mut bench = bench_on(sim, "t", 2, 2);
+        for place in 0..2 {
+            bench.configure(place, |config| config.segment_bytes = 100);
+            for _ in 0..4 {
+                drop(bench.produce(place));
+                bench.end_sync();
+            }
+            bench.configure(place, |config| config.cleanup_policy.compact = true);
+        }
+        bench
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now {
+            monotonic: NOW.monotonic.after(Duration::from_secs(seconds)),
+            ..NOW
+        }
+    }
+
+    /// Which of the logs is to be compacted next.
+    fn next(bench: &Bench, now: Now) -> Option<usize> {
+        let (next, _) = bench.shard.dirtiest(now)?;
+        bench.partitions.iter().position(|id| *id == next)
+    }
+
+    fn compact(bench: &mut Bench, now: Now) {
+        let mut effects = Effects::default();
+        bench.shard.clean_logs(now, &mut effects);
+        bench.carry_out(effects);
+    }
 
     #[test]
     fn there_are_as_many_seats_as_threads_and_a_seat_comes_back() {
         let seats = CleanerSeats::default();
-        assert!(seats.take(0).is_none());
-        let one = seats.take(2);
-        let two = seats.clone().take(2);
+        assert!(seats.take(0, &mut None).is_none());
+        let one = seats.take(2, &mut None);
+        let two = seats.clone().take(2, &mut None);
         assert!(one.is_some() && two.is_some());
-        assert!(seats.take(2).is_none());
+        assert!(seats.take(2, &mut None).is_none());
         drop(one);
-        assert!(seats.take(2).is_some());
+        assert!(seats.take(2, &mut None).is_some());
+    }
+
+    #[test]
+    fn who_waits_for_a_seat_gets_it_before_who_had_it() {
+        let seats = CleanerSeats::default();
+        let (mut one, mut other) = (None, None);
+        let seat = seats.take(1, &mut one);
+        assert!(seat.is_some() && one.is_none());
+        assert!(seats.take(1, &mut other).is_none());
+        drop(seat);
+        assert!(seats.take(1, &mut one).is_none(), "it was there before");
+        assert!(other.as_ref().unwrap().is_next(1) && !one.as_ref().unwrap().is_next(1));
+        assert!(one.as_ref().unwrap().is_next(2), "one for each");
+        let seat = seats.take(1, &mut other);
+        assert!(seat.is_some() && other.is_none());
+        assert!(seats.take(1, &mut other).is_none());
+        drop(seat);
+        // Who does not want it any more is in nobody's way.
+        drop(one);
+        assert!(seats.take(1, &mut other).is_some());
+        assert!(seats.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn a_shard_with_further_logs_to_compact_leaves_the_next_turn_to_another() {
+        let mut bench = dirty(&Sim::new(1));
+        let seats = bench.shard.settings.cleaner.seats.clone();
+        let mut effects = Effects::default();
+        bench.shard.clean_logs(NOW, &mut effects);
+        let mut other = None;
+        assert!(seats.take(1, &mut other).is_none());
+        bench.carry_out(effects);
+        assert_eq!(next(&bench, NOW), Some(0), "the first is compacted");
+        let seat = seats.take(1, &mut other);
+        assert!(seat.is_some());
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, NOW), Some(0));
+        drop(seat);
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, NOW), None);
+        assert!(seats.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn a_shard_that_waits_for_a_seat_looks_often_and_one_timer_is_for_all() {
+        let mut bench = dirty(&Sim::new(1));
+        let seats = bench.shard.settings.cleaner.seats.clone();
+        let seat = seats.take(1, &mut None);
+        for _ in 0..5 {
+            compact(&mut bench, NOW);
+        }
+        assert_eq!(due(&mut bench, SEATS_LOOKED_AT_EVERY), 1);
+        drop(seat);
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, NOW), None);
+        assert_eq!(due(&mut bench, SEATS_LOOKED_AT_EVERY), 0);
+    }
+
+    #[test]
+    fn a_compaction_that_finds_no_room_lets_others_go_first_and_waits_longer_each_time() {
+        let sim = Sim::new(1);
+        let mut bench = dirty(&sim);
+        let no_room = || sim.fail_next(SimOperation::Open, ".log.cleaned", ENOSPC);
+        assert_eq!(next(&bench, NOW), Some(1));
+        no_room();
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, NOW), Some(0));
+        compact(&mut bench, NOW);
+        assert_eq!(next(&bench, at(9)), None);
+        assert_eq!(next(&bench, at(10)), Some(1));
+        no_room();
+        compact(&mut bench, at(10));
+        assert_eq!(next(&bench, at(19)), None);
+        assert_eq!(next(&bench, at(20)), Some(1));
+        compact(&mut bench, at(20));
+        assert_eq!(next(&bench, at(20)), None);
+        assert!(bench.shard.compactions.put_off.is_empty());
+    }
+
+    #[test]
+    fn a_compaction_is_put_off_for_some_minutes_at_most() {
+        let mut compactions = Compactions::default();
+        let id = dirty(&Sim::new(1)).partitions[0];
+        for _ in 0..20 {
+            compactions.put_off(id, NOW.monotonic);
+        }
+        assert!(!compactions.may_begin(id, at(599).monotonic));
+        assert!(compactions.may_begin(id, at(600).monotonic));
+    }
+
+    /// How often it looks for logs to compact within some time.
+    fn due(bench: &mut Bench, within: Duration) -> usize {
+        let until = NOW.monotonic.after(within);
+        let timers = std::iter::from_fn(|| bench.shard.timers.pop_due(until));
+        timers.filter(|timer| matches!(timer, Timer::Clean)).count()
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! What a shard does at its own pace: retention, recovery points, checkpoints, forgetting idle producers; and closing
 //! everything in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::hosting::Slot;
 use super::jobs::Errand;
@@ -14,6 +13,15 @@ use crate::log::Closed;
 use crate::maintenance::{CheckpointLine, Job, OwnedLine};
 use crate::partition::Told;
 use crate::types::{Now, TopicIdPartition};
+
+/// Recovery points that are to be brought up.
+#[derive(Debug, Default)]
+pub(super) struct Flushes {
+    /// Whose, in order.
+    pub(super) waiting: VecDeque<TopicIdPartition>,
+    /// Flushes that were ordered and have not ended.
+    pub(super) out: usize,
+}
 
 impl Shard {
     /// Lets go of what retention lets go of, and forgets producers that have been silent for too long.
@@ -44,7 +52,7 @@ impl Shard {
     /// Brings recovery points up where they are behind, and writes down those that have come up since.
     pub(super) fn checkpoint(&mut self, now: Now, effects: &mut Effects) {
         let mut lines: BTreeMap<PathBuf, Vec<OwnedLine>> = BTreeMap::new();
-        self.flushes.clear();
+        self.flushes.waiting.clear();
         for id in self.led() {
             if let Some((directory, owned)) = self.checkpoint_line(id)
                 && self.checkpointed.get(&id) != Some(&owned.line)
@@ -56,11 +64,11 @@ impl Shard {
                 continue;
             };
             if leader.flush_due() {
-                self.flushes.push_back(id);
+                self.flushes.waiting.push_back(id);
             }
             self.touched.push(id);
         }
-        self.flush_on(now, effects);
+        self.flush_on(effects);
         for (log_directory, lines) in lines {
             let job = Job::Checkpoint {
                 log_directory,
@@ -73,24 +81,22 @@ impl Shard {
         self.timers.set(due, Timer::Checkpoint);
     }
 
-    /// Orders the next flushes that are due. Each takes a copy of its partition's index, and many would keep everybody waiting.
-    pub(super) fn flush_on(&mut self, now: Now, effects: &mut Effects) {
+    /// Orders the next flushes that are due, a few at a time: a partition whose segment is full waits for its own. Each takes a
+    /// copy of its partition's index, and many in one turn would keep everybody waiting.
+    pub(super) fn flush_on(&mut self, effects: &mut Effects) {
         let mut copied_bytes = 0;
-        while copied_bytes < COPIED_BYTES_PER_TURN {
-            let Some(id) = self.flushes.pop_front() else {
-                return;
-            };
+        while self.flushes.out < FLUSHES_OUT_MAX
+            && copied_bytes < COPIED_BYTES_PER_TURN
+            && let Some(id) = self.flushes.waiting.pop_front()
+        {
             let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
                 continue;
             };
-            copied_bytes += FLUSH_BYTES + leader.log().index_bytes();
+            copied_bytes += leader.log().index_bytes();
             if let Some(job) = leader.flush_work() {
+                self.flushes.out += 1;
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
-        }
-        if !self.flushes.is_empty() {
-            let due = now.monotonic.after(FLUSH_PAUSE);
-            self.timers.set(due, Timer::FlushOn);
         }
     }
 
@@ -189,7 +195,5 @@ impl Shard {
 
 /// How many bytes of indexes one turn of flushes copies, about: half a millisecond.
 const COPIED_BYTES_PER_TURN: usize = 1 << 20;
-/// What a flush counts as besides: its orders and their results.
-const FLUSH_BYTES: usize = 8 << 10;
-/// The pause between two turns, for the others.
-const FLUSH_PAUSE: Duration = Duration::from_millis(1);
+/// How many recovery points are brought up at a time: enough to keep the threads busy.
+const FLUSHES_OUT_MAX: usize = 4;

@@ -88,21 +88,59 @@ impl Errand {
             | Self::DeleteRecords(_) => None,
         }
     }
+
+    /// Whether somebody waits for it, or will as soon as the next append finds no room. What is done at the shard's own
+    /// pace, however much it is, does not stand in its way.
+    const fn is_urgent(self) -> bool {
+        match self {
+            Self::Roll(_)
+            | Self::CutBack(_)
+            | Self::Preallocate(_)
+            | Self::Epochs(_)
+            | Self::LoadIndex(_)
+            | Self::Replay(_)
+            | Self::Measure { .. }
+            | Self::DeleteRecords(_) => true,
+            Self::Open(_)
+            | Self::Remove(_)
+            | Self::Flush(_)
+            | Self::Mark(_)
+            | Self::Unpack(_)
+            | Self::Delete(_)
+            | Self::Unlink
+            | Self::Lookup { .. }
+            | Self::Clean(_)
+            | Self::CleanFiles(_)
+            | Self::Checkpoint
+            | Self::Probe(_)
+            | Self::Close(_) => false,
+        }
+    }
 }
 
 /// The jobs of a shard: out, or waiting to be. What waits is bounded by what partitions and requests there are: each
 /// has at most one of a kind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Jobs {
     errands: BTreeMap<JobId, Errand>,
-    /// Those about files.
-    files: Lane<JOBS_OUT_MAX>,
+    /// Those about files that are urgent.
+    urgent: Lane,
+    /// The others about files.
+    files: Lane,
     /// Those about batches of clients, who must not hold up the others.
-    batches: Lane<UNPACKING_OUT_MAX>,
+    batches: Lane,
     /// Partitions whose files a job is changing, and the jobs that wait for it.
-    changing: BTreeMap<TopicIdPartition, VecDeque<(JobId, Job)>>,
+    changing: BTreeMap<TopicIdPartition, VecDeque<Ordered>>,
     /// Those that found no room, until they are done.
     put_off: BTreeMap<JobId, PutOff>,
+}
+
+/// A job that has not been handed out.
+#[derive(Debug)]
+struct Ordered {
+    id: JobId,
+    errand: Errand,
+    job: Job,
 }
 
 /// A job that found no room, and is tried again until there is some.
@@ -113,58 +151,115 @@ struct PutOff {
     error: IoError,
 }
 
-/// Jobs of which at most `MAX` are out.
-#[derive(Debug, Default)]
-struct Lane<const MAX: usize> {
+/// Jobs that are handed out in order.
+#[derive(Debug)]
+struct Lane {
+    /// At most so many are out.
+    out_max: usize,
     out: usize,
     /// Those that wait until fewer are out.
-    waiting: VecDeque<(JobId, Job)>,
+    waiting: VecDeque<Ordered>,
 }
 
-impl<const MAX: usize> Lane<MAX> {
-    fn hand_out(&mut self, id: JobId, job: Job, effects: &mut Effects) {
-        if self.out < MAX {
+impl Lane {
+    const fn of(out_max: usize) -> Self {
+        Self {
+            out_max,
+            out: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn hand_out(&mut self, ordered: Ordered, effects: &mut Effects) {
+        if self.out < self.out_max {
             self.out += 1;
-            effects.jobs.push((id, job));
+            effects.jobs.push((ordered.id, ordered.job));
         } else {
-            self.waiting.push_back((id, job));
+            self.waiting.push_back(ordered);
         }
     }
 
     fn done(&mut self, effects: &mut Effects) {
         self.out -= 1;
-        if let Some((id, job)) = self.waiting.pop_front() {
-            self.hand_out(id, job, effects);
+        if let Some(next) = self.waiting.pop_front() {
+            self.hand_out(next, effects);
+        }
+    }
+
+    /// Makes the job about the files of `partition`, if it waits here, the next.
+    fn bring_forward(&mut self, partition: TopicIdPartition) {
+        let mut waiting = self.waiting.iter();
+        let place = waiting.position(|ordered| ordered.errand.changes() == Some(partition));
+        if let Some(ordered) = place.and_then(|place| self.waiting.remove(place)) {
+            self.waiting.push_front(ordered);
+        }
+    }
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            errands: BTreeMap::new(),
+            urgent: Lane::of(URGENT_OUT_MAX),
+            files: Lane::of(LEISURELY_OUT_MAX),
+            batches: Lane::of(UNPACKING_OUT_MAX),
+            changing: BTreeMap::new(),
+            put_off: BTreeMap::new(),
         }
     }
 }
 
 impl Jobs {
-    fn order(&mut self, id: JobId, errand: Errand, job: Job, effects: &mut Effects) {
-        self.errands.insert(id, errand);
-        if let Some(partition) = errand.changes() {
+    fn order(&mut self, ordered: Ordered, effects: &mut Effects) {
+        self.errands.insert(ordered.id, ordered.errand);
+        if let Some(partition) = ordered.errand.changes() {
             match self.changing.entry(partition) {
-                Entry::Occupied(mut queue) => return queue.get_mut().push_back((id, job)),
+                Entry::Occupied(mut queue) => {
+                    queue.get_mut().push_back(ordered);
+                    return self.clear_the_way(partition);
+                }
                 Entry::Vacant(free) => {
                     free.insert(VecDeque::new());
                 }
             }
         }
+        self.hand_out(ordered, effects);
+    }
+
+    fn hand_out(&mut self, ordered: Ordered, effects: &mut Effects) {
+        let errand = ordered.errand;
+        match self.lane(errand) {
+            Some(lane) => lane.hand_out(ordered, effects),
+            None => effects.jobs.push((ordered.id, ordered.job)),
+        }
+        if let Some(partition) = errand.changes() {
+            self.clear_the_way(partition);
+        }
+    }
+
+    /// Where an errand waits for its turn. `None` for those that are counted by whoever orders them.
+    const fn lane(&mut self, errand: Errand) -> Option<&mut Lane> {
         match errand {
-            Errand::Unpack(_) => self.batches.hand_out(id, job, effects),
-            // Whoever orders them counts them.
-            Errand::Lookup { .. } => effects.jobs.push((id, job)),
-            _ => self.files.hand_out(id, job, effects),
+            Errand::Lookup { .. } => None,
+            Errand::Unpack(_) => Some(&mut self.batches),
+            _ if errand.is_urgent() => Some(&mut self.urgent),
+            _ => Some(&mut self.files),
+        }
+    }
+
+    /// Where an urgent job waits for another about the same partition, that one is not kept waiting either.
+    fn clear_the_way(&mut self, partition: TopicIdPartition) {
+        let behind = self.changing.get(&partition);
+        if behind.is_some_and(|behind| behind.iter().any(|ordered| ordered.errand.is_urgent())) {
+            self.files.bring_forward(partition);
         }
     }
 
     /// Takes a job off the books and hands out what waited for it.
     fn done(&mut self, id: JobId, effects: &mut Effects) -> Option<Errand> {
         let errand = self.errands.remove(&id)?;
-        match errand {
-            Errand::Unpack(_) => self.batches.done(effects),
-            Errand::Lookup { .. } => {}
-            _ => self.files.done(effects),
+        if let Some(lane) = self.lane(errand) {
+            lane.done(effects);
         }
         self.put_off.remove(&id);
         self.hand_out_next(errand, effects);
@@ -181,7 +276,7 @@ impl Jobs {
             .get_mut(&partition)
             .and_then(VecDeque::pop_front)
         {
-            Some((id, job)) => self.files.hand_out(id, job, effects),
+            Some(next) => self.hand_out(next, effects),
             None => {
                 self.changing.remove(&partition);
             }
@@ -190,7 +285,10 @@ impl Jobs {
 
     /// Keeps a job that is to be tried again; those behind it go on waiting. True when it is put off for the first time.
     fn keep(&mut self, id: JobId, job: Box<Job>, error: IoError, effects: &mut Effects) -> bool {
-        self.files.done(effects);
+        let errand = self.errands.get(&id).copied();
+        if let Some(lane) = errand.and_then(|errand| self.lane(errand)) {
+            lane.done(effects);
+        }
         let job = Some(job);
         self.put_off.insert(id, PutOff { job, error }).is_none()
     }
@@ -198,20 +296,22 @@ impl Jobs {
     /// Hands a job out again that was put off.
     fn try_again(&mut self, id: JobId, effects: &mut Effects) {
         let put_off = self.put_off.get_mut(&id);
-        if let Some(job) = put_off.and_then(|put_off| put_off.job.take()) {
-            self.files.hand_out(id, *job, effects);
+        let job = put_off.and_then(|put_off| put_off.job.take());
+        if let (Some(job), Some(&errand)) = (job, self.errands.get(&id)) {
+            let job = *job;
+            self.hand_out(Ordered { id, errand, job }, effects);
         }
     }
 
     /// Takes the partitions off the books that wait for their recovery, but for those whose files another job is changing.
     fn give_up_recoveries(&mut self, effects: &mut Effects) {
-        for (id, job) in std::mem::take(&mut self.files.waiting) {
-            match (self.errands.get(&id), &job) {
-                (Some(&errand @ Errand::Open(_)), Job::Open(open)) if !open.clean => {
-                    self.errands.remove(&id);
-                    self.hand_out_next(errand, effects);
+        for ordered in std::mem::take(&mut self.files.waiting) {
+            match (ordered.errand, &ordered.job) {
+                (Errand::Open(_), Job::Open(open)) if !open.clean => {
+                    self.errands.remove(&ordered.id);
+                    self.hand_out_next(ordered.errand, effects);
                 }
-                _ => self.files.hand_out(id, job, effects),
+                _ => self.files.hand_out(ordered, effects),
             }
         }
     }
@@ -235,7 +335,7 @@ impl Shard {
     /// Hands a job out as soon as it may run.
     pub(super) fn order(&mut self, errand: Errand, job: Job, effects: &mut Effects) {
         let id = JobId(self.next_serial());
-        self.jobs.order(id, errand, job, effects);
+        self.jobs.order(Ordered { id, errand, job }, effects);
     }
 
     /// A job has ended.
@@ -276,6 +376,8 @@ impl Shard {
                 self.advance(id, now, effects, |leader, told| {
                     leader.flushed(result, told)
                 });
+                self.flushes.out -= 1;
+                self.flush_on(effects);
             }
             (Errand::Unpack(id), Done::Unpacked(result)) => {
                 let result = result.map(|batch| *batch);
@@ -434,5 +536,100 @@ fn unreachable_pair(errand: Errand, done: &Done) {
 
 /// How many jobs of one shard may be out at a time about files; their results have room in its channel.
 pub(super) const JOBS_OUT_MAX: usize = 64;
+/// How many of them may be such as nobody waits for. They keep the threads busy; those that are urgent wait behind these in the
+/// queue of the threads.
+const LEISURELY_OUT_MAX: usize = 8;
+const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX;
 /// And how many about batches: more would only wait elsewhere.
 pub(super) const UNPACKING_OUT_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{TopicId, Uuid};
+
+    fn partition(partition: i32) -> TopicIdPartition {
+        TopicIdPartition {
+            topic_id: TopicId(Uuid(1)),
+            partition,
+        }
+    }
+
+    /// Jobs of a shard, in the order of their numbers; what they do does not matter here.
+    #[derive(Default)]
+    struct Bench {
+        jobs: Jobs,
+        ordered: u64,
+        effects: Effects,
+    }
+
+    impl Bench {
+        fn order(&mut self, errand: Errand) -> JobId {
+            self.ordered += 1;
+            let id = JobId(self.ordered);
+            let job = Job::Measure(Vec::new());
+            self.jobs
+                .order(Ordered { id, errand, job }, &mut self.effects);
+            id
+        }
+
+        /// Removes very many partitions.
+        fn fill(&mut self) -> Vec<JobId> {
+            for number in 1_000..2_000 {
+                self.order(Errand::Remove(partition(number)));
+            }
+            self.handed_out()
+        }
+
+        fn handed_out(&mut self) -> Vec<JobId> {
+            let jobs = self.effects.jobs.drain(..);
+            jobs.map(|(id, _)| id).collect()
+        }
+
+        fn done(&mut self, id: JobId) -> Vec<JobId> {
+            self.jobs.done(id, &mut self.effects);
+            self.handed_out()
+        }
+    }
+
+    #[test]
+    fn a_coordinator_is_read_before_what_else_waits() {
+        let mut bench = Bench::default();
+        for _ in 0..66 {
+            bench.order(Errand::Checkpoint);
+        }
+        assert_eq!(bench.handed_out().len(), LEISURELY_OUT_MAX);
+        let replay = bench.order(Errand::Replay(partition(0)));
+        assert_eq!(bench.handed_out(), [replay]);
+    }
+
+    #[test]
+    fn a_full_segment_waits_for_none_of_a_thousand_partitions_that_are_deleted() {
+        let mut bench = Bench::default();
+        let out = bench.fill();
+        let rolls: Vec<JobId> = (0..100)
+            .map(|number| bench.order(Errand::Roll(partition(number))))
+            .collect();
+        assert_eq!(bench.handed_out(), rolls[..URGENT_OUT_MAX]);
+        assert_eq!(bench.done(rolls[3]), [rolls[URGENT_OUT_MAX]]);
+        // Nor do the others stand still while segments are rolled.
+        let next = bench.done(out[0]);
+        assert_eq!(next, [JobId(out[7].0 + 1)]);
+    }
+
+    #[test]
+    fn what_a_full_segment_waits_for_does_not_wait_behind_everything_else() {
+        let mut bench = Bench::default();
+        let out = bench.fill();
+        let (one, other) = (partition(0), partition(1));
+        let delete = bench.order(Errand::Delete(one));
+        let clean = bench.order(Errand::CleanFiles(one));
+        let roll = bench.order(Errand::Roll(one));
+        bench.order(Errand::Delete(other));
+        assert_eq!(bench.handed_out(), []);
+        assert_eq!(bench.done(out[0]), [delete]);
+        assert_eq!(bench.done(delete), [JobId(out[7].0 + 1)]);
+        assert_eq!(bench.done(out[1]), [clean]);
+        assert_eq!(bench.done(clean), [JobId(out[7].0 + 2), roll]);
+    }
+}

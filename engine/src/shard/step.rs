@@ -1,7 +1,7 @@
 //! One core's state and what changes it: `step(now, input)` takes one thing that happened and leaves in [`Effects`]
 //! what has to be done about it. No I/O, no clock, no waiting: the loop around it does those, or a simulation.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::deletions::Deletions;
 use super::directories::{FailedDirectory, Suspects};
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
+use super::housekeeping::Flushes;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
@@ -158,8 +159,6 @@ pub(super) enum Timer {
     Clean,
     /// A compaction has kept its rate and may go on.
     CleanOn(TopicIdPartition),
-    /// Further recovery points are to be brought up.
-    FlushOn,
     /// Further fetches are to look again.
     LookOn,
 }
@@ -183,8 +182,7 @@ pub struct Shard {
     pub(super) pending: BTreeMap<Ticket, Pending>,
     pub(super) jobs: Jobs,
     pub(super) admission: Admission,
-    /// Whose recovery points are to be brought up.
-    pub(super) flushes: VecDeque<TopicIdPartition>,
+    pub(super) flushes: Flushes,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`], some of them more than once.
@@ -221,7 +219,7 @@ impl Shard {
         Self {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
             admission: Admission::new(settings.syncs_in_flight_max),
-            flushes: VecDeque::new(),
+            flushes: Flushes::default(),
             settings,
             image,
             slots: BTreeMap::new(),
@@ -312,7 +310,6 @@ impl Shard {
                 }
                 Timer::Retention => self.retain(now, effects),
                 Timer::Checkpoint => self.checkpoint(now, effects),
-                Timer::FlushOn => self.flush_on(now, effects),
                 Timer::LookOn => self.look_on(),
                 Timer::Clean => self.clean_logs(now, effects),
                 Timer::CleanOn(id) => self.clean_on(id, now, effects),

@@ -110,10 +110,14 @@ impl Log {
         };
         let dirty = self.segments.closed().iter();
         let dirty = dirty.filter(|segment| segment.base_offset >= dirty_from && segment.length > 0);
-        let oldest = dirty
-            .map(|segment| segment.first_timestamp)
-            .filter(|&timestamp| timestamp > Timestamp(0))
-            .min();
+        // Of a segment that was opened before the topic was compacted only the newest is known: no record is younger.
+        let known = dirty.filter_map(|segment| {
+            let is_known = |timestamp: &Timestamp| *timestamp > Timestamp(0);
+            let newest = segment.max_timestamp.map(|(timestamp, _)| timestamp);
+            let first = Some(segment.first_timestamp).filter(is_known);
+            first.or(newest.filter(is_known))
+        });
+        let oldest = known.min();
         let until = now.0.saturating_sub(lag_ms);
         oldest.map_or(0, |oldest| until.saturating_sub(oldest.0).max(0))
     }

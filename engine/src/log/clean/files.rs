@@ -177,8 +177,13 @@ impl Exchange {
         disk.sync_dir(&self.directory)
     }
 
+    /// Oldest first, and that one has gone is durable before the next one goes: a start finishes the work only up to the last
+    /// offset that is left, and where a delete marker behind it were gone, what it deleted must be, too.
     fn doom_old(&mut self, disk: &Disk) -> Result<(), IoError> {
-        for &replaced in &self.replaced {
+        for (place, &replaced) in self.replaced.iter().enumerate() {
+            if place > 0 {
+                disk.sync_dir(&self.directory)?;
+            }
             // The state of the producers at the start of the new segment is still of use.
             let snapshots = [names::SNAPSHOT, names::WINDOWS];
             let snapshots = snapshots.iter().filter(|_| replaced != self.base_offset);

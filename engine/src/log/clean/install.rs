@@ -27,6 +27,7 @@ pub struct Swapped {
     pub(super) file: File,
     pub(super) length: u64,
     pub(super) first_timestamp: Timestamp,
+    pub(super) hollow: bool,
     pub(super) modified: Timestamp,
     pub(super) index: Arc<SegmentIndex>,
     pub(super) doomed: Vec<PathBuf>,
@@ -114,24 +115,32 @@ impl Log {
         }
     }
 
-    /// Before segments are put in place: whether they still are what the compaction read. If so nothing of them may be
-    /// deleted until [`Self::swapped`] or [`Self::end_clean`]; if not the compaction has to be given up.
-    pub fn begin_swap(&mut self, cleaning: &Cleaning) -> bool {
+    /// Before segments are put in place: whether the compaction may go on. If they still are what it has read, nothing of
+    /// them may be deleted until [`Self::swapped`] or [`Self::end_clean`]; those that retention took meanwhile it leaves
+    /// out, and copies the rest of the group anew. If not the compaction has to be given up.
+    pub fn begin_swap(&mut self, cleaning: &mut Cleaning) -> bool {
         let Some(group) = cleaning.swapping_group() else {
             return false;
         };
+        let oldest = self.segments.iter().next().map(|first| first.base_offset);
+        let is_gone = |source: &&Source| Some(source.base_offset) < oldest;
+        let gone = group.iter().take_while(is_gone).count();
+        let left = group.get(gone..).unwrap_or_default();
         let closed = self.segments.closed();
-        let first = group.first().map(|source| source.base_offset);
+        let first = left.first().map(|source| source.base_offset);
         let start = closed.partition_point(|segment| Some(segment.base_offset) < first);
-        let here = closed.range(start.min(closed.len())..).take(group.len());
+        let here = closed.range(start.min(closed.len())..).take(left.len());
         let same = here
-            .zip(group)
+            .zip(left)
             .filter(|(segment, source)| {
                 segment.base_offset == source.base_offset && segment.file == source.file
             })
             .count();
-        let unchanged = self.clean.running && same == group.len() && !group.is_empty();
-        self.clean.swapping = unchanged;
+        let unchanged = self.clean.running && same == left.len();
+        self.clean.swapping = unchanged && gone == 0;
+        if unchanged && gone > 0 {
+            cleaning.leave_out(gone);
+        }
         unchanged
     }
 
@@ -156,6 +165,7 @@ impl Log {
             max_timestamp: swapped.index.max_timestamp,
             modified: swapped.modified,
             opened: swapped.modified,
+            hollow: swapped.hollow,
             synced: true,
             index: IndexState::Loaded {
                 index: swapped.index,

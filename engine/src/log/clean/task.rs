@@ -205,6 +205,10 @@ pub(super) enum Stage {
     Create,
     Copy(Copying),
     Swap(Copying),
+    /// Remove what was copied of a group, and go on with the next.
+    Discard {
+        base_offset: Offset,
+    },
     /// Segments are being replaced: there is no way back.
     Exchange(Copying, Exchange),
     GiveUp {
@@ -223,8 +227,12 @@ pub(super) struct Copying {
     length: u64,
     index: SegmentIndex,
     first_timestamp: Timestamp,
+    /// No record was kept.
+    hollow: bool,
     source: usize,
     position: u64,
+    /// What it had come to before this group.
+    stats_before: CleanStats,
 }
 
 impl Cleaning {
@@ -233,9 +241,11 @@ impl Cleaning {
     pub const fn next(&self) -> Next {
         match self.stage {
             Stage::Map { .. } | Stage::Copy(_) => Next::Slice,
-            Stage::Begin | Stage::Create | Stage::Exchange(..) | Stage::GiveUp { .. } => {
-                Next::Directory
-            }
+            Stage::Begin
+            | Stage::Create
+            | Stage::Discard { .. }
+            | Stage::Exchange(..)
+            | Stage::GiveUp { .. } => Next::Directory,
             Stage::Swap(_) => Next::Swap,
             Stage::End(_) => Next::End,
         }
@@ -260,9 +270,27 @@ impl Cleaning {
         let base_offset = match &self.stage {
             Stage::End(_) | Stage::Exchange(..) => return,
             Stage::Copy(copying) | Stage::Swap(copying) => Some(self.base_of(&copying.group)),
+            Stage::Discard { base_offset } => Some(*base_offset),
             _ => None,
         };
         self.stage = Stage::GiveUp { base_offset };
+    }
+
+    /// The `gone` oldest segments of the group that is ready are not in the log any more, nor any before them: what is left
+    /// of the group is copied anew.
+    pub(super) fn leave_out(&mut self, gone: usize) {
+        let Stage::Swap(copying) = &self.stage else {
+            return;
+        };
+        let group = copying.group.clone();
+        self.stats = copying.stats_before;
+        self.stage = Stage::Discard {
+            base_offset: self.base_of(&group),
+        };
+        let left = group.start + gone..group.end;
+        if !left.is_empty() {
+            self.groups.push_front(left);
+        }
     }
 
     /// The segments that were put in place by the last [`Self::run`], for the log.
@@ -309,6 +337,7 @@ impl Cleaning {
             Stage::Create => self.create(disk),
             Stage::Copy(copying) => self.copy(copying),
             Stage::Swap(copying) => self.swap(copying, disk),
+            Stage::Discard { base_offset } => self.discard(base_offset, disk),
             Stage::Exchange(copying, exchange) => self.exchange(copying, exchange, disk),
             Stage::GiveUp { base_offset } => {
                 self.release();
@@ -435,9 +464,22 @@ impl Cleaning {
             })
             .collect();
         self.groups = group(&pieces, self.segment_limits).into();
-        let from = self.sources.first().map(|source| source.base_offset);
-        self.transactions = Transactions::from(from.unwrap_or_default(), &self.aborted);
+        self.begin_walk();
         self.next_group();
+    }
+
+    /// The log is walked through from the next group on: nothing before it is left.
+    fn begin_walk(&mut self) {
+        let from = self.groups.front().map(|group| self.base_of(group));
+        self.transactions = Transactions::from(from.unwrap_or_default(), &self.aborted);
+    }
+
+    fn discard(&mut self, base_offset: Offset, disk: &Disk) -> Result<(), CleanError> {
+        self.stage = Stage::Discard { base_offset };
+        files::give_up(disk, &self.directory, base_offset)?;
+        self.begin_walk();
+        self.next_group();
+        Ok(())
     }
 
     fn next_group(&mut self) {
@@ -462,7 +504,9 @@ impl Cleaning {
             length: 0,
             index: SegmentIndex::new(base_offset),
             first_timestamp: Timestamp::NONE,
+            hollow: true,
             position: 0,
+            stats_before: self.stats,
         });
         Ok(())
     }
@@ -554,6 +598,7 @@ impl Cleaning {
         if copying.length == 0 {
             copying.first_timestamp = place.max_timestamp;
         }
+        copying.hollow &= header.record_count() == 0;
         copying.index.note(&place, self.index_interval_bytes);
         copying.length = length;
         out.push(bytes);
@@ -606,6 +651,7 @@ impl Cleaning {
             file,
             length: copying.length,
             first_timestamp: copying.first_timestamp,
+            hollow: copying.hollow,
             modified: last.map_or(self.now, |source| source.modified),
             index: Arc::new(copying.index),
             doomed,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::super::Log;
 use super::super::tests::{EPOCH, Fixture, config};
-use super::task::{CleanLimits, CleanStats, Failed, Next};
+use super::task::{CleanLimits, CleanStats, Cleaning, Failed, Next};
 use crate::config::{CleanupPolicy, TopicConfig};
 use crate::io::Disk;
 use crate::record::{Batch, BatchHeader, Batches, Record, records};
@@ -47,11 +47,21 @@ fn clean(
     if dirt.dirty_bytes == 0 {
         return Ok(None);
     }
-    let mut cleaning = log.begin_clean(&dirt, limits, Timestamp(now));
+    let cleaning = log.begin_clean(&dirt, limits, Timestamp(now));
+    let cleaning = go_on(log, disk, cleaning)?;
+    Ok(Some(*cleaning.stats()))
+}
+
+/// Takes a compaction to its end.
+fn go_on(
+    log: &mut Log,
+    disk: &Disk,
+    mut cleaning: Box<Cleaning>,
+) -> Result<Box<Cleaning>, Box<Failed>> {
     loop {
         match cleaning.next() {
             Next::End => break,
-            Next::Swap => assert!(log.begin_swap(&cleaning), "nothing has changed"),
+            Next::Swap => assert!(log.begin_swap(&mut cleaning), "nothing else has changed"),
             Next::Slice | Next::Directory => {}
         }
         cleaning = cleaning.run(disk).map_err(Box::new)?;
@@ -61,7 +71,7 @@ fn clean(
         }
     }
     log.end_clean(cleaning.cleaned_to());
-    Ok(Some(*cleaning.stats()))
+    Ok(cleaning)
 }
 
 /// All batches of the log, read as a consumer reads them.

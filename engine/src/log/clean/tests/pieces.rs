@@ -8,6 +8,7 @@ use super::super::super::verify::PartitionCheck;
 use super::super::key_map::KeyMap;
 use super::super::rule::{Judged, Kept, LastBatch, Rule};
 use super::super::task::CleanError;
+use super::super::transactions::Aborted;
 use super::*;
 use crate::record::control::{EndTransactionMarker, TransactionOutcome};
 use crate::record::{BatchBuilder, Compression, PreparedBatch, TimestampType};
@@ -403,6 +404,27 @@ fn young_records_wait_for_min_compaction_lag_and_old_ones_not_beyond_max() {
     assert!(overdue.is_due(1.0), "no ratio holds it back");
 }
 
+/// Nobody has read how old their first records are.
+#[test]
+fn segments_that_were_opened_before_their_topic_was_compacted_wait_not_for_ever_either() {
+    let fixture = Fixture::new(config(300));
+    let mut log = fixture.fresh();
+    let value = "x".repeat(60);
+    for timestamp in [500, 510, 520, 530, 540, 550] {
+        let batch = built(BatchBuilder::new(), &[("a", Some(&value))], timestamp);
+        append_built(&fixture, &mut log, &batch);
+    }
+    let closed = fixture.close(log);
+    let (mut log, _) = fixture.open(true, closed.recovery_point.0);
+    log.set_config(Arc::new(TopicConfig {
+        max_compaction_lag_ms: Some(1_000),
+        ..compacted(300)
+    }));
+    let end = log.log_end_offset();
+    let overdue_ms = |now| log.dirt(Timestamp(now), end).unwrap().overdue_ms;
+    assert_eq!([1_510, 1_511].map(overdue_ms), [0, 1]);
+}
+
 #[test]
 fn a_log_whose_policy_or_health_forbids_it_is_not_compacted() {
     let fixture = Fixture::new(config(300));
@@ -459,48 +481,156 @@ fn little_memory_takes_several_compactions_and_the_same_is_left() {
     assert!(rounds > 3, "{rounds}");
 }
 
-#[test]
-fn segments_that_retention_took_meanwhile_are_not_put_in_place() {
+/// A log of six segments with two records each, of five keys; three of them fit one cleaned segment.
+fn six_segments() -> (Fixture, Log) {
     let fixture = Fixture::new(compacted(300));
     let mut log = fixture.fresh();
     for round in 0..12 {
-        append(&fixture, &mut log, &[("a", Some(&format!("{round:060}")))]);
+        let (key, value) = (format!("{}", round % 5), format!("{round:060}"));
+        append(&fixture, &mut log, &[(&key, Some(&value))]);
     }
+    assert_eq!(log.segment_count(), 6);
+    log.set_config(Arc::new(compacted(1_000)));
+    (fixture, log)
+}
+
+/// Begins to compact, and stops before the first group is put in place.
+fn up_to_swap(fixture: &Fixture, log: &mut Log) -> Box<Cleaning> {
     let dirt = log.dirt(Timestamp(2_000), log.log_end_offset()).unwrap();
     let mut cleaning = log.begin_clean(&dirt, LIMITS, Timestamp(2_000));
     while cleaning.next() != Next::Swap {
         cleaning = cleaning.run(&fixture.disk).unwrap();
     }
-    log.delete_segments(1)
-        .run(&fixture.disk)
-        .unwrap()
-        .run(&fixture.disk)
-        .unwrap();
-    assert!(!log.begin_swap(&cleaning));
+    cleaning
+}
+
+fn delete(fixture: &Fixture, log: &mut Log, count: usize) {
+    let doomed = log.delete_segments(count).run(&fixture.disk).unwrap();
+    doomed.run(&fixture.disk).unwrap();
+}
+
+/// It was given up, and where retention always takes something meanwhile a log was never compacted.
+#[test]
+fn segments_that_retention_took_meanwhile_are_left_out_of_a_compaction_that_goes_on() {
+    for gone in 1..=5 {
+        let (fixture, mut log) = six_segments();
+        let end = log.active_base_offset();
+        let cleaning = up_to_swap(&fixture, &mut log);
+        delete(&fixture, &mut log, gone);
+        let cleaning = go_on(&mut log, &fixture.disk, cleaning).unwrap();
+        assert_eq!(cleaning.cleaned_to(), Some(end), "{gone} are gone");
+        let read = 10 - 2 * gone as u64;
+        assert_eq!(cleaning.stats().records_read, read, "{gone} are gone");
+        let left = offsets(&all_records(&batches(&fixture, &mut log)));
+        let start = log.log_start_offset();
+        let newest: Vec<i64> = (5..12).filter(|offset| *offset >= start.0).collect();
+        assert_eq!(left, newest, "{gone} are gone");
+        let unfinished = |name: &String| name.contains("cleaned") || name.contains("swap");
+        assert!(!fixture.names().iter().any(unfinished), "{gone} are gone");
+    }
+}
+
+#[test]
+fn what_was_aborted_stays_out_when_the_start_of_its_transaction_is_gone_meanwhile() {
+    let fixture = Fixture::new(compacted(1_000));
+    let mut log = fixture.fresh();
+    let (id, epoch) = (ProducerId(5), ProducerEpoch(0));
+    for (sequence, key) in [(0, "a"), (1, "b")] {
+        let builder = BatchBuilder::new().producer(id, epoch, Sequence(sequence));
+        let batch = built(builder.transactional(), &[(key, Some("1"))], 500);
+        append_built(&fixture, &mut log, &batch);
+        fixture.roll(&mut log);
+    }
+    let marker = EndTransactionMarker {
+        outcome: TransactionOutcome::Abort,
+        coordinator_epoch: 0,
+    };
+    append_built(&fixture, &mut log, &marker.batch(id, epoch, Timestamp(500)));
+    let aborted = Aborted {
+        first_offset: Offset(0),
+        last_offset: Offset(2),
+        producer_id: id,
+        last_stable_offset: Offset(0),
+    };
+    let path = names::segment_file(&fixture.path(), Offset(2), names::TRANSACTION_INDEX);
+    let list = fixture.disk.open_or_create(&path).unwrap();
+    list.write_all_at(0, &Aborted::encode(&[aborted])).unwrap();
+    fixture.roll(&mut log);
+    append(&fixture, &mut log, &[("c", Some("1"))]);
+    let cleaning = up_to_swap(&fixture, &mut log);
+    delete(&fixture, &mut log, 1);
+    let cleaning = go_on(&mut log, &fixture.disk, cleaning).unwrap();
+    assert_eq!(cleaning.cleaned_to(), Some(Offset(3)));
+    let left = offsets(&all_records(&batches(&fixture, &mut log)));
+    assert_eq!(left, [3]);
+}
+
+#[test]
+fn a_compaction_that_the_log_takes_for_ended_puts_nothing_in_place() {
+    let (fixture, mut log) = six_segments();
+    let listed = fixture.names();
+    let mut cleaning = up_to_swap(&fixture, &mut log);
+    log.end_clean(None);
+    assert!(!log.begin_swap(&mut cleaning));
     cleaning.give_up();
     while cleaning.next() != Next::End {
         cleaning = cleaning.run(&fixture.disk).unwrap();
     }
     assert_eq!(cleaning.cleaned_to(), None);
-    log.end_clean(None);
-    assert!(fixture.names().iter().all(|name| !name.contains("cleaned")));
-    // Begun again it goes well; while files are exchanged nothing is deleted.
-    let dirt = log.dirt(Timestamp(2_000), log.log_end_offset()).unwrap();
-    let mut cleaning = log.begin_clean(&dirt, LIMITS, Timestamp(2_000));
-    while cleaning.next() != Next::Swap {
-        cleaning = cleaning.run(&fixture.disk).unwrap();
-    }
-    assert!(log.begin_swap(&cleaning));
+    assert_eq!(fixture.names(), listed);
+}
+
+#[test]
+fn while_files_are_exchanged_nothing_is_deleted() {
+    let (fixture, mut log) = six_segments();
+    let mut cleaning = up_to_swap(&fixture, &mut log);
+    assert!(log.begin_swap(&mut cleaning));
     log.move_log_start(log.log_end_offset());
-    assert_eq!(
-        log.retention(Timestamp(9_000), log.log_end_offset()).delete,
-        0
-    );
+    let now = Timestamp(9_000);
+    assert_eq!(log.retention(now, log.log_end_offset()).delete, 0);
     cleaning = cleaning.run(&fixture.disk).unwrap();
-    log.swapped(cleaning.take_swapped().unwrap())
-        .run(&fixture.disk)
+    let doomed = log.swapped(cleaning.take_swapped().unwrap());
+    doomed.run(&fixture.disk).unwrap();
+    assert!(log.retention(now, log.log_end_offset()).delete > 0);
+}
+
+/// They held back retention for as long as it keeps records, after each start anew.
+#[test]
+fn segments_without_records_go_with_the_one_behind_them() {
+    let fixture = Fixture::new(TopicConfig {
+        cleanup_policy: CleanupPolicy {
+            delete: true,
+            compact: true,
+        },
+        retention_ms: Some(1_000),
+        ..compacted(300)
+    });
+    let mut log = fixture.fresh();
+    let value = "x".repeat(150);
+    for (timestamp, key) in [(500, "a"), (510, "a"), (520, "a"), (530, "b"), (540, "c")] {
+        let mut builder = BatchBuilder::new();
+        if timestamp == 510 {
+            builder = builder.producer(ProducerId(1), ProducerEpoch(0), Sequence(0));
+        }
+        let batch = built(builder, &[(key, Some(&value))], timestamp);
+        append_built(&fixture, &mut log, &batch);
+    }
+    let end = log.log_end_offset();
+    clean(&mut log, &fixture.disk, 1_000, LIMITS)
+        .unwrap()
         .unwrap();
-    assert!(log.retention(Timestamp(9_000), log.log_end_offset()).delete > 0);
+    let lengths: Vec<u64> = log.segments.iter().map(|segment| segment.length).collect();
+    assert_eq!(lengths[..2], [0, 61], "nothing, and a batch of a producer");
+    let deleted = |log: &Log| {
+        let at = |now| log.retention(Timestamp(now), end).delete;
+        [1_520, 1_521, 1_531].map(at)
+    };
+    assert_eq!(deleted(&log), [0, 3, 4]);
+    let closed = fixture.close(log);
+    for (in_order, point) in [(true, closed.recovery_point.0), (false, 0)] {
+        let (log, _) = fixture.open(in_order, point);
+        assert_eq!(deleted(&log), [0, 3, 4]);
+    }
 }
 
 #[test]
