@@ -61,7 +61,7 @@ fn ids_that_nobody_joins_with_are_limited_until_their_sessions_are_over() {
     let mut broker = Broker::eager();
     let mut join = || {
         broker.ask(GroupCommand::Join(Join {
-            random: u128::from(broker.tickets) << 64,
+            random: u128::from(broker.tickets) << 80,
             ..consumer()
         }))
     };
