@@ -1,6 +1,6 @@
 //! DescribeProducers (key 61): the producers a partition leader remembers (KIP-664).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::log::Producer;
@@ -8,11 +8,11 @@ use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, DescribeProducers};
 use millrace_engine::types::{ProducerId, TopicIdPartition, TopicName};
-use millrace_wire::ErrorCode;
 use millrace_wire::message::describe_producers::{
     DescribeProducersProducer, DescribeProducersRequest, DescribeProducersRequestTopic,
     DescribeProducersResponse, DescribeProducersResponsePartition, DescribeProducersResponseTopic,
 };
+use millrace_wire::{ErrorCode, Str};
 
 use super::admin::Denied;
 use super::context::RequestContext;
@@ -44,12 +44,13 @@ pub(super) async fn handle(
 
 /// The same without repetitions: a few bytes ask for thousands of producers, so nothing is described twice in one answer.
 fn each_once(mut request: DescribeProducersRequest) -> DescribeProducersRequest {
-    let mut seen = BTreeSet::new();
+    // By topic first: a name may be long, and is compared once for all partitions behind it.
+    let mut seen: BTreeMap<Str, BTreeSet<i32>> = BTreeMap::new();
     for topic in &mut request.topics {
-        let name = topic.name.clone();
+        let partitions = seen.entry(topic.name.clone()).or_default();
         topic
             .partition_indexes
-            .retain(|&index| seen.insert((name.clone(), index)));
+            .retain(|&index| partitions.insert(index));
     }
     request
 }
@@ -58,9 +59,9 @@ fn questions(
     topic: &DescribeProducersRequestTopic,
     image: &MetadataImage,
 ) -> Vec<Result<TopicIdPartition, ErrorCode>> {
-    let numbers = topic.partition_indexes.iter();
+    let (name, numbers) = (&*topic.name, topic.partition_indexes.iter());
     numbers
-        .map(|&number| partition_by_name(image, &topic.name, number))
+        .map(|&number| partition_by_name(image, name, number))
         .collect()
 }
 
@@ -71,11 +72,18 @@ fn response(
 ) -> DescribeProducersResponse {
     let mut producers = producers.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
-        let refusal = topic_refusal(&topic.name, image);
+        let mut refusal = topic_refusal(&topic.name, image);
         let partitions = topic.partition_indexes.iter().zip(producers.by_ref());
         let partitions = partitions.map(|(&partition_index, producers)| {
-            let (denied, producers) = match (&refusal, producers) {
-                (Some(denied), _) => (denied.clone(), Vec::new()),
+            let (denied, producers) = match (&mut refusal, producers) {
+                (Some(denied), _) => {
+                    let said = denied.clone();
+                    // A sentence with the name in it is said once: names may be long, and partitions very many.
+                    if denied.code == ErrorCode::InvalidTopicException {
+                        denied.message = None;
+                    }
+                    (said, Vec::new())
+                }
                 (None, Err(error)) => (Denied::silent(error), Vec::new()),
                 (None, Ok(producers)) => (Denied::silent(ErrorCode::None), producers),
             };

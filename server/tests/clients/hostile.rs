@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use millrace_wire::message::describe_configs::DescribeConfigsRequestResource;
 use millrace_wire::message::describe_producers::DescribeProducersRequestTopic;
+use millrace_wire::message::fetch::{FetchRequestPartition, FetchRequestTopic};
+use millrace_wire::message::list_offsets::{ListOffsetsRequestPartition, ListOffsetsRequestTopic};
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::produce::{ProduceRequestPartition, ProduceRequestTopic};
 use millrace_wire::message::{
     ApiVersionsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+    FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest, MetadataResponse,
+    ProduceRequest,
 };
-use millrace_wire::{ApiKey, ErrorCode, frame};
+use millrace_wire::{ApiKey, ErrorCode, Str, frame};
 
 use crate::support::broker::Broker;
 use crate::support::records::batch;
@@ -250,6 +253,69 @@ fn a_resource_that_is_asked_for_many_times_is_described_once() {
     bystander.is_served();
     let resident = broker.resident_bytes() >> 20;
     assert!(resident < 200, "{resident} MiB are resident");
+}
+
+/// A name is compared once for all partitions behind it, not once for each.
+#[test]
+fn very_many_partitions_behind_a_long_name_cost_no_more_than_behind_a_short_one() {
+    let broker = Broker::start(&[("num.shards", "1")]);
+    let mut wire = Wire::connect(&broker).patiently();
+    let [short, long] = [10, 32_000].map(|length| Str::from("x".repeat(length)));
+    let partitions = || 0..100_000;
+    let mut listed = |name: &Str| {
+        let partitions = partitions().map(|partition_index| ListOffsetsRequestPartition {
+            partition_index,
+            timestamp: -1,
+            ..Default::default()
+        });
+        let topic = ListOffsetsRequestTopic {
+            name: name.clone(),
+            partitions: partitions.collect(),
+        };
+        let request = ListOffsetsRequest {
+            topics: vec![topic],
+            ..Default::default()
+        };
+        cost_of(&broker, || drop(wire.ask(&request, 8)))
+    };
+    assert_alike("ListOffsets", listed(&short), listed(&long));
+    let mut described = |name: &Str| {
+        let topic = DescribeProducersRequestTopic {
+            name: name.clone(),
+            partition_indexes: partitions().collect(),
+        };
+        let request = DescribeProducersRequest {
+            topics: vec![topic],
+        };
+        cost_of(&broker, || drop(wire.ask(&request, 0)))
+    };
+    assert_alike("DescribeProducers", described(&short), described(&long));
+    let mut fetched = |name: &Str| {
+        let partitions = partitions().map(|partition| FetchRequestPartition {
+            partition,
+            ..Default::default()
+        });
+        let topic = FetchRequestTopic {
+            topic: name.clone(),
+            partitions: partitions.collect(),
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            topics: vec![topic],
+            ..Default::default()
+        };
+        cost_of(&broker, || drop(wire.ask(&request, 12)))
+    };
+    assert_alike("Fetch", fetched(&short), fetched(&long));
+}
+
+/// Demands that what has a long name costs about as much as the same with a short one.
+fn assert_alike(what: &str, short: Duration, long: Duration) {
+    let most = 2 * short + Duration::from_millis(500);
+    assert!(
+        long < most,
+        "{what}: {short:?} with a short name, {long:?} with a long one"
+    );
 }
 
 /// Each is to be made and cannot be: the others of that thread go on.
