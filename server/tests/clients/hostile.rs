@@ -10,13 +10,13 @@ use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::produce::{ProduceRequestPartition, ProduceRequestTopic};
 use millrace_wire::message::{
     ApiVersionsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest, MetadataResponse,
-    ProduceRequest,
+    DescribeProducersResponse, FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
+    MetadataResponse, ProduceRequest,
 };
 use millrace_wire::{ApiKey, ErrorCode, Str, frame};
 
 use crate::support::broker::Broker;
-use crate::support::records::batch;
+use crate::support::records::{batch, numbered};
 use crate::support::wire::{Limits, Wire, produce_request};
 
 /// A client that is served throughout, or the test fails.
@@ -253,6 +253,55 @@ fn a_resource_that_is_asked_for_many_times_is_described_once() {
     bystander.is_served();
     let resident = broker.resident_bytes() >> 20;
     assert!(resident < 200, "{resident} MiB are resident");
+}
+
+/// A few bytes ask for all that a partition remembers of producers: those who ask at the same time wait for room.
+#[test]
+fn descriptions_of_very_many_producers_are_made_as_there_is_room() {
+    const PRODUCERS: i64 = 20_000;
+    let broker = Broker::start(&[("num.shards", "1"), ("request.memory.bytes", "4194304")]);
+    let mut bystander = Bystander::new(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
+    wire.create_topic("t", 1, &[]);
+    for first in (0..PRODUCERS).step_by(1_000) {
+        let ids = first..first + 1_000;
+        let mut produce = produce_request("t", 0, -1, batch(&["v"]));
+        produce.topic_data[0].partition_data = ids
+            .map(|id| ProduceRequestPartition {
+                index: 0,
+                records: Some(numbered(&["v"], (id, 0), 0)),
+            })
+            .collect();
+        let answer = wire.ask(&produce, 9);
+        let mut appended = answer.responses[0].partition_responses.iter();
+        assert!(appended.all(|one| one.error_code == ErrorCode::None));
+    }
+    let request = DescribeProducersRequest {
+        topics: vec![DescribeProducersRequestTopic {
+            name: "t".into(),
+            partition_indexes: vec![0],
+        }],
+    };
+    let before = broker.resident_bytes();
+    let mut wires: Vec<_> = (0..16)
+        .map(|_| Wire::connect(&broker).patiently())
+        .collect();
+    for wire in &mut wires {
+        wire.send(&request, 0);
+    }
+    let readers = wires
+        .into_iter()
+        .map(|mut wire| std::thread::spawn(move || wire.receive::<DescribeProducersResponse>(0).1));
+    for reader in readers.collect::<Vec<_>>() {
+        let answer = reader.join().unwrap();
+        let described = &answer.topics[0].partitions[0];
+        assert_eq!(described.error_code, ErrorCode::None);
+        let ids = described.active_producers.iter().map(|one| one.producer_id);
+        assert!(ids.eq(0..PRODUCERS), "all of them, by id");
+    }
+    bystander.is_served();
+    let grown = broker.resident_bytes_max().saturating_sub(before) >> 20;
+    assert!(grown < 32, "{grown} MiB more were resident");
 }
 
 /// A name is compared once for all partitions behind it, not once for each.
