@@ -225,9 +225,23 @@ impl Log {
         self.epochs.epoch_of(offset)
     }
 
-    /// The producers that are remembered, by id: for DescribeProducers.
+    /// The producers that are remembered, by id.
     pub fn producers(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers.iter()
+    }
+
+    /// Those with higher ids than `after`, by id: for DescribeProducers.
+    pub fn producers_after(
+        &self,
+        after: Option<ProducerId>,
+    ) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.producers.after(after)
+    }
+
+    /// How many producers are remembered.
+    #[must_use]
+    pub fn producer_count(&self) -> usize {
+        self.producers.count()
     }
 
     /// From now on the producers of this log count as a part of `total`, which bounds them.

@@ -5,6 +5,7 @@
 //! only their first offset and their coordinator's epoch here.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::producer_count::{Counted, ProducerCount};
 use crate::record::BatchHeader;
@@ -378,6 +379,16 @@ impl ProducerStates {
     /// All producers by id.
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers.iter().map(|(&id, producer)| (id, producer))
+    }
+
+    /// Those with higher ids than `after`, by id.
+    pub fn after(
+        &self,
+        after: Option<ProducerId>,
+    ) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.producers.range((from, Bound::Unbounded));
+        range.map(|(&id, producer)| (id, producer))
     }
 
     /// How many producers are remembered.

@@ -200,12 +200,12 @@ impl MetadataImage {
         self.topics.by_name.values()
     }
 
-    /// The topics from `name` on (inclusive, whether or not it exists), in order of their names: for answers that come
-    /// in pages.
-    pub fn topics_from(&self, name: &TopicName) -> impl DoubleEndedIterator<Item = &Arc<Topic>> {
+    /// The topics from `name` on (inclusive, whether or not a topic has it, or could), in order of their names: for answers
+    /// that come in pages.
+    pub fn topics_from(&self, name: &str) -> impl DoubleEndedIterator<Item = &Arc<Topic>> {
         self.topics
             .by_name
-            .range((Bound::Included(name.clone()), Bound::Unbounded))
+            .range::<str, _>((Bound::Included(name), Bound::Unbounded))
             .map(|(_, topic)| topic)
     }
 

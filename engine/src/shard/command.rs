@@ -268,16 +268,33 @@ pub struct DirectorySpace {
     pub usable_bytes: u64,
 }
 
-/// The producers a partition remembers, by id.
-pub type Producers = Vec<(ProducerId, Producer)>;
-
 /// Producers to describe on one shard.
 #[derive(Debug)]
 pub struct DescribeProducers {
-    /// Which partitions.
-    pub partitions: Vec<TopicIdPartition>,
+    /// Which of them.
+    pub ranges: Vec<ProducerRange>,
     /// One result per entry, in order.
     pub reply: ReplySlot<Vec<Result<Producers, OffsetLookupError>>>,
+}
+
+/// Some of the producers that a partition remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerRange {
+    /// The partition.
+    pub partition: TopicIdPartition,
+    /// Those with higher ids than this; from the first on without one.
+    pub after: Option<ProducerId>,
+    /// At most so many: 0 for whoever wants to know only how many there are.
+    pub count_max: usize,
+}
+
+/// Producers that a partition remembers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producers {
+    /// How many it remembers.
+    pub count: usize,
+    /// Those of the range, by id.
+    pub described: Vec<(ProducerId, Producer)>,
 }
 
 /// A command for the group coordinator that lives with one partition of `__consumer_offsets`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::command::{
     DescribeLogs, DescribeProducers, DirectorySpace, LogDescription, LookupEpochEnds,
-    LookupOffsets, MeasureDirectories, OffsetLookup, ReplySlot,
+    LookupOffsets, MeasureDirectories, OffsetLookup, ProducerRange, Producers, ReplySlot,
 };
 use super::hosting::Slot;
 use super::jobs::Errand;
@@ -130,17 +130,18 @@ impl Shard {
     }
 
     pub(super) fn describe_producers(&mut self, describe: DescribeProducers) {
-        let views = |leader: &mut Leader| {
-            leader
-                .log()
-                .producers()
-                .map(|(id, producer)| (id, *producer))
-                .collect()
+        let described = |leader: &mut Leader, range: &ProducerRange| {
+            let log = leader.log();
+            let described = log.producers_after(range.after).take(range.count_max);
+            Producers {
+                count: log.producer_count(),
+                described: described.map(|(id, producer)| (id, *producer)).collect(),
+            }
         };
         let results = describe
-            .partitions
+            .ranges
             .iter()
-            .map(|id| Ok(views(self.leading(*id)?)))
+            .map(|range| Ok(described(self.leading(range.partition)?, range)))
             .collect();
         // Whoever asked may have gone.
         let _ = describe.reply.send(results);

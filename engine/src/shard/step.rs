@@ -364,7 +364,8 @@ impl Shard {
                 delete.partitions.iter().any(|(id, _)| self.is_awaited(*id))
             }
             Command::DescribeProducers(describe) => {
-                describe.partitions.iter().any(|id| self.is_awaited(*id))
+                let mut ranges = describe.ranges.iter();
+                ranges.any(|range| self.is_awaited(range.partition))
             }
             // Those who may wait for other members hold nothing of the memory for requests. Large ones hear that the coordinator is
             // being read, and ask again.

@@ -97,6 +97,7 @@ pub(super) async fn ask_each<T>(
 fn elements(command: &GroupCommand) -> usize {
     match command {
         GroupCommand::FetchOffsets(fetch) => fetch.partitions.as_ref().map_or(1, Vec::len),
+        GroupCommand::DeleteOffsets(delete) => delete.partitions.len(),
         _ => 1,
     }
 }

@@ -1,11 +1,14 @@
 //! Topics that come into being because somebody needs them: automatic creation, and the topic of committed offsets.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use millrace_engine::config::Alteration;
 use millrace_engine::control::ControlError;
-use millrace_engine::metadata::{Command, ControllerError, CreateTopics, NewTopic, Reply};
+use millrace_engine::metadata::{
+    Command, ControllerError, CreateTopics, CreatedTopic, NewTopic, Reply,
+};
 use millrace_engine::shard::Stopped;
 use millrace_wire::ErrorCode;
 
@@ -16,7 +19,8 @@ use super::error::ToErrorCode;
 pub(super) const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Makes topics with the broker's defaults (internal ones with theirs) and waits until the metadata shows them. One result per name, in
-/// order; a topic that somebody else made in the meantime is as good.
+/// order; a topic that somebody else made in the meantime is as good. Clients hear little of why one cannot be made, and come
+/// again: the log says it.
 ///
 /// # Errors
 /// The broker is stopping.
@@ -36,6 +40,7 @@ pub(super) async fn create(
     };
     match context.propose(Command::CreateTopics(command)).await {
         Ok(Reply::CreateTopics(results)) => {
+            report(context, refusals(&results));
             // By name: a client may ask for very many.
             let results: BTreeMap<String, _> = results.into_iter().collect();
             let outcome = |name: &String| match results.get(name) {
@@ -52,9 +57,35 @@ pub(super) async fn create(
         Ok(_) => Ok(vec![Err(ErrorCode::UnknownServerError); names.len()]),
         Err(ControlError::Stopped) => Err(Stopped),
         Err(error @ ControlError::Refused(_)) => {
-            tracing::warn!(%error, topics = ?names, "topics cannot be created");
+            report(context, names.iter().map(|name| (name, &error)));
             Ok(vec![Err(error.error_code()); names.len()])
         }
+    }
+}
+
+/// The topics that are not there, and why. Nobody may have that of the metadata, and whoever asked about it wanted no more.
+fn refusals(
+    results: &[(String, Result<CreatedTopic, ControllerError>)],
+) -> impl Iterator<Item = (&String, &ControllerError)> {
+    results.iter().filter_map(|(name, result)| match result {
+        Ok(_) | Err(ControllerError::TopicExists { .. } | ControllerError::MetadataTopic) => None,
+        Err(error) => Some((name, error)),
+    })
+}
+
+/// One line, however many topics there are: a client may ask for very many, again and again.
+fn report<'a, E: Display + 'a>(
+    context: &RequestContext,
+    mut refused: impl Iterator<Item = (&'a String, &'a E)>,
+) {
+    let Some((name, error)) = refused.next() else {
+        return;
+    };
+    match refused.count() {
+        0 => context.report(&format_args!("topic {name} cannot be created: {error}")),
+        others => context.report(&format_args!(
+            "topic {name} and {others} others cannot be created: {error}"
+        )),
     }
 }
 

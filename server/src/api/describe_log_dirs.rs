@@ -32,29 +32,57 @@ pub(super) async fn handle(
     };
     let wanted = context.in_peace(request.topics, find).await?;
     let logs = describe_logs(context).await?;
+    // All are gone over, however few were asked about.
+    context.answers_many(logs.len() / LOGS_PER_ELEMENT).await;
     let settings = context.settings();
+    let directories = Directories {
+        paths: settings.config.log_dirs.clone(),
+        cordoned: settings.config.cordoned_log_dirs.clone(),
+        spaces,
+    };
+    let results = move |(logs, wanted)| results(logs, wanted, &directories, &image);
+    let results = context.in_peace((logs, wanted), results).await?;
+    Ok(DescribeLogDirsResponse {
+        results,
+        ..Default::default()
+    })
+}
+
+/// The log directories.
+struct Directories {
+    /// All of them.
+    paths: Vec<PathBuf>,
+    cordoned: Vec<PathBuf>,
+    /// Of those that can be used.
+    spaces: Vec<DirectorySpace>,
+}
+
+/// Each directory with those of `logs` in it that are wanted.
+fn results(
+    logs: Vec<LogDescription>,
+    wanted: Option<BTreeSet<TopicIdPartition>>,
+    directories: &Directories,
+    image: &MetadataImage,
+) -> Vec<DescribeLogDirsDirectory> {
     let mut by_directory: BTreeMap<PathBuf, Vec<LogDescription>> = BTreeMap::new();
     for log in logs {
         let directory = log.directory.clone();
         by_directory.entry(directory).or_default().push(log);
     }
-    let directories = settings.config.log_dirs.iter();
-    let results = directories.map(|path| {
+    let results = directories.paths.iter().map(|path| {
         let mut logs = by_directory.remove(path).unwrap_or_default();
-        let space = spaces.iter().find(|space| space.directory == *path);
-        let cordoned = settings.config.cordoned_log_dirs.contains(path);
+        let mut spaces = directories.spaces.iter();
+        let space = spaces.find(|space| space.directory == *path);
+        let cordoned = directories.cordoned.contains(path);
         let space = space.filter(|_| !has_failed(&logs));
         logs.retain(|log| {
             wanted
                 .as_ref()
                 .is_none_or(|wanted| wanted.contains(&log.partition))
         });
-        directory(path, space, cordoned, &logs, &image)
+        directory(path, space, cordoned, &logs, image)
     });
-    Ok(DescribeLogDirsResponse {
-        results: results.collect(),
-        ..Default::default()
-    })
+    results.collect()
 }
 
 /// The partitions asked about that exist; the others are passed over, as in Kafka.
@@ -158,6 +186,9 @@ fn partition(log: &LogDescription) -> DescribeLogDirsResponsePartition {
         is_future_key: false,
     }
 }
+
+/// So many replicas take as much as a topic in an answer.
+const LOGS_PER_ELEMENT: usize = 10;
 
 #[cfg(test)]
 mod tests {

@@ -32,25 +32,27 @@ fn page(
     limit: u32,
 ) -> DescribeTopicPartitionsResponse {
     let asked = u32::try_from(request.response_partition_limit).unwrap_or(0);
-    let mut room = usize::try_from(asked.min(limit).max(1)).unwrap_or(usize::MAX);
+    let room = usize::try_from(asked.min(limit).max(1)).unwrap_or(usize::MAX);
     let cursor = request.cursor.as_ref();
     let from = cursor.map_or("", |cursor| &*cursor.topic_name);
-    let all = request.topics.is_empty();
     // Sorted, so that a cursor means the same place in every page.
-    let names: BTreeSet<&str> = if all {
-        image
-            .topics()
-            .map(|topic| topic.name.as_str())
-            .filter(|&name| name >= from)
-            .collect()
+    if request.topics.is_empty() {
+        let names = image.topics_from(from).map(|topic| topic.name.as_str());
+        page_of(names, cursor, image, room)
     } else {
-        request
-            .topics
-            .iter()
-            .map(|topic| &*topic.name)
-            .filter(|&name| name >= from)
-            .collect()
-    };
+        let names = request.topics.iter().map(|topic| &*topic.name);
+        let names: BTreeSet<_> = names.filter(|&name| name >= from).collect();
+        page_of(names.into_iter(), cursor, image, room)
+    }
+}
+
+/// A page with room for so many partitions; no more of `names` are looked at than it takes.
+fn page_of<'a>(
+    names: impl Iterator<Item = &'a str>,
+    cursor: Option<&DescribeTopicPartitionsCursor>,
+    image: &MetadataImage,
+    mut room: usize,
+) -> DescribeTopicPartitionsResponse {
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
         let at = |partition_index| {
@@ -142,7 +144,47 @@ fn partitions(
 mod tests {
     use millrace_wire::message::describe_topic_partitions::DescribeTopicPartitionsRequestTopic;
 
+    use super::super::test_image::image_with;
     use super::*;
+
+    /// Topics with the numbers of their partitions, and where the next page begins.
+    type Page = (Vec<(String, Vec<i32>)>, Option<(String, i32)>);
+
+    #[test]
+    fn all_topics_come_page_by_page_from_any_cursor_on() {
+        let image = image_with(&[("b", 3), ("a", 2), ("d", 1)]);
+        let shown = |cursor: Option<(&str, i32)>| -> Page {
+            let cursor = cursor.map(|(name, partition_index)| DescribeTopicPartitionsCursor {
+                topic_name: name.into(),
+                partition_index,
+            });
+            let request = DescribeTopicPartitionsRequest {
+                response_partition_limit: 4,
+                cursor,
+                ..Default::default()
+            };
+            let response = page(&request, &image, 2000);
+            let topics = response.topics.into_iter().map(|topic| {
+                let numbers = topic.partitions.iter().map(|one| one.partition_index);
+                (topic.name.unwrap().to_string(), numbers.collect())
+            });
+            let next = response.next_cursor;
+            let next = next.map(|next| (next.topic_name.to_string(), next.partition_index));
+            (topics.collect(), next)
+        };
+        let topic = |name: &str, numbers: &[i32]| (name.to_owned(), numbers.to_vec());
+        let next = |name: &str, number| Some((name.to_owned(), number));
+        let first = (vec![topic("a", &[0, 1]), topic("b", &[0, 1])], next("b", 2));
+        assert_eq!(shown(None), first);
+        let rest = (vec![topic("b", &[2]), topic("d", &[0])], None);
+        assert_eq!(shown(Some(("b", 2))), rest);
+        // Names that no topic has, or could have.
+        assert_eq!(shown(Some(("c", 5))), (vec![topic("d", &[0])], None));
+        assert_eq!(shown(Some(("a b", 0))).0[0].0, "b");
+        assert_eq!(shown(Some((&"z".repeat(300), 0))), (vec![], None));
+        let whole = page(&DescribeTopicPartitionsRequest::default(), &image, 5);
+        assert_eq!(whole.next_cursor.unwrap().topic_name, "d");
+    }
 
     #[test]
     fn unknown_and_illegal_names_are_told_apart_and_pages_begin_at_the_cursor() {

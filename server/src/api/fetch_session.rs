@@ -27,12 +27,23 @@ mod standing;
 pub(super) use standing::{Ask, Standing};
 
 /// A topic as the request names it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Eq, PartialOrd, Ord)]
 pub(super) enum TopicKey {
     /// By name: versions up to 12.
     Name(Arc<str>),
     /// By id: versions from 13.
     Id(Uuid),
+}
+
+impl PartialEq for TopicKey {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            // The partitions of a topic share its name, which may be long.
+            (Self::Name(one), Self::Name(other)) => Arc::ptr_eq(one, other) || one == other,
+            (Self::Id(one), Self::Id(other)) => one == other,
+            (Self::Name(_), Self::Id(_)) | (Self::Id(_), Self::Name(_)) => false,
+        }
+    }
 }
 
 /// A read of one partition as the client wants it.
@@ -528,21 +539,31 @@ pub(super) fn wishes(topics: Vec<FetchRequestTopic>, version: i16) -> Vec<Wish> 
 
 /// Of wishes for the same partition the last, in the place of the first, as Kafka has it.
 pub(super) fn last_of_each(wishes: Vec<Wish>) -> Vec<Wish> {
-    let mut placed: Vec<_> = wishes.into_iter().enumerate().collect();
-    placed.sort_unstable_by(|(place, wish), (other_place, other)| {
-        let partition = wish.read.partition.cmp(&other.read.partition);
-        let topic = wish.topic.cmp(&other.topic);
-        partition.then(topic).then(place.cmp(other_place))
-    });
-    placed.dedup_by(|(_, later), (_, first)| {
-        let is_same = later.read.partition == first.read.partition && later.topic == first.topic;
+    let topics = topic_numbers(&wishes);
+    let mut placed: Vec<_> = (0_usize..).zip(topics).zip(wishes).collect();
+    placed.sort_unstable_by_key(|((place, topic), wish)| (wish.read.partition, *topic, *place));
+    placed.dedup_by(|((_, topic), later), ((_, first_topic), first)| {
+        let is_same = later.read.partition == first.read.partition && topic == first_topic;
         if is_same {
             std::mem::swap(later, first);
         }
         is_same
     });
-    placed.sort_unstable_by_key(|(place, _)| *place);
+    placed.sort_unstable_by_key(|((place, _), _)| *place);
     placed.into_iter().map(|(_, wish)| wish).collect()
+}
+
+/// For each wish a number that stands for its topic. A name may be long: it is compared once for all partitions behind it.
+fn topic_numbers(wishes: &[Wish]) -> Vec<usize> {
+    let mut known: BTreeMap<&TopicKey, usize> = BTreeMap::new();
+    let mut numbers = Vec::with_capacity(wishes.len());
+    for of_one in wishes.chunk_by(|one, next| one.topic == next.topic) {
+        let next = known.len();
+        let topic = of_one.first().map(|wish| &wish.topic);
+        let number = topic.map_or(next, |topic| *known.entry(topic).or_insert(next));
+        numbers.extend(of_one.iter().map(|_| number));
+    }
+    numbers
 }
 
 /// The number after `epoch`: never 0 or less, which mean something else.

@@ -26,7 +26,7 @@ pub(super) async fn handle(
     } else {
         vec![request.key]
     };
-    // Once for all keys: where it cannot be made each attempt is a line in the log.
+    // Once for all keys: where it cannot be made each attempt is work for the controller.
     let topic = match request.key_type {
         GROUP if !keys.is_empty() => offsets_topic(context).await?,
         _ => Err(plain(ErrorCode::InvalidRequest)),

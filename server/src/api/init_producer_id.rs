@@ -63,7 +63,9 @@ async fn next_id(context: &RequestContext) -> Result<Result<ProducerId, ErrorCod
         Ok(_) => Ok(Err(ErrorCode::UnknownServerError)),
         Err(ControlError::Stopped) => Err(Stopped),
         Err(error @ ControlError::Refused(_)) => {
-            tracing::warn!(%error, "no block of producer ids can be had");
+            context.report(&format_args!(
+                "no block of producer ids can be had: {error}"
+            ));
             // Kafka's answer while it has none: clients try again.
             Ok(Err(ErrorCode::CoordinatorLoadInProgress))
         }

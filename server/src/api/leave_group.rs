@@ -19,6 +19,13 @@ pub(super) async fn handle(
     request: LeaveGroupRequest,
     context: &RequestContext,
 ) -> Result<LeaveGroupResponse, Stopped> {
+    if request.members.len() > MEMBERS_MAX {
+        context.in_peace(request, drop).await?;
+        return Ok(LeaveGroupResponse {
+            error_code: ErrorCode::InvalidRequest,
+            ..Default::default()
+        });
+    }
     let version = context.version();
     let leave = move |request| {
         let leave = leave(&request, version);
@@ -106,6 +113,9 @@ fn response(
     }
 }
 
+/// Members that may leave at once, in one turn of the coordinator's shard. The record of a group that has half of them is larger than
+/// the largest record by default.
+const MEMBERS_MAX: usize = 20_000;
 /// The last version with one member.
 const SINGLE_LAST: i16 = 2;
 

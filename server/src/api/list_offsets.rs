@@ -1,6 +1,6 @@
 //! ListOffsets (key 2): the offset of a point in time, or of a place such as the end of a partition.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::log::TimestampedOffset;
@@ -53,11 +53,14 @@ fn lookups(
     let repeated = repeated(request);
     let mut lookups = Vec::new();
     for topic in &request.topics {
+        let name = &*topic.name;
+        let repeated = repeated.get(name);
         lookups.extend(topic.partitions.iter().map(|asked| {
-            if repeated.contains(&(&*topic.name, asked.partition_index)) {
+            let index = asked.partition_index;
+            if repeated.is_some_and(|repeated| repeated.contains(&index)) {
                 return Err(ErrorCode::InvalidRequest);
             }
-            let partition = partition_by_name(image, &topic.name, asked.partition_index)?;
+            let partition = partition_by_name(image, name, index)?;
             // A place without an offset is no error: nothing is looked up and nothing is answered.
             let spec = spec(asked.timestamp, version)?.ok_or(ErrorCode::None)?;
             let current_leader_epoch = LeaderEpoch(asked.current_leader_epoch);
@@ -116,17 +119,25 @@ fn partition(
     answer
 }
 
-/// The partitions that stand in the request more than once.
-fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(&str, i32)> {
-    let mut seen = BTreeSet::new();
-    let all = request.topics.iter().flat_map(|topic| {
-        let partition = |asked: &ListOffsetsRequestPartition| asked.partition_index;
-        topic
-            .partitions
-            .iter()
-            .map(move |asked| (&*topic.name, partition(asked)))
-    });
-    all.filter(|&key| !seen.insert(key)).collect()
+/// The partitions that stand in the request more than once. By topic first: a name may be long, and is compared once for all
+/// partitions behind it.
+fn repeated(request: &ListOffsetsRequest) -> BTreeMap<&str, BTreeSet<i32>> {
+    let mut all: BTreeMap<&str, Named> = BTreeMap::new();
+    for topic in &request.topics {
+        let named = all.entry(&*topic.name).or_default();
+        let partitions = topic.partitions.iter().map(|asked| asked.partition_index);
+        let again = partitions.filter(|&index| !named.once.insert(index));
+        named.again.extend(again);
+    }
+    let again = all.into_iter().map(|(name, named)| (name, named.again));
+    again.collect()
+}
+
+/// Partitions of one topic.
+#[derive(Debug, Default)]
+struct Named {
+    once: BTreeSet<i32>,
+    again: BTreeSet<i32>,
 }
 
 /// What a timestamp stands for in this version of the request; `None` for a place that has no offset here.
@@ -189,6 +200,8 @@ mod tests {
             topics,
             ..Default::default()
         };
-        assert_eq!(repeated(&request), BTreeSet::from([("a", 1), ("b", 0)]));
+        let repeated = repeated(&request);
+        let expected = [("a", BTreeSet::from([1])), ("b", BTreeSet::from([0]))];
+        assert_eq!(repeated, BTreeMap::from(expected));
     }
 }

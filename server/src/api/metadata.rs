@@ -147,6 +147,7 @@ fn by_id(image: &MetadataImage, id: Uuid, version: i16) -> MetadataResponseTopic
         Some(topic) => describe(image, topic, version),
         None => MetadataResponseTopic {
             error_code: ErrorCode::UnknownTopicId,
+            name: None,
             topic_id: id,
             ..Default::default()
         },
@@ -313,6 +314,13 @@ mod tests {
             asked(Some(topics), 9),
             Asked::Names(vec!["b".into(), "a".into()])
         );
+    }
+
+    #[test]
+    fn a_topic_of_an_unknown_id_has_no_name() {
+        let answer = by_id(&MetadataImage::empty(), Uuid(7), 12);
+        assert_eq!(answer.error_code, ErrorCode::UnknownTopicId);
+        assert_eq!((answer.name, answer.topic_id), (None, Uuid(7)));
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! OffsetDelete (key 47): deletes offsets of a group (KIP-496).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::group::{DeleteOffsets, GroupCommand, GroupError, GroupId, GroupReply};
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
-use millrace_engine::types::TopicPartition;
-use millrace_wire::ErrorCode;
+use millrace_engine::types::{TopicName, TopicPartition};
 use millrace_wire::message::offset_delete::{
-    OffsetDeleteRequest, OffsetDeleteResponse, OffsetDeleteResponsePartition,
-    OffsetDeleteResponseTopic,
+    OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteResponse,
+    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
+use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
-use super::coordination::{Answer, ask};
+use super::coordination::{Answer, ask_each};
 use super::error::ToErrorCode;
 use super::topics::partition_by_name;
 
@@ -23,27 +24,75 @@ pub(super) async fn handle(
 ) -> Result<OffsetDeleteResponse, Stopped> {
     let image = Arc::clone(&context.image());
     let check = move |request| {
+        let request = each_once(request);
         let checked = check(&request, &image);
         let partitions: Vec<_> = checked.iter().flatten().cloned().collect();
-        (request, checked, partitions)
+        let parts = in_parts(&GroupId::from(&*request.group_id), partitions);
+        (request, checked, parts)
     };
-    let (request, checked, partitions) = context.in_peace(request, check).await?;
+    let (request, checked, parts) = context.in_peace(request, check).await?;
     let deleted = if request.group_id.is_empty() {
-        Err(GroupError::GroupIdInvalid)
+        vec![Err(GroupError::GroupIdInvalid)]
     } else {
         let pick = |reply| match reply {
             GroupReply::OffsetsDeleted(results) => Some(results),
             _ => None,
         };
-        // Asked even when nothing is left to delete: whether the group exists is part of the answer.
-        let delete = DeleteOffsets {
-            group: GroupId::from(&*request.group_id),
-            partitions,
-        };
-        ask(context, GroupCommand::DeleteOffsets(delete), pick).await?
+        ask_each(context, parts, pick).await?
     };
-    let answer = |(request, checked, deleted): (_, Vec<_>, _)| response(request, &checked, deleted);
+    let answer = |(request, checked, deleted): (_, Vec<_>, _)| {
+        let deleted = joined(deleted, checked.iter().flatten().count());
+        response(request, &checked, deleted)
+    };
     context.in_peace((request, checked, deleted), answer).await
+}
+
+/// The same without repetitions: what is deleted once is gone.
+fn each_once(mut request: OffsetDeleteRequest) -> OffsetDeleteRequest {
+    let mut seen: BTreeMap<Str, BTreeSet<i32>> = BTreeMap::new();
+    for topic in &mut request.topics {
+        let partitions = seen.entry(topic.name.clone()).or_default();
+        topic
+            .partitions
+            .retain(|sent| partitions.insert(sent.partition_index));
+    }
+    request
+}
+
+/// What to delete as one command, or as several for very many partitions: the coordinator's shard has other clients' turns
+/// between them. One even when nothing is left to delete: whether the group exists is part of the answer.
+fn in_parts(group: &GroupId, partitions: Vec<TopicPartition>) -> Vec<GroupCommand> {
+    let part = |partitions| {
+        GroupCommand::DeleteOffsets(DeleteOffsets {
+            group: group.clone(),
+            partitions,
+        })
+    };
+    if partitions.len() <= PARTITIONS_PER_COMMAND {
+        return vec![part(partitions)];
+    }
+    let parts = partitions.chunks(PARTITIONS_PER_COMMAND);
+    parts.map(|some| part(some.to_vec())).collect()
+}
+
+/// What became of each of `count` partitions, or why of none.
+fn joined(
+    parts: Vec<Answer<Vec<Result<(), GroupError>>>>,
+    count: usize,
+) -> Answer<Vec<Result<(), GroupError>>> {
+    let mut results = Vec::with_capacity(count);
+    for (number, part) in parts.into_iter().enumerate() {
+        match part {
+            Ok(part) => results.extend(part),
+            // A group that nobody is in goes with its last offset: nothing is left to delete.
+            Err(GroupError::GroupIdNotFound { .. }) if number > 0 => {
+                let gone = count.saturating_sub(results.len());
+                results.extend(vec![Ok(()); gone.min(PARTITIONS_PER_COMMAND)]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(results)
 }
 
 /// For every partition of the request, in order, what to delete or why not.
@@ -51,14 +100,13 @@ fn check(
     request: &OffsetDeleteRequest,
     image: &MetadataImage,
 ) -> Vec<Result<TopicPartition, ErrorCode>> {
-    let in_topic = |topic: &millrace_wire::message::offset_delete::OffsetDeleteRequestTopic| {
+    let in_topic = |topic: &OffsetDeleteRequestTopic| {
+        let text = &*topic.name;
+        let name: Option<TopicName> = text.parse().ok();
         let partitions = topic.partitions.iter().map(|sent| {
             let partition = sent.partition_index;
-            partition_by_name(image, &topic.name, partition)?;
-            let topic = topic
-                .name
-                .parse()
-                .map_err(|_| ErrorCode::UnknownTopicOrPartition)?;
+            partition_by_name(image, text, partition)?;
+            let topic = name.clone().ok_or(ErrorCode::UnknownTopicOrPartition)?;
             Ok(TopicPartition { topic, partition })
         });
         partitions.collect::<Vec<_>>()
@@ -105,11 +153,12 @@ fn response(
     }
 }
 
+/// Some hundred microseconds' worth for the coordinator's shard.
+const PARTITIONS_PER_COMMAND: usize = 1_000;
+
 #[cfg(test)]
 mod tests {
-    use millrace_wire::message::offset_delete::{
-        OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
-    };
+    use millrace_wire::message::offset_delete::OffsetDeleteRequestPartition;
 
     use super::super::test_image::image_with;
     use super::*;
@@ -142,6 +191,50 @@ mod tests {
         assert_eq!(answer.topics[1].partitions[0].error_code, unknown);
         let subscribed = ErrorCode::GroupSubscribedToTopic;
         assert_eq!(answer.topics[1].partitions[1].error_code, subscribed);
+    }
+
+    #[test]
+    fn what_is_named_twice_is_deleted_once() {
+        let repeated = request(&[("t", &[1, 0, 1]), ("u", &[1]), ("t", &[2, 0])]);
+        let once = request(&[("t", &[1, 0]), ("u", &[1]), ("t", &[2])]);
+        assert_eq!(each_once(repeated), once);
+    }
+
+    #[test]
+    fn very_many_partitions_are_deleted_in_parts() {
+        let group = GroupId::from("g");
+        let all = |count| {
+            (0..count).map(|partition| TopicPartition {
+                topic: "t".parse().unwrap(),
+                partition,
+            })
+        };
+        let counts = |count| {
+            let parts = in_parts(&group, all(count).collect()).into_iter();
+            let counts = parts.map(|part| match part {
+                GroupCommand::DeleteOffsets(delete) => delete.partitions.len(),
+                other => panic!("{other:?}"),
+            });
+            counts.collect::<Vec<_>>()
+        };
+        assert_eq!(counts(0), [0]);
+        assert_eq!(counts(1_000), [1_000]);
+        assert_eq!(counts(2_001), [1_000, 1_000, 1]);
+    }
+
+    #[test]
+    fn a_group_that_is_gone_after_its_first_part_has_nothing_left_to_delete() {
+        let gone = || {
+            Err(GroupError::GroupIdNotFound {
+                group: GroupId::from("g"),
+            })
+        };
+        let first = || Ok(vec![Ok(()); 1_000]);
+        let deleted = joined(vec![first(), gone(), gone()], 2_001);
+        assert_eq!(deleted, Ok(vec![Ok(()); 2_001]));
+        assert!(joined(vec![gone(), gone(), gone()], 2_001).is_err());
+        let moved = joined(vec![first(), Err(GroupError::NotCoordinator)], 2_000);
+        assert_eq!(moved, Err(GroupError::NotCoordinator));
     }
 
     #[test]

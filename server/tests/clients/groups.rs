@@ -5,6 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use millrace_wire::message::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use millrace_wire::message::{OffsetCommitRequest, OffsetCommitResponse};
+use millrace_wire::{ErrorCode, frame};
 use rdkafka::client::ClientContext;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -14,6 +19,7 @@ use crate::support::broker::Broker;
 use crate::support::librdkafka::{
     Sender, assigned, consumer, consumer_config, create_topic, take, text,
 };
+use crate::support::wire::Wire;
 use crate::support::{PATIENCE, eventually};
 
 /// Counts the rebalances a member goes through.
@@ -191,6 +197,47 @@ fn committed_offsets_come_back_with_their_metadata() {
             (1, Offset::Offset(0), String::new())
         ]
     );
+}
+
+/// Some clients put bytes of their own there. Were they refused, they would connect and commit again for ever.
+#[test]
+fn metadata_that_is_not_utf8_is_committed_and_comes_back_with_replacements() {
+    let broker = Broker::start(&[]);
+    create_topic(&broker, "jobs", 1, &[]);
+    let mut wire = Wire::connect(&broker);
+    wire.await_coordinator("workers");
+    let offset = OffsetCommitRequestPartition {
+        committed_offset: 7,
+        committed_metadata: Some("<>".into()),
+        ..Default::default()
+    };
+    let commit = OffsetCommitRequest {
+        group_id: "workers".into(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: "jobs".into(),
+            partitions: vec![offset],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    // Before the flexible versions, and since.
+    for version in [7, 8] {
+        let frame = frame::request_frame(1, None, &commit, version).unwrap();
+        let mut frame = frame.to_vec();
+        let at = frame.windows(2).position(|two| two == b"<>").unwrap();
+        frame[at..at + 2].copy_from_slice(b"\xff\xfe");
+        wire.send_bytes(&frame);
+        let (_, answer) = wire.receive::<OffsetCommitResponse>(version);
+        let committed = &answer.topics[0].partitions[0];
+        assert_eq!(committed.error_code, ErrorCode::None);
+    }
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition("jobs", 0);
+    let consumer = consumer(&broker, "workers", &[]);
+    let committed = consumer.committed_offsets(asked, PATIENCE).unwrap();
+    let element = &committed.elements()[0];
+    assert_eq!(element.offset(), Offset::Offset(7));
+    assert_eq!(element.metadata(), "\u{fffd}\u{fffd}");
 }
 
 #[test]

@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use millrace_wire::message::describe_configs::DescribeConfigsRequestResource;
 use millrace_wire::message::describe_producers::DescribeProducersRequestTopic;
+use millrace_wire::message::fetch::{FetchRequestPartition, FetchRequestTopic};
+use millrace_wire::message::list_offsets::{ListOffsetsRequestPartition, ListOffsetsRequestTopic};
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::produce::{ProduceRequestPartition, ProduceRequestTopic};
 use millrace_wire::message::{
     ApiVersionsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    FetchRequest, FetchResponse, MetadataRequest, MetadataResponse, ProduceRequest,
+    DescribeProducersResponse, FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
+    MetadataResponse, ProduceRequest,
 };
-use millrace_wire::{ApiKey, ErrorCode, frame};
+use millrace_wire::{ApiKey, ErrorCode, Str, frame};
 
 use crate::support::broker::Broker;
-use crate::support::records::batch;
+use crate::support::records::{batch, numbered};
 use crate::support::wire::{Limits, Wire, produce_request};
 
 /// A client that is served throughout, or the test fails.
@@ -250,6 +253,118 @@ fn a_resource_that_is_asked_for_many_times_is_described_once() {
     bystander.is_served();
     let resident = broker.resident_bytes() >> 20;
     assert!(resident < 200, "{resident} MiB are resident");
+}
+
+/// A few bytes ask for all that a partition remembers of producers: those who ask at the same time wait for room.
+#[test]
+fn descriptions_of_very_many_producers_are_made_as_there_is_room() {
+    const PRODUCERS: i64 = 20_000;
+    let broker = Broker::start(&[("num.shards", "1"), ("request.memory.bytes", "4194304")]);
+    let mut bystander = Bystander::new(&broker);
+    let mut wire = Wire::connect(&broker).patiently();
+    wire.create_topic("t", 1, &[]);
+    for first in (0..PRODUCERS).step_by(1_000) {
+        let ids = first..first + 1_000;
+        let mut produce = produce_request("t", 0, -1, batch(&["v"]));
+        produce.topic_data[0].partition_data = ids
+            .map(|id| ProduceRequestPartition {
+                index: 0,
+                records: Some(numbered(&["v"], (id, 0), 0)),
+            })
+            .collect();
+        let answer = wire.ask(&produce, 9);
+        let mut appended = answer.responses[0].partition_responses.iter();
+        assert!(appended.all(|one| one.error_code == ErrorCode::None));
+    }
+    let request = DescribeProducersRequest {
+        topics: vec![DescribeProducersRequestTopic {
+            name: "t".into(),
+            partition_indexes: vec![0],
+        }],
+    };
+    let before = broker.resident_bytes();
+    let mut wires: Vec<_> = (0..16)
+        .map(|_| Wire::connect(&broker).patiently())
+        .collect();
+    for wire in &mut wires {
+        wire.send(&request, 0);
+    }
+    let readers = wires
+        .into_iter()
+        .map(|mut wire| std::thread::spawn(move || wire.receive::<DescribeProducersResponse>(0).1));
+    for reader in readers.collect::<Vec<_>>() {
+        let answer = reader.join().unwrap();
+        let described = &answer.topics[0].partitions[0];
+        assert_eq!(described.error_code, ErrorCode::None);
+        let ids = described.active_producers.iter().map(|one| one.producer_id);
+        assert!(ids.eq(0..PRODUCERS), "all of them, by id");
+    }
+    bystander.is_served();
+    let grown = broker.resident_bytes_max().saturating_sub(before) >> 20;
+    assert!(grown < 32, "{grown} MiB more were resident");
+}
+
+/// A name is compared once for all partitions behind it, not once for each.
+#[test]
+fn very_many_partitions_behind_a_long_name_cost_no_more_than_behind_a_short_one() {
+    let broker = Broker::start(&[("num.shards", "1")]);
+    let mut wire = Wire::connect(&broker).patiently();
+    let [short, long] = [10, 32_000].map(|length| Str::from("x".repeat(length)));
+    let partitions = || 0..100_000;
+    let mut listed = |name: &Str| {
+        let partitions = partitions().map(|partition_index| ListOffsetsRequestPartition {
+            partition_index,
+            timestamp: -1,
+            ..Default::default()
+        });
+        let topic = ListOffsetsRequestTopic {
+            name: name.clone(),
+            partitions: partitions.collect(),
+        };
+        let request = ListOffsetsRequest {
+            topics: vec![topic],
+            ..Default::default()
+        };
+        cost_of(&broker, || drop(wire.ask(&request, 8)))
+    };
+    assert_alike("ListOffsets", listed(&short), listed(&long));
+    let mut described = |name: &Str| {
+        let topic = DescribeProducersRequestTopic {
+            name: name.clone(),
+            partition_indexes: partitions().collect(),
+        };
+        let request = DescribeProducersRequest {
+            topics: vec![topic],
+        };
+        cost_of(&broker, || drop(wire.ask(&request, 0)))
+    };
+    assert_alike("DescribeProducers", described(&short), described(&long));
+    let mut fetched = |name: &Str| {
+        let partitions = partitions().map(|partition| FetchRequestPartition {
+            partition,
+            ..Default::default()
+        });
+        let topic = FetchRequestTopic {
+            topic: name.clone(),
+            partitions: partitions.collect(),
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            topics: vec![topic],
+            ..Default::default()
+        };
+        cost_of(&broker, || drop(wire.ask(&request, 12)))
+    };
+    assert_alike("Fetch", fetched(&short), fetched(&long));
+}
+
+/// Demands that what has a long name costs about as much as the same with a short one.
+fn assert_alike(what: &str, short: Duration, long: Duration) {
+    let most = 2 * short + Duration::from_millis(500);
+    assert!(
+        long < most,
+        "{what}: {short:?} with a short name, {long:?} with a long one"
+    );
 }
 
 /// Each is to be made and cannot be: the others of that thread go on.

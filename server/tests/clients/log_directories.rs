@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use millrace_wire::ErrorCode;
 use millrace_wire::message::metadata::MetadataResponsePartition;
-use millrace_wire::message::{DescribeLogDirsRequest, MetadataRequest};
+use millrace_wire::message::{DescribeLogDirsRequest, FindCoordinatorRequest, MetadataRequest};
 
 use crate::support::broker::{Broker, run_to_its_end};
 use crate::support::eventually;
@@ -368,4 +368,29 @@ fn directories_of_another_cluster_or_broker_are_refused_with_both_names() {
         &run(&directories, &[]),
         "two log directories have the directory id ",
     );
+}
+
+/// Clients are told to come again, and do: the reason stands in the log, and not once for each time.
+#[test]
+fn why_the_topic_of_offsets_cannot_be_made_stands_in_the_log() {
+    let broker = Broker::start(&[("cordoned.log.dirs", "*"), ("num.shards", "1")]);
+    let mut wire = Wire::connect(&broker);
+    let find = FindCoordinatorRequest {
+        key: "g".into(),
+        ..Default::default()
+    };
+    for _ in 0..20 {
+        let answer = wire.ask(&find, 3);
+        assert_eq!(answer.error_code, ErrorCode::CoordinatorNotAvailable);
+    }
+    let reason = "topic __consumer_offsets cannot be created";
+    let lines = broker.await_printed(reason, 1);
+    assert!(
+        lines[0].contains("all their log directories cordoned"),
+        "{lines:?}"
+    );
+    assert!(lines[0].contains("wire"), "who asked: {lines:?}");
+    wire.ask(&find, 3);
+    let lines = broker.printed_with(reason).len();
+    assert!((1..=10).contains(&lines), "{lines} lines for 21 refusals");
 }

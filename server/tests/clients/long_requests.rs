@@ -10,10 +10,14 @@ use millrace_wire::message::describe_configs::DescribeConfigsRequestResource;
 use millrace_wire::message::describe_producers::DescribeProducersRequestTopic;
 use millrace_wire::message::fetch::FetchRequestPartition;
 use millrace_wire::message::incremental_alter_configs::IncrementalAlterConfigsRequestResource;
+use millrace_wire::message::leave_group::LeaveGroupRequestMember;
 use millrace_wire::message::list_offsets::{ListOffsetsRequestPartition, ListOffsetsRequestTopic};
 use millrace_wire::message::metadata::MetadataRequestTopic;
 use millrace_wire::message::offset_commit::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use millrace_wire::message::offset_delete::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use millrace_wire::message::offset_fetch::OffsetFetchRequestTopic;
 use millrace_wire::message::offset_for_leader_epoch::{
@@ -23,8 +27,9 @@ use millrace_wire::message::produce::ProduceRequestPartition;
 use millrace_wire::message::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteRecordsRequest,
     DeleteTopicsRequest, DescribeConfigsRequest, DescribeGroupsRequest, DescribeProducersRequest,
-    FetchResponse, IncrementalAlterConfigsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceResponse,
+    FetchResponse, IncrementalAlterConfigsRequest, LeaveGroupRequest, ListOffsetsRequest,
+    MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceResponse,
 };
 use millrace_wire::{ErrorCode, Str};
 
@@ -410,6 +415,104 @@ fn long_and_short_offset_fetches_with_long_answers_do_not_wait_for_each_other() 
             });
         }
     });
+}
+
+/// In several parts: after the first the group, which nobody is in, has no offset left and is gone.
+#[test]
+fn every_partition_of_a_long_offset_delete_is_answered_in_order() {
+    const EXISTING: usize = 2_100;
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker).patiently();
+    let create = CreateTopicsRequest {
+        topics: vec![CreateTopicsRequestTopic {
+            name: "t".into(),
+            num_partitions: i32::try_from(EXISTING).unwrap(),
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let created = wire.ask(&create, 7);
+    assert_eq!(created.topics[0].error_code, ErrorCode::None);
+    wire.await_coordinator("g");
+    let commit = OffsetCommitRequest {
+        group_id: "g".into(),
+        topics: vec![OffsetCommitRequestTopic {
+            name: "t".into(),
+            partitions: vec![OffsetCommitRequestPartition {
+                partition_index: 7,
+                committed_offset: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let committed = &wire.ask(&commit, 8).topics[0].partitions[0];
+    assert_eq!(committed.error_code, ErrorCode::None);
+    let partitions = || 0..i32::try_from(MANY).unwrap();
+    let delete = OffsetDeleteRequest {
+        group_id: "g".into(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: "t".into(),
+            // Each of them twice, but answered once.
+            partitions: partitions()
+                .chain(partitions())
+                .map(|partition_index| OffsetDeleteRequestPartition { partition_index })
+                .collect(),
+        }],
+    };
+    let answer = wire.ask(&delete, 0);
+    assert_eq!(answer.error_code, ErrorCode::None);
+    let deleted = &answer.topics[0].partitions;
+    assert_eq!(deleted.len(), MANY);
+    for (place, (partition, deleted)) in partitions().zip(deleted).enumerate() {
+        assert_eq!(deleted.partition_index, partition);
+        let expected = match place {
+            0..EXISTING => ErrorCode::None,
+            _ => ErrorCode::UnknownTopicOrPartition,
+        };
+        assert_eq!(deleted.error_code, expected, "partition {partition}");
+    }
+    let fetch = OffsetFetchRequest {
+        group_id: "g".into(),
+        topics: Some(vec![OffsetFetchRequestTopic {
+            name: "t".into(),
+            partition_indexes: vec![7],
+        }]),
+        ..Default::default()
+    };
+    let left = &wire.ask(&fetch, 7).topics[0].partitions[0];
+    assert_eq!(left.committed_offset, -1);
+}
+
+#[test]
+fn as_many_members_may_leave_at_once_as_a_group_may_have() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker).patiently();
+    wire.await_coordinator("g");
+    let leave = |count: usize| LeaveGroupRequest {
+        group_id: "g".into(),
+        members: (0..count)
+            .map(|number| LeaveGroupRequestMember {
+                member_id: Str::from(format!("member-{number}")),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let all = leave(20_000);
+    let answer = wire.ask(&all, 4);
+    assert_eq!(answer.error_code, ErrorCode::None);
+    assert_eq!(answer.members.len(), 20_000);
+    for (sent, left) in all.members.iter().zip(&answer.members) {
+        assert_eq!(left.member_id, sent.member_id);
+        assert_eq!(left.error_code, ErrorCode::UnknownMemberId);
+    }
+    let answer = wire.ask(&leave(20_001), 4);
+    assert_eq!(answer.error_code, ErrorCode::InvalidRequest);
+    assert_eq!(answer.members.len(), 0);
 }
 
 #[test]

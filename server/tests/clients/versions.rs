@@ -285,6 +285,19 @@ fn topic_ids_work_in_every_api_that_takes_them() {
         answer.responses[0].partitions[0].error_code,
         ErrorCode::UnknownTopicId
     );
+    let topic = MetadataRequestTopic {
+        topic_id: Uuid(id.0 ^ 1),
+        name: None,
+    };
+    let describe = MetadataRequest {
+        topics: Some(vec![topic]),
+        ..Default::default()
+    };
+    for version in [12, 13] {
+        let topic = wire.ask(&describe, version).topics.remove(0);
+        let expected = (ErrorCode::UnknownTopicId, None);
+        assert_eq!((topic.error_code, topic.name), expected);
+    }
 }
 
 /// SEMANTICS 18: the address of the listener used, or what advertised.listeners says.

@@ -101,9 +101,6 @@ pub enum DecodeFault {
     /// A variable-length integer of more than 32 bits.
     #[error("a variable-length integer exceeds 32 bits")]
     Varint,
-    /// A string that is not UTF-8.
-    #[error("a string is not UTF-8")]
-    Utf8,
     /// The marker of a nullable structure is neither absent (-1) nor present (1).
     #[error("{marker} marks a structure neither absent nor present")]
     Marker {

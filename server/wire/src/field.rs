@@ -142,7 +142,11 @@ impl NullableField for Str {
         if length > STRING_LENGTH_MAX {
             return Err(DecodeFault::StringTooLong { length }.into());
         }
-        Ok(Some(Self::try_from(reader.bytes(length)?)?))
+        let bytes = reader.bytes(length)?;
+        if std::str::from_utf8(&bytes).is_err() {
+            return with_replacements(bytes, reader).map(Some);
+        }
+        Ok(Some(Self::from_checked(bytes)))
     }
 
     fn encode_nullable<W: Writer>(
@@ -172,6 +176,20 @@ impl NullableField for Str {
     }
 }
 
+/// As in Kafka text need not be UTF-8: a client that puts bytes of its own there would try again for ever. What replaces them
+/// takes memory beside the frame.
+#[cold]
+fn with_replacements(bytes: Bytes, reader: &mut Reader) -> Result<Str, DecodeError> {
+    reader.charge(bytes.len().saturating_mul(REPLACED_TIMES))?;
+    let text = Str::from_utf8_lossy(bytes);
+    match text.as_bytes().len() {
+        length if length > STRING_LENGTH_MAX => Err(DecodeFault::StringTooLong { length }.into()),
+        _ => Ok(text),
+    }
+}
+
+/// U+FFFD takes three bytes, and stands for one at least.
+const REPLACED_TIMES: usize = 3;
 /// What an element is charged at least, because what is made of a number, to look it up and to answer, takes so much; and in times
 /// of its bytes, for those that have one or two.
 const ELEMENT_BYTES: usize = 64;

@@ -5,7 +5,7 @@
 //!
 //! Everything here may meet hostile bytes. A length is compared with the bytes that are there before anything is
 //! allocated, what a decoded message occupies is charged to the [`Reader`]'s budget, and no byte can cause a panic.
-//! Strings and byte fields stay slices of the received frame.
+//! Strings and byte fields stay slices of the received frame; strings that are not UTF-8 are copied with replacements, as in Kafka.
 //!
 //! ```
 //! use millrace_wire::message::metadata::{MetadataRequest, MetadataRequestTopic};

@@ -6,8 +6,8 @@ use crate::error::DecodeFault;
 
 /// The unread rest of a frame, and how much memory its decoded form may still occupy.
 ///
-/// Strings and byte fields are slices of the frame and cost nothing of the budget; every array costs its element count
-/// times the size of an element, and every tagged field as much as a small element.
+/// Strings and byte fields are slices of the frame and cost nothing of the budget, but for strings that are not UTF-8; every array
+/// costs its element count times the size of an element, and every tagged field as much as a small element.
 #[derive(Clone, Debug)]
 pub struct Reader {
     rest: Bytes,
@@ -15,7 +15,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads `frame` from its start; decoding fails once arrays would take more than `budget_bytes` of memory.
+    /// Reads `frame` from its start; decoding fails once arrays and replaced text would take more than `budget_bytes` of memory.
     #[must_use]
     pub const fn new(frame: Bytes, budget_bytes: usize) -> Self {
         Self {

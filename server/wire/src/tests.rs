@@ -14,7 +14,7 @@ use proptest::test_runner::TestCaseResult;
 
 use crate::message::{self, for_each_api};
 use crate::sample::{SampleMessage, Source};
-use crate::{ApiKey, DecodeFault, Message, Reader, Uuid, header};
+use crate::{ApiKey, DecodeError, DecodeFault, Message, Reader, Uuid, header};
 
 /// Enough for any message the tests make up.
 const BUDGET_BYTES: usize = 1 << 20;
@@ -285,6 +285,39 @@ fn strings_beyond_a_length_of_16_bits_are_refused() {
     assert!(request(32_767).is_ok());
     let error = request(32_768).unwrap_err();
     assert_eq!(error.fault, DecodeFault::StringTooLong { length: 32_768 });
+}
+
+/// Kafka takes them: a client that was refused would come again for ever.
+#[test]
+fn strings_that_are_not_utf8_are_read_with_replacements() {
+    let heartbeat = Bytes::from_static(b"\x00\x03g\xff\xfe\x00\x00\x00\x05\x00\x01m");
+    let read = |budget_bytes| -> Result<_, DecodeError> {
+        let mut reader = Reader::new(heartbeat.clone(), budget_bytes);
+        let request = message::HeartbeatRequest::decode(&mut reader, 0)?;
+        Ok((request, reader.budget_bytes()))
+    };
+    let (request, left) = read(10).unwrap();
+    assert_eq!(request.group_id, "g\u{fffd}\u{fffd}");
+    assert_eq!((request.generation_id, &*request.member_id), (5, "m"));
+    assert_eq!(left, 1, "up to three times its length is charged");
+    let error = read(8).unwrap_err();
+    assert_eq!(error.place, "HeartbeatRequest.group_id");
+    assert!(matches!(error.fault, DecodeFault::TooLarge { .. }));
+}
+
+/// It could not be written down in an answer that repeats it.
+#[test]
+fn strings_that_become_too_long_by_replacements_are_refused() {
+    let read = |count: usize| {
+        let mut bytes = BytesMut::from(&[0, 0, 0, 1][..]);
+        bytes.extend_from_slice(&u16::try_from(count).unwrap().to_be_bytes());
+        bytes.resize(bytes.len() + count, 0xff);
+        message::DescribeGroupsRequest::decode(&mut Reader::new(bytes.freeze(), usize::MAX), 0)
+    };
+    let request = read(10_922).unwrap();
+    assert_eq!(request.groups[0], "\u{fffd}".repeat(10_922).as_str());
+    let error = read(10_923).unwrap_err();
+    assert_eq!(error.fault, DecodeFault::StringTooLong { length: 32_769 });
 }
 
 #[test]

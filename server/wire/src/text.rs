@@ -1,4 +1,4 @@
-//! Strings of messages: slices of the received frame, checked to be UTF-8 once.
+//! Strings of messages: slices of the received frame, checked to be UTF-8 once; copies where they are not.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -7,8 +7,6 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
-
-use crate::error::DecodeFault;
 
 /// A string in a message. Cloning never copies the text.
 ///
@@ -48,17 +46,6 @@ impl Str {
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
         &self.0
-    }
-}
-
-impl TryFrom<Bytes> for Str {
-    type Error = DecodeFault;
-
-    fn try_from(bytes: Bytes) -> Result<Self, DecodeFault> {
-        match std::str::from_utf8(&bytes) {
-            Ok(_) => Ok(Self(bytes)),
-            Err(_) => Err(DecodeFault::Utf8),
-        }
     }
 }
 
@@ -143,12 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_that_are_not_utf8_make_no_string() {
-        assert_eq!(
-            Str::try_from(Bytes::from_static(&[0x66, 0xff])),
-            Err(DecodeFault::Utf8)
-        );
-        assert_eq!(Str::try_from(Bytes::from_static(b"ok")).unwrap(), "ok");
+    fn bytes_that_are_not_utf8_are_replaced() {
+        let text = |bytes| Str::from_utf8_lossy(Bytes::from_static(bytes));
+        assert_eq!(text(b"f\xff"), "f\u{fffd}");
+        assert_eq!(text(b"ok"), "ok");
     }
 
     #[test]

@@ -968,7 +968,7 @@ fn pages_of_topics_begin_at_the_cursor_whether_or_not_it_exists() {
     }
     let from = |name: &str| -> Vec<String> {
         image
-            .topics_from(&name.parse().unwrap())
+            .topics_from(name)
             .map(|topic| topic.name.to_string())
             .collect()
     };

@@ -22,8 +22,13 @@ use crate::metadata::{
 use crate::partition::{Acks, AppendError};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
-use crate::shard::command::{GroupRequest, Produce, ProducePartition, Produced};
-use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicPartition, Uuid};
+use crate::shard::command::{
+    DescribeProducers, GroupRequest, Produce, ProducePartition, Produced, ProducerRange, Producers,
+};
+use crate::types::{
+    GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    TopicPartition, Uuid,
+};
 
 pub(in crate::shard) type Answer = oneshot::Receiver<Produced>;
 
@@ -294,7 +299,11 @@ impl Bench {
     }
 
     pub(in crate::shard) fn produce(&mut self, place: usize) -> Answer {
-        let mut builder = BatchBuilder::new();
+        self.produce_with(place, BatchBuilder::new())
+    }
+
+    /// A batch of one record that `builder` begins.
+    fn produce_with(&mut self, place: usize, mut builder: BatchBuilder) -> Answer {
         builder.push(NOW.wall, None, Some(b"value"), &[]);
         let (reply, answer) = oneshot::channel();
         let entry = ProducePartition {
@@ -351,6 +360,50 @@ fn no_more_group_commits_run_than_are_allowed_and_those_that_wait_go_on_gatherin
         (0..12).collect::<Vec<_>>(),
         "first come, first served"
     );
+}
+
+#[test]
+fn producers_are_counted_and_described_range_by_range() {
+    let mut bench = bench(2, 2);
+    for id in [5, 3, 9] {
+        let builder = BatchBuilder::new();
+        bench.produce_with(
+            1,
+            builder.producer(ProducerId(id), ProducerEpoch(0), Sequence(0)),
+        );
+    }
+    let range = |place: usize, after: Option<i64>, count_max| ProducerRange {
+        partition: bench.partitions[place],
+        after: after.map(ProducerId),
+        count_max,
+    };
+    let ranges = vec![
+        range(0, None, 9),
+        range(1, None, 0),
+        range(1, None, 2),
+        range(1, Some(5), 2),
+        range(1, Some(9), 2),
+        range(1, Some(i64::MAX), 2),
+    ];
+    let (reply, mut answer) = oneshot::channel();
+    let describe = Command::DescribeProducers(DescribeProducers { ranges, reply });
+    bench.take_in(Input::Command(describe));
+    let found = answer.try_recv().unwrap().into_iter();
+    let found = found.map(|producers| {
+        let Producers { count, described } = producers.unwrap();
+        let ids = described.into_iter().map(|(id, _)| id.0);
+        (count, ids.collect::<Vec<_>>())
+    });
+    let found: Vec<_> = found.collect();
+    let expected = [
+        (0, vec![]),
+        (3, vec![]),
+        (3, vec![3, 5]),
+        (3, vec![9]),
+        (3, vec![]),
+        (3, vec![]),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

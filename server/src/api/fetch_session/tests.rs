@@ -240,6 +240,37 @@ fn a_session_that_has_ended_takes_room_until_nobody_is_at_work_with_it() {
 }
 
 #[test]
+fn of_wishes_for_one_partition_the_last_counts_in_the_place_of_the_first() {
+    let topic = |name: &str, reads: &[(i32, i64)]| FetchRequestTopic {
+        topic: name.into(),
+        partitions: reads
+            .iter()
+            .map(|&(partition, fetch_offset)| FetchRequestPartition {
+                partition,
+                fetch_offset,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let named = vec![
+        topic("a", &[(1, 1), (0, 2), (1, 3)]),
+        topic("b", &[(1, 4)]),
+        // The same topic again, behind another.
+        topic("a", &[(0, 5), (2, 6)]),
+    ];
+    let left = last_of_each(wishes(named, 12));
+    let left = left.iter().map(|wish| {
+        let TopicKey::Name(name) = &wish.topic else {
+            panic!("{:?}", wish.topic)
+        };
+        (&**name, wish.read.partition, wish.read.fetch_offset)
+    });
+    let expected = [("a", 1, 3), ("a", 0, 5), ("b", 1, 4), ("a", 2, 6)];
+    assert_eq!(left.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn the_epoch_after_the_greatest_is_one() {
     assert_eq!(epoch_after(0), 1);
     assert_eq!(epoch_after(i32::MAX), 1);
