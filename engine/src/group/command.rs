@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::error::GroupError;
 use super::ids::{GroupId, InstanceId, MemberId};
 use super::state::{GroupState, GroupType};
-use crate::types::{GenerationId, LeaderEpoch, Offset, TopicName, TopicPartition};
+use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
 
 /// One question to a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,11 +42,11 @@ pub enum GroupCommand {
         /// The group.
         group: GroupId,
     },
-    /// These topics are gone: forgets all offsets in them, of every group of this coordinator; answered by
+    /// These topics are gone: forgets the offsets in them, of every group of this coordinator; answered by
     /// [`GroupReply::TopicsForgotten`].
     ForgetTopics {
-        /// The topics that were deleted.
-        topics: Arc<BTreeSet<TopicName>>,
+        /// The topics that were deleted, and when (inclusive): what was committed later is of a topic that was made anew.
+        topics: Arc<BTreeMap<TopicName, Timestamp>>,
     },
 }
 

@@ -218,32 +218,40 @@ pub(super) fn delete_all(group: &GroupId, stored: &Stored, step: &mut Step<'_>) 
     step.decision.records.extend(tombstones);
 }
 
-/// Removes the offsets of all groups in topics that are gone. Of many groups, each has few topics; of many topics, each group
-/// has few: whichever are fewer are gone through.
-pub(super) fn forget_topics(stored: &Stored, step: &mut Step<'_>, topics: &BTreeSet<TopicName>) {
+/// Removes the offsets of all groups in topics that are gone, as far as they were committed by the time given. Of many groups,
+/// each has few topics; of many topics, each group has few: whichever are fewer are gone through.
+pub(super) fn forget_topics(
+    stored: &Stored,
+    step: &mut Step<'_>,
+    topics: &BTreeMap<TopicName, Timestamp>,
+) {
     let records = &mut step.decision.records;
     for (group, offsets) in stored.all_offsets() {
-        let mut forget = |topic: &TopicName, partitions: &BTreeMap<i32, CommittedOffset>| {
-            records.extend(partitions.keys().map(|&partition| {
+        let mut forget = |topic: &TopicName, partitions: &Partitions, deleted: Timestamp| {
+            let former = partitions.iter().filter(|(_, it)| it.committed <= deleted);
+            records.extend(former.map(|(&partition, _)| {
                 let topic = topic.clone();
                 tombstone(group, TopicPartition { topic, partition })
             }));
         };
         if topics.len() < offsets.len() {
-            for topic in topics {
+            for (topic, &deleted) in topics {
                 if let Some(partitions) = offsets.get(topic) {
-                    forget(topic, partitions);
+                    forget(topic, partitions, deleted);
                 }
             }
         } else {
             for (topic, partitions) in offsets {
-                if topics.contains(topic) {
-                    forget(topic, partitions);
+                if let Some(&deleted) = topics.get(topic) {
+                    forget(topic, partitions, deleted);
                 }
             }
         }
     }
 }
+
+/// The offsets of one group in one topic.
+type Partitions = BTreeMap<i32, CommittedOffset>;
 
 /// Removes what has expired of a group's offsets; whether that is all of them.
 pub(super) fn expire(group: &ClassicGroup, stored: &Stored, step: &mut Step<'_>) -> bool {

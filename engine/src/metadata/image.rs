@@ -195,6 +195,12 @@ impl MetadataImage {
         self.topics.by_name.len()
     }
 
+    /// How many partitions all topics have. It goes over all topics.
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.topics().map(|topic| topic.partitions.len()).sum()
+    }
+
     /// All topics in order of their names.
     pub fn topics(&self) -> impl DoubleEndedIterator<Item = &Arc<Topic>> {
         self.topics.by_name.values()

@@ -1,10 +1,12 @@
 //! The group coordinators that live with this shard's partitions of `__consumer_offsets`: loaded when the partition is
 //! opened, fed with commands and time, their records appended, their replies passed on once those are committed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod forgetting;
 
-use super::command::{Command, GroupRequest, ReplySlot};
+use std::collections::BTreeMap;
+
+use self::forgetting::{Forgetting, Removals};
+use super::command::{GroupRequest, ReplySlot};
 use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
@@ -12,19 +14,17 @@ use super::timers::TimerKey;
 use crate::config::TopicConfig;
 use crate::coordinator::runtime::Effects as CoordinatorEffects;
 use crate::coordinator::{AppendSequence, ReplyTicket, Unavailable as CoordinatorUnavailable};
-use crate::group::{BATCH_FRAMING_BYTES, GroupCommand, GroupError, GroupReply, GroupRuntime};
+use crate::group::{BATCH_FRAMING_BYTES, GroupError, GroupReply, GroupRuntime};
 use crate::maintenance::{Job, ReplayError};
-use crate::metadata::is_internal;
 use crate::partition::{Told, Waiter};
 use crate::record::BatchBuilder;
-use crate::types::{Monotonic, Now, TopicIdPartition, TopicName};
+use crate::types::{Monotonic, Now, TopicIdPartition};
 
 /// The coordinators of one shard, by the partition they live with.
 #[derive(Debug, Default)]
 pub(super) struct Coordinators {
     hosted: BTreeMap<TopicIdPartition, Hosted>,
-    /// Those that could not write: what they have to forget is tried again later, or they would be read anew for it without end.
-    forgetting_later: BTreeSet<TopicIdPartition>,
+    forgetting: Forgetting,
 }
 
 #[derive(Debug)]
@@ -45,6 +45,7 @@ struct Serving {
     runtime: GroupRuntime,
     replies: BTreeMap<ReplyTicket, Slotted>,
     timer: Option<(Monotonic, TimerKey)>,
+    removals: Removals,
 }
 
 impl Coordinators {
@@ -95,15 +96,14 @@ impl Shard {
                     runtime: *runtime,
                     replies: BTreeMap::new(),
                     timer: None,
+                    removals: Removals::default(),
                 };
                 self.coordinators
                     .hosted
                     .insert(id, Hosted::Serving(Box::new(serving)));
                 self.fit_coordinator(id);
                 self.take_coordinator_effects(id, loaded, now, effects);
-                if !self.coordinators.forgetting_later.contains(&id) {
-                    self.forget_topics_that_are_gone(id, now, effects);
-                }
+                self.catch_up_once_read(id, now, effects);
             }
             Err(error) => {
                 tracing::error!(partition = %id, %error, "a group coordinator cannot be loaded");
@@ -162,68 +162,6 @@ impl Shard {
         let _ = reply.send(Err(refusal));
     }
 
-    /// Tells every coordinator here that topics are gone.
-    pub(super) fn forget_topics(&mut self, topics: &[TopicName], now: Now, effects: &mut Effects) {
-        let topics = topics.iter().filter(|topic| !is_internal(topic.as_str()));
-        let topics: Arc<BTreeSet<TopicName>> = Arc::new(topics.cloned().collect());
-        let ids: Vec<TopicIdPartition> = self.coordinators.hosted.keys().copied().collect();
-        for id in ids {
-            self.forget_topics_in(id, &topics, now, effects);
-        }
-    }
-
-    /// Tries again what coordinators had to forget and could not.
-    pub(super) fn forget_topics_again(&mut self, now: Now, effects: &mut Effects) {
-        for id in std::mem::take(&mut self.coordinators.forgetting_later) {
-            match self.coordinators.hosted.get(&id) {
-                Some(Hosted::Serving(_)) => self.forget_topics_that_are_gone(id, now, effects),
-                Some(Hosted::Loading | Hosted::Unsettled) => {
-                    self.coordinators.forgetting_later.insert(id);
-                }
-                Some(Hosted::Unreadable) | None => {}
-            }
-        }
-    }
-
-    /// A coordinator that has been read may not have heard of all deletions, or have lost what it wrote of one: whoever makes such a
-    /// topic anew would be given the offsets of the old one.
-    fn forget_topics_that_are_gone(
-        &mut self,
-        id: TopicIdPartition,
-        now: Now,
-        effects: &mut Effects,
-    ) {
-        let Some(Hosted::Serving(serving)) = self.coordinators.hosted.get(&id) else {
-            return;
-        };
-        let topics = serving.runtime.machine().stored().topics();
-        let gone = topics.filter(|topic| self.image.topic(*topic).is_none());
-        let gone = Arc::new(gone.cloned().collect());
-        self.forget_topics_in(id, &gone, now, effects);
-    }
-
-    fn forget_topics_in(
-        &mut self,
-        id: TopicIdPartition,
-        topics: &Arc<BTreeSet<TopicName>>,
-        now: Now,
-        effects: &mut Effects,
-    ) {
-        if topics.is_empty() {
-            return;
-        }
-        // Nobody waits for the answer.
-        let (reply, _) = tokio::sync::oneshot::channel();
-        let request = GroupRequest {
-            partition: id,
-            command: GroupCommand::ForgetTopics {
-                topics: Arc::clone(topics),
-            },
-            reply,
-        };
-        self.command(Command::Group(Box::new(request)), now, effects);
-    }
-
     /// A coordinator's deadline has come.
     pub(super) fn tick_coordinator(
         &mut self,
@@ -252,12 +190,15 @@ impl Shard {
         };
         if committed {
             let replies = serving.runtime.committed(sequence);
+            let removed = serving.removals.end_with(sequence);
             answer(&mut serving.replies, replies);
             self.set_coordinator_timer(id);
+            if removed {
+                self.removals_committed(id);
+            }
         } else {
             // What it decided since is not in the log: its state is dropped and read again.
             self.unload_coordinator(id);
-            self.coordinators.forgetting_later.insert(id);
             self.coordinators.hosted.insert(id, Hosted::Unsettled);
             self.reload_coordinator_if_settled(id, effects);
         }

@@ -49,6 +49,10 @@ impl<'a> Reader<'a> {
         } else {
             i64::from(self.i16(field)?)
         };
+        // As in Kafka. A longer one could not be written again.
+        if length > i64::from(i16::MAX) {
+            return Err(self.length_error(field, length));
+        }
         let Some(bytes) = self.slice(field, length)? else {
             return Ok(None);
         };

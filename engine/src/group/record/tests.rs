@@ -161,6 +161,30 @@ fn flexible_versions_are_read_and_their_tags_skipped() {
 }
 
 #[test]
+fn no_text_is_read_that_is_too_long_to_be_written_again() {
+    let read = |length: usize, compact: &[u8]| {
+        let note = vec![b'x'; length];
+        let value: [&[u8]; 4] = [
+            b"\x00\x04\0\0\0\0\0\0\x01\x02\0\0\0\x05",
+            compact,
+            &note,
+            b"\0\0\0\0\0\0\x03\xe8\x00",
+        ];
+        GroupRecord::decode(OFFSET_KEY_BYTES, Some(&value.concat()))
+    };
+    let longest = read(32_767, b"\x80\x80\x02").unwrap().unwrap();
+    let written = longest.encode();
+    let again = GroupRecord::decode(&written.key, written.value.as_deref());
+    assert_eq!(again, Ok(Some(longest)));
+    let expected = DecodeError::Length {
+        field: "metadata",
+        found: 32_768,
+        left: 32_768 + 9,
+    };
+    assert_eq!(read(32_768, b"\x81\x80\x02"), Err(expected));
+}
+
+#[test]
 fn unknown_keys_are_skipped_and_unknown_values_refused() {
     assert_eq!(
         GroupRecord::decode(b"\x00\x03\x00\x02g1", Some(b"anything")),

@@ -249,16 +249,38 @@ fn offsets_of_deleted_topics_are_forgotten() {
             &mut broker,
             &[(place("t", 0), 1), (place("t", 1), 1), (place("u", 0), 1)],
         );
-        let topics = deleted.iter().map(|topic| topic.parse().unwrap());
-        let topics = Arc::new(topics.collect());
-        assert_eq!(
-            broker.ask(GroupCommand::ForgetTopics { topics }),
-            Ok(GroupReply::TopicsForgotten)
-        );
+        forget(&mut broker, deleted, Timestamp(i64::MAX));
         broker.restart();
         let left = fetch(&mut broker, None);
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].partition, place("u", 0));
+    }
+}
+
+fn forget(broker: &mut Broker, topics: &[&str], deleted: Timestamp) {
+    let topics = topics.iter().map(|topic| (topic.parse().unwrap(), deleted));
+    let topics = Arc::new(topics.collect());
+    assert_eq!(
+        broker.ask(GroupCommand::ForgetTopics { topics }),
+        Ok(GroupReply::TopicsForgotten)
+    );
+}
+
+#[test]
+fn offsets_that_were_committed_after_a_topic_was_deleted_are_of_another() {
+    for topics in [["t"].as_slice(), &["q", "r", "s", "t"]] {
+        let mut broker = Broker::eager();
+        commit_simple(
+            &mut broker,
+            &[(place("t", 0), 1), (place("t", 1), 1), (place("u", 0), 1)],
+        );
+        let deleted = broker.now.wall;
+        broker.pass(Duration::from_millis(1));
+        commit_simple(&mut broker, &[(place("t", 1), 2)]);
+        forget(&mut broker, topics, deleted);
+        let left = fetch(&mut broker, None).into_iter();
+        let left: Vec<_> = left.map(|offset| offset.partition).collect();
+        assert_eq!(left, [place("t", 1), place("u", 0)]);
     }
 }
 

@@ -20,12 +20,14 @@ use crate::io::{Disk, File, IoError};
 
 const FILE_NAME: &str = "millrace-metadata.journal";
 const HEADER_LENGTH: usize = 38;
-/// What a start may need: a term, the broker's registration, and a new leader epoch for each of ten thousand partitions.
-const START_BYTES: u64 = 1 << 20;
-/// What is reserved: as much again for what makes room.
-const RESERVE_BYTES: u64 = 2 * START_BYTES;
+/// What is reserved for a start at least: a term, the broker's registration, and a new leader epoch for each partition.
+const START_BYTES_MIN: u64 = 1 << 20;
+/// What is reserved for each partition where they are many: its record takes 74 bytes, and 24 more with each further replica.
+const START_BYTES_PER_PARTITION: u64 = 128;
+/// What is reserved besides, for what makes room.
+const ROOM_BYTES: u64 = 1 << 20;
 /// The part of that which is for deletions only.
-const DELETIONS_BYTES: u64 = START_BYTES / 2;
+const DELETIONS_BYTES: u64 = ROOM_BYTES / 2;
 /// The reserve is moved on in steps of this many bytes.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// The longest journal that is read, in bytes: far above what is kept between snapshots.
@@ -76,9 +78,11 @@ pub struct Journal {
     places: Vec<Place>,
     /// Where the next entry goes. Everything below is durable.
     end: u64,
-    /// Up to where the file is known to have its blocks. At least [`RESERVE_BYTES`] behind the end stay free of what
+    /// Up to where the file is known to have its blocks. At least [`Journal::reserve_bytes`] behind the end stay free of what
     /// clients ask for, so that a start finds room on a disk that is full.
     reserved_to: u64,
+    /// What a start may need.
+    start_bytes: u64,
     /// Nothing is written before this is done.
     renewal: Option<Renewal>,
     /// A failure that could not be undone: no more writes.
@@ -144,6 +148,7 @@ impl Journal {
             places: Vec::new(),
             end,
             reserved_to: end,
+            start_bytes: START_BYTES_MIN,
             renewal: None,
             offline: false,
         })
@@ -177,6 +182,7 @@ impl Journal {
             places,
             end: end as u64,
             reserved_to: end as u64,
+            start_bytes: START_BYTES_MIN,
             renewal: None,
             offline,
         };
@@ -276,6 +282,16 @@ impl Journal {
         Ok(Some(entry))
     }
 
+    /// Says how many partitions a start may have to begin a new epoch of; from the next entry on the reserve is for so many.
+    pub fn expect_partitions(&mut self, count: usize) {
+        let bytes = START_BYTES_PER_PARTITION.saturating_mul(count as u64);
+        self.start_bytes = START_BYTES_MIN.max(bytes);
+    }
+
+    const fn reserve_bytes(&self) -> u64 {
+        self.start_bytes.saturating_add(ROOM_BYTES)
+    }
+
     /// Appends an entry; durable on return. Its index, term and offset must follow the last. `reserve` says whether it
     /// may take what is kept for a full disk.
     ///
@@ -313,10 +329,11 @@ impl Journal {
             Err(error) if error.is_out_of_space() => match reserve {
                 Reserve::Keep => return Err(error.into()),
                 Reserve::KeepForDeletions => {
-                    self.allocate(length + START_BYTES + DELETIONS_BYTES)?;
+                    self.allocate(length + self.start_bytes + DELETIONS_BYTES)?;
                 }
-                Reserve::KeepForStart => self.allocate(length + START_BYTES)?,
-                Reserve::Use => {}
+                Reserve::KeepForStart => self.allocate(length + self.start_bytes)?,
+                // To cut off what was written of an entry that is too large would free the reserve.
+                Reserve::Use => self.allocate(length)?,
             },
             // Whatever else stands in the way, the write meets it too.
             _ => {}
@@ -350,7 +367,7 @@ impl Journal {
         let needed = self
             .end
             .saturating_add(length)
-            .saturating_add(RESERVE_BYTES);
+            .saturating_add(self.reserve_bytes());
         if needed > self.reserved_to {
             let to = needed.saturating_add(RESERVE_STEP_BYTES);
             self.allocate(to.saturating_sub(self.end))?;
@@ -419,7 +436,7 @@ impl Journal {
         self.file
             .read_exact_at(last.end, &mut bytes[HEADER_LENGTH..])?;
         // On a disk that fills up meanwhile the next start needs its reserve in the new file.
-        let reserve_bytes = RESERVE_BYTES.saturating_add(RESERVE_STEP_BYTES);
+        let reserve_bytes = self.reserve_bytes().saturating_add(RESERVE_STEP_BYTES);
         let written = self
             .disk
             .write_atomic_reserving(&self.path, &bytes, reserve_bytes);

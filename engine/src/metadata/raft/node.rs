@@ -115,10 +115,11 @@ impl Metadata {
         let stored = Vote::load(disk, dir)?;
         let Newest { snapshot, unread } = snapshot::load_newest(disk, dir)?;
         let opened = open_journal(disk, dir, stored.as_ref(), snapshot.as_ref(), unread);
-        let (journal, entries) = opened?;
+        let (mut journal, entries) = opened?;
         let place = snapshot.as_ref().map(|snapshot| snapshot.position);
         let image = replay(dir, snapshot, &entries, journal.next_offset())?;
         check_origin(dir, &image, only.then_some(cluster_id))?;
+        journal.expect_partitions(image.partition_count());
 
         let last = journal.last();
         let term = next_term(dir, stored, last, &image)?;
@@ -276,7 +277,13 @@ impl Metadata {
             base_offset,
             records,
         };
-        self.journal.append(&entry, reserve)?;
+        if !next.has_topics_of(&self.image) {
+            self.journal.expect_partitions(next.partition_count());
+        }
+        if let Err(error) = self.journal.append(&entry, reserve) {
+            self.journal.expect_partitions(self.image.partition_count());
+            return Err(error.into());
+        }
         self.image = Arc::new(next);
         self.snapshot_when_due();
         Ok(())

@@ -17,7 +17,8 @@ use crate::config::Alteration;
 use crate::io::{Disk, Sim, SimOperation};
 use crate::metadata::controller::tests::{create, new_topic, registration};
 use crate::metadata::controller::{
-    AlterConfigs, AlterResource, Command, CreatePartitions, DeleteTopics, GrowTopic, TopicReference,
+    AlterConfigs, AlterResource, Command, CreatePartitions, DeleteTopics, GrowTopic, Reply,
+    TopicReference,
 };
 use crate::metadata::record::MetadataRecord;
 use crate::types::BrokerId;
@@ -562,6 +563,41 @@ fn a_start_finds_room_on_a_full_disk_and_clients_are_refused_until_there_is_some
     let mut metadata = open().unwrap();
     metadata.propose(&topic).unwrap();
     assert!(names(&metadata).contains(&"later".to_owned()));
+}
+
+#[test]
+fn a_start_on_a_full_disk_finds_room_for_new_epochs_of_very_many_partitions() {
+    let sim = Sim::new(1);
+    let (disk, dir) = (sim.disk(), Path::new("/metadata"));
+    let open = || Metadata::open(&disk, dir, NODE, CLUSTER, MetadataOptions::default());
+    let mut metadata = open().unwrap();
+    metadata.propose(&registration(1)).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        let topic = create(vec![new_topic(name, 10_000, 1)]);
+        metadata.propose(&topic).unwrap();
+    }
+    drop(metadata);
+    sim.set_capacity_bytes(0);
+    sim.crash();
+    let mut metadata = open().unwrap();
+    metadata.propose_at_start(&registration(1)).unwrap();
+    let start = Command::UncleanStart { broker: NODE };
+    let (_, reply) = metadata.propose_at_start(&start).unwrap();
+    assert_eq!(reply, Reply::UncleanStart { partitions: 40_000 });
+}
+
+#[test]
+fn an_entry_that_the_reserve_is_too_small_for_leaves_it_to_others() {
+    let sim = Sim::new(1);
+    let mut journal = of_four(&sim.disk(), Path::new("/metadata"));
+    sim.set_capacity_bytes(0);
+    let mut large = entry(1, 5);
+    large.records = vec![MetadataRecord::NoOp; 400_000];
+    let refused = journal.append(&large, Reserve::Use).unwrap_err();
+    assert!(refused.is_out_of_space(), "{refused}");
+    for index in 5..1_000 {
+        journal.append(&entry(1, index), Reserve::Use).unwrap();
+    }
 }
 
 #[test]

@@ -17,7 +17,8 @@ use crate::group::{
 use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{
-    self, ConfigResource, CreateTopics, MetadataRecord, NewTopic, RegisterBroker,
+    self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
+    TopicReference,
 };
 use crate::partition::{Acks, AppendError};
 use crate::record::{BatchBuilder, Compression};
@@ -39,6 +40,7 @@ pub(in crate::shard) struct Bench {
     pub(in crate::shard) partitions: Vec<TopicIdPartition>,
     /// Syncs that were handed out and have not ended, oldest first.
     pub(in crate::shard) syncs: VecDeque<(Ticket, Action)>,
+    now: Now,
 }
 
 pub(in crate::shard) const NOW: Now = Now {
@@ -49,15 +51,7 @@ const BROKER: BrokerId = BrokerId(1);
 const ENOSPC: i32 = 28;
 const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
 
-fn image(topic: &str, partitions: i32) -> MetadataImage {
-    let topic = NewTopic {
-        name: topic.to_owned(),
-        partitions,
-        replication_factor: 1,
-        assignments: Vec::new(),
-        settings: Vec::new(),
-        random: 5,
-    };
+pub(in crate::shard) fn image(topic: &str, partitions: i32) -> MetadataImage {
     let register = RegisterBroker {
         id: BROKER,
         incarnation: Uuid(1),
@@ -65,24 +59,44 @@ fn image(topic: &str, partitions: i32) -> MetadataImage {
         rack: None,
         log_directories: vec![DIRECTORY],
     };
-    let create = CreateTopics {
+    let register = metadata::Command::RegisterBroker(register);
+    let registered = after(&MetadataImage::empty(), &register);
+    after(&registered, &create(topic, partitions, 5))
+}
+
+fn after(image: &MetadataImage, command: &metadata::Command) -> MetadataImage {
+    let decision = metadata::decide(image, command).unwrap();
+    image.apply(&decision.records).unwrap()
+}
+
+fn create(topic: &str, partitions: i32, random: u128) -> metadata::Command {
+    let topic = NewTopic {
+        name: topic.to_owned(),
+        partitions,
+        replication_factor: 1,
+        assignments: Vec::new(),
+        settings: Vec::new(),
+        random,
+    };
+    metadata::Command::CreateTopics(CreateTopics {
         topics: vec![topic],
         partitions_default: 1,
         replication_factor_default: 1,
         partitions_max: 1_000,
         topic_defaults: Arc::new(TopicDefaults::default()),
         validate_only: false,
-    };
-    let commands = [
-        metadata::Command::RegisterBroker(register),
-        metadata::Command::CreateTopics(create),
-    ];
-    commands
-        .iter()
-        .fold(MetadataImage::empty(), |image, command| {
-            let decision = metadata::decide(&image, command).unwrap();
-            image.apply(&decision.records).unwrap()
-        })
+    })
+}
+
+/// The metadata with a topic `t`, without it, and with another of that name.
+fn made_anew(image: &MetadataImage) -> [Arc<MetadataImage>; 3] {
+    let delete = metadata::Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name("t".to_owned())],
+    });
+    let old = after(image, &create("t", 2, 6));
+    let gone = after(&old, &delete);
+    let new = after(&gone, &create("t", 2, 7));
+    [old, gone, new].map(Arc::new)
 }
 
 /// The only shard of a broker with one log directory.
@@ -140,7 +154,7 @@ pub(in crate::shard) fn bench_on(
     bench
 }
 
-fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) -> Bench {
+pub(in crate::shard) fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) -> Bench {
     let disk = sim.disk();
     disk.create_dir_all(Path::new("/data")).unwrap();
     Bench {
@@ -149,6 +163,7 @@ fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) -> Bench {
         shard: Shard::new(settings(syncs_in_flight_max), NOW),
         partitions: Vec::new(),
         syncs: VecDeque::new(),
+        now: NOW,
     }
 }
 
@@ -181,7 +196,7 @@ impl Bench {
     /// Takes something in and does all that follows, but for syncs: those are kept.
     pub(in crate::shard) fn take_in(&mut self, input: Input) {
         let mut effects = Effects::default();
-        self.shard.step(NOW, input, &mut effects);
+        self.shard.step(self.now, input, &mut effects);
         self.carry_out(effects);
     }
 
@@ -190,7 +205,7 @@ impl Bench {
         let mut inputs = VecDeque::new();
         loop {
             if inputs.is_empty() {
-                self.shard.flush(NOW, &mut effects);
+                self.shard.flush(self.now, &mut effects);
             }
             for (id, job) in effects.jobs.drain(..) {
                 let done = job.run(&self.disk, &self.checkpoints);
@@ -227,7 +242,7 @@ impl Bench {
             let Some(input) = inputs.pop_front() else {
                 break;
             };
-            self.shard.step(NOW, input, &mut effects);
+            self.shard.step(self.now, input, &mut effects);
         }
     }
 
@@ -248,8 +263,17 @@ impl Bench {
         self.carry_out(effects);
     }
 
-    /// Asks the coordinator that lives with the first partition.
+    /// Asks the coordinator that lives with the first partition, and ends all syncs.
     fn ask(&mut self, command: GroupCommand) -> oneshot::Receiver<Result<GroupReply, GroupError>> {
+        let answer = self.begin_to_ask(command);
+        self.end_syncs();
+        answer
+    }
+
+    fn begin_to_ask(
+        &mut self,
+        command: GroupCommand,
+    ) -> oneshot::Receiver<Result<GroupReply, GroupError>> {
         let (reply, answer) = oneshot::channel();
         let request = GroupRequest {
             partition: self.partitions[0],
@@ -257,10 +281,13 @@ impl Bench {
             reply,
         };
         self.take_in(Input::Command(Command::Group(Box::new(request))));
+        answer
+    }
+
+    fn end_syncs(&mut self) {
         while !self.syncs.is_empty() {
             self.end_sync();
         }
-        answer
     }
 
     /// Has the coordinator that lives with the first partition read again.
@@ -669,6 +696,47 @@ fn a_coordinator_that_is_read_again_has_no_offsets_of_topics_that_are_gone() {
     }
 }
 
+#[test]
+fn a_topic_made_anew_while_its_coordinator_is_opened_has_no_offsets_of_the_old_one() {
+    let sim = Sim::new(1);
+    let mut former = bench_on(&sim, "__consumer_offsets", 1, 1);
+    let images = made_anew(former.shard.image());
+    let places = [place("t", 0), place("__consumer_offsets", 0)];
+    drop(former.ask(commit(places.clone(), "")));
+    let mut bench = Bench {
+        partitions: former.partitions,
+        ..bench_of_nothing(&sim, 1)
+    };
+    let mut effects = Effects::default();
+    for image in images {
+        bench.shard.step(NOW, Input::Image(image), &mut effects);
+    }
+    bench.carry_out(effects);
+    assert_eq!(bench.committed(), places[1..]);
+}
+
+#[test]
+fn a_topic_made_anew_before_its_coordinator_is_read_again_has_no_offsets_of_the_old_one() {
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "__consumer_offsets", 1, 1);
+    let [old, gone, new] = made_anew(bench.shard.image()).map(Input::Image);
+    bench.take_in(old);
+    drop(bench.ask(commit([place("t", 0)], "")));
+    // One commit is on its way, and the one behind it fails.
+    let other = || commit([place("__consumer_offsets", 0)], "");
+    drop(bench.begin_to_ask(other()));
+    sim.fail_next(SimOperation::Write, OFFSETS_LOG, ENOSPC);
+    let mut failed = bench.begin_to_ask(other());
+    assert!(failed.try_recv().unwrap().is_err());
+    let describe = GroupCommand::DescribeGroup { group: "g".into() };
+    let unsettled = bench.begin_to_ask(describe).try_recv().unwrap();
+    assert_eq!(unsettled, Err(GroupError::CoordinatorLoading));
+    bench.take_in(gone);
+    bench.take_in(new);
+    bench.end_syncs();
+    assert_eq!(bench.committed(), [place("__consumer_offsets", 0)]);
+}
+
 /// It went on until all were recovered, which after a crash may be longer than whoever stops it waits.
 #[test]
 fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
@@ -693,8 +761,7 @@ fn a_coordinator_that_cannot_forget_on_a_full_disk_tries_again_at_leisure() {
     let mut bench = bench_on(&sim, "__consumer_offsets", 1, 1);
     let places = (0..300).map(|partition| place("gone", partition));
     drop(bench.ask(commit(places, "")));
-    let log = "/data/__consumer_offsets-0/00000000000000000000.log";
-    sim.fail_next(SimOperation::Write, log, ENOSPC);
+    sim.fail_next(SimOperation::Write, OFFSETS_LOG, ENOSPC);
     bench.read_again();
     assert_eq!(bench.committed().len(), 300, "it serves");
     let mut effects = Effects::default();
@@ -702,3 +769,28 @@ fn a_coordinator_that_cannot_forget_on_a_full_disk_tries_again_at_leisure() {
     bench.carry_out(effects);
     assert_eq!(bench.committed(), []);
 }
+
+#[test]
+fn what_is_forgotten_late_is_what_the_topic_had_that_was_deleted() {
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "__consumer_offsets", 1, 1);
+    let [old, gone, new] = made_anew(bench.shard.image()).map(Input::Image);
+    let places = [place("t", 0), place("t", 1)];
+    bench.take_in(old);
+    drop(bench.ask(commit(places.clone(), "")));
+    // When it is deleted, and when the coordinator is read again because of that.
+    for _ in 0..2 {
+        sim.fail_next(SimOperation::Write, OFFSETS_LOG, ENOSPC);
+    }
+    bench.take_in(gone);
+    bench.take_in(new);
+    assert_eq!(bench.committed(), places, "it serves");
+    bench.now.wall.0 += 1;
+    drop(bench.ask(commit([place("t", 1)], "")));
+    let mut effects = Effects::default();
+    bench.shard.retain(bench.now, &mut effects);
+    bench.carry_out(effects);
+    assert_eq!(bench.committed(), places[1..]);
+}
+
+const OFFSETS_LOG: &str = "/data/__consumer_offsets-0/00000000000000000000.log";
