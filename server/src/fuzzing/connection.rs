@@ -309,6 +309,10 @@ mod tests {
     #[test]
     fn batches_keep_their_memory_until_the_shards_have_let_go_of_them() {
         const BUDGET_BYTES: usize = 4_096;
+        // Whoever waits for memory has a timer.
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        let _guard = runtime.enter();
         let mut broker = Broker::start();
         let mut connection = Connection::new(&broker);
         let topic = MetadataRequestTopic {
@@ -321,8 +325,12 @@ mod tests {
             ..Default::default()
         };
         connection.send(&mut broker, body_of(&create, 9));
+        while connection.waits() {
+            if !connection.hear(&broker, &mut Acquaintance::default()) && !broker.turn() {
+                broker.pass();
+            }
+        }
         while broker.turn() {}
-        connection.drop_all();
         let client = broker.client();
         let mut left_behind = client.frontend().take_over().unwrap();
         let budget = RequestBudget::new(BUDGET_BYTES);
