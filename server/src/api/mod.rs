@@ -224,8 +224,8 @@ pub(crate) fn dispatch(client: &Rc<Client>, frame: Frame) -> Result<Dispatched, 
         RequestHeader::decode(&mut body).map_err(|error| Closing::NoRequest(error.to_string()))?;
     let api = TABLE.iter().find(|api| api.key.number() == header.api_key);
     let holds_up = api.is_some_and(|api| MAY_WAIT.contains(&api.key));
-    if has_own_buffer || holds_up && length > KEPT_BYTES_MAX {
-        // A slice would keep all of the frame, and what was read with it, for as long as the request waits.
+    if has_own_buffer || holds_up {
+        // A slice would keep all of the frame, and what was read with it (2 KiB at least), for as long as the request waits.
         header.client_id = header.client_id.map(|name| Str::from(&*name));
     }
     let context = RequestContext::new(Rc::clone(client), header, reservation, holds_up);
@@ -261,8 +261,6 @@ pub(crate) fn request_budget(frame_bytes: usize) -> usize {
 
 /// What may wait for minutes when its turn has come.
 const MAY_WAIT: [ApiKey; 3] = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
-/// What waits for minutes may keep a frame of so many bytes, with what was read with it: copying its client's name would cost more.
-const KEPT_BYTES_MAX: usize = 1_024;
 /// Memory that a decoded request may take beyond its frame: per byte of it, and in any case. The smallest array
 /// elements are two bytes on the wire and a few words in memory.
 const DECODED_PER_BYTE: usize = 16;
