@@ -19,7 +19,7 @@ use connection::Connection;
 pub(crate) use error::{AdminError, exception};
 pub(crate) use queries::{GroupOffsets, OFFSETS_BY_NAME_VERSION, OffsetAnswer, TopicPartition};
 
-use crate::properties::Properties;
+use crate::properties::{self, Properties};
 
 /// A member of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,14 +78,8 @@ impl Admin {
             });
         }
         let millis = |name: &str, default: u64| -> Result<Duration, AdminError> {
-            let Some(value) = properties.get(name) else {
-                return Ok(Duration::from_millis(default));
-            };
-            let parsed = value.parse().map(Duration::from_millis);
-            parsed.map_err(|_| AdminError::Property {
-                name: name.to_owned(),
-                value: value.clone(),
-            })
+            let given = properties::millis(properties, name)?;
+            Ok(given.unwrap_or(Duration::from_millis(default)))
         };
         let client_id = properties.get("client.id").cloned();
         Ok(Self {

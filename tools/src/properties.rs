@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::command::Failure;
 
@@ -43,6 +44,27 @@ pub(crate) fn parse(text: &str) -> Properties {
         properties.insert(unescape(key), unescape(value));
     }
     properties
+}
+
+/// A property that is a time in milliseconds, if it is given.
+pub(crate) fn millis(properties: &Properties, name: &str) -> Result<Option<Duration>, NotMillis> {
+    let given = properties.get(name);
+    let parsed = given.map(|value| {
+        let millis = value.parse().map(Duration::from_millis);
+        millis.map_err(|_| NotMillis {
+            name: name.to_owned(),
+            value: value.clone(),
+        })
+    });
+    parsed.transpose()
+}
+
+/// A property that is no time.
+#[derive(Debug, thiserror::Error)]
+#[error("Invalid value {value} for configuration {name}: Not a number of milliseconds")]
+pub(crate) struct NotMillis {
+    name: String,
+    value: String,
 }
 
 /// The properties in `key=value` flags. A flag without a value stands for the empty one.

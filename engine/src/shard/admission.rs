@@ -131,14 +131,7 @@ const BATCHES_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{TopicId, Uuid};
-
-    fn id(partition: i32) -> TopicIdPartition {
-        TopicIdPartition {
-            topic_id: TopicId(Uuid(1)),
-            partition,
-        }
-    }
+    use crate::shard::step::tests::partition as id;
 
     #[test]
     fn commits_that_gather_run_one_at_a_time_and_others_together() {

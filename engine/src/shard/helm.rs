@@ -320,8 +320,7 @@ pub(super) mod tests {
     use crate::maintenance::{Checkpoints, Pool, PoolThreads};
     use crate::partition::Acks;
     use crate::shard::command::{Fetch, FetchId, Fetched, Produce, ProducePartition, Produced};
-    use crate::shard::step::tests::settings;
-    use crate::types::{TopicIdPartition, Uuid};
+    use crate::shard::step::tests::{partition, settings};
 
     pub(in crate::shard) type Answer =
         oneshot::Receiver<Vec<Result<Fetched, crate::partition::ReadError>>>;
@@ -377,12 +376,8 @@ pub(super) mod tests {
     /// A batch of so many bytes, which are not valid, for a partition that is not there: it is answered at once.
     fn produce(bytes: usize) -> (Command, oneshot::Receiver<Produced>) {
         let (reply, answer) = oneshot::channel();
-        let partition = TopicIdPartition {
-            topic_id: crate::types::TopicId(Uuid(1)),
-            partition: 0,
-        };
         let batch = ProducePartition {
-            partition,
+            partition: partition(0),
             records: Bytes::from(vec![0; bytes]),
             zstd_allowed: true,
         };

@@ -546,14 +546,7 @@ pub(super) const UNPACKING_OUT_MAX: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{TopicId, Uuid};
-
-    fn partition(partition: i32) -> TopicIdPartition {
-        TopicIdPartition {
-            topic_id: TopicId(Uuid(1)),
-            partition,
-        }
-    }
+    use crate::shard::step::tests::partition;
 
     /// Jobs of a shard, in the order of their numbers; what they do does not matter here.
     #[derive(Default)]

@@ -6,7 +6,7 @@ use millrace_engine::group::{GroupCommand, GroupError, GroupReply, partition_for
 use millrace_engine::metadata::{MetadataImage, Topic};
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, GroupRequest};
-use millrace_engine::types::{TopicIdPartition, TopicName};
+use millrace_engine::types::{TopicIdPartition, TopicName, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::context::RequestContext;
@@ -100,6 +100,31 @@ fn elements(command: &GroupCommand) -> usize {
         GroupCommand::DeleteOffsets(delete) => delete.partitions.len(),
         _ => 1,
     }
+}
+
+/// Some hundred microseconds' worth for the coordinator's shard.
+pub(super) const PARTITIONS_PER_COMMAND: usize = 1_000;
+
+/// Members that one request may be about, in one turn of the coordinator's shard. The record of a group that has half of them is larger
+/// than the largest record by default.
+pub(super) const MEMBERS_MAX: usize = 20_000;
+
+/// What concerns `partitions` as one command, or as several for very many: the coordinator's shard has other clients' turns between
+/// them. One where there are none.
+pub(super) fn in_parts(
+    partitions: Vec<TopicPartition>,
+    command: impl Fn(Vec<TopicPartition>) -> GroupCommand,
+) -> Vec<GroupCommand> {
+    if partitions.len() <= PARTITIONS_PER_COMMAND {
+        return vec![command(partitions)];
+    }
+    let mut parts = Vec::with_capacity(partitions.len().div_ceil(PARTITIONS_PER_COMMAND));
+    let mut partitions = partitions.into_iter();
+    while partitions.len() > 0 {
+        let some = partitions.by_ref().take(PARTITIONS_PER_COMMAND);
+        parts.push(command(some.collect()));
+    }
+    parts
 }
 
 /// Asks every coordinator of this broker the same question; one answer each, none where there are no coordinators yet.

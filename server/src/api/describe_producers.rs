@@ -1,6 +1,5 @@
 //! DescribeProducers (key 61): the producers a partition leader remembers (KIP-664).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::log::Producer;
@@ -11,16 +10,16 @@ use millrace_engine::shard::command::{
     Command, DescribeProducers, ProducerRange, Producers, ReplySlot,
 };
 use millrace_engine::types::{ProducerId, TopicIdPartition, TopicName};
+use millrace_wire::ErrorCode;
 use millrace_wire::message::describe_producers::{
     DescribeProducersProducer, DescribeProducersRequest, DescribeProducersRequestTopic,
     DescribeProducersResponse, DescribeProducersResponsePartition, DescribeProducersResponseTopic,
 };
-use millrace_wire::{ErrorCode, Str};
 
 use super::admin::Denied;
 use super::context::RequestContext;
 use super::scatter::{Question, ask};
-use super::topics::partition_by_name;
+use super::topics::{each_once, partition_by_name};
 
 pub(super) async fn handle(
     request: DescribeProducersRequest,
@@ -30,8 +29,11 @@ pub(super) async fn handle(
     let image = Arc::clone(&context.image());
     let resolve = {
         let image = Arc::clone(&image);
-        move |request| {
-            let request = each_once(request);
+        move |mut request: DescribeProducersRequest| {
+            // A few bytes ask for thousands of producers, so nothing is described twice in one answer.
+            let topics = request.topics.iter_mut();
+            let topics = topics.map(|topic| (topic.name.clone(), &mut topic.partition_indexes));
+            each_once(topics, |&index| index);
             let in_topic = |topic| questions(topic, &image);
             let all: Vec<_> = request.topics.iter().flat_map(in_topic).collect();
             let counting = counting(&all);
@@ -181,19 +183,6 @@ fn command(
     reply: ReplySlot<Vec<Result<Producers, OffsetLookupError>>>,
 ) -> Command {
     Command::DescribeProducers(DescribeProducers { ranges, reply })
-}
-
-/// The same without repetitions: a few bytes ask for thousands of producers, so nothing is described twice in one answer.
-fn each_once(mut request: DescribeProducersRequest) -> DescribeProducersRequest {
-    // By topic first: a name may be long, and is compared once for all partitions behind it.
-    let mut seen: BTreeMap<Str, BTreeSet<i32>> = BTreeMap::new();
-    for topic in &mut request.topics {
-        let partitions = seen.entry(topic.name.clone()).or_default();
-        topic
-            .partition_indexes
-            .retain(|&index| partitions.insert(index));
-    }
-    request
 }
 
 fn questions(topic: &DescribeProducersRequestTopic, image: &MetadataImage) -> Vec<Asked> {

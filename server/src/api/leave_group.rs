@@ -12,7 +12,7 @@ use millrace_wire::message::leave_group::{
 };
 
 use super::context::RequestContext;
-use super::coordination::{Answer, ask};
+use super::coordination::{Answer, MEMBERS_MAX, ask};
 use super::error::ToErrorCode;
 
 pub(super) async fn handle(
@@ -113,9 +113,6 @@ fn response(
     }
 }
 
-/// Members that may leave at once, in one turn of the coordinator's shard. The record of a group that has half of them is larger than
-/// the largest record by default.
-const MEMBERS_MAX: usize = 20_000;
 /// The last version with one member.
 const SINGLE_LAST: i16 = 2;
 

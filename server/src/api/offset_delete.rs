@@ -1,22 +1,21 @@
 //! OffsetDelete (key 47): deletes offsets of a group (KIP-496).
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::group::{DeleteOffsets, GroupCommand, GroupError, GroupId, GroupReply};
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
 use millrace_engine::types::{TopicName, TopicPartition};
+use millrace_wire::ErrorCode;
 use millrace_wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestTopic, OffsetDeleteResponse,
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
-use super::coordination::{Answer, ask_each};
+use super::coordination::{Answer, PARTITIONS_PER_COMMAND, ask_each, in_parts};
 use super::error::ToErrorCode;
-use super::topics::partition_by_name;
+use super::topics::{each_once, partition_by_name};
 
 pub(super) async fn handle(
     request: OffsetDeleteRequest,
@@ -24,10 +23,12 @@ pub(super) async fn handle(
 ) -> Result<OffsetDeleteResponse, Stopped> {
     let image = Arc::clone(&context.image());
     let check = move |request| {
-        let request = each_once(request);
+        let request = without_repetitions(request);
         let checked = check(&request, &image);
         let partitions: Vec<_> = checked.iter().flatten().cloned().collect();
-        let parts = in_parts(&GroupId::from(&*request.group_id), partitions);
+        let group = GroupId::from(&*request.group_id);
+        // One even when nothing is left to delete: whether the group exists is part of the answer.
+        let parts = in_parts(partitions, |some| question(&group, some));
         (request, checked, parts)
     };
     let (request, checked, parts) = context.in_peace(request, check).await?;
@@ -48,31 +49,18 @@ pub(super) async fn handle(
 }
 
 /// The same without repetitions: what is deleted once is gone.
-fn each_once(mut request: OffsetDeleteRequest) -> OffsetDeleteRequest {
-    let mut seen: BTreeMap<Str, BTreeSet<i32>> = BTreeMap::new();
-    for topic in &mut request.topics {
-        let partitions = seen.entry(topic.name.clone()).or_default();
-        topic
-            .partitions
-            .retain(|sent| partitions.insert(sent.partition_index));
-    }
+fn without_repetitions(mut request: OffsetDeleteRequest) -> OffsetDeleteRequest {
+    let topics = request.topics.iter_mut();
+    let topics = topics.map(|topic| (topic.name.clone(), &mut topic.partitions));
+    each_once(topics, |sent| sent.partition_index);
     request
 }
 
-/// What to delete as one command, or as several for very many partitions: the coordinator's shard has other clients' turns
-/// between them. One even when nothing is left to delete: whether the group exists is part of the answer.
-fn in_parts(group: &GroupId, partitions: Vec<TopicPartition>) -> Vec<GroupCommand> {
-    let part = |partitions| {
-        GroupCommand::DeleteOffsets(DeleteOffsets {
-            group: group.clone(),
-            partitions,
-        })
-    };
-    if partitions.len() <= PARTITIONS_PER_COMMAND {
-        return vec![part(partitions)];
-    }
-    let parts = partitions.chunks(PARTITIONS_PER_COMMAND);
-    parts.map(|some| part(some.to_vec())).collect()
+fn question(group: &GroupId, partitions: Vec<TopicPartition>) -> GroupCommand {
+    GroupCommand::DeleteOffsets(DeleteOffsets {
+        group: group.clone(),
+        partitions,
+    })
 }
 
 /// What became of each of `count` partitions, or why of none.
@@ -153,9 +141,6 @@ fn response(
     }
 }
 
-/// Some hundred microseconds' worth for the coordinator's shard.
-const PARTITIONS_PER_COMMAND: usize = 1_000;
-
 #[cfg(test)]
 mod tests {
     use millrace_wire::message::offset_delete::OffsetDeleteRequestPartition;
@@ -197,7 +182,7 @@ mod tests {
     fn what_is_named_twice_is_deleted_once() {
         let repeated = request(&[("t", &[1, 0, 1]), ("u", &[1]), ("t", &[2, 0])]);
         let once = request(&[("t", &[1, 0]), ("u", &[1]), ("t", &[2])]);
-        assert_eq!(each_once(repeated), once);
+        assert_eq!(without_repetitions(repeated), once);
     }
 
     #[test]
@@ -210,7 +195,7 @@ mod tests {
             })
         };
         let counts = |count| {
-            let parts = in_parts(&group, all(count).collect()).into_iter();
+            let parts = in_parts(all(count).collect(), |some| question(&group, some)).into_iter();
             let counts = parts.map(|part| match part {
                 GroupCommand::DeleteOffsets(delete) => delete.partitions.len(),
                 other => panic!("{other:?}"),

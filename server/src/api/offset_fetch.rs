@@ -3,7 +3,7 @@
 //! Up to version 7 a request is about one group, from version 8 about several; from version 10 topics are named by id. All
 //! forms become one question per group, and its answer is dressed in the form it was asked in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use millrace_engine::group::{FetchOffsets, FetchedOffset, GroupCommand, GroupId, GroupReply};
@@ -16,12 +16,12 @@ use millrace_wire::message::offset_fetch::{
     OffsetFetchResponseGroupPartition, OffsetFetchResponseGroupTopic, OffsetFetchResponsePartition,
     OffsetFetchResponseTopic,
 };
-use millrace_wire::{ErrorCode, Str, Uuid};
+use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
-use super::coordination::{Answer, ask_each};
+use super::coordination::{Answer, ask_each, in_parts};
 use super::error::ToErrorCode;
-use super::topics::{topic_id, wire_id};
+use super::topics::{each_once, topic_id, wire_id};
 
 pub(super) async fn handle(
     request: OffsetFetchRequest,
@@ -34,10 +34,10 @@ pub(super) async fn handle(
     let questions = {
         let image = Arc::clone(&image);
         move |request: OffsetFetchRequest| {
-            let groups = each_once(groups(request, version));
+            let groups = without_repetitions(groups(request, version));
             let (mut counts, mut questions) = (Vec::with_capacity(groups.len()), Vec::new());
             for group in &groups {
-                let parts = in_parts(question(group, version, &image, require_stable));
+                let parts = commands(question(group, version, &image, require_stable));
                 counts.push(parts.len());
                 questions.extend(parts);
             }
@@ -85,19 +85,15 @@ fn groups(request: OffsetFetchRequest, version: i16) -> Vec<OffsetFetchRequestGr
 
 /// The same without repetitions: four bytes ask for some kilobytes that came with a commit, and a few for all that a group has
 /// committed, so nothing is answered twice.
-fn each_once(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+fn without_repetitions(mut groups: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
     let mut seen = BTreeSet::new();
     groups.retain(|group| seen.insert(group.group_id.clone()));
     for topics in groups.iter_mut().filter_map(|group| group.topics.as_mut()) {
-        let mut seen: BTreeMap<(Str, Uuid), BTreeSet<i32>> = BTreeMap::new();
-        for topic in topics {
-            let partitions = seen
-                .entry((topic.name.clone(), topic.topic_id))
-                .or_default();
-            topic
-                .partition_indexes
-                .retain(|&index| partitions.insert(index));
-        }
+        let topics = topics.iter_mut().map(|topic| {
+            let key = (topic.name.clone(), topic.topic_id);
+            (key, &mut topic.partition_indexes)
+        });
+        each_once(topics, |&index| index);
     }
     groups
 }
@@ -128,9 +124,8 @@ fn question(
     }
 }
 
-/// The question as one command, or as several for very many partitions: the coordinator's shard has other clients' turns
-/// between them.
-fn in_parts(question: FetchOffsets) -> Vec<GroupCommand> {
+/// The commands that the question is.
+fn commands(question: FetchOffsets) -> Vec<GroupCommand> {
     let part = |partitions| {
         GroupCommand::FetchOffsets(FetchOffsets {
             group: question.group.clone(),
@@ -139,16 +134,8 @@ fn in_parts(question: FetchOffsets) -> Vec<GroupCommand> {
         })
     };
     match question.partitions {
-        Some(many) if many.len() > PARTITIONS_PER_COMMAND => {
-            let mut parts = Vec::with_capacity(many.len().div_ceil(PARTITIONS_PER_COMMAND));
-            let mut many = many.into_iter();
-            while many.len() > 0 {
-                let some = many.by_ref().take(PARTITIONS_PER_COMMAND);
-                parts.push(part(Some(some.collect())));
-            }
-            parts
-        }
-        few_or_all => vec![part(few_or_all)],
+        Some(named) => in_parts(named, |some| part(Some(some))),
+        None => vec![part(None)],
     }
 }
 
@@ -329,8 +316,6 @@ const TOP_LEVEL_FIRST: i16 = 2;
 const MANY_FIRST: i16 = 8;
 /// The first version that names topics by id.
 const BY_ID_FIRST: i16 = 10;
-/// Some hundred microseconds' worth for the coordinator's shard.
-const PARTITIONS_PER_COMMAND: usize = 1_000;
 /// What an offset takes in an answer besides its metadata.
 const OFFSET_BYTES: usize = 256;
 
@@ -338,7 +323,7 @@ const OFFSET_BYTES: usize = 256;
 mod tests {
     use millrace_engine::group::GroupError;
     use millrace_engine::types::{LeaderEpoch, Offset};
-    use millrace_wire::Message;
+    use millrace_wire::{Message, Uuid};
 
     use super::super::test_image::image_with;
     use super::*;
@@ -388,7 +373,7 @@ mod tests {
             asked(&[("t", &[1, 0, 1]), ("u", &[1]), ("t", &[2, 0])]),
             asked(&[("t", &[5])]),
         ];
-        let once = each_once(repeated);
+        let once = without_repetitions(repeated);
         assert_eq!(once, [asked(&[("t", &[1, 0]), ("u", &[1]), ("t", &[2])])]);
     }
 

@@ -12,7 +12,7 @@ use millrace_wire::message::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
-use super::coordination::{Answer, ask_parked};
+use super::coordination::{Answer, MEMBERS_MAX, ask_parked};
 use super::error::ToErrorCode;
 
 pub(super) async fn handle(
@@ -43,7 +43,7 @@ fn sync(request: &SyncGroupRequest, version: i16) -> Result<Sync, GroupError> {
     if group.is_empty() {
         return Err(GroupError::GroupIdInvalid);
     }
-    if request.assignments.len() > ASSIGNMENTS_MAX {
+    if request.assignments.len() > MEMBERS_MAX {
         return Err(GroupError::InconsistentProtocol { group });
     }
     let assignments = request.assignments.iter().map(|one| {
@@ -63,9 +63,6 @@ fn sync(request: &SyncGroupRequest, version: i16) -> Result<Sync, GroupError> {
         assignments: assignments.collect(),
     })
 }
-
-/// Members that an assignment may be for. The record of a group that has half of them is larger than the largest record by default.
-const ASSIGNMENTS_MAX: usize = 20_000;
 
 fn response(synced: Answer<Synced>) -> SyncGroupResponse {
     match synced {
@@ -132,7 +129,7 @@ mod tests {
             BTreeMap::from([(MemberId::from("m"), Bytes::from_static(b"a"))])
         );
         let crowd = SyncGroupRequest {
-            assignments: vec![request.assignments[0].clone(); ASSIGNMENTS_MAX + 1],
+            assignments: vec![request.assignments[0].clone(); MEMBERS_MAX + 1],
             ..request
         };
         assert!(super::sync(&crowd, 3).is_err());

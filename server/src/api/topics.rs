@@ -1,5 +1,7 @@
 //! Finds what requests name: topics and partitions, by name or by id.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::types::{TopicId, TopicIdPartition, Uuid};
 use millrace_wire::ErrorCode;
@@ -45,6 +47,19 @@ pub(super) fn partition_by_id(
         topic_id,
         partition,
     })
+}
+
+/// Drops the partitions that were named before. `topics` are what stands for each topic and the list of its partitions, `number` is the
+/// number of one of them. By topic first: a name may be long, and is compared once for all partitions behind it.
+pub(super) fn each_once<'a, Topic: Ord, Partition: 'a>(
+    topics: impl Iterator<Item = (Topic, &'a mut Vec<Partition>)>,
+    number: impl Fn(&Partition) -> i32,
+) {
+    let mut seen: BTreeMap<Topic, BTreeSet<i32>> = BTreeMap::new();
+    for (topic, partitions) in topics {
+        let seen = seen.entry(topic).or_default();
+        partitions.retain(|partition| seen.insert(number(partition)));
+    }
 }
 
 /// A topic id as the engine has it.

@@ -1,5 +1,6 @@
 //! What can go wrong between an admin command and a broker, in the words of Kafka's clients.
 
+use crate::properties::NotMillis;
 use millrace_wire::{DecodeError, EncodeError, ErrorCode};
 
 /// Why a request has no good answer.
@@ -15,13 +16,8 @@ pub(crate) enum AdminError {
     #[error("No resolvable bootstrap urls given in bootstrap.servers")]
     NoServers,
     /// A property has a value it cannot have.
-    #[error("Invalid value {value} for configuration {name}: Not a number of milliseconds")]
-    Property {
-        /// The property.
-        name: String,
-        /// What was given.
-        value: String,
-    },
+    #[error(transparent)]
+    Property(#[from] NotMillis),
     /// The client speaks only plain text.
     #[error(
         "security.protocol={protocol} is not supported by the admin commands: they connect to PLAINTEXT listeners only"

@@ -227,7 +227,7 @@ pub(crate) fn run(flags: &Flags) -> Result<(), Failure> {
     let topic = flags.topic.as_deref().ok_or_else(|| missing("topic"))?;
     let reader = flags.line_reader()?;
     let properties = flags.producer_properties()?;
-    let block_max = millis(&properties, "max.block.ms")?;
+    let block_max = properties::millis(&properties, "max.block.ms")?.unwrap_or_default();
     let producer: ThreadedProducer<Deliveries> = clients::create::<Created>(&properties)?.0;
     let stop = clients::stop_flag();
     let prompt = io::stdin().is_terminal();
@@ -344,17 +344,6 @@ fn send(
     Ok(())
 }
 
-/// A property that is a time.
-fn millis(properties: &Properties, name: &str) -> Result<Duration, Failure> {
-    let value = properties.get(name).map_or("", String::as_str);
-    let millis = value.parse().map(Duration::from_millis);
-    millis.map_err(|_| {
-        Failure::Text(format!(
-            "Invalid value {value} for configuration {name}: Not a number of milliseconds"
-        ))
-    })
-}
-
 /// How long to wait before looking for room again.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
@@ -418,12 +407,12 @@ mod tests {
         let wait = |rest: &str| {
             let line = format!("x --broker-list a:1 --producer-property max.block.ms={rest}");
             let Program { flags } = Program::parse_from(line.split(' '));
-            millis(&flags.producer_properties().unwrap(), "max.block.ms")
+            properties::millis(&flags.producer_properties().unwrap(), "max.block.ms")
         };
-        assert_eq!(wait("700").unwrap(), Duration::from_millis(700));
+        assert_eq!(wait("700").unwrap(), Some(Duration::from_millis(700)));
         assert_eq!(
             wait("700 --max-block-ms 5").unwrap(),
-            Duration::from_millis(5)
+            Some(Duration::from_millis(5))
         );
         assert!(wait("soon").is_err());
     }

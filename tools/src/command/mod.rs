@@ -30,6 +30,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::admin::AdminError;
+use crate::properties::NotMillis;
 
 /// Kafka's command-line tools, in one program.
 ///
@@ -102,6 +103,9 @@ pub(crate) enum Failure {
     /// A broker refused, or could not be reached.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// A property has a value it cannot have.
+    #[error(transparent)]
+    Property(#[from] NotMillis),
     /// The output could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),

@@ -2,16 +2,10 @@ use std::collections::BTreeMap as Map;
 
 use super::*;
 use crate::partition::Isolation;
-use crate::types::{LeaderEpoch, Offset, TopicId, Uuid};
+use crate::shard::step::tests::partition;
+use crate::types::{LeaderEpoch, Offset};
 
 const ID: StandingId = StandingId(9);
-
-fn partition(number: i32) -> TopicIdPartition {
-    TopicIdPartition {
-        topic_id: TopicId(Uuid(1)),
-        partition: number,
-    }
-}
 
 fn read(number: i32) -> FetchPartition {
     FetchPartition {

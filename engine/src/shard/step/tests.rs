@@ -27,7 +27,7 @@ use crate::shard::command::{
     DescribeProducers, GroupRequest, Produce, ProducePartition, Produced, ProducerRange, Producers,
 };
 use crate::types::{
-    GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
     TopicPartition, Uuid,
 };
 
@@ -50,6 +50,14 @@ pub(in crate::shard) const NOW: Now = Now {
 const BROKER: BrokerId = BrokerId(1);
 const ENOSPC: i32 = 28;
 const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
+
+/// A partition of a topic that is the same for all numbers.
+pub(in crate::shard) fn partition(number: i32) -> TopicIdPartition {
+    TopicIdPartition {
+        topic_id: TopicId(Uuid(1)),
+        partition: number,
+    }
+}
 
 pub(in crate::shard) fn image(topic: &str, partitions: i32) -> MetadataImage {
     let register = RegisterBroker {

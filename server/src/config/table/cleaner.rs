@@ -11,9 +11,9 @@ pub(super) const ROWS: &[Property] = properties! {
     "log.cleaner.enable": Boolean = "true", Anything, ReadOnly, Honoured,
         "Whether compacted topics are compacted.";
     "log.cleaner.threads": Int = "1", Allowed::at_least(0), ClusterWide, Mapped,
-        "Compactions at once.";
+        "Compactions at once; one at least, log.cleaner.enable=false has none.";
     "log.cleaner.dedupe.buffer.size": Long = "134217728", Anything, ClusterWide, Honoured,
-        "Memory for the keys of a compaction.";
+        "Memory for the keys of a compaction; more than 1 MiB for each of log.cleaner.threads.";
     "log.cleaner.io.buffer.size": Int = "524288", Allowed::at_least(0), ClusterWide, Accepted,
         "Memory for the reads and writes of a compaction; it reads and writes 2 MiB at a time.";
     "log.cleaner.io.buffer.load.factor": Double = "0.9", Anything, ClusterWide, Honoured,
