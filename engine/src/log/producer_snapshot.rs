@@ -49,18 +49,32 @@ pub enum SnapshotError {
 /// The contents of a `.snapshot` file and of the `.windows` file that goes with it.
 #[must_use]
 pub fn encode(states: &ProducerStates) -> (Vec<u8>, Vec<u8>) {
-    let count = u32::try_from(states.count()).unwrap_or(u32::MAX);
     let mut entries = Vec::with_capacity(4 + states.count() * SNAPSHOT_ENTRY_BYTES);
-    entries.extend_from_slice(&count.to_be_bytes());
-    let mut windows = count.to_be_bytes().to_vec();
+    entries.extend_from_slice(&count_of(states));
     for (id, producer) in states.iter() {
         encode_producer(&mut entries, id, producer);
+    }
+    let snapshot = frame(SNAPSHOT_VERSION, &entries);
+    let windows = encode_windows(states, &snapshot);
+    (snapshot, windows)
+}
+
+/// The contents of the `.windows` file that goes with the snapshot whose bytes are `snapshot`.
+#[must_use]
+pub fn encode_windows(states: &ProducerStates, snapshot: &[u8]) -> Vec<u8> {
+    let entries = snapshot.get(SNAPSHOT_HEADER_BYTES..).unwrap_or_default();
+    let mut windows = crc32c::crc32c(entries).to_be_bytes().to_vec();
+    windows.extend_from_slice(&count_of(states));
+    for (id, producer) in states.iter() {
         encode_window(&mut windows, id, producer);
     }
-    let checksum = crc32c::crc32c(&entries);
-    let snapshot = frame(SNAPSHOT_VERSION, &entries);
-    let windows = [&checksum.to_be_bytes()[..], &windows].concat();
-    (snapshot, frame(WINDOWS_VERSION, &windows))
+    frame(WINDOWS_VERSION, &windows)
+}
+
+fn count_of(states: &ProducerStates) -> [u8; 4] {
+    u32::try_from(states.count())
+        .unwrap_or(u32::MAX)
+        .to_be_bytes()
 }
 
 fn frame(version: i16, body: &[u8]) -> Vec<u8> {

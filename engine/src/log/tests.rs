@@ -182,7 +182,7 @@ fn prepared(
     PreparedBatch::from_builder(&builder.build()).unwrap()
 }
 
-fn of_producer(id: i64, sequence: i32, records: i32) -> PreparedBatch {
+pub(super) fn of_producer(id: i64, sequence: i32, records: i32) -> PreparedBatch {
     let builder =
         BatchBuilder::new().producer(ProducerId(id), ProducerEpoch(0), Sequence(sequence));
     prepared(builder, records, 10, 5)

@@ -7,7 +7,7 @@ use super::finding::{Cure, Finding, Sort};
 use super::{PartitionCheck, Verified};
 use crate::io::{Disk, File};
 use crate::log::OpenError;
-use crate::log::checkpoint::PartitionMetadata;
+use crate::log::checkpoint::{PartitionMetadata, read_if_there};
 use crate::log::leader_epochs::LeaderEpochs;
 use crate::log::names::{self, FileKind};
 use crate::log::producer_snapshot;
@@ -75,13 +75,13 @@ impl PartitionCheck {
                 file.path().display()
             ));
         }
-        let snapshots = [Sort::Snapshot, Sort::Windows];
-        let wanted = rebuild
-            .iter()
-            .filter(|finding| snapshots.contains(&finding.sort));
-        let wanted: BTreeSet<Offset> = wanted.filter_map(of).collect();
-        if !wanted.is_empty() {
-            self.rebuild_snapshots(disk, &logs, &wanted, verified.end_offset, done)?;
+        let offsets = |sort: Sort| -> BTreeSet<Offset> {
+            let found = rebuild.iter().filter(|finding| finding.sort == sort);
+            found.filter_map(of).collect()
+        };
+        let (broken, bare) = (offsets(Sort::Snapshot), offsets(Sort::Windows));
+        if !broken.is_empty() || !bare.is_empty() {
+            self.rebuild_snapshots(disk, &logs, &broken, &bare, verified.end_offset, done)?;
         }
         if has(Sort::LeaderEpochs) {
             let epochs = epochs_of(&logs)?;
@@ -109,21 +109,25 @@ impl PartitionCheck {
     }
 
     /// The producers at each offset, as the log tells them from the snapshot at its first segment on: what a start
-    /// without the broken snapshots would find.
+    /// without the `broken` snapshots would find. Snapshots that are only `bare`, without a sound companion, keep what
+    /// they say.
     fn rebuild_snapshots(
         &self,
         disk: &Disk,
         logs: &[(Offset, File)],
-        wanted: &BTreeSet<Offset>,
+        broken: &BTreeSet<Offset>,
+        bare: &BTreeSet<Offset>,
         end_offset: Offset,
         done: &mut Vec<String>,
     ) -> Result<(), OpenError> {
         let first = logs.first().map(|(first, _)| *first).unwrap_or_default();
-        let mut states = self
-            .snapshot_at(disk, first)
-            .filter(|_| !wanted.contains(&first));
-        let mut states = states.take().unwrap_or_default();
-        let mut left: Vec<Offset> = wanted.iter().rev().copied().collect();
+        let sound_at = |offset: Offset| {
+            let found = self.snapshot_at(disk, offset);
+            found.filter(|_| !broken.contains(&offset))
+        };
+        let (_, mut states) = sound_at(first).unwrap_or_default();
+        let wanted = broken | bare;
+        let mut left: Vec<Offset> = wanted.into_iter().rev().collect();
         let mut write = |states: &ProducerStates, offset: Offset| -> Result<(), OpenError> {
             let path = names::segment_file(&self.directory, offset, names::SNAPSHOT);
             if offset < first || offset > end_offset {
@@ -132,8 +136,19 @@ impl PartitionCheck {
                 done.push(format!("removed {}", path.display()));
                 return Ok(());
             }
-            let (snapshot, windows) = producer_snapshot::encode(states);
             let companion = names::segment_file(&self.directory, offset, names::WINDOWS);
+            if let Some((snapshot, mut known)) = sound_at(offset) {
+                // It may know producers whose batches retention took.
+                known.widen(states);
+                let windows = producer_snapshot::encode_windows(&known, &snapshot);
+                replace(disk, &companion, &windows)?.sync_data()?;
+                done.push(format!(
+                    "rebuilt {} from the snapshot beside it and the log",
+                    companion.display()
+                ));
+                return Ok(());
+            }
+            let (snapshot, windows) = producer_snapshot::encode(states);
             replace(disk, &path, &snapshot)?.sync_data()?;
             replace(disk, &companion, &windows)?.sync_data()?;
             done.push(format!(
@@ -158,10 +173,20 @@ impl PartitionCheck {
         Ok(())
     }
 
-    fn snapshot_at(&self, disk: &Disk, offset: Offset) -> Option<ProducerStates> {
-        let path = names::segment_file(&self.directory, offset, names::SNAPSHOT);
-        let bytes = crate::log::checkpoint::read_if_there(disk, &path).ok()??;
-        producer_snapshot::decode(&bytes, self.now).ok()
+    /// The bytes of a snapshot, and its producers with the batches of its companion, where the two agree on the newest.
+    fn snapshot_at(&self, disk: &Disk, offset: Offset) -> Option<(Vec<u8>, ProducerStates)> {
+        let read = |ending: &str| -> Option<Vec<u8>> {
+            let path = names::segment_file(&self.directory, offset, ending);
+            read_if_there(disk, &path).ok()?
+        };
+        let snapshot = read(names::SNAPSHOT)?;
+        let mut states = producer_snapshot::decode(&snapshot, self.now).ok()?;
+        let mut whole = states.clone();
+        let windows = read(names::WINDOWS).unwrap_or_default();
+        if producer_snapshot::widen(&mut whole, &snapshot, &windows) {
+            states.widen(&whole);
+        }
+        Some((snapshot, states))
     }
 }
 
@@ -200,4 +225,101 @@ fn epochs_of(logs: &[(Offset, File)]) -> Result<LeaderEpochs, OpenError> {
         }
     }
     Ok(epochs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::tests::{Fixture, config, of_producer};
+    use crate::types::{ProducerId, Timestamp};
+
+    /// Where retention left the log's first segment.
+    const FIRST: Offset = Offset(12);
+    const END: Offset = Offset(14);
+
+    /// A closed log whose first segment retention took, with all that producer 9 wrote, and its producers.
+    fn closed_log(fixture: &Fixture) -> ProducerStates {
+        let mut log = fixture.fresh();
+        for n in 0..6 {
+            fixture.append(&mut log, &of_producer(9, n * 2, 2));
+        }
+        fixture.roll(&mut log);
+        fixture.append(&mut log, &of_producer(10, 0, 2));
+        let doomed = log.delete_segments(1).run(&fixture.disk).unwrap();
+        doomed.run(&fixture.disk).unwrap();
+        let producers = log.producers.clone();
+        fixture.close(log);
+        producers
+    }
+
+    fn damage(fixture: &Fixture, offset: Offset, ending: &str) {
+        let path = names::segment_file(&fixture.path(), offset, ending);
+        let file = fixture.disk.open(&path).unwrap();
+        file.write_all_at(20, &[0xff]).unwrap();
+    }
+
+    /// What a repair did; afterwards all snapshots and their companions are sound.
+    fn repair(fixture: &Fixture) -> Vec<String> {
+        let check = PartitionCheck {
+            directory: fixture.path(),
+            clean: true,
+            recovery_point: END,
+            log_start_offset: Some(FIRST),
+            compacted_to: Offset::ZERO,
+            topic_id: None,
+            now: Timestamp(1_000),
+        };
+        let run = || check.run(&fixture.disk, &mut |_| {}).unwrap();
+        let mut done = Vec::new();
+        check.repair(&fixture.disk, &run(), &mut done).unwrap();
+        let of_producers =
+            |finding: &&Finding| matches!(finding.sort, Sort::Snapshot | Sort::Windows);
+        let left = run().findings;
+        assert_eq!(left.iter().find(of_producers), None);
+        done
+    }
+
+    /// The bytes of a snapshot, its producers, and whether its companion belongs to it.
+    fn read(fixture: &Fixture, offset: Offset) -> (Vec<u8>, ProducerStates, bool) {
+        let read = |ending| {
+            let path = names::segment_file(&fixture.path(), offset, ending);
+            read_if_there(&fixture.disk, &path).unwrap().unwrap()
+        };
+        let snapshot = read(names::SNAPSHOT);
+        let mut states = producer_snapshot::decode(&snapshot, Timestamp(1_000)).unwrap();
+        let widened = producer_snapshot::widen(&mut states, &snapshot, &read(names::WINDOWS));
+        (snapshot, states, widened)
+    }
+
+    #[test]
+    fn a_sound_snapshot_at_the_first_segment_stays_where_its_companion_is_damaged() {
+        let fixture = Fixture::new(config(100_000));
+        let producers = closed_log(&fixture);
+        let (before, _, _) = read(&fixture, FIRST);
+        damage(&fixture, FIRST, names::WINDOWS);
+        let done = repair(&fixture);
+        assert!(
+            done.iter().any(|line| line.contains("12.windows")),
+            "{done:?}"
+        );
+        let (after, states, widened) = read(&fixture, FIRST);
+        assert!(after == before && widened);
+        let last = |states: &ProducerStates| {
+            let producer = states.find(ProducerId(9)).unwrap();
+            *producer.window.last().unwrap()
+        };
+        assert_eq!(last(&states), last(&producers), "the last of a deleted one");
+    }
+
+    #[test]
+    fn what_is_rebuilt_of_a_later_snapshot_has_all_batches_of_those_silent_since_the_first() {
+        for ending in [names::SNAPSHOT, names::WINDOWS] {
+            let fixture = Fixture::new(config(100_000));
+            let producers = closed_log(&fixture);
+            damage(&fixture, END, ending);
+            repair(&fixture);
+            assert_eq!(read(&fixture, END).1, producers, "{ending}");
+            assert_eq!(fixture.open(true, END.0).0.producers, producers, "{ending}");
+        }
+    }
 }
