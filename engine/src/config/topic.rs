@@ -68,7 +68,8 @@ pub enum TimestampSource {
 }
 
 /// The effective settings of one topic. Times are milliseconds and not negative, sizes are bytes; `None` is "never" or
-/// "unlimited". `local.retention.*` is missing: it means something only to tiered topics.
+/// "unlimited". Missing are `local.retention.*`, which mean something only to tiered topics, and
+/// `compression.lz4.level`: our lz4 has one level.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TopicConfig {
     /// `cleanup.policy`.
@@ -77,8 +78,6 @@ pub struct TopicConfig {
     pub compression_type: CompressionType,
     /// `compression.gzip.level`: 1 to 9, or -1 for the codec's default.
     pub compression_gzip_level: i32,
-    /// `compression.lz4.level`: 1 to 17.
-    pub compression_lz4_level: i32,
     /// `compression.zstd.level`: -131072 to 22.
     pub compression_zstd_level: i32,
     /// `delete.retention.ms`: how long delete and transaction markers outlive a compaction.
@@ -143,7 +142,6 @@ impl TopicConfig {
             cleanup_policy: layers.cleanup_policy(),
             compression_type: layers.compression_type(),
             compression_gzip_level: layers.int("compression.gzip.level"),
-            compression_lz4_level: layers.int("compression.lz4.level"),
             compression_zstd_level: layers.int("compression.zstd.level"),
             delete_retention_ms: layers.long("delete.retention.ms"),
             file_delete_delay_ms: layers.long("file.delete.delay.ms"),

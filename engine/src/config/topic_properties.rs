@@ -26,9 +26,9 @@ const ROWS: &[super::Property] = properties! {
     "compression.gzip.level": Int = "-1", GZIP_LEVEL, ClusterWide, Mapped,
         twins [("compression.gzip.level", 1)],
         "Level used where the broker itself compresses with gzip; -1 is the codec's default.";
-    "compression.lz4.level": Int = "9", Allowed::between(1, 17), ClusterWide, Mapped,
+    "compression.lz4.level": Int = "9", Allowed::between(1, 17), ClusterWide, Accepted,
         twins [("compression.lz4.level", 1)],
-        "Level used where the broker itself compresses with lz4.";
+        "Level used where the broker itself compresses with lz4; ours has one level only.";
     "compression.type": String = "producer", COMPRESSION_TYPE, ClusterWide, Honoured,
         twins [("compression.type", 1)],
         "Codec that batches are stored in; producer keeps what the client sent.";

@@ -36,7 +36,7 @@ fn compression_target(config: &TopicConfig) -> Option<CompressionTarget> {
         CompressionType::Uncompressed => target(Compression::None, None),
         CompressionType::Gzip => target(Compression::Gzip, Some(config.compression_gzip_level)),
         CompressionType::Snappy => target(Compression::Snappy, None),
-        CompressionType::Lz4 => target(Compression::Lz4, Some(config.compression_lz4_level)),
+        CompressionType::Lz4 => target(Compression::Lz4, None),
         CompressionType::Zstd => target(Compression::Zstd, Some(config.compression_zstd_level)),
     }
 }

@@ -274,6 +274,20 @@ fn settings_of_parts_that_do_not_exist_yet_are_kept_and_said() {
 }
 
 #[test]
+fn the_level_of_lz4_is_checked_and_said_to_have_no_effect() {
+    let text = "compression.lz4.level=17\ncompression.gzip.level=9\n";
+    let loaded = load_text(text, &[], &[]).unwrap();
+    assert_eq!(
+        keys(&loaded, NoteKind::WithoutEffect),
+        ["compression.lz4.level"]
+    );
+    assert_eq!(
+        refusal("compression.lz4.level=18"),
+        "server.properties:1: Invalid value 18 for configuration compression.lz4.level: allowed: 1 to 17"
+    );
+}
+
+#[test]
 fn unknown_keys_are_named_with_their_line_and_topic_keys_with_advice() {
     let loaded = load_text("confluent.license=x\nretention.ms=5\n", &[], &[]).unwrap();
     assert_eq!(

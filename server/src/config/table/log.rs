@@ -81,8 +81,8 @@ pub(super) const ROWS: &[Property] = properties! {
         "Codec that batches are stored in; producer keeps what the client sent.";
     "compression.gzip.level": Int = "-1", GZIP_LEVEL, ClusterWide, Mapped,
         "Level used where the broker itself compresses with gzip.";
-    "compression.lz4.level": Int = "9", Allowed::between(1, 17), ClusterWide, Mapped,
-        "Level used where the broker itself compresses with lz4.";
+    "compression.lz4.level": Int = "9", Allowed::between(1, 17), ClusterWide, Accepted,
+        "Level used where the broker itself compresses with lz4; ours has one level only.";
     "compression.zstd.level": Int = "3", Allowed::between(-131_072, 22), ClusterWide, Mapped,
         "Level used where the broker itself compresses with zstd.";
     "delete.topic.enable": Boolean = "true", Anything, ReadOnly, Honoured,
