@@ -337,7 +337,7 @@ pub(crate) fn engine_options(
             size_max: config.groups.members_max,
             memory_bytes_max: config.groups.memory_bytes,
             initial_rebalance_delay: milliseconds(config.groups.initial_rebalance_delay_ms),
-            offset_metadata_max: config.offsets.metadata_bytes_max,
+            offset_metadata_max: config.offsets.metadata_max,
             offsets_retention_ms: config.offsets.retention_ms,
             offsets_retention_check_interval: milliseconds(config.offsets.check_interval_ms),
             ..GroupConfig::default()

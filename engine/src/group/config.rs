@@ -13,7 +13,7 @@ pub struct GroupConfig {
     pub size_max: usize,
     /// `group.initial.rebalance.delay.ms`: how long the first rebalance of an empty group waits for more members.
     pub initial_rebalance_delay: Duration,
-    /// `offset.metadata.max.bytes`: the most characters of a committed offset's metadata (Kafka counts UTF-16 units).
+    /// `offset.metadata.max.bytes`: the most UTF-16 units of a committed offset's metadata, as Kafka counts.
     pub offset_metadata_max: usize,
     /// `offsets.retention.minutes`, in milliseconds.
     pub offsets_retention_ms: i64,

@@ -180,8 +180,8 @@ pub struct OffsetConfig {
     pub retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub check_interval_ms: i64,
-    /// `offset.metadata.max.bytes`, inclusive.
-    pub metadata_bytes_max: usize,
+    /// `offset.metadata.max.bytes`, inclusive: UTF-16 units.
+    pub metadata_max: usize,
     /// `offsets.topic.num.partitions`.
     pub partitions: i32,
     /// `offsets.topic.replication.factor`, lowered to the number of brokers.
@@ -264,7 +264,7 @@ impl BrokerConfig {
                     .integer("offsets.retention.minutes", 10_080_i64)
                     .saturating_mul(60_000),
                 check_interval_ms: view.integer("offsets.retention.check.interval.ms", 600_000),
-                metadata_bytes_max: view.integer("offset.metadata.max.bytes", 4_096),
+                metadata_max: view.integer("offset.metadata.max.bytes", 4_096),
                 partitions: view.integer("offsets.topic.num.partitions", 50),
                 replication_factor: lowered(view, "offsets.topic.replication.factor"),
                 segment_bytes: view.integer("offsets.topic.segment.bytes", 104_857_600),

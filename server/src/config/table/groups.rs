@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Property] = properties! {
     "offsets.retention.check.interval.ms": Long = "600000", Allowed::at_least(1), ReadOnly, Honoured,
         "How often expired offsets are looked for.";
     "offset.metadata.max.bytes": Int = "4096", Allowed::at_least(0), ReadOnly, Honoured,
-        "Text a client may store beside an offset, in bytes.";
+        "Text a client may store beside an offset, in UTF-16 units as Kafka counts; 32,767 bytes at most.";
     "offsets.topic.num.partitions": Int = "50", Allowed::at_least(1), ReadOnly, Honoured,
         "Partitions of __consumer_offsets, fixed when it is made.";
     "offsets.topic.replication.factor": Short = "3", Allowed::at_least(1), ReadOnly, Honoured,
