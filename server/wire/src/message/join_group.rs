@@ -13,7 +13,7 @@ messages! {
         struct JoinGroupRequest {
             group_id: Str,
             session_timeout_ms: i32,
-            /// How long the member may take to rejoin; -1: as its session timeout.
+            /// How long the member may take to rejoin; in version 0, without the field, its session timeout.
             rebalance_timeout_ms: i32 [1..] = -1,
             /// Empty if it has none yet.
             member_id: Str,

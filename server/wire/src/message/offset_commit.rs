@@ -17,7 +17,7 @@ messages! {
             generation_id_or_member_epoch: i32 = -1,
             member_id: Str,
             group_instance_id: Option<Str> [7..],
-            /// Ignored by brokers since Kafka 2.1; -1: as configured.
+            /// How long the broker keeps the offsets, from now; -1: as configured.
             retention_time_ms: i64 [..=4] = -1,
             topics: Vec<OffsetCommitRequestTopic>,
         }
