@@ -358,7 +358,7 @@ impl Shard {
                     };
                     self.act(Pending::Write(id), action, effects);
                 }
-                Work::Roll(job) => self.order(Errand::Roll(id), Job::Roll(job), effects),
+                Work::Roll(job) => self.order_roll(id, job, now, effects),
                 Work::CutBack(job) => self.order(Errand::CutBack(id), Job::CutBack(job), effects),
                 Work::Preallocate(job) => {
                     self.order(Errand::Preallocate(id), Job::Preallocate(job), effects);
