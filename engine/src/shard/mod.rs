@@ -7,6 +7,7 @@ pub mod command;
 mod coordinators;
 mod deletions;
 mod directories;
+mod early;
 mod fetches;
 mod gateway;
 mod helm;

@@ -14,6 +14,7 @@ use super::command::Command;
 use super::coordinators::Coordinators;
 use super::deletions::Deletions;
 use super::directories::{FailedDirectory, Suspects};
+use super::early::EarlyAppends;
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::housekeeping::Flushes;
@@ -171,6 +172,7 @@ pub struct Shard {
     pub(super) topic_defaults: Arc<TopicDefaults>,
     pub(super) slots: BTreeMap<TopicIdPartition, Slot>,
     pub(super) produces: Produces,
+    pub(super) early: EarlyAppends,
     pub(super) fetches: Fetches,
     pub(super) standings: Standings,
     pub(super) lookups: Lookups,
@@ -224,6 +226,7 @@ impl Shard {
             image,
             slots: BTreeMap::new(),
             produces: Produces::default(),
+            early: EarlyAppends::default(),
             fetches: Fetches::default(),
             standings: Standings::default(),
             lookups: Lookups::default(),
