@@ -509,6 +509,7 @@ impl Shard {
         self.closed_in_order = false;
         let mut told = Told::new();
         let log = leader.into_log(&mut told);
+        self.reported.forget(log.directory());
         let mark = MarkJob::new(log.directory(), &fault.to_string());
         self.order(Errand::Mark(id), Job::Mark(mark), effects);
         self.tell(id, told, effects);
@@ -542,7 +543,10 @@ impl Shard {
     ) {
         let mut told = Told::new();
         match self.slots.remove(&id) {
-            Some(Slot::Leading(leader)) => drop(leader.into_log(&mut told)),
+            Some(Slot::Leading(leader)) => {
+                let log = leader.into_log(&mut told);
+                self.reported.forget(log.directory());
+            }
             Some(Slot::Opening(_)) => {
                 let waiters = self.early.take(id).map(|offered| offered.waiter);
                 told.extend(waiters.map(|waiter| (waiter, Err(AppendError::Storage))));

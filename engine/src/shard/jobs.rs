@@ -452,7 +452,8 @@ impl Shard {
                 self.index_loaded(load, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
-                self.searched(work, index, found(result), effects);
+                let result = self.found(result);
+                self.searched(work, index, result, effects);
             }
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);
@@ -566,19 +567,25 @@ impl Shard {
             .set(now.monotonic.after(delay), Timer::Unlink(doomed));
     }
 
+    /// What a search by time has come to.
+    fn found(
+        &mut self,
+        result: Result<Option<TimestampedOffset>, WalkError>,
+    ) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
+        result.map_err(|error| {
+            if self.reported.is_news(error.path()) {
+                tracing::error!(%error, "an offset cannot be looked up");
+            } else {
+                tracing::debug!(%error, "an offset cannot be looked up");
+            }
+            OffsetLookupError::Storage
+        })
+    }
+
     /// Whether a job is out or waits to be.
     pub(super) fn has_jobs(&self) -> bool {
         !self.jobs.errands.is_empty()
     }
-}
-
-fn found(
-    result: Result<Option<TimestampedOffset>, WalkError>,
-) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
-    result.map_err(|error| {
-        tracing::error!(%error, "an offset cannot be looked up");
-        OffsetLookupError::Storage
-    })
 }
 
 /// What is lost is only housekeeping: the next round, or the next start, does it again.

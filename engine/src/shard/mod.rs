@@ -17,6 +17,7 @@ mod jobs;
 mod lookups;
 mod news;
 mod produces;
+mod reported;
 mod router;
 mod run;
 mod standings;

@@ -21,6 +21,7 @@ use super::housekeeping::Flushes;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
+use super::reported::Reported;
 use super::router::{ShardIndex, shard_of};
 use super::standings::Standings;
 use super::timers::Timers;
@@ -179,6 +180,7 @@ pub struct Shard {
     pub(super) deletions: Deletions,
     pub(super) compactions: Compactions,
     pub(super) suspects: Suspects,
+    pub(super) reported: Reported,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
@@ -233,6 +235,7 @@ impl Shard {
             deletions: Deletions::default(),
             compactions: Compactions::default(),
             suspects: Suspects::default(),
+            reported: Reported::default(),
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),
