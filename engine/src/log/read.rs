@@ -97,8 +97,18 @@ pub struct Lookup {
     least: Offset,
     segment_end: Offset,
     segment_length: u64,
-    /// How to build the index anew; `None` for the active segment, whose index grows meanwhile.
-    rebuild: Option<Box<IndexJob>>,
+    distrust: Distrust,
+}
+
+/// What is done where the index says what the log does not.
+#[derive(Debug)]
+enum Distrust {
+    /// It is built anew.
+    Rebuild(Box<IndexJob>),
+    /// The read does without it: that of the active segment grows meanwhile.
+    Walk,
+    /// The read fails: it was to be built anew before, and this is in the way.
+    Refuse(Fault),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +212,11 @@ impl Log {
             least: base_offset,
             segment_end: end_offset,
             segment_length: segment.length,
-            rebuild: segment_end.map(|_| Box::new(job(true))),
+            distrust: match (segment_end, &segment.index_fault) {
+                (None, _) => Distrust::Walk,
+                (Some(_), None) => Distrust::Rebuild(Box::new(job(true))),
+                (Some(_), Some(fault)) => Distrust::Refuse(fault.clone()),
+            },
         };
         self.index_clock += 1;
         let clock = self.index_clock;
@@ -251,6 +265,14 @@ impl Log {
         if let Some(segment) = segment.filter(|segment| segment.file == loaded.file) {
             let index = loaded.index;
             segment.index = IndexState::Loaded { index, used };
+        }
+    }
+
+    /// An [`IndexJob`] found this damage in a closed segment. Nobody looks for it again: the segment's index is as it is, in memory
+    /// or in its files. No compaction has replaced the segment meanwhile, which would have met the damage, too.
+    pub fn index_failed(&mut self, base_offset: Offset, fault: Fault) {
+        if let Some(segment) = self.segments.find_mut(base_offset) {
+            segment.index_fault = Some(fault);
         }
     }
 
@@ -350,14 +372,14 @@ impl Lookup {
             }
             let header = match BatchHeader::parse(rest) {
                 Ok(header) => header,
-                Err(_) if self.promised.is_some() => return Ok(self.distrust_index()),
+                Err(_) if self.promised.is_some() => return self.distrust_index(),
                 Err(error) => return Err(self.fault(error.into()).into()),
             };
             // An index that does not fit the log is built anew, not believed.
             if let Some(promised) = self.promised.take()
                 && header.last_offset() != promised
             {
-                return Ok(self.distrust_index());
+                return self.distrust_index();
             }
             let batch = BatchPlace::of(&header, self.position);
             if batch.end_position() > self.segment_length {
@@ -381,16 +403,18 @@ impl Lookup {
     }
 
     /// What to do where the index says what the log does not: build it anew, or do without it.
-    fn distrust_index(mut self: Box<Self>) -> ReadPlan {
-        if let Some(job) = self.rebuild.take() {
-            return ReadPlan::LoadIndex(job);
+    fn distrust_index(mut self: Box<Self>) -> Result<ReadPlan, ReadError> {
+        match std::mem::replace(&mut self.distrust, Distrust::Walk) {
+            Distrust::Rebuild(job) => return Ok(ReadPlan::LoadIndex(job)),
+            Distrust::Refuse(fault) => return Err(fault.into()),
+            Distrust::Walk => {}
         }
         self.promised = None;
         self.position = 0;
         if let End::Unknown { from } = &mut self.end {
             *from = 0;
         }
-        ReadPlan::Scan(self)
+        Ok(ReadPlan::Scan(self))
     }
 
     /// Looks at the next batch; answers when the read is decided.

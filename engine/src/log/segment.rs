@@ -9,7 +9,7 @@ use super::names;
 use super::offset_index::{IndexError, OffsetIndex};
 use super::retention::remove_if_there;
 use super::time_index::TimeIndex;
-use super::walk::{WalkError, Walker};
+use super::walk::{Fault, WalkError, Walker};
 use crate::io::{Check, Disk, File, IoError};
 use crate::record::BatchHeader;
 use crate::types::{Offset, Timestamp};
@@ -293,6 +293,8 @@ pub(super) struct Segment {
     /// All of it is on stable storage. Of the last segment: false.
     pub(super) synced: bool,
     pub(super) index: IndexState,
+    /// What its index could not be built anew for: it would be found again, at the cost of a walk.
+    pub(super) index_fault: Option<Fault>,
 }
 
 impl Segment {
@@ -311,6 +313,7 @@ impl Segment {
                 index: Arc::new(SegmentIndex::new(base_offset)),
                 used: 0,
             },
+            index_fault: None,
         }
     }
 
@@ -359,6 +362,7 @@ impl Segment {
             interval_bytes,
             rebuild,
             keep,
+            fault: self.index_fault.clone(),
         }
     }
 }
@@ -375,6 +379,8 @@ pub struct IndexJob {
     pub(super) rebuild: bool,
     /// Whether a rebuilt index is written. Not where a compaction may be putting other files in place.
     pub(super) keep: bool,
+    /// What stood in the way when it was to be built: it is not tried again.
+    pub(super) fault: Option<Fault>,
 }
 
 /// An index on its way back to its log.
@@ -415,9 +421,10 @@ impl IndexJob {
                 disk,
             )?
         };
-        let index = match loaded {
-            Some(index) => index,
-            None => {
+        let index = match (loaded, &self.fault) {
+            (Some(index), _) => index,
+            (None, Some(fault)) => return Err(fault.clone().into()),
+            (None, None) => {
                 let index = SegmentIndex::rebuild(
                     self.base_offset,
                     &self.file,

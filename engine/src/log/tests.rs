@@ -918,6 +918,38 @@ fn an_index_that_lies_is_built_anew() {
     }
 }
 
+/// Whoever reads there asks for it again and again, and each time the segment was walked up to the damage.
+#[test]
+fn an_index_that_damage_keeps_from_being_built_is_not_tried_again() {
+    let fixture = Fixture::new(config(3_000));
+    let mut log = fixture.fresh();
+    for _ in 0..30 {
+        fixture.append(&mut log, &batch(2, 80, 1));
+    }
+    log.recent = Recent::default();
+    log.drop_indexes(0);
+    let file_of = |ending| names::segment_file(&fixture.path(), Offset(0), ending);
+    for ending in [names::OFFSET_INDEX, names::TIME_INDEX] {
+        fixture.disk.remove_file(&file_of(ending)).unwrap();
+    }
+    let load = |log: &mut Log| {
+        let plan = log.read(Offset(0), 1, Offset(60)).unwrap();
+        let ReadPlan::LoadIndex(job) = plan else {
+            panic!("{plan:?}");
+        };
+        job.run(&fixture.disk)
+    };
+    let file = fixture.disk.open(&file_of(names::LOG)).unwrap();
+    file.write_all_at(16, &[9]).unwrap();
+    let Err(WalkError::Fault(fault)) = load(&mut log) else {
+        panic!("it is built over the damage");
+    };
+    log.index_failed(Offset(0), fault);
+    // Whether it still is there is not looked for.
+    file.write_all_at(16, &[2]).unwrap();
+    assert!(matches!(load(&mut log), Err(WalkError::Fault(_))));
+}
+
 /// It is only in memory, and grows with what is appended: a read does without it.
 #[test]
 fn an_index_of_the_active_segment_that_lies_ends_no_read_and_delays_none_for_ever() {

@@ -2,7 +2,7 @@
 //!
 //! It finds out where the walk can go no further and why; whether that is a torn tail or damage is for others to say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -81,6 +81,17 @@ pub enum WalkError {
     /// The disk refuses.
     #[error(transparent)]
     Io(#[from] IoError),
+}
+
+impl WalkError {
+    /// The file that it is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Fault(fault) => &fault.path,
+            Self::Io(error) => &error.path,
+        }
+    }
 }
 
 /// A batch met on the walk.

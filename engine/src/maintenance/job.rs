@@ -156,7 +156,7 @@ pub enum Done {
     /// Of [`Job::Close`].
     Closed(Result<Closed, IoError>),
     /// Of a job that has begun to change files and found no room, or no file descriptor: it goes on where it was when it is
-    /// ordered again, and until then nothing else may be done about its partition.
+    /// ordered again, and until then no other job may name files of its partition.
     PutOff(Box<Job>, IoError),
 }
 

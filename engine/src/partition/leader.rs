@@ -713,13 +713,19 @@ impl Leader {
                 Ok(())
             }
             Err(error) if only_full(&error) => {
-                self.log.roll_failed();
-                for arrival in self.backlog.drain(..) {
-                    told.push((arrival.waiter, Err(AppendError::Storage)));
-                }
+                self.roll_put_off(told);
                 Ok(())
             }
             Err(error) => Err(Fault(error.to_string())),
+        }
+    }
+
+    /// There is no room for a roll at present: the old segment goes on, and those who waited are told.
+    pub fn roll_put_off(&mut self, told: &mut Told) {
+        self.segment_busy = false;
+        self.log.roll_failed();
+        for arrival in self.backlog.drain(..) {
+            told.push((arrival.waiter, Err(AppendError::Storage)));
         }
     }
 

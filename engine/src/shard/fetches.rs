@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -274,13 +275,14 @@ impl Shard {
         effects: &mut Effects,
     ) {
         let Scan { place, lookup } = scan;
+        let file = lookup.action().0.clone();
         let plan = match bytes {
             Ok(bytes) => lookup.resume(&bytes).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let step = plan
             .map(ReadStep::Plan)
-            .map_err(|error| self.read_fault(place.partition, &error));
+            .map_err(|error| self.read_fault(place.partition, file.path(), &error));
         self.take_step(place, step, effects);
         self.finish_fetch_if_complete(place.fetch, now, effects);
     }
@@ -300,7 +302,15 @@ impl Shard {
                 }
                 Ok(())
             }
-            Err(error) => Err(self.read_fault(load.partition, &error.to_string())),
+            Err(error) => {
+                let refusal = self.read_fault(load.partition, error.path(), &error.to_string());
+                if let WalkError::Fault(fault) = error
+                    && let Ok(leader) = self.leading(load.partition)
+                {
+                    leader.log_mut().index_failed(load.base_offset, fault);
+                }
+                Err(refusal)
+            }
         };
         for place in self.fetches.loads.remove(&load).unwrap_or_default() {
             let step = loaded.clone().and_then(|()| self.read_on(place));
@@ -313,14 +323,17 @@ impl Shard {
         }
     }
 
-    fn read_fault(&self, partition: TopicIdPartition, error: &str) -> ReadError {
-        match self.slots.get(&partition) {
-            Some(Slot::Leading(leader)) => {
-                tracing::error!(partition = %leader.name(), error, "cannot be read");
-                ReadError::Storage
-            }
-            _ => Unavailable::Offline(partition).into(),
+    fn read_fault(&mut self, id: TopicIdPartition, file: &Path, error: &str) -> ReadError {
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
+            return Unavailable::Offline(id).into();
+        };
+        let partition = leader.name();
+        if self.reported.is_news(file) {
+            tracing::error!(%partition, error, "cannot be read");
+        } else {
+            tracing::debug!(%partition, error, "cannot be read");
         }
+        ReadError::Storage
     }
 
     fn finish_fetch_if_complete(&mut self, number: u64, now: Now, effects: &mut Effects) {

@@ -14,13 +14,13 @@ use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
 use crate::maintenance::{Job, NotYet, OpenPartition};
 use crate::metadata::{MetadataImage, Partition, Topic};
-use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Waiter, Work};
+use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
 use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
 
 /// What a shard has of a partition.
 #[derive(Debug)]
 pub(super) enum Slot {
-    /// Its log is being opened; what is to be appended waits.
+    /// Its log is being opened; what is to be appended waits ([`super::early`]).
     Opening(Opening),
     /// It is led from here.
     Leading(Box<Leader>),
@@ -36,23 +36,6 @@ pub(super) struct Opening {
     config: Arc<TopicConfig>,
     /// There was no room for it: it is tried again, and questions about it are not kept waiting.
     wants_room: bool,
-    /// Batches that wait for the log. Their memory is the requests', which is within their connections' budgets.
-    appends: Vec<Offered>,
-}
-
-impl Slot {
-    /// Drops what `overdue` says of the batches that wait for the log, and says so.
-    pub(super) fn drop_appends(&mut self, overdue: impl Fn(Waiter) -> bool) -> Told {
-        let Self::Opening(opening) = self else {
-            return Told::new();
-        };
-        let dropped = opening
-            .appends
-            .extract_if(.., |offered| overdue(offered.waiter));
-        dropped
-            .map(|offered| (offered.waiter, Err(AppendError::TimedOut)))
-            .collect()
-    }
 }
 
 impl Shard {
@@ -156,7 +139,6 @@ impl Shard {
             epoch,
             config,
             wants_room: false,
-            appends: Vec::new(),
         };
         self.slots.insert(id, Slot::Opening(opening));
         self.order(Errand::Open(id), Job::Open(Box::new(open)), effects);
@@ -184,9 +166,7 @@ impl Shard {
         };
         match result {
             // It was on its way when the directory failed.
-            Ok(_) if self.lies_in_failed(id) => {
-                self.refuse_opening(id, opening, effects);
-            }
+            Ok(_) if self.lies_in_failed(id) => self.refuse_opening(id, effects),
             Ok((mut log, report)) => {
                 log.count_producers_in(self.producers.clone());
                 report_recovery(&opening.name, &report);
@@ -194,12 +174,11 @@ impl Shard {
                     name,
                     epoch,
                     config,
-                    appends,
                     wants_room: _,
                 } = opening;
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
-                for offered in appends {
+                for offered in self.early.take(id) {
                     leader.append(offered, now, &mut self.allowance, &mut told);
                 }
                 self.slots.insert(id, Slot::Leading(leader));
@@ -211,7 +190,7 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(partition = %opening.name, %error, "cannot be opened and is offline");
-                self.refuse_opening(id, opening, effects);
+                self.refuse_opening(id, effects);
                 if matches!(error, OpenError::Io(_)) {
                     self.suspect_directory_of(id, effects);
                 }
@@ -221,12 +200,12 @@ impl Shard {
         self.retry_deferred(now, effects);
     }
 
-    fn refuse_opening(&mut self, id: TopicIdPartition, opening: Opening, effects: &mut Effects) {
+    fn refuse_opening(&mut self, id: TopicIdPartition, effects: &mut Effects) {
         self.closed_in_order = false;
         self.slots.insert(id, Slot::Offline);
-        let lost = opening.appends.into_iter().map(|append| append.waiter);
         let refused = || Err(AppendError::from(Unavailable::Offline(id)));
-        let told = lost.map(|waiter| (waiter, refused())).collect();
+        let lost = self.early.take(id);
+        let told = lost.map(|offered| (offered.waiter, refused())).collect();
         self.tell(id, told, effects);
     }
 
@@ -250,8 +229,9 @@ impl Shard {
                     tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
                 }
                 opening.wants_room = true;
-                let lost = std::mem::take(&mut opening.appends).into_iter();
-                let told = lost
+                let told = self
+                    .early
+                    .take(id)
                     .map(|offered| (offered.waiter, Err(AppendError::Storage)))
                     .collect();
                 self.tell(id, told, effects);
@@ -275,11 +255,12 @@ impl Shard {
     }
 
     /// Appends to a partition, wherever it stands. The waiter is told in `told` or later. [`Shard::flush`] sees to what the disk has
-    /// to do.
+    /// to do. Where it has to wait for the log `request_bytes` count, once.
     pub(super) fn append(
         &mut self,
         id: TopicIdPartition,
         offered: Offered,
+        request_bytes: &mut usize,
         now: Now,
         told: &mut Told,
     ) {
@@ -290,7 +271,11 @@ impl Shard {
                     self.touched.push(id);
                 }
             }
-            Some(Slot::Opening(opening)) => opening.appends.push(offered),
+            Some(Slot::Opening(_)) => {
+                if let Err(waiter) = self.early.push(id, offered, request_bytes) {
+                    told.push((waiter, Err(Unavailable::NotLeader(id).into())));
+                }
+            }
             Some(Slot::Offline) => {
                 told.push((offered.waiter, Err(Unavailable::Offline(id).into())));
             }
@@ -358,7 +343,7 @@ impl Shard {
                     };
                     self.act(Pending::Write(id), action, effects);
                 }
-                Work::Roll(job) => self.order(Errand::Roll(id), Job::Roll(job), effects),
+                Work::Roll(job) => self.order_roll(id, job, now, effects),
                 Work::CutBack(job) => self.order(Errand::CutBack(id), Job::CutBack(job), effects),
                 Work::Preallocate(job) => {
                     self.order(Errand::Preallocate(id), Job::Preallocate(job), effects);
@@ -524,6 +509,7 @@ impl Shard {
         self.closed_in_order = false;
         let mut told = Told::new();
         let log = leader.into_log(&mut told);
+        self.reported.forget(log.directory());
         let mark = MarkJob::new(log.directory(), &fault.to_string());
         self.order(Errand::Mark(id), Job::Mark(mark), effects);
         self.tell(id, told, effects);
@@ -557,9 +543,12 @@ impl Shard {
     ) {
         let mut told = Told::new();
         match self.slots.remove(&id) {
-            Some(Slot::Leading(leader)) => drop(leader.into_log(&mut told)),
-            Some(Slot::Opening(opening)) => {
-                let waiters = opening.appends.into_iter().map(|append| append.waiter);
+            Some(Slot::Leading(leader)) => {
+                let log = leader.into_log(&mut told);
+                self.reported.forget(log.directory());
+            }
+            Some(Slot::Opening(_)) => {
+                let waiters = self.early.take(id).map(|offered| offered.waiter);
                 told.extend(waiters.map(|waiter| (waiter, Err(AppendError::Storage))));
             }
             Some(Slot::Offline) | None => {}

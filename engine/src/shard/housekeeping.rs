@@ -41,7 +41,7 @@ impl Shard {
                 self.order(Errand::Delete(id), Job::Delete(job), effects);
             }
             if let Some(job) = work.roll {
-                self.order(Errand::Roll(id), Job::Roll(job), effects);
+                self.order_roll(id, job, now, effects);
             }
         }
         self.forget_topics_again(now, effects);

@@ -8,7 +8,7 @@ use super::fetches::IndexLoad;
 use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
-use crate::log::{Doomed, TimestampedOffset, WalkError};
+use crate::log::{Doomed, RollJob, TimestampedOffset, WalkError};
 use crate::maintenance::{Done, Job, JobId, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
@@ -61,14 +61,13 @@ pub(super) enum Errand {
 }
 
 impl Errand {
-    /// The partition whose files the job changes, if it changes any. Such jobs run one at a time, in the order they
-    /// were ordered.
+    /// The partition whose files the job changes, if it changes any that others may. Such jobs run one at a time, in the
+    /// order they were ordered. A cut is of the active record file alone, which its leader keeps from rolls and syncs.
     const fn changes(self) -> Option<TopicIdPartition> {
         match self {
             Self::Open(id)
             | Self::Remove(id)
             | Self::Roll(id)
-            | Self::CutBack(id)
             | Self::Preallocate(id)
             | Self::Epochs(id)
             | Self::Flush(id)
@@ -76,7 +75,8 @@ impl Errand {
             | Self::Delete(id)
             | Self::CleanFiles(id)
             | Self::Close(id) => Some(id),
-            Self::Unpack(_)
+            Self::CutBack(_)
+            | Self::Unpack(_)
             | Self::Unlink
             | Self::LoadIndex(_)
             | Self::Lookup { .. }
@@ -129,8 +129,8 @@ pub(super) struct Jobs {
     files: Lane,
     /// Those about batches of clients, who must not hold up the others.
     batches: Lane,
-    /// Partitions whose files a job is changing, and the jobs that wait for it.
-    changing: BTreeMap<TopicIdPartition, VecDeque<Ordered>>,
+    /// Partitions whose files a job is changing.
+    changing: BTreeMap<TopicIdPartition, Changing>,
     /// Those that found no room, until they are done.
     put_off: BTreeMap<JobId, PutOff>,
 }
@@ -141,6 +141,15 @@ struct Ordered {
     id: JobId,
     errand: Errand,
     job: Job,
+}
+
+/// Jobs about the files of one partition.
+#[derive(Debug)]
+struct Changing {
+    /// The one whose turn it is.
+    first: JobId,
+    /// Those that wait for it.
+    behind: VecDeque<Ordered>,
 }
 
 /// A job that found no room, and is tried again until there is some.
@@ -214,12 +223,15 @@ impl Jobs {
         self.errands.insert(ordered.id, ordered.errand);
         if let Some(partition) = ordered.errand.changes() {
             match self.changing.entry(partition) {
-                Entry::Occupied(mut queue) => {
-                    queue.get_mut().push_back(ordered);
+                Entry::Occupied(mut changing) => {
+                    changing.get_mut().behind.push_back(ordered);
                     return self.clear_the_way(partition);
                 }
                 Entry::Vacant(free) => {
-                    free.insert(VecDeque::new());
+                    free.insert(Changing {
+                        first: ordered.id,
+                        behind: VecDeque::new(),
+                    });
                 }
             }
         }
@@ -249,8 +261,9 @@ impl Jobs {
 
     /// Where an urgent job waits for another about the same partition, that one is not kept waiting either.
     fn clear_the_way(&mut self, partition: TopicIdPartition) {
-        let behind = self.changing.get(&partition);
-        if behind.is_some_and(|behind| behind.iter().any(|ordered| ordered.errand.is_urgent())) {
+        let is_urgent = |ordered: &Ordered| ordered.errand.is_urgent();
+        let changing = self.changing.get(&partition);
+        if changing.is_some_and(|changing| changing.behind.iter().any(is_urgent)) {
             self.files.bring_forward(partition);
         }
     }
@@ -271,12 +284,14 @@ impl Jobs {
         let Some(partition) = ended.changes() else {
             return;
         };
-        match self
-            .changing
-            .get_mut(&partition)
-            .and_then(VecDeque::pop_front)
-        {
-            Some(next) => self.hand_out(next, effects),
+        let Some(changing) = self.changing.get_mut(&partition) else {
+            return;
+        };
+        match changing.behind.pop_front() {
+            Some(next) => {
+                changing.first = next.id;
+                self.hand_out(next, effects);
+            }
             None => {
                 self.changing.remove(&partition);
             }
@@ -291,6 +306,24 @@ impl Jobs {
         }
         let job = Some(job);
         self.put_off.insert(id, PutOff { job, error }).is_none()
+    }
+
+    /// Whether what is to change a partition's files has to wait until a job that is put off is tried again.
+    fn is_held_up(&self, partition: TopicIdPartition) -> bool {
+        let changing = self.changing.get(&partition);
+        let put_off = changing.and_then(|changing| self.put_off.get(&changing.first));
+        put_off.is_some_and(|put_off| put_off.job.is_some())
+    }
+
+    /// Takes the roll off the books that waits behind a job, if one does; says of which partition.
+    fn take_roll_behind(&mut self, id: JobId) -> Option<TopicIdPartition> {
+        let partition = self.errands.get(&id)?.changes()?;
+        let behind = &mut self.changing.get_mut(&partition)?.behind;
+        let is_roll = |ordered: &Ordered| matches!(ordered.errand, Errand::Roll(_));
+        let place = behind.iter().position(is_roll)?;
+        let roll = behind.remove(place)?;
+        self.errands.remove(&roll.id);
+        Some(partition)
     }
 
     /// Hands a job out again that was put off.
@@ -336,6 +369,29 @@ impl Shard {
     pub(super) fn order(&mut self, errand: Errand, job: Job, effects: &mut Effects) {
         let id = JobId(self.next_serial());
         self.jobs.order(Ordered { id, errand, job }, effects);
+    }
+
+    /// Orders a leader's roll. Behind a job that is put off it would keep appends waiting for as long as that finds no room, so it
+    /// ends as if it had found none itself.
+    pub(super) fn order_roll(
+        &mut self,
+        id: TopicIdPartition,
+        job: RollJob,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if self.jobs.is_held_up(id) {
+            self.put_roll_off(id, now, effects);
+        } else {
+            self.order(Errand::Roll(id), Job::Roll(job), effects);
+        }
+    }
+
+    fn put_roll_off(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
+        self.advance(id, now, effects, |leader, told| {
+            leader.roll_put_off(told);
+            Ok(())
+        });
     }
 
     /// A job has ended.
@@ -396,7 +452,8 @@ impl Shard {
                 self.index_loaded(load, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
-                self.searched(work, index, found(result), effects);
+                let result = self.found(result);
+                self.searched(work, index, result, effects);
             }
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);
@@ -437,6 +494,9 @@ impl Shard {
         }
         let due = now.monotonic.after(NO_SPACE_DELAY);
         self.timers.set(due, Timer::TryAgain(id));
+        if let Some(partition) = self.jobs.take_roll_behind(id) {
+            self.put_roll_off(partition, now, effects);
+        }
     }
 
     /// A job was put off for long enough. One about a partition that is not led here any more is in the way of what is to
@@ -507,19 +567,25 @@ impl Shard {
             .set(now.monotonic.after(delay), Timer::Unlink(doomed));
     }
 
+    /// What a search by time has come to.
+    fn found(
+        &mut self,
+        result: Result<Option<TimestampedOffset>, WalkError>,
+    ) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
+        result.map_err(|error| {
+            if self.reported.is_news(error.path()) {
+                tracing::error!(%error, "an offset cannot be looked up");
+            } else {
+                tracing::debug!(%error, "an offset cannot be looked up");
+            }
+            OffsetLookupError::Storage
+        })
+    }
+
     /// Whether a job is out or waits to be.
     pub(super) fn has_jobs(&self) -> bool {
         !self.jobs.errands.is_empty()
     }
-}
-
-fn found(
-    result: Result<Option<TimestampedOffset>, WalkError>,
-) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
-    result.map_err(|error| {
-        tracing::error!(%error, "an offset cannot be looked up");
-        OffsetLookupError::Storage
-    })
 }
 
 /// What is lost is only housekeeping: the next round, or the next start, does it again.
@@ -608,6 +674,14 @@ mod tests {
         // Nor do the others stand still while segments are rolled.
         let next = bench.done(out[0]);
         assert_eq!(next, [JobId(out[7].0 + 1)]);
+    }
+
+    #[test]
+    fn a_cut_waits_for_nothing_that_is_done_about_other_files() {
+        let mut bench = Bench::default();
+        let clean = bench.order(Errand::CleanFiles(partition(0)));
+        let cut = bench.order(Errand::CutBack(partition(0)));
+        assert_eq!(bench.handed_out(), [clean, cut]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use slab::Slab;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
-use super::command::{Produce, Produced, ReplySlot};
+use super::command::{Produce, ProducePartition, Produced, ReplySlot};
 use super::step::{Effects, Shard, Timer};
 use super::timers::TimerKey;
 use crate::coordinator::AppendSequence;
@@ -156,6 +156,7 @@ impl Shard {
             reply,
         } = produce;
         let number = self.produces.begin(partitions.len(), reply);
+        let mut request_bytes = bytes_in(&partitions);
         for (index, entry) in partitions.into_iter().enumerate() {
             let waiter = Waiter::Produce {
                 work: number.0,
@@ -169,7 +170,7 @@ impl Shard {
                 acks,
                 waiter,
             };
-            self.append(id, offered, now, &mut told);
+            self.append(id, offered, &mut request_bytes, now, &mut told);
             self.tell(id, told, effects);
         }
         let Some(work) = self.produces.get_mut(number) else {
@@ -236,17 +237,17 @@ impl Shard {
         }
         if were_any {
             let overdue = |waiter| self.produces.was_answered_early(waiter);
-            let dropped: Vec<_> = self
-                .slots
-                .iter_mut()
-                .map(|(id, slot)| (*id, slot.drop_appends(overdue)))
-                .filter(|(_, told)| !told.is_empty())
-                .collect();
-            for (id, told) in dropped {
+            for (id, told) in self.early.drop_overdue(overdue) {
                 self.tell(id, told, effects);
             }
         }
     }
+}
+
+/// What batches take in memory where they wait.
+fn bytes_in(partitions: &[ProducePartition]) -> usize {
+    let bytes = |entry: &ProducePartition| entry.records.len() + size_of::<Offered>();
+    partitions.iter().map(bytes).sum()
 }
 
 #[cfg(test)]

@@ -14,12 +14,14 @@ use super::command::Command;
 use super::coordinators::Coordinators;
 use super::deletions::Deletions;
 use super::directories::{FailedDirectory, Suspects};
+use super::early::EarlyAppends;
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::housekeeping::Flushes;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
+use super::reported::Reported;
 use super::router::{ShardIndex, shard_of};
 use super::standings::Standings;
 use super::timers::Timers;
@@ -171,12 +173,14 @@ pub struct Shard {
     pub(super) topic_defaults: Arc<TopicDefaults>,
     pub(super) slots: BTreeMap<TopicIdPartition, Slot>,
     pub(super) produces: Produces,
+    pub(super) early: EarlyAppends,
     pub(super) fetches: Fetches,
     pub(super) standings: Standings,
     pub(super) lookups: Lookups,
     pub(super) deletions: Deletions,
     pub(super) compactions: Compactions,
     pub(super) suspects: Suspects,
+    pub(super) reported: Reported,
     pub(super) coordinators: Coordinators,
     pub(super) timers: Timers<Timer>,
     pub(super) pending: BTreeMap<Ticket, Pending>,
@@ -224,12 +228,14 @@ impl Shard {
             image,
             slots: BTreeMap::new(),
             produces: Produces::default(),
+            early: EarlyAppends::default(),
             fetches: Fetches::default(),
             standings: Standings::default(),
             lookups: Lookups::default(),
             deletions: Deletions::default(),
             compactions: Compactions::default(),
             suspects: Suspects::default(),
+            reported: Reported::default(),
             coordinators: Coordinators::default(),
             timers,
             pending: BTreeMap::new(),

@@ -171,6 +171,7 @@ impl Log {
                 index: swapped.index,
                 used: self.index_clock,
             },
+            index_fault: None,
         };
         let closed = self.segments.closed_mut();
         let start = closed.partition_point(|old| old.base_offset < base_offset);

@@ -1,8 +1,14 @@
 //! Fetches of very many partitions, and very many fetches: what a turn takes on, and who has to wait.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::sync::oneshot;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
+use crate::io::{Completion, Outcome};
 use crate::maintenance::Done;
 use crate::partition::Isolation;
 use crate::shard::command::Command;
@@ -172,4 +178,83 @@ fn an_index_that_cannot_be_loaded_is_told_to_all_who_wait_for_it() {
     assert_eq!(results.len(), 100);
     let mut errors = results.into_iter().map(Result::unwrap_err);
     assert!(errors.all(|error| error == ReadError::Storage));
+}
+
+/// Fetches from `offset` on; says also how often an index was built anew for that.
+fn fetch_at(bench: &mut Bench, offset: i64) -> (usize, Result<Fetched, ReadError>) {
+    let (command, mut answer) = fetch(1, bench, &[offset], 0);
+    let mut inputs = vec![Input::Command(command)];
+    let mut effects = Effects::default();
+    let mut rebuilt = 0;
+    while let Some(input) = inputs.pop() {
+        bench.shard.step(NOW, input, &mut effects);
+        for (id, job) in effects.jobs.drain(..) {
+            rebuilt += usize::from(matches!(&job, Job::LoadIndex(index) if index.rebuilds()));
+            inputs.push(Input::Done(id, bench.run(job)));
+        }
+        for (ticket, action) in effects.actions.drain(..) {
+            let Action::Read {
+                file,
+                position,
+                length,
+            } = action
+            else {
+                panic!("{action:?} is no read");
+            };
+            let mut bytes = vec![0; usize::try_from(length).unwrap()];
+            let result = file.read_at(position, &mut bytes).map(|count| {
+                bytes.truncate(count);
+                Outcome::Read(bytes.into())
+            });
+            inputs.push(Input::Completed(Completion { ticket, result }));
+        }
+    }
+    (rebuilt, answer.try_recv().unwrap().remove(0))
+}
+
+/// Counts lines of level ERROR.
+#[derive(Clone, Default)]
+struct Errors(Arc<AtomicUsize>);
+
+impl Subscriber for Errors {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// A consumer that has come to it asks again and again: each time the segment was walked up to it, and a line written.
+#[test]
+fn damage_in_a_closed_segment_is_looked_for_once_and_said_once() {
+    let mut bench = old_segments();
+    // The batch of offset 2 has an entry in the index, and that of offset 3 has none.
+    let extent = fetch_at(&mut bench, 2).1.unwrap().extent.unwrap();
+    let magic = extent.position + 16;
+    extent.file.write_all_at(magic, &[9]).unwrap();
+    let errors = Errors::default();
+    tracing::subscriber::with_default(errors.clone(), || {
+        for expected in [1, 0, 0] {
+            let (rebuilt, found) = fetch_at(&mut bench, 3);
+            assert_eq!(found.unwrap_err(), ReadError::Storage);
+            assert_eq!(rebuilt, expected);
+        }
+    });
+    assert_eq!(errors.0.load(Ordering::Relaxed), 1);
+    let behind = fetch_at(&mut bench, 4).1.unwrap().extent;
+    assert!(behind.is_some(), "what lies behind is served");
 }

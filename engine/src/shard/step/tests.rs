@@ -20,7 +20,7 @@ use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
     TopicReference,
 };
-use crate::partition::{Acks, AppendError};
+use crate::partition::{Acks, AppendError, Unavailable};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{
@@ -576,6 +576,49 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
     let appended = patient.try_recv().unwrap().results.remove(0).unwrap();
     assert_eq!(appended.base_offset, Offset::ZERO);
     assert_eq!(bench.next_offset(0), Offset(1));
+}
+
+/// At acks=1 nobody's time is ever up: they could take the memory of all requests while one log was recovered.
+#[test]
+fn no_more_batches_wait_for_a_log_to_be_opened_than_there_is_room_for() {
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
+    let image = Arc::new(image("t", 1));
+    let mut effects = Effects::default();
+    bench.shard.step(NOW, Input::Image(image), &mut effects);
+    bench.partitions = bench.shard.slots.keys().copied().collect();
+    let mut append = || -> Answer {
+        let (reply, answer) = oneshot::channel();
+        let mut builder = BatchBuilder::new();
+        builder.push(NOW.wall, None, Some(&[0; 1_000_000]), &[]);
+        let entry = ProducePartition {
+            partition: bench.partitions[0],
+            records: builder.build(),
+            zstd_allowed: true,
+        };
+        let produce = Produce {
+            partitions: [entry].into(),
+            acks: Acks::Leader,
+            timeout: Duration::from_secs(60),
+            reply,
+        };
+        let command = Input::Command(Command::Produce(produce));
+        bench.shard.step(NOW, command, &mut effects);
+        answer
+    };
+    let mut waiting: Vec<Answer> = (0..4).map(|_| append()).collect();
+    let mut excess: Vec<Answer> = (0..2).map(|_| append()).collect();
+    for answer in &mut excess {
+        let result = answer.try_recv().unwrap().results.remove(0);
+        let not_yet = AppendError::from(Unavailable::NotLeader(bench.partitions[0]));
+        assert_eq!(result.unwrap_err().to_string(), not_yet.to_string());
+    }
+    assert!(waiting.iter_mut().all(|answer| answer.try_recv().is_err()));
+    bench.carry_out(effects);
+    let offsets = waiting.iter_mut().map(|answer| {
+        let result = answer.try_recv().unwrap().results.remove(0);
+        result.unwrap().base_offset.0
+    });
+    assert_eq!(offsets.collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
 #[test]

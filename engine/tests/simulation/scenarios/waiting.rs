@@ -274,6 +274,27 @@ fn a_partition_without_room_to_open_is_opened_when_there_is_some() {
     assert_eq!(stage.store(id, 10), Offset(0));
 }
 
+/// With four segments of a record each, which retention is soon to let go of.
+fn before_retention() -> (Stage, TopicIdPartition) {
+    let settings = [
+        ("segment.ms", "10"),
+        ("retention.ms", "5000"),
+        ("file.delete.delay.ms", "0"),
+    ];
+    let mut stage = Stage::new(&[("t", &settings)]);
+    let id = stage.id("t");
+    for _ in 0..4 {
+        stage.store(id, 100);
+        stage.machine.pass(Duration::from_millis(100));
+    }
+    // Recovery points and checkpoints come to rest before it is time.
+    for _ in 0..3 {
+        stage.machine.pass(Duration::from_secs(1));
+        stage.settle();
+    }
+    (stage, id)
+}
+
 /// EMFILE and ENOSPC.
 #[test]
 fn retention_that_finds_no_descriptor_or_no_room_is_done_later_and_takes_nothing_offline() {
@@ -281,22 +302,7 @@ fn retention_that_finds_no_descriptor_or_no_room_is_done_later_and_takes_nothing
         (SimOperation::SyncDir, "t-0", 24),
         (SimOperation::Name, ".log", 28),
     ] {
-        let settings = [
-            ("segment.ms", "10"),
-            ("retention.ms", "5000"),
-            ("file.delete.delay.ms", "0"),
-        ];
-        let mut stage = Stage::new(&[("t", &settings)]);
-        let id = stage.id("t");
-        for _ in 0..4 {
-            stage.store(id, 100);
-            stage.machine.pass(Duration::from_millis(100));
-        }
-        // Recovery points and checkpoints come to rest before it is time.
-        for _ in 0..3 {
-            stage.machine.pass(Duration::from_secs(1));
-            stage.settle();
-        }
+        let (mut stage, id) = before_retention();
         stage.machine.sim.fail_next(operation, path_end, errno);
         for _ in 0..8 {
             stage.machine.pass(Duration::from_secs(1));
@@ -311,6 +317,33 @@ fn retention_that_finds_no_descriptor_or_no_room_is_done_later_and_takes_nothing
         assert_eq!(logs.count(), 1, "{path_end}: {names:?}");
         assert_eq!(stage.store(id, 100), Offset(4));
     }
+}
+
+/// They waited for as long as there was none, and so did the memory of their requests.
+#[test]
+fn appends_that_need_a_new_segment_are_refused_while_retention_finds_no_descriptor() {
+    let (mut stage, id) = before_retention();
+    // EMFILE, as often as it is tried.
+    for _ in 0..50 {
+        let sim = &stage.machine.sim;
+        sim.fail_next(SimOperation::SyncDir, "t-0", 24);
+    }
+    for _ in 0..6 {
+        stage.machine.pass(Duration::from_secs(1));
+        stage.settle();
+    }
+    for _ in 0..3 {
+        let mut refused = stage.produce(id, 100, Duration::from_secs(60));
+        stage.settle();
+        let result = refused.try_recv().unwrap().results.remove(0);
+        assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+        stage.machine.pass(Duration::from_secs(1));
+        stage.settle();
+    }
+    stage.machine.sim.forget_plans();
+    stage.machine.pass(Duration::from_secs(2));
+    stage.settle();
+    assert_eq!(stage.store(id, 100), Offset(4));
 }
 
 #[test]
