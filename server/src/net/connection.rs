@@ -273,7 +273,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             backlog: Backlog {
                 turns,
                 answered,
-                budget: &limits.budget,
+                budgets: [&limits.budget, frontend.long_requests()],
                 limits: &limits.frames,
             },
         };

@@ -347,7 +347,7 @@ mod tests {
             backlog: Backlog {
                 turns: &turns,
                 answered: 1,
-                budget: &RequestBudget::new(0),
+                budgets: [&RequestBudget::new(0), budget],
                 limits: &limits,
             },
         };
