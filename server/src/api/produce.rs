@@ -44,22 +44,22 @@ pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
         Decoded::Long(call) => return Ok(Submission::Waiting(Box::pin(submit_long(call)))),
     };
     let (admitted, batches) = admit(&mut request, context.version(), &context.image());
-    let command = command(&request);
-    let unsent = match scatter_at_once(context.gateway(), batches, command) {
-        Ok(results) => return Ok(Submission::Done(wait(request, context, admitted, results))),
+    let unsent = match scatter_at_once(context.gateway(), batches, command(&request)) {
+        Ok(results) => {
+            let at_shards = AtShards::new(context, results);
+            return Ok(Submission::Done(wait(request, at_shards, admitted)));
+        }
         Err(unsent) => unsent,
     };
     Ok(Submission::Waiting(Box::pin(async move {
-        let gateway = context.gateway();
-        let results = match unsent {
-            Unsent::Several(batches) => scatter(gateway, batches, command).await?,
+        match unsent {
+            Unsent::Several(batches) => hand_over(request, context, admitted, batches).await,
             Unsent::One(shard, command, results) => {
-                gateway.send(shard, *command).await?;
-                results
+                context.gateway().send(shard, *command).await?;
+                Ok(wait(request, AtShards::new(context, results), admitted))
             }
-            Unsent::Stopped => return Err(Stopped.into()),
-        };
-        Ok(wait(request, context, admitted, results))
+            Unsent::Stopped => Err(Stopped.into()),
+        }
     })))
 }
 
@@ -72,15 +72,24 @@ async fn submit_long(call: Call) -> Result<Answer, Closing> {
         (request, admitted, batches)
     };
     let (request, admitted, batches) = context.in_peace(request, admit).await?;
-    let command = command(&request);
-    let results = scatter(context.gateway(), batches, command).await?;
-    Ok(wait(request, context, admitted, results))
+    hand_over(request, context, admitted, batches).await
+}
+
+/// Hands batches over that may be several messages; yields the answer that waits for them.
+async fn hand_over(
+    request: ProduceRequest,
+    context: RequestContext,
+    admitted: Admitted,
+    batches: Vec<ProducePartition>,
+) -> Result<Answer, Closing> {
+    // Once the first is out a shard has some of them, whether the others follow or not.
+    let mut at_shards = AtShards::new(context, Results::default());
+    at_shards.hand_over(batches, command(&request)).await?;
+    Ok(wait(request, at_shards, admitted))
 }
 
 /// Makes a shard's message of its batches.
-fn command(
-    request: &ProduceRequest,
-) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + Copy + use<> {
+fn command(request: &ProduceRequest) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + use<> {
     let timeout = timeout(request.timeout_ms);
     let acks = acks(request.acks).unwrap_or(Acks::None);
     move |partitions, reply| {
@@ -146,14 +155,10 @@ type Slot = ReplySlot<Produced>;
 type Results = Scattered<Produced>;
 
 /// The answer to what was handed over.
-fn wait(
-    request: ProduceRequest,
-    context: RequestContext,
-    admitted: Admitted,
-    results: Results,
-) -> Answer {
-    context.client().led_to(results.only_shard());
-    let at_shards = AtShards::new(context, results);
+fn wait(request: ProduceRequest, at_shards: AtShards<Results>, admitted: Admitted) -> Answer {
+    if let Some((context, results)) = &at_shards.waiting {
+        context.client().led_to(results.only_shard());
+    }
     Box::pin(answer(request, at_shards, admitted))
 }
 
@@ -241,6 +246,17 @@ impl AtShards<oneshot::Receiver<Produced>> {
 }
 
 impl AtShards<Results> {
+    async fn hand_over(
+        &mut self,
+        batches: Vec<ProducePartition>,
+        command: impl Fn(Vec<ProducePartition>, Slot) -> Command,
+    ) -> Result<(), Stopped> {
+        let Some((context, results)) = &mut self.waiting else {
+            return Err(Stopped);
+        };
+        scatter(context.gateway(), batches, command, results).await
+    }
+
     async fn results(
         &mut self,
     ) -> Result<(RequestContext, Vec<Result<Appended, AppendError>>), Stopped> {
