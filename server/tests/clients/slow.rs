@@ -421,6 +421,38 @@ fn a_quiet_connection_is_closed_after_its_time_and_says_nothing() {
     assert_eq!(broker.printed_with(&address), [""; 0]);
 }
 
+/// The connection was closed behind the answer, for nothing had been asked for so long.
+#[test]
+fn a_client_that_takes_an_answer_slowly_is_not_idle() {
+    let idle = Duration::from_secs(3);
+    let broker = Broker::start(&[
+        ("connections.max.idle.ms", "3000"),
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    let request = much_to_read(&broker);
+    let mut wire = Wire::connect(&broker);
+    // Otherwise it may grow to take all of the answer.
+    let sized = socket2::SockRef::from(wire.stream()).set_recv_buffer_size(262_144);
+    sized.unwrap();
+    wire.send(&request, 12);
+    let began = Instant::now();
+    let mut length = [0; 4];
+    wire.stream().read_exact(&mut length).unwrap();
+    let mut left = usize::try_from(i32::from_be_bytes(length)).unwrap();
+    let mut room = vec![0; 65_536];
+    while left > 0 {
+        let some = &mut room[..left.min(65_536)];
+        wire.stream().read_exact(some).unwrap();
+        left -= some.len();
+        // Most of it is left by then.
+        if began.elapsed() < 2 * idle {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert!(began.elapsed() > 2 * idle);
+    wire.ask(&MetadataRequest::default(), 9);
+}
+
 /// Nothing else tells a client that waits from one that has gone without a word.
 #[test]
 fn a_fetch_waits_no_longer_than_a_connection_may_be_idle() {
