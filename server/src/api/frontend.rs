@@ -120,6 +120,11 @@ impl Frontend {
         &self.unread
     }
 
+    /// Where the memory of long requests is from.
+    pub(crate) const fn long_requests(&self) -> &RequestBudget {
+        &self.long_requests
+    }
+
     /// So many bytes for a long request and its answer; waits for them. Clients that leave their answers unread meanwhile are given up.
     pub(super) async fn room_for_long_request(&self, bytes: usize) -> Reservation {
         let mut room = self.long_requests.open();

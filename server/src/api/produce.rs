@@ -44,22 +44,23 @@ pub(super) fn on_arrival(call: Call) -> Result<Submission, Closing> {
         Decoded::Long(call) => return Ok(Submission::Waiting(Box::pin(submit_long(call)))),
     };
     let (admitted, batches) = admit(&mut request, context.version(), &context.image());
-    let command = command(&request);
-    let unsent = match scatter_at_once(context.gateway(), batches, command) {
-        Ok(results) => return Ok(Submission::Done(wait(request, context, admitted, results))),
+    let unsent = match scatter_at_once(context.gateway(), batches, command(&request)) {
+        Ok(sent) => {
+            let at_shards = AtShards::new(context, Messages::of(sent));
+            return Ok(Submission::Done(wait(request, at_shards, admitted)));
+        }
         Err(unsent) => unsent,
     };
     Ok(Submission::Waiting(Box::pin(async move {
-        let gateway = context.gateway();
-        let results = match unsent {
-            Unsent::Several(batches) => scatter(gateway, batches, command).await?,
-            Unsent::One(shard, command, results) => {
-                gateway.send(shard, *command).await?;
-                results
+        match unsent {
+            Unsent::Several(batches) => hand_over(request, context, admitted, batches).await,
+            Unsent::One(shard, command, sent) => {
+                context.gateway().send(shard, *command).await?;
+                let at_shards = AtShards::new(context, Messages::of(sent));
+                Ok(wait(request, at_shards, admitted))
             }
-            Unsent::Stopped => return Err(Stopped.into()),
-        };
-        Ok(wait(request, context, admitted, results))
+            Unsent::Stopped => Err(Stopped.into()),
+        }
     })))
 }
 
@@ -72,15 +73,24 @@ async fn submit_long(call: Call) -> Result<Answer, Closing> {
         (request, admitted, batches)
     };
     let (request, admitted, batches) = context.in_peace(request, admit).await?;
-    let command = command(&request);
-    let results = scatter(context.gateway(), batches, command).await?;
-    Ok(wait(request, context, admitted, results))
+    hand_over(request, context, admitted, batches).await
+}
+
+/// Hands batches over that may be several messages; yields the answer that waits for them.
+async fn hand_over(
+    request: ProduceRequest,
+    context: RequestContext,
+    admitted: Admitted,
+    batches: Vec<ProducePartition>,
+) -> Result<Answer, Closing> {
+    // Once the first is out a shard has some of them, whether the others follow or not.
+    let mut at_shards = AtShards::new(context, Messages::of(Scattered::default()));
+    at_shards.hand_over(batches, command(&request)).await?;
+    Ok(wait(request, at_shards, admitted))
 }
 
 /// Makes a shard's message of its batches.
-fn command(
-    request: &ProduceRequest,
-) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + Copy + use<> {
+fn command(request: &ProduceRequest) -> impl Fn(Vec<ProducePartition>, Slot) -> Command + use<> {
     let timeout = timeout(request.timeout_ms);
     let acks = acks(request.acks).unwrap_or(Acks::None);
     move |partitions, reply| {
@@ -143,24 +153,19 @@ fn admit(
 type Admitted = SmallVec<[Result<TopicIdPartition, Failure>; 1]>;
 
 type Slot = ReplySlot<Produced>;
-type Results = Scattered<Produced>;
 
 /// The answer to what was handed over.
-fn wait(
-    request: ProduceRequest,
-    context: RequestContext,
-    admitted: Admitted,
-    results: Results,
-) -> Answer {
-    context.client().led_to(results.only_shard());
-    let at_shards = AtShards::new(context, results);
+fn wait(request: ProduceRequest, at_shards: AtShards<Messages>, admitted: Admitted) -> Answer {
+    if let Some((context, messages)) = &at_shards.waiting {
+        context.client().led_to(messages.sent.only_shard());
+    }
     Box::pin(answer(request, at_shards, admitted))
 }
 
 /// Waits for the shards and tells the client.
 async fn answer(
     request: ProduceRequest,
-    mut at_shards: AtShards<Results>,
+    mut at_shards: AtShards<Messages>,
     admitted: Admitted,
 ) -> Result<Parts, Closing> {
     let (context, results) = at_shards.results().await?;
@@ -188,9 +193,32 @@ impl Batches for oneshot::Receiver<Produced> {
     }
 }
 
-impl Batches for Results {
+/// The messages of a request, and what there is to wait for of those that were answered.
+struct Messages {
+    sent: Scattered<Produced>,
+    left_behind: SmallVec<[oneshot::Receiver<()>; 1]>,
+}
+
+impl Messages {
+    fn of(sent: Scattered<Produced>) -> Self {
+        Self {
+            sent,
+            left_behind: SmallVec::new(),
+        }
+    }
+
+    /// Waits for all shards. To be called once.
+    async fn results(&mut self) -> Result<Vec<Result<Appended, AppendError>>, Stopped> {
+        let Self { sent, left_behind } = self;
+        let see = |produced: &mut Produced| left_behind.extend(produced.left_behind.take());
+        sent.gather_and_see(see).await
+    }
+}
+
+impl Batches for Messages {
     async fn let_go(self) {
-        for answer in self.unanswered() {
+        let_go(self.left_behind).await;
+        for answer in self.sent.unanswered() {
             answer.let_go().await;
         }
     }
@@ -240,16 +268,26 @@ impl AtShards<oneshot::Receiver<Produced>> {
     }
 }
 
-impl AtShards<Results> {
+impl AtShards<Messages> {
+    async fn hand_over(
+        &mut self,
+        batches: Vec<ProducePartition>,
+        command: impl Fn(Vec<ProducePartition>, Slot) -> Command,
+    ) -> Result<(), Stopped> {
+        let Some((context, messages)) = &mut self.waiting else {
+            return Err(Stopped);
+        };
+        scatter(context.gateway(), batches, command, &mut messages.sent).await
+    }
+
     async fn results(
         &mut self,
     ) -> Result<(RequestContext, Vec<Result<Appended, AppendError>>), Stopped> {
-        let Some((_, batches)) = &mut self.waiting else {
+        let Some((_, messages)) = &mut self.waiting else {
             return Err(Stopped);
         };
-        let mut left_behind = SmallVec::<[_; 1]>::new();
-        let see = |produced: &mut Produced| left_behind.extend(produced.left_behind.take());
-        let results = batches.gather_and_see(see).await?;
+        let results = messages.results().await?;
+        let left_behind = std::mem::take(&mut messages.left_behind);
         let context = self.end()?;
         if !left_behind.is_empty() {
             context.leaves_behind(let_go(left_behind));
@@ -596,9 +634,40 @@ const TOPIC_IDS_FIRST: i16 = 13;
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
     use millrace_engine::record::{RecordProblem, RefusedRecord};
 
     use super::*;
+
+    fn is_over(future: Pin<&mut impl Future>) -> bool {
+        let mut task = Context::from_waker(Waker::noop());
+        future.poll(&mut task).is_ready()
+    }
+
+    /// One shard has answered that the time is up, the other not yet, when the client goes.
+    #[test]
+    fn what_one_shard_holds_is_waited_for_also_where_another_is_to_answer() {
+        let mut messages = Messages::of(Scattered::default());
+        let [first, second] = [0, 1].map(|place| {
+            let (slot, answer) = oneshot::channel();
+            messages.sent.add(vec![place], answer);
+            slot
+        });
+        let late = |left_behind| Produced {
+            results: smallvec![Err(AppendError::TimedOut)],
+            left_behind,
+        };
+        let (held, left_behind) = oneshot::channel();
+        first.send(late(Some(left_behind))).unwrap();
+        assert!(!is_over(pin!(messages.results())));
+        let mut letting_go = pin!(messages.let_go());
+        second.send(late(None)).unwrap();
+        assert!(!is_over(letting_go.as_mut()));
+        drop(held);
+        assert!(is_over(letting_go));
+    }
 
     #[test]
     fn a_refused_batch_lists_its_refused_records() {

@@ -55,7 +55,8 @@ impl Question for TopicIdPartition {
 }
 
 /// Sends each of `questions` to the shard that owns its partition. `command` makes a shard's message out of its questions and
-/// the slot for as many results, in their order. Ends when all messages are in their mailboxes.
+/// the slot for as many results, in their order. Ends when all messages are in their mailboxes; those that are stand in `scattered`,
+/// where nothing was before, also if it is dropped sooner.
 ///
 /// # Errors
 /// The broker is stopping; some of it may have been asked.
@@ -63,41 +64,32 @@ pub(crate) async fn scatter<Q: Question, R>(
     gateway: &Gateway,
     questions: Vec<Q>,
     command: impl Fn(Vec<Q>, ReplySlot<R>) -> Command,
-) -> Result<Scattered<R>, Stopped> {
+    scattered: &mut Scattered<R>,
+) -> Result<(), Stopped> {
     let owner = |question: &Q| gateway.owner(question.partition());
     let (count, shard) = (questions.len(), only_owner(&questions, owner));
+    scattered.shard = shard;
     if let Some(only) = shard
         && fit_one_turn(&questions)
     {
         let (slot, answer) = oneshot::channel();
         gateway.send(only, command(questions, slot)).await?;
-        let asked = Asked::AtOnce(answer);
-        return Ok(Scattered {
-            count,
-            shard,
-            asked,
-        });
+        (scattered.count, scattered.asked) = (count, Asked::AtOnce(answer));
+        return Ok(());
     }
-    let mut parts = Vec::new();
     let mut questions = questions.into_iter().enumerate().peekable();
     while questions.len() > 0 {
         let some = of_one_turn(&mut questions);
         for (shard, group) in group(some, owner, gateway.shard_count()) {
             let (slot, answer) = oneshot::channel();
             gateway.send(shard, command(group.questions, slot)).await?;
-            let places = group.places;
-            parts.push(Part { places, answer });
+            scattered.add(group.places, answer);
         }
         if questions.len() > 0 {
             tokio::task::yield_now().await;
         }
     }
-    let asked = Asked::InParts(parts);
-    Ok(Scattered {
-        count,
-        shard,
-        asked,
-    })
+    Ok(())
 }
 
 /// As [`scatter`], without waiting, where all `questions` are one message for one shard, and its mailbox has room: the common case.
@@ -161,10 +153,9 @@ where
     E: ToErrorCode + Send + 'static,
 {
     let (good, refused) = context.in_peace(questions, told_apart).await?;
-    let answers = scatter(context.gateway(), good, command)
-        .await?
-        .gather()
-        .await?;
+    let mut scattered = Scattered::default();
+    scatter(context.gateway(), good, command, &mut scattered).await?;
+    let answers = scattered.gather().await?;
     context.in_peace((refused, answers), joined).await?
 }
 
@@ -244,7 +235,28 @@ impl<R: IntoIterator> Scattered<R> {
     }
 }
 
+impl<R> Default for Scattered<R> {
+    /// Nothing is asked yet.
+    fn default() -> Self {
+        Self {
+            count: 0,
+            shard: None,
+            asked: Asked::InParts(Vec::new()),
+        }
+    }
+}
+
 impl<R> Scattered<R> {
+    /// One more message is out, with the questions of these places.
+    pub(super) fn add(&mut self, places: Vec<usize>, answer: oneshot::Receiver<R>) {
+        self.count += places.len();
+        let part = Part { places, answer };
+        match &mut self.asked {
+            Asked::InParts(parts) => parts.push(part),
+            Asked::AtOnce(_) => self.asked = Asked::InParts(vec![part]),
+        }
+    }
+
     /// The answers that nobody has waited for yet.
     pub(crate) fn unanswered(self) -> impl Iterator<Item = oneshot::Receiver<R>> {
         let (one, parts) = match self.asked {

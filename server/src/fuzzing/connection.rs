@@ -278,41 +278,30 @@ mod tests {
         frame.slice(PREFIX_LENGTH..)
     }
 
-    /// Produces of one batch, and of one batch for each of two partitions.
-    fn produces() -> [Bytes; 2] {
+    /// A Produce of a batch for each of these partitions.
+    fn produce(partitions: impl IntoIterator<Item = i32>) -> Bytes {
         let mut builder = BatchBuilder::new();
         builder.push(Timestamp(1_700_000_000_000), None, Some(b"value"), &[]);
         let records = builder.build();
-        let partitions = |count| {
-            let partition = |index| ProduceRequestPartition {
-                index,
-                records: Some(records.clone()),
-            };
-            (0..count).map(partition).collect()
+        let partition = |index| ProduceRequestPartition {
+            index,
+            records: Some(records.clone()),
         };
-        [1, 2].map(|count| {
-            let request = ProduceRequest {
-                acks: -1,
-                timeout_ms: 1_000,
-                topic_data: vec![ProduceRequestTopic {
-                    name: Str::from("t"),
-                    partition_data: partitions(count),
-                    ..Default::default()
-                }],
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: 1_000,
+            topic_data: vec![ProduceRequestTopic {
+                name: Str::from("t"),
+                partition_data: partitions.into_iter().map(partition).collect(),
                 ..Default::default()
-            };
-            body_of(&request, 9)
-        })
+            }],
+            ..Default::default()
+        };
+        body_of(&request, 9)
     }
 
-    /// A client that goes, or is told that its time is up, may come back with more.
-    #[test]
-    fn batches_keep_their_memory_until_the_shards_have_let_go_of_them() {
-        const BUDGET_BYTES: usize = 4_096;
-        // Whoever waits for memory has a timer.
-        let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_time().build().unwrap();
-        let _guard = runtime.enter();
+    /// A broker with a topic `t` of two partitions.
+    fn broker_with_topic() -> Broker {
         let mut broker = Broker::start();
         let mut connection = Connection::new(&broker);
         let topic = MetadataRequestTopic {
@@ -331,22 +320,41 @@ mod tests {
             }
         }
         while broker.turn() {}
+        broker
+    }
+
+    const BUDGET_BYTES: usize = 4_096;
+
+    /// Whoever waits for memory has a timer.
+    fn timers() -> tokio::runtime::Runtime {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_time().build().unwrap()
+    }
+
+    fn charged(body: Bytes, budget: &RequestBudget) -> Frame {
+        let mut reservation = budget.open();
+        assert!(poll(std::pin::pin!(reservation.cover(body.len()))).is_ready());
+        Frame { body, reservation }
+    }
+
+    fn is_free(budget: &RequestBudget) -> bool {
+        let mut all = budget.open();
+        assert!(poll(std::pin::pin!(all.cover(BUDGET_BYTES))).is_ready());
+        all.bytes() == BUDGET_BYTES
+    }
+
+    /// A client that goes, or is told that its time is up, may come back with more.
+    #[test]
+    fn batches_keep_their_memory_until_the_shards_have_let_go_of_them() {
+        let timers = timers();
+        let _guard = timers.enter();
+        let mut broker = broker_with_topic();
         let client = broker.client();
         let mut left_behind = client.frontend().take_over().unwrap();
         let budget = RequestBudget::new(BUDGET_BYTES);
-        let is_free = || {
-            let mut all = budget.open();
-            assert!(poll(std::pin::pin!(all.cover(BUDGET_BYTES))).is_ready());
-            all.bytes() == BUDGET_BYTES
-        };
-        for body in produces() {
+        for body in [produce(0..1), produce(0..2)] {
             for is_told in [false, true] {
-                let mut reservation = budget.open();
-                assert!(poll(std::pin::pin!(reservation.cover(body.len()))).is_ready());
-                let frame = Frame {
-                    body: body.clone(),
-                    reservation,
-                };
+                let frame = charged(body.clone(), &budget);
                 let dispatched = dispatch(&client, frame).unwrap();
                 let taken = dispatched.submission.done();
                 let Poll::Ready(Ok(mut answer)) = poll(std::pin::pin!(taken)) else {
@@ -356,16 +364,40 @@ mod tests {
                     assert!(poll(answer.as_mut()).is_pending());
                 }
                 drop(answer);
-                assert!(!is_free(), "a shard is to write it yet");
+                assert!(!is_free(&budget), "a shard is to write it yet");
                 let mut letting_go = left_behind.try_recv().unwrap();
                 assert!(poll(letting_go.as_mut()).is_pending());
                 while broker.turn() {}
                 assert!(poll(letting_go.as_mut()).is_ready());
                 drop(letting_go);
-                assert!(is_free());
+                assert!(is_free(&budget));
                 assert!(left_behind.try_recv().is_err());
             }
         }
+    }
+
+    /// A client may go when some of its batches are at shards and the others not yet.
+    #[test]
+    fn batches_that_are_handed_over_in_part_keep_their_memory_likewise() {
+        let timers = timers();
+        let _guard = timers.enter();
+        let mut broker = broker_with_topic();
+        let client = broker.client();
+        let mut left_behind = client.frontend().take_over().unwrap();
+        let budget = RequestBudget::new(BUDGET_BYTES);
+        // More than go out in one message.
+        let frame = charged(produce([0; 1_100]), &budget);
+        let dispatched = dispatch(&client, frame).unwrap();
+        let mut taken = Box::pin(dispatched.submission.done());
+        assert!(poll(taken.as_mut()).is_pending());
+        drop(taken);
+        assert!(!is_free(&budget), "a shard is to write the first of them");
+        let mut letting_go = left_behind.try_recv().unwrap();
+        assert!(poll(letting_go.as_mut()).is_pending());
+        while broker.turn() {}
+        assert!(poll(letting_go.as_mut()).is_ready());
+        drop(letting_go);
+        assert!(is_free(&budget));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use millrace_engine::io::Clock;
 use tokio::sync::Notify;
 
-use super::census::{Activity, Census, Guest, Limits, ListenerLimits, Wait};
+use super::census::{Census, Guest, Limits, ListenerLimits, Wait};
 use super::token_bucket::Rate;
+use super::usage::Usage;
 use crate::config::{Listeners, SocketConfig};
 
 /// The limits, and who counts against them. Clones share them.
@@ -34,7 +35,7 @@ pub(super) struct Seat {
     shared: Arc<Shared>,
     listener: usize,
     guest: Guest,
-    activity: Arc<Activity>,
+    usage: Usage,
 }
 
 /// One admitted connection; counts until it is dropped.
@@ -90,7 +91,7 @@ impl Admissions {
                         shared: Arc::clone(&self.shared),
                         listener,
                         guest,
-                        activity,
+                        usage: Usage::new(activity, self.shared.clock.clone()),
                     };
                 }
                 Err(Wait::ForOthers) => changed.await,
@@ -127,8 +128,8 @@ impl Seat {
 
 impl Admission {
     /// Where the connection notes its use, and hears that it has to go.
-    pub(super) fn activity(&self) -> &Activity {
-        &self.seat.activity
+    pub(super) fn usage(&self) -> &Usage {
+        &self.seat.usage
     }
 
     /// The connection goes over to the thread whose connections `load` counts.

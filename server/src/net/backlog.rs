@@ -17,8 +17,8 @@ pub(super) struct Backlog<'a> {
     pub(super) turns: &'a Turns,
     /// How many of those the answer is for.
     pub(super) answered: usize,
-    /// Where their memory is from.
-    pub(super) budget: &'a RequestBudget,
+    /// Where the memory of their frames is from, and that of long ones.
+    pub(super) budgets: [&'a RequestBudget; 2],
     /// How long the client may take nothing if there are none.
     pub(super) limits: &'a FrameLimits,
 }
@@ -29,12 +29,15 @@ impl Backlog<'_> {
     pub(super) async fn patience(&self) {
         let idle = self.limits.idle;
         let mut waited = Duration::ZERO;
-        let mut held: Option<Held<'_>> = None;
+        let mut held: Option<[Held<'_>; 2]> = None;
         while waited < idle {
             let step = STEP.min(idle - waited);
             let given_up = async {
                 match &held {
-                    Some(held) => held.given_up().await,
+                    Some([frames, long]) => tokio::select! {
+                        () = frames.given_up() => {}
+                        () = long.given_up() => {}
+                    },
                     None => pending().await,
                 }
             };
@@ -47,7 +50,7 @@ impl Backlog<'_> {
             } else if waited >= PATIENCE {
                 return;
             } else if held.is_none() {
-                held = Some(self.budget.awaits_rest());
+                held = Some(self.budgets.map(RequestBudget::awaits_rest));
             }
         }
     }
@@ -65,31 +68,38 @@ mod tests {
     use super::*;
     use crate::net::turns::WaitingRequests;
 
-    async fn seconds_until(more_from: u64, memory_is_wanted: bool) -> u64 {
+    /// With requests behind from then on, and others who want memory of one of the budgets.
+    async fn seconds_until(more_from: u64, wanted: Option<usize>) -> u64 {
         let began = Instant::now();
-        let budget = RequestBudget::new(4_096);
+        let budgets = [4_096; 2].map(RequestBudget::new);
         let turns = Turns::new(&WaitingRequests::new(1));
         let _answered = turns.queue(true).await;
         let backlog = Backlog {
             turns: &turns,
             answered: 1,
-            budget: &budget,
+            budgets: budgets.each_ref(),
             limits: &FrameLimits {
                 frame_bytes_max: 0,
                 idle: Duration::from_secs(600),
             },
         };
-        let (mut all, mut excess) = (budget.open(), budget.open());
-        all.cover(4_096).await;
-        excess.cover(4_096).await;
+        let mut taken = Vec::new();
+        for budget in &budgets {
+            // All of it, and the right to exceed it.
+            for _ in 0..2 {
+                let mut room = budget.open();
+                room.cover(4_096).await;
+                taken.push(room);
+            }
+        }
         let comes = async {
             sleep(Duration::from_secs(more_from)).await;
             let _more = turns.queue(true).await;
             pending::<()>().await;
         };
         let wants = async {
-            if memory_is_wanted {
-                budget.open().cover(4_096).await;
+            if let Some(wanted) = wanted {
+                budgets[wanted].open().cover(4_096).await;
             }
             pending::<()>().await;
         };
@@ -103,11 +113,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn patience_is_shorter_with_requests_behind_and_shortest_where_others_want_their_memory()
     {
-        assert_eq!(seconds_until(1_000, true).await, 600);
-        assert_eq!(seconds_until(0, false).await, 60);
+        assert_eq!(seconds_until(0, None).await, 60);
         // Not at a multiple of the step: which of two timers of one moment is first is left to chance.
-        assert_eq!(seconds_until(102, false).await, 105);
-        assert!(seconds_until(0, true).await <= 7);
-        assert!(seconds_until(102, true).await <= 107);
+        assert_eq!(seconds_until(102, None).await, 105);
+        for wanted in [0, 1] {
+            assert_eq!(seconds_until(1_000, Some(wanted)).await, 600);
+            assert!(seconds_until(0, Some(wanted)).await <= 7);
+            assert!(seconds_until(102, Some(wanted)).await <= 107);
+        }
     }
 }

@@ -88,6 +88,11 @@ impl Activity {
         self.used.store(now.0, Ordering::Relaxed);
     }
 
+    /// When it was used last.
+    pub(super) fn used(&self) -> Monotonic {
+        Monotonic(self.used.load(Ordering::Relaxed))
+    }
+
     /// Ends when the connection has to go.
     pub(super) async fn sent_away(&self) {
         self.sent_away.notified().await;
@@ -95,9 +100,9 @@ impl Activity {
 
     /// Those on their way come last.
     fn idle_since(&self) -> u64 {
-        match self.used.load(Ordering::Relaxed) {
-            0 => u64::MAX,
-            used => used,
+        match self.used() {
+            Monotonic(0) => u64::MAX,
+            Monotonic(used) => used,
         }
     }
 }

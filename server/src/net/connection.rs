@@ -16,7 +16,6 @@ use tokio::task::yield_now;
 use super::acceptor::Doors;
 use super::backlog::Backlog;
 use super::backpressure::RequestBudget;
-use super::census::Activity;
 use super::closing::Closing;
 use super::frames::{FrameLimits, FrameReader};
 use super::half::Half;
@@ -27,6 +26,7 @@ use super::queue::Queue;
 use super::reins::Reins;
 use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
+use super::usage::Usage;
 use crate::api::{Answer, Client, Dispatched, Part, Parts, dispatch};
 
 /// What the connections of one thread may take.
@@ -65,7 +65,7 @@ pub(super) enum End {
 /// One connection, as its two halves share it.
 struct Conversation<'a> {
     client: &'a Rc<Client>,
-    activity: &'a Activity,
+    usage: &'a Usage,
     queue: Queue<Queued>,
     turns: Turns,
     moves: Moves<'a>,
@@ -75,13 +75,6 @@ struct Conversation<'a> {
 }
 
 impl Conversation<'_> {
-    /// Notes that the connection is used: it came, asks for something, or was answered. Gives the time.
-    fn used(&self) -> Monotonic {
-        let now = self.client.frontend().gateway().now().monotonic;
-        self.activity.touch(now);
-        now
-    }
-
     /// Where the connection should go on, if it should and may.
     fn goes_to(&self, now: Monotonic) -> Option<ShardIndex> {
         let shard = if self.reins.are_held() {
@@ -109,13 +102,13 @@ pub(super) async fn serve(
     stream: &mut TcpStream,
     client: &Rc<Client>,
     limits: &Limits,
-    activity: &Activity,
+    usage: &Usage,
     doors: &Doors,
 ) -> Result<End, Closing> {
     let (reins, pace) = (Reins::default(), Pace::of_bytes());
     let conversation = Conversation {
         client,
-        activity,
+        usage,
         queue: Queue::new(REQUESTS_MAX),
         turns: Turns::new(&limits.waiting),
         moves: Moves::new(doors, client, &limits.work),
@@ -123,7 +116,7 @@ pub(super) async fn serve(
         pace: &pace,
         limits,
     };
-    conversation.used();
+    usage.note();
     let (from_client, to_client) = stream.split();
     let mut frames = FrameReader::new(
         from_client,
@@ -132,9 +125,10 @@ pub(super) async fn serve(
         &reins,
         client.parking(),
         &pace,
+        usage,
     );
     let mut reading = pin!(read(&mut frames, &conversation));
-    let mut leaving = pin!(activity.sent_away());
+    let mut leaving = pin!(usage.sent_away());
     let reading = Half::new(poll_fn(|context| {
         if leaving.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(Closing::Excess));
@@ -186,7 +180,7 @@ async fn read(
             return Ok(());
         };
         if conversation.turns.is_idle() {
-            conversation.used();
+            conversation.usage.note();
         }
         let bytes = frame.body.len();
         let Dispatched {
@@ -216,6 +210,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
         moves,
         pace,
         limits,
+        usage,
         ..
     } = conversation;
     let frontend = client.frontend();
@@ -270,16 +265,17 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             lately: &limits.lately,
             unread: frontend.unread(),
             pace,
+            usage,
             backlog: Backlog {
                 turns,
                 answered,
-                budget: &limits.budget,
+                budgets: [&limits.budget, frontend.long_requests()],
                 limits: &limits.frames,
             },
         };
         let bytes = bytes as u64 + length(&parts);
         send(sender, &mut parts).await?;
-        let now = conversation.used();
+        let now = usage.note();
         turns.answered(answered);
         moves.answered(answered, bytes);
         if let Some(closing) = failed {

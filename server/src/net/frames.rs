@@ -17,6 +17,7 @@ use super::parking::Parking;
 use super::reins::Reins;
 use super::sending::poll_once;
 use super::unread::Held;
+use super::usage::Usage;
 
 /// What a listener allows a client to send, and how slowly.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,8 @@ pub(crate) struct FrameReader<'a> {
     parking: &'a Parking,
     /// What this connection may do before others get the core. Long frames count; how many short reads follow each other the runtime bounds, and how many frames at hand the connection's queue.
     pace: &'a Pace,
+    /// When it was used last.
+    usage: &'a Usage,
     /// Bytes that arrived and belong to no frame yet; unallocated while the connection is quiet.
     arrived: BytesMut,
     /// Bytes of the last frame with its prefix: the next is expected to be like it.
@@ -72,6 +75,7 @@ impl<'a> FrameReader<'a> {
         reins: &'a Reins,
         parking: &'a Parking,
         pace: &'a Pace,
+        usage: &'a Usage,
     ) -> Self {
         Self {
             stream,
@@ -80,6 +84,7 @@ impl<'a> FrameReader<'a> {
             reins,
             parking,
             pace,
+            usage,
             arrived: BytesMut::new(),
             last_bytes: PREFIX_LENGTH,
             read_bytes: READ_BYTES_MIN,
@@ -157,10 +162,7 @@ impl<'a> FrameReader<'a> {
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
-            match timeout(self.limits.idle, self.stream.readable()).await {
-                Ok(ready) => ready?,
-                Err(_) => return Err(Closing::Idle),
-            }
+            self.next_begins().await?;
             self.reins.go_on().await;
         }
         while self.arrived.len() < PREFIX_LENGTH {
@@ -189,6 +191,21 @@ impl<'a> FrameReader<'a> {
                 claimed,
                 max: self.limits.frame_bytes_max,
             }),
+        }
+    }
+
+    /// Waits for something to read. Who takes some of an answer meanwhile is not idle, as in Kafka.
+    async fn next_begins(&self) -> Result<(), Closing> {
+        let idle = self.limits.idle;
+        let mut left = idle;
+        loop {
+            match timeout(left, self.stream.readable()).await {
+                Ok(ready) => return Ok(ready?),
+                Err(_) => left = self.usage.left_of(idle),
+            }
+            if left.is_zero() {
+                return Err(Closing::Idle);
+            }
         }
     }
 
@@ -452,6 +469,10 @@ fn u32_of(count: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use millrace_engine::io::Clock;
+    use millrace_engine::types::Timestamp;
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
@@ -470,13 +491,40 @@ mod tests {
         (client, listener.accept().await.unwrap().0)
     }
 
-    fn unhurried(memory_bytes: usize) -> (RequestBudget, Reins, Parking, Pace) {
-        (
-            RequestBudget::new(memory_bytes),
-            Reins::default(),
-            Parking::default(),
-            Pace::of_bytes(),
-        )
+    /// What a reader stands among.
+    struct Around {
+        limits: FrameLimits,
+        budget: RequestBudget,
+        reins: Reins,
+        parking: Parking,
+        pace: Pace,
+        usage: Usage,
+    }
+
+    impl Around {
+        fn reader<'a>(&'a self, stream: &'a mut TcpStream) -> FrameReader<'a> {
+            let Self {
+                limits,
+                budget,
+                reins,
+                parking,
+                pace,
+                usage,
+            } = self;
+            let stream = stream.split().0;
+            FrameReader::new(stream, budget, *limits, reins, parking, pace, usage)
+        }
+    }
+
+    fn unhurried(memory_bytes: usize) -> Around {
+        Around {
+            limits: LIMITS,
+            budget: RequestBudget::new(memory_bytes),
+            reins: Reins::default(),
+            parking: Parking::default(),
+            pace: Pace::of_bytes(),
+            usage: Usage::new(Arc::default(), Clock::real()),
+        }
     }
 
     fn framed(body: &[u8]) -> Vec<u8> {
@@ -502,9 +550,8 @@ mod tests {
                 client.write_all(piece).await.unwrap();
             }
         });
-        let (budget, reins, parking, pace) = unhurried(1 << 20);
-        let mut reader =
-            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let around = unhurried(1 << 20);
+        let mut reader = around.reader(&mut server);
         for body in bodies {
             assert_eq!(reader.next().await.unwrap().unwrap().body, body);
         }
@@ -529,9 +576,11 @@ mod tests {
                 client.write_all(&framed(body)).await.unwrap();
             }
         });
-        let (budget, reins, parking, pace) = unhurried(16 * MEBIBYTE);
-        let mut reader =
-            FrameReader::new(server.split().0, &budget, limits, &reins, &parking, &pace);
+        let around = Around {
+            limits,
+            ..unhurried(16 * MEBIBYTE)
+        };
+        let mut reader = around.reader(&mut server);
         for body in &bodies {
             assert!(reader.next().await.unwrap().unwrap().body == body[..]);
         }
@@ -552,12 +601,12 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_held_back_takes_nothing_beyond_the_frame_that_it_is_at() {
         let (mut client, mut server) = pair().await;
-        let (budget, reins, parking, pace) = unhurried(1 << 20);
+        let around = unhurried(1 << 20);
+        let reins = &around.reins;
         for length in [1, 10, 20_000, 100_000] {
             let frame = framed(&vec![1; length]);
             for begun in [1, 3, 4, frame.len() / 2, frame.len() - 1] {
-                let mut reader =
-                    FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+                let mut reader = around.reader(&mut server);
                 client.write_all(&frame[..begun]).await.unwrap();
                 {
                     let mut first = Box::pin(reader.next());
@@ -575,8 +624,7 @@ mod tests {
                 drop(reader);
                 // Whoever reads on finds all of the next.
                 reins.release();
-                let mut reader =
-                    FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+                let mut reader = around.reader(&mut server);
                 let next = reader.next().await.unwrap().unwrap();
                 assert_eq!(next.body, [2; 7][..]);
                 reins.rest();
@@ -589,9 +637,9 @@ mod tests {
     #[tokio::test]
     async fn a_reader_between_two_frames_is_at_rest_also_while_others_get_the_core() {
         let (mut client, mut server) = pair().await;
-        let (budget, reins, parking, pace) = unhurried(1 << 20);
-        let mut reader =
-            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let around = unhurried(1 << 20);
+        let (reins, pace) = (&around.reins, &around.pace);
+        let mut reader = around.reader(&mut server);
         client.write_all(&framed(&[1; 7])).await.unwrap();
         reader.next().await.unwrap().unwrap();
         assert!(!reins.at_rest());
@@ -618,9 +666,8 @@ mod tests {
     #[tokio::test]
     async fn room_for_reads_follows_what_they_bring() {
         let (mut client, mut server) = pair().await;
-        let (budget, reins, parking, pace) = unhurried(1 << 20);
-        let mut reader =
-            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let around = unhurried(1 << 20);
+        let mut reader = around.reader(&mut server);
         let sending = tokio::spawn(async move {
             let many = framed(&[7; 96]).repeat(1_000);
             client.write_all(&many).await.unwrap();
@@ -654,9 +701,14 @@ mod tests {
     #[tokio::test]
     async fn frames_that_came_with_one_read_are_at_hand_unless_something_holds_them_up() {
         let (mut client, mut server) = pair().await;
-        let (budget, reins, parking, pace) = unhurried(4_096);
-        let mut reader =
-            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let around = unhurried(4_096);
+        let Around {
+            budget,
+            parking,
+            pace,
+            ..
+        } = &around;
+        let mut reader = around.reader(&mut server);
         assert!(reader.next_at_hand().is_none());
         let mut sent: Vec<u8> = (0..5).flat_map(|number| framed(&[number; 9])).collect();
         sent.extend_from_slice(&framed(&[5; 9])[..7]);
@@ -699,11 +751,8 @@ mod tests {
         for claimed in [-1, i32::MIN, 200_001, i32::MAX] {
             let (mut client, mut server) = pair().await;
             client.write_all(&claimed.to_be_bytes()).await.unwrap();
-            let (budget, reins, parking, pace) = unhurried(1 << 20);
-            let refused =
-                FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace)
-                    .next()
-                    .await;
+            let around = unhurried(1 << 20);
+            let refused = around.reader(&mut server).next().await;
             assert!(
                 matches!(refused, Err(Closing::FrameLength { claimed: c, .. }) if c == claimed)
             );
@@ -715,34 +764,28 @@ mod tests {
         let (mut claimer, mut claimed) = pair().await;
         claimer.write_all(&200_000_u32.to_be_bytes()).await.unwrap();
         claimer.write_all(&[0; 100]).await.unwrap();
-        let (budget, reins, parking, pace) = unhurried(100_000);
-        let mut reader =
-            FrameReader::new(claimed.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let around = unhurried(100_000);
+        let mut reader = around.reader(&mut claimed);
         let mut claim = std::pin::pin!(reader.next());
         let waiting = timeout(Duration::from_millis(50), claim.as_mut()).await;
         assert!(waiting.is_err(), "the frame is far from whole");
         let (mut other, mut server) = pair().await;
         other.write_all(&framed(&[7; 90_000])).await.unwrap();
-        let mut reader =
-            FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+        let mut reader = around.reader(&mut server);
         let served = timeout(Duration::from_secs(5), reader.next()).await;
         assert_eq!(served.unwrap().unwrap().unwrap().body, [7; 90_000][..]);
     }
 
     #[tokio::test]
     async fn clients_that_stop_halfway_are_given_up_when_others_wait_for_memory() {
-        let (budget, reins, parking, pace) = unhurried(100_000);
+        let around = unhurried(100_000);
         let halfway = async || {
             let (mut client, mut server) = pair().await;
             client
                 .write_all(&framed(&[7; 150_000])[..90_000])
                 .await
                 .unwrap();
-            let reading = async {
-                FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace)
-                    .next()
-                    .await
-            };
+            let reading = async { around.reader(&mut server).next().await };
             // Not even by a byte now and then.
             let trickling = async {
                 while client.write_all(&[7]).await.is_ok() {
@@ -756,8 +799,7 @@ mod tests {
             let (bytes, body) = (framed(&[8; 90_000]), [8; 90_000]);
             sleep(Duration::from_millis(100)).await;
             let sending = client.write_all(&bytes);
-            let mut reader =
-                FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace);
+            let mut reader = around.reader(&mut server);
             let (sent, read) = tokio::join!(sending, reader.next());
             sent.unwrap();
             assert_eq!(read.unwrap().unwrap().body, body[..]);
@@ -811,15 +853,42 @@ mod tests {
         assert!((79..=82).contains(&soon), "{soon}");
     }
 
+    /// An answer may take longer than a connection may be idle.
+    #[tokio::test]
+    async fn a_connection_is_idle_when_its_client_has_sent_nothing_and_taken_nothing() {
+        let (_client, mut server) = pair().await;
+        let (clock, hands) = Clock::sim(Timestamp(0));
+        let around = Around {
+            usage: Usage::new(Arc::default(), clock),
+            ..unhurried(1 << 20)
+        };
+        let mut reader = around.reader(&mut server);
+        tokio::time::pause();
+        let began = Instant::now();
+        let takes_some = async {
+            for second in 1_u64.. {
+                sleep(Duration::from_secs(1)).await;
+                hands.advance(Duration::from_secs(1));
+                if second.is_multiple_of(50) && second <= 200 {
+                    around.usage.note();
+                }
+            }
+        };
+        tokio::select! {
+            next = reader.next() => assert!(matches!(next, Err(Closing::Idle))),
+            () = takes_some => unreachable!(),
+        }
+        let seconds = began.elapsed().as_secs();
+        assert!((260..=262).contains(&seconds), "after {seconds} s");
+    }
+
     #[tokio::test]
     async fn a_client_that_leaves_in_the_middle_of_a_frame_is_told_apart_from_one_that_is_done() {
         let (mut client, mut server) = pair().await;
         client.write_all(&framed(&[7; 10])[..9]).await.unwrap();
         drop(client);
-        let (budget, reins, parking, pace) = unhurried(1 << 20);
-        let refused = FrameReader::new(server.split().0, &budget, LIMITS, &reins, &parking, &pace)
-            .next()
-            .await;
+        let around = unhurried(1 << 20);
+        let refused = around.reader(&mut server).next().await;
         assert!(matches!(refused, Err(Closing::Truncated { arrived: 5 })));
     }
 }

@@ -157,16 +157,8 @@ async fn converse(
     let client = Rc::new(client);
     client.unpack(belongings);
     loop {
-        let activity = admission.activity();
-        match serve(
-            &mut stream,
-            &client,
-            &shared.limits,
-            activity,
-            &shared.doors,
-        )
-        .await
-        {
+        let usage = admission.usage();
+        match serve(&mut stream, &client, &shared.limits, usage, &shared.doors).await {
             Ok(End::Over) => return,
             Err(closing) => return report(&closing, &client),
             Ok(End::Elsewhere(shard)) => {

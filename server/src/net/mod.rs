@@ -27,6 +27,7 @@ mod signal;
 mod token_bucket;
 mod turns;
 mod unread;
+mod usage;
 #[cfg(test)]
 mod wakes;
 

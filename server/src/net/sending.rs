@@ -23,6 +23,7 @@ use super::closing::Closing;
 use super::lately::Lately;
 use super::pace::Pace;
 use super::unread::Unread;
+use super::usage::Usage;
 use crate::api::{Part, Parts};
 
 /// How answers get to one client.
@@ -35,6 +36,8 @@ pub(super) struct Sender<'a> {
     pub(super) unread: &'a Unread,
     /// What the connection may do before others get the core.
     pub(super) pace: &'a Pace,
+    /// Where it is noted that the client takes some.
+    pub(super) usage: &'a Usage,
     /// What waits behind.
     pub(super) backlog: Backlog<'a>,
 }
@@ -251,6 +254,8 @@ impl Sender<'_> {
         if let Poll::Ready(done) = poll_once(progress.as_mut()).await {
             return Ok(done);
         }
+        // However slowly, the client has taken what was before this.
+        self.usage.note();
         let bytes = burden.held_bytes(run_bytes);
         let held = (bytes >= CHARGED_BYTES_MIN).then(|| self.unread.hold(bytes));
         let given_up = async {
@@ -299,7 +304,9 @@ const SLICES_ON_STACK: usize = 16;
 
 #[cfg(test)]
 mod tests {
-    use millrace_engine::io::Sim;
+    use std::sync::Arc;
+
+    use millrace_engine::io::{Clock, Sim};
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
     use tokio::time::sleep;
@@ -344,10 +351,11 @@ mod tests {
             lately: &Lately::default(),
             unread,
             pace: &Pace::of_bytes(),
+            usage: &Usage::new(Arc::default(), Clock::real()),
             backlog: Backlog {
                 turns: &turns,
                 answered: 1,
-                budget: &RequestBudget::new(0),
+                budgets: [&RequestBudget::new(0), budget],
                 limits: &limits,
             },
         };

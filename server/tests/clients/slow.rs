@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use millrace_wire::frame::request_frame;
 use millrace_wire::message::join_group::JoinGroupProtocol;
 use millrace_wire::message::metadata::MetadataRequestTopic;
+use millrace_wire::message::produce::ProduceRequestPartition;
 use millrace_wire::message::{
     FetchRequest, FetchResponse, JoinGroupRequest, ListGroupsRequest, MetadataRequest,
     ProduceResponse,
@@ -48,6 +49,19 @@ fn much_to_read(broker: &Broker) -> FetchRequest {
         ..Default::default()
     };
     fetch_request("t", 0, 0, limits)
+}
+
+/// A request for so many topics that are not there.
+fn metadata_of(count: usize, name: &str) -> MetadataRequest {
+    let topic = |number| MetadataRequestTopic {
+        name: Some(format!("{name}{number}").into()),
+        ..Default::default()
+    };
+    MetadataRequest {
+        topics: Some((0..count).map(topic).collect()),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    }
 }
 
 #[test]
@@ -177,22 +191,10 @@ fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
         ("request.memory.bytes", "1048576"),
         ("socket.send.buffer.bytes", "16384"),
     ]);
-    let metadata = |count: usize, name: &str| MetadataRequest {
-        topics: Some(
-            (0..count)
-                .map(|number| MetadataRequestTopic {
-                    name: Some(format!("{name}{number}").into()),
-                    ..Default::default()
-                })
-                .collect(),
-        ),
-        allow_auto_topic_creation: false,
-        ..Default::default()
-    };
     // Together they are more than there is memory for: one may exceed it.
     let mut slow: Vec<Wire> = (0..2).map(|_| Wire::connect(&broker)).collect();
     for wire in &mut slow {
-        wire.send(&metadata(12_000, &"x".repeat(120)), 9);
+        wire.send(&metadata_of(12_000, &"x".repeat(120)), 9);
         let mut first = [0];
         wire.patience(Duration::from_secs(60));
         wire.stream().read_exact(&mut first).unwrap();
@@ -211,7 +213,7 @@ fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
         }
         let mut other = Wire::connect(&broker);
         other.patience(Duration::from_secs(25));
-        other.send(&metadata(12_000, "y"), 9);
+        other.send(&metadata_of(12_000, "y"), 9);
         let answered = other.try_frame();
         is_served.store(true, Ordering::Relaxed);
         assert!(answered.unwrap().is_some());
@@ -419,6 +421,38 @@ fn a_quiet_connection_is_closed_after_its_time_and_says_nothing() {
     assert_eq!(broker.printed_with(&address), [""; 0]);
 }
 
+/// The connection was closed behind the answer, for nothing had been asked for so long.
+#[test]
+fn a_client_that_takes_an_answer_slowly_is_not_idle() {
+    let idle = Duration::from_secs(3);
+    let broker = Broker::start(&[
+        ("connections.max.idle.ms", "3000"),
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    let request = much_to_read(&broker);
+    let mut wire = Wire::connect(&broker);
+    // Otherwise it may grow to take all of the answer.
+    let sized = socket2::SockRef::from(wire.stream()).set_recv_buffer_size(262_144);
+    sized.unwrap();
+    wire.send(&request, 12);
+    let began = Instant::now();
+    let mut length = [0; 4];
+    wire.stream().read_exact(&mut length).unwrap();
+    let mut left = usize::try_from(i32::from_be_bytes(length)).unwrap();
+    let mut room = vec![0; 65_536];
+    while left > 0 {
+        let some = &mut room[..left.min(65_536)];
+        wire.stream().read_exact(some).unwrap();
+        left -= some.len();
+        // Most of it is left by then.
+        if began.elapsed() < 2 * idle {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    assert!(began.elapsed() > 2 * idle);
+    wire.ask(&MetadataRequest::default(), 9);
+}
+
 /// Nothing else tells a client that waits from one that has gone without a word.
 #[test]
 fn a_fetch_waits_no_longer_than_a_connection_may_be_idle() {
@@ -491,5 +525,35 @@ fn requests_behind_an_answer_that_nobody_reads_keep_nobody_out() {
     // Larger ones as soon as it is given up.
     let large = "y".repeat(200_000);
     Wire::connect(&broker).append("t", 0, batch(&[&large]));
+    broker.await_printed("an answer was not read in time", 1);
+}
+
+/// The answer in front of them was in a file, and took no memory itself.
+#[test]
+fn long_requests_behind_an_answer_that_nobody_reads_keep_no_other_waiting_for_long() {
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "1048576"),
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
+    let request = much_to_read(&broker);
+    let mut long = produce_request("t", 0, 1, batch(&["v"]));
+    let not_there = ProduceRequestPartition {
+        index: 1,
+        records: None,
+    };
+    long.topic_data[0].partition_data = vec![not_there; 12_000];
+    // One has the memory, the other the right to exceed it.
+    let mut deaf: Vec<Wire> = (0..2).map(|_| Wire::connect(&broker)).collect();
+    for wire in &mut deaf {
+        wire.send(&request, 12);
+        let mut first = [0];
+        wire.stream().read_exact(&mut first).unwrap();
+        wire.send(&long, 9);
+    }
+    is_served_within(&broker, Duration::from_secs(5));
+    let mut other = Wire::connect(&broker);
+    other.patience(Duration::from_secs(25));
+    other.ask(&metadata_of(12_000, "y"), 9);
     broker.await_printed("an answer was not read in time", 1);
 }

@@ -33,7 +33,7 @@ pub(super) const ROWS: &[Property] = properties! {
     "socket.connection.setup.timeout.max.ms": Long = "30000", Anything, ReadOnly, Accepted,
         "Longest time-out of a connection to another broker.";
     "connections.max.idle.ms": Long = "600000", Anything, ReadOnly, Honoured,
-        "How long a connection may say nothing before it is closed; negative is for ever.";
+        "How long a connection may send nothing, and take nothing of an answer, before it is closed; negative is for ever.";
     "connections.max.reauth.ms": Long = "0", Anything, ReadOnly, Pending(SASL),
         "Longest life of a SASL session before the client must log in again; 0 is for ever.";
     "connection.failed.authentication.delay.ms": Int = "100", Allowed::at_least(0), ReadOnly, Pending(SASL),
