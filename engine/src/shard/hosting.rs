@@ -521,15 +521,16 @@ impl Shard {
             return;
         };
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
-        self.give_up(id, fault, now, effects);
+        self.give_up(id, fault, Errand::Mark(id), now, effects);
         self.suspect_directory_of(id, effects);
     }
 
-    /// Lets go of a partition that is led here, until a restart.
+    /// Lets go of a partition that is led here, until a restart. The next start has to find its `mark`.
     pub(super) fn give_up(
         &mut self,
         id: TopicIdPartition,
         fault: &Fault,
+        mark: Errand,
         now: Now,
         effects: &mut Effects,
     ) {
@@ -540,8 +541,8 @@ impl Shard {
         self.closed_in_order = false;
         let mut told = Told::new();
         let log = leader.into_log(&mut told);
-        let mark = MarkJob::new(log.directory(), &fault.to_string());
-        self.order(Errand::Mark(id), Job::Mark(mark), effects);
+        let job = MarkJob::new(log.directory(), &fault.to_string());
+        self.order(mark, Job::Mark(job), effects);
         self.tell(id, told, effects);
         self.cancel_flush_timer(id);
         self.unload_coordinator(id);

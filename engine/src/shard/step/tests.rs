@@ -585,6 +585,25 @@ fn recovery_points_of_very_many_partitions_come_up_a_few_at_a_time() {
     assert!(bench.shard.flushes.waiting.is_empty());
 }
 
+/// The next start would trust pages that are not on the device.
+#[test]
+fn a_partition_whose_sync_failed_is_marked_before_what_else_the_shard_has_to_do() {
+    let mut bench = bench(1, 1);
+    drop(bench.produce(0));
+    let mut effects = Effects::default();
+    for _ in 0..100 {
+        let job = Job::Measure(Vec::new());
+        bench.shard.order(Errand::Checkpoint, job, &mut effects);
+    }
+    effects.jobs.clear();
+    let (ticket, _) = bench.syncs.pop_front().unwrap();
+    let failed = io::Error::from_raw_os_error(5);
+    let result = Err(IoError::new("fdatasync", Path::new("/data/t-0"), failed));
+    let input = Input::Completed(Completion { ticket, result });
+    bench.shard.step(NOW, input, &mut effects);
+    assert!(matches!(*effects.jobs, [(_, Job::Mark(_))]));
+}
+
 #[test]
 fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
     let mut bench = bench(1, 1);
