@@ -142,6 +142,13 @@ pub(super) struct Job {
     pub(super) task: Task,
 }
 
+impl Job {
+    /// Whether it does no more than bring a range into the page cache.
+    pub(super) const fn reads_ahead(&self) -> bool {
+        matches!(self.task, Task::ReadAhead { .. })
+    }
+}
+
 impl Task {
     /// The action before its first byte; a read looks how much there is to read, so as to allocate no more.
     pub(super) fn of(action: Action) -> Result<Self, IoError> {

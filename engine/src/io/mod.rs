@@ -13,6 +13,7 @@ mod large_writes;
 mod local_ring;
 mod nowait;
 mod process;
+mod queue;
 mod reread;
 mod ring;
 mod rng;

@@ -9,6 +9,7 @@ use std::thread::{self, JoinHandle};
 use nix::sys::eventfd::EventFd;
 
 use super::action::{Completion, Job};
+use super::queue::Queue;
 
 /// A small pool and what it has been given.
 pub(super) struct Threads {
@@ -24,9 +25,8 @@ struct Shared {
     event: Arc<EventFd>,
 }
 
-#[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Queue,
     done: VecDeque<Completion>,
     /// Workers that wait for a job.
     idle: usize,
@@ -35,8 +35,14 @@ struct State {
 
 impl Threads {
     pub(super) fn new(event: Arc<EventFd>) -> Self {
+        let state = State {
+            jobs: Queue::new(READING_AHEAD_MAX),
+            done: VecDeque::new(),
+            idle: 0,
+            closing: false,
+        };
         let shared = Shared {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             work: Condvar::new(),
             event,
         };
@@ -49,8 +55,8 @@ impl Threads {
     /// Queues the job for the next free worker.
     pub(super) fn submit(&mut self, job: Job) {
         let mut state = self.shared.lock();
-        state.jobs.push_back(job);
-        let short = state.jobs.len() > state.idle;
+        state.jobs.push(job);
+        let short = state.jobs.ready() > state.idle;
         drop(state);
         if short && self.workers.len() < WORKERS_MAX {
             let shared = self.shared.clone();
@@ -78,7 +84,7 @@ impl Drop for Threads {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closing = true;
-        let never_begun = std::mem::take(&mut state.jobs);
+        let never_begun = state.jobs.give_up();
         drop(state);
         drop(never_begun);
         self.shared.work.notify_all();
@@ -92,7 +98,7 @@ impl Shared {
     fn work(&self) {
         loop {
             let mut state = self.lock();
-            while state.jobs.is_empty() && !state.closing {
+            while state.jobs.ready() == 0 && !state.closing {
                 state.idle += 1;
                 state = self
                     .work
@@ -109,14 +115,18 @@ impl Shared {
     }
 
     fn work_once(&self) {
-        let Some(job) = self.lock().jobs.pop_front() else {
+        let Some(job) = self.lock().jobs.begin() else {
             return;
         };
+        let reads_ahead = job.reads_ahead();
         let completion = Completion {
             ticket: job.ticket,
             result: job.task.finish(),
         };
-        self.lock().done.push_back(completion);
+        let mut state = self.lock();
+        state.jobs.ended(reads_ahead);
+        state.done.push_back(completion);
+        drop(state);
         let _ = self.event.write(1);
     }
 
@@ -128,3 +138,31 @@ impl Shared {
 
 /// Enough for a flush and a cold read beside the writes; each ring has its own.
 const WORKERS_MAX: usize = 4;
+/// One is left for what commits and lookups wait for.
+const READING_AHEAD_MAX: usize = WORKERS_MAX - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::action::Ticket;
+    use crate::io::queue::tests::{file, read_ahead, sync};
+
+    #[test]
+    fn a_sync_waits_for_no_reading_ahead_and_one_worker_does_none() {
+        let event = Arc::new(EventFd::new().unwrap());
+        let (file, mut threads) = (file(), Threads::new(event));
+        for number in 0..9 {
+            let job = read_ahead(number, &file);
+            threads.shared.lock().jobs.push(job);
+        }
+        threads.shared.lock().jobs.push(sync(9, &file));
+        // As the next worker that is free.
+        threads.shared.work_once();
+        let mut done = VecDeque::new();
+        threads.reap(&mut done);
+        let done: Vec<Ticket> = done.iter().map(|completion| completion.ticket).collect();
+        assert_eq!(done, [Ticket(9)]);
+        let begun = std::iter::from_fn(|| threads.shared.lock().jobs.begin());
+        assert_eq!(begun.count(), WORKERS_MAX - 1);
+    }
+}

@@ -24,6 +24,7 @@ use self::scratch::Scratch;
 use super::action::{Completion, Job, Outcome, Task, read_outcome};
 use super::error::IoError;
 use super::file::slices_after;
+use super::queue::Queue;
 
 /// An io_uring with everything it has in flight.
 pub(super) struct Uring {
@@ -34,8 +35,8 @@ pub(super) struct Uring {
     slots: Vec<Option<Slot>>,
     /// Indexes of empty slots.
     free: Vec<usize>,
-    /// Jobs for which there is no slot yet, first come first served.
-    waiting: VecDeque<Job>,
+    /// Jobs for which there is no slot yet.
+    waiting: Queue,
     scratch: Scratch,
 }
 
@@ -67,14 +68,14 @@ impl Uring {
             event,
             slots,
             free: (0..IN_FLIGHT_MAX).rev().collect(),
-            waiting: VecDeque::new(),
+            waiting: Queue::new(READING_AHEAD_MAX),
             scratch: Scratch::new(),
         })
     }
 
     /// Hands the job to the kernel, or lets it wait for a slot.
     pub(super) fn submit(&mut self, job: Job) {
-        self.waiting.push_back(job);
+        self.waiting.push(job);
         self.start_waiting();
         self.flush();
     }
@@ -110,6 +111,7 @@ impl Uring {
                     ticket: slot.job.ticket,
                     result,
                 });
+                self.waiting.ended(slot.job.reads_ahead());
                 self.slots[index] = None;
                 self.free.push(index);
             }
@@ -117,11 +119,10 @@ impl Uring {
     }
 
     fn start_waiting(&mut self) {
-        while !self.waiting.is_empty() {
-            let Some(index) = self.free.pop() else { break };
-            let Some(job) = self.waiting.pop_front() else {
-                break;
-            };
+        while let Some(&index) = self.free.last()
+            && let Some(job) = self.waiting.begin()
+        {
+            self.free.pop();
             self.slots[index] = Some(Slot {
                 job,
                 vectors: Vec::new(),
@@ -176,7 +177,7 @@ impl Uring {
 impl Drop for Uring {
     /// Waits until the kernel has let go of every buffer; jobs that have not begun never do.
     fn drop(&mut self) {
-        self.waiting.clear();
+        drop(self.waiting.give_up());
         while self.slots.iter().any(Option::is_some) {
             match self.ring.submit_and_wait(1) {
                 Ok(_) => {}
@@ -353,6 +354,8 @@ fn count(vectors: &[libc::iovec]) -> u32 {
 const ENTRIES: u32 = 64;
 /// One slot per entry, so that a push always finds room.
 const IN_FLIGHT_MAX: usize = 64;
+/// The others are left for what commits and lookups wait for.
+const READING_AHEAD_MAX: usize = 48;
 /// Twice the slots: the completion queue cannot overflow.
 const COMPLETIONS_MAX: u32 = 128;
 const _: () = assert!(IN_FLIGHT_MAX == ENTRIES as usize && COMPLETIONS_MAX >= ENTRIES);

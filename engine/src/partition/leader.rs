@@ -151,8 +151,6 @@ pub struct Leader {
     unflushed_since: Option<Monotonic>,
     /// How many batches were written since a group commit began.
     uncovered_batches: usize,
-    /// The flush timer that was set last.
-    flush_timer: Option<Monotonic>,
     /// Its shard knows that there may be work.
     touched: bool,
 }
@@ -193,7 +191,6 @@ impl Leader {
             waiting: WaitingRoom::default(),
             unflushed_since: None,
             uncovered_batches: 0,
-            flush_timer: None,
             touched: false,
         }
     }
@@ -598,16 +595,9 @@ impl Leader {
                 .is_some_and(|deadline| deadline <= now.monotonic)
     }
 
-    /// When to look again whether `flush.ms` asks for a sync; said once for each time that a timer is needed.
-    pub fn flush_timer_to_set(&mut self) -> Option<Monotonic> {
-        let due = self
-            .flush_deadline()
-            .filter(|due| self.flush_timer != Some(*due))?;
-        self.flush_timer = Some(due);
-        Some(due)
-    }
-
-    fn flush_deadline(&self) -> Option<Monotonic> {
+    /// From when on `flush.ms` asks for a sync of what is written. Each group commit brings another time.
+    #[must_use]
+    pub fn flush_deadline(&self) -> Option<Monotonic> {
         let flush_ms = self.config.flush_ms.filter(|_| self.config.write_caching)?;
         let delay = Duration::from_millis(u64::try_from(flush_ms).unwrap_or(0));
         Some(self.unflushed_since?.after(delay))

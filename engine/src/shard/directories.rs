@@ -152,7 +152,8 @@ impl Shard {
             }
             let fault = Fault(format!("{path} has failed"));
             for id in lost {
-                self.give_up(id, &fault, now, effects);
+                let mark = Errand::MarkWithDirectory(id);
+                self.give_up(id, &fault, mark, now, effects);
             }
         }
     }

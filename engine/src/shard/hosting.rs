@@ -362,7 +362,7 @@ impl Shard {
                 self.begin_sync(id, place, now, effects);
             }
         }
-        self.set_flush_timer(id);
+        self.set_flush_timer(id, now);
     }
 
     /// Begins a partition's group commit, of what there is by now, if it still needs one.
@@ -410,12 +410,28 @@ impl Shard {
         }
     }
 
-    fn set_flush_timer(&mut self, id: TopicIdPartition) {
-        let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
+    /// Sees to it that a partition is looked at when `flush.ms` is over. One timer is enough, which may ring before: it is set
+    /// again then. Most deadlines are taken back long before they come, and each group commit brings another.
+    fn set_flush_timer(&mut self, id: TopicIdPartition, now: Now) {
+        let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
             return;
         };
-        if let Some(due) = leader.flush_timer_to_set() {
-            self.timers.set(due, Timer::Flush(id));
+        // Whatever keeps a sync that is due from beginning drives the partition again when it ends.
+        let Some(due) = leader.flush_deadline().filter(|due| *due > now.monotonic) else {
+            return;
+        };
+        let set = self.flush_timers.get(&id).map(|(rings, _)| *rings);
+        if set.is_some_and(|rings| rings <= due) {
+            return;
+        }
+        self.cancel_flush_timer(id);
+        let key = self.timers.set(due, Timer::Flush(id));
+        self.flush_timers.insert(id, (due, key));
+    }
+
+    fn cancel_flush_timer(&mut self, id: TopicIdPartition) {
+        if let Some((_, key)) = self.flush_timers.remove(&id) {
+            self.timers.cancel(key);
         }
     }
 
@@ -490,15 +506,16 @@ impl Shard {
             return;
         };
         tracing::error!(partition = %leader.name(), %fault, "is offline until a restart");
-        self.give_up(id, fault, now, effects);
+        self.give_up(id, fault, Errand::Mark(id), now, effects);
         self.suspect_directory_of(id, effects);
     }
 
-    /// Lets go of a partition that is led here, until a restart.
+    /// Lets go of a partition that is led here, until a restart. The next start has to find its `mark`.
     pub(super) fn give_up(
         &mut self,
         id: TopicIdPartition,
         fault: &Fault,
+        mark: Errand,
         now: Now,
         effects: &mut Effects,
     ) {
@@ -510,9 +527,10 @@ impl Shard {
         let mut told = Told::new();
         let log = leader.into_log(&mut told);
         self.reported.forget(log.directory());
-        let mark = MarkJob::new(log.directory(), &fault.to_string());
-        self.order(Errand::Mark(id), Job::Mark(mark), effects);
+        let job = MarkJob::new(log.directory(), &fault.to_string());
+        self.order(mark, Job::Mark(job), effects);
         self.tell(id, told, effects);
+        self.cancel_flush_timer(id);
         self.unload_coordinator(id);
         self.forget_compaction(id);
         self.wake_readers(id);
@@ -558,6 +576,7 @@ impl Shard {
         }
         self.tell(id, told, effects);
         self.checkpointed.remove(&id);
+        self.cancel_flush_timer(id);
         self.deletions.forget(id);
         self.forget_compaction(id);
         self.unload_coordinator(id);

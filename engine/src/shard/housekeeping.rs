@@ -178,18 +178,20 @@ impl Shard {
         }
     }
 
-    /// Whether a stopping shard has nothing left to do, and whether all its logs were closed in order.
+    /// Whether a stopping shard has nothing left to do, and whether all its logs were closed in order. Asked in every round of a
+    /// shard's loop: what looks at all partitions comes last.
     #[must_use]
     pub fn stopped(&self) -> Option<bool> {
-        let led = self
-            .slots
-            .values()
-            .any(|slot| matches!(slot, Slot::Leading(_)));
-        let busy = led || self.has_jobs() || !self.pending.is_empty();
+        if !self.stopping || self.has_jobs() || !self.pending.is_empty() {
+            return None;
+        }
+        let leading = |slot: &Slot| matches!(slot, Slot::Leading(_));
+        if self.slots.values().any(leading) {
+            return None;
+        }
         // A log that waits to be opened may need its recovery still.
         let opening = |slot: &Slot| matches!(slot, Slot::Opening(_));
-        let in_order = self.closed_in_order && !self.slots.values().any(opening);
-        (self.stopping && !busy).then_some(in_order)
+        Some(self.closed_in_order && !self.slots.values().any(opening))
     }
 }
 

@@ -30,8 +30,10 @@ pub(super) enum Errand {
     Epochs(TopicIdPartition),
     /// A log's recovery point.
     Flush(TopicIdPartition),
-    /// The mark of a partition that was taken offline.
+    /// The mark of a partition whose files have failed. Until it is there a start trusts the page cache.
     Mark(TopicIdPartition),
+    /// The same for one of very many, whose log directory has failed.
+    MarkWithDirectory(TopicIdPartition),
     /// A batch that a leader has to have opened.
     Unpack(TopicIdPartition),
     /// Segments that are let go.
@@ -72,6 +74,7 @@ impl Errand {
             | Self::Epochs(id)
             | Self::Flush(id)
             | Self::Mark(id)
+            | Self::MarkWithDirectory(id)
             | Self::Delete(id)
             | Self::CleanFiles(id)
             | Self::Close(id) => Some(id),
@@ -89,14 +92,15 @@ impl Errand {
         }
     }
 
-    /// Whether somebody waits for it, or will as soon as the next append finds no room. What is done at the shard's own
-    /// pace, however much it is, does not stand in its way.
+    /// Whether somebody waits for it, or will as soon as the next append finds no room, or a kill before it is done would do
+    /// harm. What is done at the shard's own pace, however much it is, does not stand in its way.
     const fn is_urgent(self) -> bool {
         match self {
             Self::Roll(_)
             | Self::CutBack(_)
             | Self::Preallocate(_)
             | Self::Epochs(_)
+            | Self::Mark(_)
             | Self::LoadIndex(_)
             | Self::Replay(_)
             | Self::Measure { .. }
@@ -104,7 +108,7 @@ impl Errand {
             Self::Open(_)
             | Self::Remove(_)
             | Self::Flush(_)
-            | Self::Mark(_)
+            | Self::MarkWithDirectory(_)
             | Self::Unpack(_)
             | Self::Delete(_)
             | Self::Unlink
@@ -442,7 +446,7 @@ impl Shard {
                     Ok(())
                 });
             }
-            (Errand::Mark(id), Done::Marked(result)) => {
+            (Errand::Mark(id) | Errand::MarkWithDirectory(id), Done::Marked(result)) => {
                 if let Err(error) = result {
                     tracing::error!(partition = %id, %error, "{UNMARKED}");
                 }
@@ -660,6 +664,21 @@ mod tests {
         assert_eq!(bench.handed_out().len(), LEISURELY_OUT_MAX);
         let replay = bench.order(Errand::Replay(partition(0)));
         assert_eq!(bench.handed_out(), [replay]);
+    }
+
+    #[test]
+    fn the_mark_of_a_failed_sync_waits_for_none_of_what_is_done_at_leisure() {
+        let mut bench = Bench::default();
+        let out = bench.fill();
+        let mark = bench.order(Errand::Mark(partition(0)));
+        assert_eq!(bench.handed_out(), [mark]);
+        // Behind what is being done to its files, which then waits for nothing else either.
+        let delete = bench.order(Errand::Delete(partition(1)));
+        let behind = bench.order(Errand::Mark(partition(1)));
+        assert_eq!(bench.done(out[0]), [delete]);
+        assert_eq!(bench.done(delete), [JobId(out[7].0 + 1), behind]);
+        bench.order(Errand::MarkWithDirectory(partition(2)));
+        assert_eq!(bench.handed_out(), []);
     }
 
     #[test]

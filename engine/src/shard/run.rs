@@ -77,8 +77,15 @@ impl Loop {
                 () = &mut alarm.sleep => alarm.rang(),
                 () = ready(()), if goes_on => {}
             }
-            // However busy the ring is, commands get their turn in every round.
-            helm.take().draw(&mut commands);
+            // However busy the ring is, results and commands get their turn in every round.
+            {
+                let mut helmed = helm.take();
+                // No more than there are jobs out: others are handed out only in the next round.
+                while let Ok((id, done)) = self.results.try_recv() {
+                    helmed.step(Input::Done(id, done));
+                }
+                helmed.draw(&mut commands);
+            }
             gather(&helm, &mut commands, GATHER_MAX).await;
             self.ring.reap(&mut completions);
             helm.take().take_in(&mut completions, &mut commands);
@@ -140,10 +147,110 @@ const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+
     use super::*;
+    use crate::control::Desk;
+    use crate::io::Sim;
+    use crate::maintenance::{Checkpoints, Job, Pool, PoolThreads};
+    use crate::metadata::{Metadata, MetadataOptions};
+    use crate::partition::Acks;
+    use crate::record::BatchBuilder;
+    use crate::shard::command::{MeasureDirectories, Produce, ProducePartition};
+    use crate::shard::helm::Tackle;
     use crate::shard::helm::tests::{bench, fetch};
+    use crate::shard::step::Effects;
+    use crate::shard::step::tests::{NOW, bench_on, partition};
+    use crate::types::{BrokerId, TopicIdPartition};
 
     const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// A small batch for `id`, and for a partition that is not there so much that nothing else fits in the turn: the loop
+    /// goes on with others in hand, and each of its rounds has something to write.
+    fn produce(id: TopicIdPartition) -> Command {
+        let mut builder = BatchBuilder::new();
+        builder.push(NOW.wall, None, Some(b"value"), &[]);
+        let small = (id, builder.build());
+        let large = (partition(0), Bytes::from(vec![0; 2 << 20]));
+        let entry = |(partition, records)| ProducePartition {
+            partition,
+            records,
+            zstd_allowed: true,
+        };
+        Command::Produce(Produce {
+            partitions: [small, large].into_iter().map(entry).collect(),
+            acks: Acks::All,
+            timeout: HOUR,
+            reply: oneshot::channel().0,
+        })
+    }
+
+    /// Its ring has always done something when it is asked, as under a load of small writes.
+    #[tokio::test]
+    async fn what_a_job_came_to_is_taken_in_soon_however_much_is_written() {
+        let sim = Sim::new(1);
+        let opened = bench_on(&sim, "t", 1, 1);
+        let (id, mut shard) = (opened.partitions[0], opened.shard);
+        let (reply, mut measured) = oneshot::channel();
+        let measure = Command::MeasureDirectories(MeasureDirectories { reply });
+        let mut effects = Effects::default();
+        shard.step(NOW, Input::Command(measure), &mut effects);
+        let Some((job, Job::Measure(_))) = effects.jobs.pop() else {
+            panic!("the directories are measured by a job");
+        };
+
+        let (disk, directory) = (sim.disk(), Path::new("/data/metadata"));
+        disk.create_dir_all(directory).unwrap();
+        let options = MetadataOptions::default();
+        let metadata = Metadata::open(&disk, directory, BrokerId(1), "c", options).unwrap();
+        let (_desk, control) = Desk::new(metadata);
+        let none = PoolThreads {
+            files: 0,
+            batches: 0,
+            searches: 0,
+        };
+        let (_, pool) = Pool::start(none, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
+        let (clock, _) = Clock::sim(NOW.wall);
+        let (mailbox, commands) = mpsc::channel(4);
+        let (results_sender, results) = mpsc::channel(1);
+        let (_images, image) = watch::channel(Arc::clone(shard.image()));
+        let (_stop, stop) = oneshot::channel();
+        let tackle = Tackle {
+            clock: clock.clone(),
+            image: image.clone(),
+            pool,
+            results: results_sender.clone(),
+        };
+        let shard_loop = Loop {
+            helm: Arc::new(Helm::new(shard, commands, tackle)),
+            clock,
+            ring: LocalRing::new(sim.ring()).unwrap(),
+            image,
+            control,
+            results,
+            stop,
+        };
+
+        let busy = async {
+            for turn in 0..120 {
+                while mailbox.try_send(produce(id)).is_ok() {}
+                // By then the loop has all in hand that it takes, and goes through a round in two turns.
+                if turn == 100 {
+                    let done = Done::Measured(Vec::new());
+                    results_sender.try_send((job, done)).unwrap();
+                }
+                yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = shard_loop.run() => unreachable!(),
+            () = busy => {}
+        }
+        assert!(measured.try_recv().is_ok());
+    }
 
     #[tokio::test]
     async fn several_commands_wait_for_those_that_come_meanwhile_and_one_alone_does_not() {

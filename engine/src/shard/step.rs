@@ -24,7 +24,7 @@ use super::produces::Produces;
 use super::reported::Reported;
 use super::router::{ShardIndex, shard_of};
 use super::standings::Standings;
-use super::timers::Timers;
+use super::timers::{TimerKey, Timers};
 use crate::config::{Overrides, TopicDefaults};
 use crate::group::GroupConfig;
 use crate::io::{Action, Completion, Ticket};
@@ -187,6 +187,8 @@ pub struct Shard {
     pub(super) jobs: Jobs,
     pub(super) admission: Admission,
     pub(super) flushes: Flushes,
+    /// The timers of `flush.ms`, and when they ring: at most one of a partition.
+    pub(super) flush_timers: BTreeMap<TopicIdPartition, (Monotonic, TimerKey)>,
     /// Commands that wait for a partition to be opened, in order.
     pub(super) deferred: Vec<Command>,
     /// Partitions that may have work for the disk since the last [`Shard::flush`], some of them more than once.
@@ -224,6 +226,7 @@ impl Shard {
             topic_defaults: (settings.topic_defaults.0)(&none, &none),
             admission: Admission::new(settings.syncs_in_flight_max),
             flushes: Flushes::default(),
+            flush_timers: BTreeMap::new(),
             settings,
             image,
             slots: BTreeMap::new(),
@@ -303,6 +306,7 @@ impl Shard {
                 Timer::Produces => self.produces_timed_out(now, effects),
                 Timer::Coordinator(id) => self.tick_coordinator(id, now, effects),
                 Timer::Flush(id) => {
+                    self.flush_timers.remove(&id);
                     self.touched.push(id);
                 }
                 // Unless it is deleted itself by now.

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::io::action::{Action, Ticket};
 use crate::io::disk::Disk;
+use crate::io::queue::tests::{read_ahead, sync};
 
 fn slot(dir: &TempDir, action: impl FnOnce(crate::io::File) -> Action) -> Slot {
     let file = Disk::real().open_or_create(&dir.path().join("f")).unwrap();
@@ -95,4 +96,29 @@ fn reading_ahead_covers_any_length_with_the_same_memory() {
         slot.advance(1),
         Progress::Done(Ok(Outcome::ReadAhead))
     ));
+}
+
+#[test]
+fn a_sync_finds_a_slot_however_much_is_to_be_read_ahead() {
+    let event = Arc::new(EventFd::new().unwrap());
+    let Ok(mut uring) = Uring::open(event) else {
+        eprintln!("SKIPPED: this kernel gives no ring");
+        return;
+    };
+    let dir = TempDir::new().unwrap();
+    let file = Disk::real().open_or_create(&dir.path().join("f")).unwrap();
+    for number in 0..100 {
+        uring.submit(read_ahead(number, &file));
+    }
+    uring.submit(sync(100, &file));
+    // Nothing has been reaped, so no slot has been emptied.
+    let slots = uring.slots.iter().flatten();
+    let (ahead, others): (Vec<&Slot>, Vec<&Slot>) = slots.partition(|slot| slot.job.reads_ahead());
+    assert_eq!(ahead.len(), READING_AHEAD_MAX);
+    assert!(matches!(*others, [Slot { job, .. }] if job.ticket == Ticket(100)));
+    let mut done = VecDeque::new();
+    while done.len() < 101 {
+        uring.reap(&mut done);
+        std::hint::spin_loop();
+    }
 }

@@ -283,7 +283,7 @@ fn a_cached_topic_shows_what_is_written_and_syncs_when_its_time_has_come() {
     assert_eq!(bench.heard(), [(first, Some(0))]);
     assert_eq!(bench.leader.high_watermark(), Offset(1));
     assert!(!bench.leader.sync_due(bench.now), "flush.ms has not passed");
-    let due = bench.leader.flush_timer_to_set().unwrap();
+    let due = bench.leader.flush_deadline().unwrap();
     assert_eq!(due, Monotonic(50_000));
     bench.now.monotonic = due;
     let files = bench.begin_sync();

@@ -20,7 +20,7 @@ use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
     TopicReference,
 };
-use crate::partition::{Acks, AppendError, Unavailable};
+use crate::partition::{Acks, AppendError, Fault, Unavailable};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{
@@ -292,6 +292,21 @@ impl Bench {
         answer
     }
 
+    /// Lets time pass.
+    fn pass(&mut self, milliseconds: u64) {
+        let time = Duration::from_millis(milliseconds);
+        self.now.monotonic = self.now.monotonic.after(time);
+        self.take_in(Input::Tick);
+    }
+
+    /// How many timers of `flush.ms` there are. Takes all timers out.
+    fn flush_timers(&mut self) -> usize {
+        let timers = std::iter::from_fn(|| self.shard.timers.pop_due(Monotonic(u64::MAX)));
+        timers
+            .filter(|timer| matches!(timer, Timer::Flush(_)))
+            .count()
+    }
+
     fn end_syncs(&mut self) {
         while !self.syncs.is_empty() {
             self.end_sync();
@@ -466,6 +481,83 @@ fn a_stopping_shard_closes_no_log_whose_group_commit_waits_for_its_turn() {
     assert_eq!(bench.shard.stopped(), Some(true));
 }
 
+/// Settings of a topic whose writes are cached.
+fn cached(flush_ms: i64, flush_messages: Option<u64>) -> impl FnOnce(&mut TopicConfig) {
+    move |config: &mut TopicConfig| {
+        config.write_caching = true;
+        config.flush_ms = Some(flush_ms);
+        config.flush_messages = flush_messages;
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+#[test]
+fn a_partition_has_one_flush_timer_however_often_it_is_synced() {
+    let mut bench = bench(1, 1);
+    bench.configure(0, cached(DAY_MS, Some(1)));
+    drop(bench.produce(0));
+    for _ in 0..100 {
+        bench.pass(1);
+        // It is written while what came before is synced, and has its own time.
+        drop(bench.produce(0));
+        assert_eq!(bench.end_sync(), 0);
+    }
+    assert_eq!(bench.flush_timers(), 1);
+}
+
+#[test]
+fn a_partition_that_goes_takes_its_flush_timer_along() {
+    let mut bench = bench(2, 1);
+    for place in [0, 1] {
+        bench.configure(place, cached(i64::MAX, None));
+        drop(bench.produce(place));
+    }
+    let (id, fault) = (bench.partitions[0], Fault("a test".to_owned()));
+    let mut effects = Effects::default();
+    bench.shard.take_offline(id, &fault, NOW, &mut effects);
+    bench.carry_out(effects);
+    assert_eq!(bench.shard.flush_timers.len(), 1);
+    let delete = metadata::Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name("t".to_owned())],
+    });
+    let gone = after(bench.shard.image(), &delete);
+    bench.take_in(Input::Image(Arc::new(gone)));
+    assert_eq!(bench.flush_timers(), 0);
+}
+
+#[test]
+fn what_is_cached_is_synced_whenever_its_time_is_over_also_one_that_was_made_shorter() {
+    let mut bench = bench(1, 1);
+    bench.configure(0, cached(DAY_MS, None));
+    drop(bench.produce(0));
+    bench.configure(0, cached(50, None));
+    for _ in 0..3 {
+        bench.pass(49);
+        assert!(bench.syncs.is_empty());
+        bench.pass(1);
+        assert_eq!(bench.end_sync(), 0);
+        drop(bench.produce(0));
+    }
+    assert_eq!(bench.flush_timers(), 1);
+}
+
+#[test]
+fn a_flush_timer_that_rings_for_what_is_synced_already_is_set_again_for_the_rest() {
+    let mut bench = bench(1, 1);
+    bench.configure(0, cached(50, Some(2)));
+    drop(bench.produce(0));
+    bench.pass(10);
+    drop(bench.produce(0));
+    assert_eq!(bench.end_sync(), 0);
+    bench.pass(10);
+    drop(bench.produce(0));
+    bench.pass(49);
+    assert!(bench.syncs.is_empty());
+    bench.pass(1);
+    assert_eq!(bench.end_sync(), 0);
+}
+
 /// A segment that is full waits for the flush of its partition, which then waits for no others.
 #[test]
 fn recovery_points_of_very_many_partitions_come_up_a_few_at_a_time() {
@@ -491,6 +583,25 @@ fn recovery_points_of_very_many_partitions_come_up_a_few_at_a_time() {
     }
     assert_eq!(flushed, 200);
     assert!(bench.shard.flushes.waiting.is_empty());
+}
+
+/// The next start would trust pages that are not on the device.
+#[test]
+fn a_partition_whose_sync_failed_is_marked_before_what_else_the_shard_has_to_do() {
+    let mut bench = bench(1, 1);
+    drop(bench.produce(0));
+    let mut effects = Effects::default();
+    for _ in 0..100 {
+        let job = Job::Measure(Vec::new());
+        bench.shard.order(Errand::Checkpoint, job, &mut effects);
+    }
+    effects.jobs.clear();
+    let (ticket, _) = bench.syncs.pop_front().unwrap();
+    let failed = io::Error::from_raw_os_error(5);
+    let result = Err(IoError::new("fdatasync", Path::new("/data/t-0"), failed));
+    let input = Input::Completed(Completion { ticket, result });
+    bench.shard.step(NOW, input, &mut effects);
+    assert!(matches!(*effects.jobs, [(_, Job::Mark(_))]));
 }
 
 #[test]
