@@ -430,15 +430,15 @@ impl Cleaning {
         let discarded = self.transactions.note(header, bytes);
         if !discarded && !header.attributes().is_control() {
             // Records that make no sense have no keys to note.
-            let Ok(records) = records(bytes, BODY_BYTES_MAX_DEFAULT) else {
+            let Ok(mut records) = records(bytes, BODY_BYTES_MAX_DEFAULT) else {
                 self.keys_end = header.next_offset();
                 return true;
             };
-            for record in records.map_while(Result::ok) {
+            while let Ok(Some(record)) = records.next_raw() {
                 if record.offset < self.first_dirty {
                     continue;
                 }
-                if let Some(key) = &record.key {
+                if let Some(key) = record.key {
                     if !self.keys.put(key, record.offset) {
                         return false;
                     }

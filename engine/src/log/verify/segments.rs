@@ -14,8 +14,8 @@ use crate::log::producer_state::ProducerStates;
 use crate::log::replay;
 use crate::log::walk::{Fault, FaultReason, WalkError, Walked, Walker};
 use crate::record::{
-    BATCH_HEADER_LENGTH, BODY_BYTES_MAX_DEFAULT, BatchHeader, Compression, RecordError, check_crc,
-    records,
+    BATCH_HEADER_LENGTH, BODY_BYTES_MAX_DEFAULT, BatchHeader, Compression, RecordError, Records,
+    check_crc, records,
 };
 use crate::types::{LeaderEpoch, Offset};
 
@@ -297,9 +297,8 @@ impl<'a> SegmentsWalk<'a> {
             wrong(self, FaultReason::Epoch { previous, found });
         }
         if let Ok(bytes) = walker.whole(batch) {
-            let read = records(&bytes, BODY_BYTES_MAX_DEFAULT)
-                .and_then(|mut all| all.try_for_each(|record| record.map(|_| ())));
-            if let Err(error) = read {
+            let read = records(&bytes, BODY_BYTES_MAX_DEFAULT);
+            if let Err(error) = read.and_then(walk_through) {
                 let path = walker.fault(FaultReason::Short { missing_bytes: 0 }).path;
                 let finding = unread(path, batch, &error);
                 verified.findings.push(finding);
@@ -399,6 +398,11 @@ impl<'a> SegmentsWalk<'a> {
             }
         }
     }
+}
+
+fn walk_through(mut records: Records) -> Result<(), RecordError> {
+    while records.next_raw()?.is_some() {}
+    Ok(())
 }
 
 /// A batch with the right checksum, so that every reader meets it as it is, whose records cannot be read. A compressed one
