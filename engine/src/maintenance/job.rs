@@ -74,7 +74,8 @@ pub enum Job {
     Clean {
         /// The compaction.
         cleaning: Box<Cleaning>,
-        /// To be on stable storage before it: a recovery must not begin below what was compacted.
+        /// To be on stable storage before it, with a line of the cleaner: a recovery must not begin below what was
+        /// compacted, and the gaps there must not pass for losses, whether it comes to its end or not.
         line: Option<(PathBuf, OwnedLine)>,
     },
     /// Note up to where a log is clean.
@@ -239,6 +240,8 @@ impl Job {
             } => Done::Checkpointed(checkpoints.write(disk, &log_directory, lines)),
             Self::Clean { cleaning, line } => {
                 let noted = line.map_or(Ok(()), |(log_directory, line)| {
+                    let (name, id, from) = (&line.name, line.topic_id, cleaning.first_dirty());
+                    checkpoints.write_first_cleaned(disk, &log_directory, name, id, from)?;
                     checkpoints.write(disk, &log_directory, vec![line])
                 });
                 let cleaned = match noted {

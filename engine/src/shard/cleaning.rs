@@ -199,8 +199,8 @@ struct Compaction {
     began: Monotonic,
     /// It holds back to keep its rate.
     waiting: Option<Waiting>,
-    /// The checkpoint says that recovery begins above what is compacted.
-    recovery_point_noted: bool,
+    /// The checkpoints say that recovery begins above what is compacted, and that there may be gaps below.
+    noted: bool,
 }
 
 /// A compaction between two slices.
@@ -326,7 +326,7 @@ impl Shard {
             _seat: seat,
             began: now.monotonic,
             waiting: None,
-            recovery_point_noted: false,
+            noted: false,
         };
         self.compactions.running.insert(id, compaction);
         self.order_next_piece(id, cleaning, now, effects);
@@ -358,9 +358,7 @@ impl Shard {
             Next::Directory => Errand::CleanFiles(id),
             Next::Swap => {
                 let running = self.compactions.running.get_mut(&id);
-                if running
-                    .is_some_and(|one| !std::mem::replace(&mut one.recovery_point_noted, true))
-                {
+                if running.is_some_and(|one| !std::mem::replace(&mut one.noted, true)) {
                     line = self.checkpoint_line(id);
                 }
                 Errand::CleanFiles(id)
@@ -570,8 +568,11 @@ const RATE_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::io::{Sim, SimOperation};
+    use crate::log::verify::{Finding, Sort};
     use crate::shard::step::tests::{Bench, NOW, bench_on};
+    use crate::verify::{VerifyOptions, verify};
 
+    const EIO: i32 = 5;
     const ENOSPC: i32 = 28;
 
     /// Two logs of a shard; all of them but the last segments may be compacted.
@@ -694,6 +695,28 @@ mod tests {
         compact(&mut bench, at(20));
         assert_eq!(next(&bench, at(20)), None);
         assert!(bench.shard.compactions.put_off.is_empty());
+    }
+
+    /// What it had removed passed for lost once the topic was not compacted any more.
+    #[test]
+    fn gaps_of_a_compaction_that_came_to_no_end_are_no_losses() {
+        let sim = Sim::new(1);
+        let mut bench = dirty(&sim);
+        sim.fail_next(SimOperation::Open, "00000000000000000001.log.cleaned", EIO);
+        compact(&mut bench, NOW);
+        assert_eq!(bench.shard.compactions.refused.len(), 1, "amid its groups");
+        bench.configure(1, |config| config.cleanup_policy.compact = false);
+        let options = VerifyOptions {
+            directory: "/data".into(),
+            metadata_directory: None,
+            repair: false,
+            now: NOW.wall,
+        };
+        let report = verify(&sim.disk(), &options, &mut |_| {}).unwrap();
+        assert_eq!(report.batches, 7, "the first of eight is gone");
+        let lost = |finding: &&Finding| finding.sort == Sort::Records && finding.is_fault();
+        let lost: Vec<&Finding> = report.findings.iter().filter(lost).collect();
+        assert!(lost.is_empty(), "{lost:?}");
     }
 
     #[test]

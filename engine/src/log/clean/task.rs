@@ -303,6 +303,12 @@ impl Cleaning {
         std::mem::take(&mut self.moved_bytes)
     }
 
+    /// Where the log was clean to when it began.
+    #[must_use]
+    pub const fn first_dirty(&self) -> Offset {
+        self.first_dirty
+    }
+
     /// Where the log is clean to, once everything is done; `None` before, and when it was given up.
     #[must_use]
     pub const fn cleaned_to(&self) -> Option<Offset> {
