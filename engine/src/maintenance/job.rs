@@ -78,6 +78,9 @@ pub enum Job {
         /// compacted, and the gaps there must not pass for losses, whether it comes to its end or not.
         line: Option<(PathBuf, OwnedLine)>,
     },
+    /// Let go of a compaction whose log is gone: of its memory, and of files that may be unlinked by now. It removes
+    /// nothing by name: what its directory was called may be another topic's.
+    LetGo(Box<Cleaning>),
     /// Note up to where a log is clean.
     NoteCleaned {
         /// The log directory.
@@ -148,6 +151,8 @@ pub enum Done {
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
     /// Of [`Job::Clean`].
     Cleaned(Result<Box<Cleaning>, Box<Failed>>),
+    /// Of [`Job::LetGo`].
+    LetGo,
     /// Of [`Job::Checkpoint`] and [`Job::NoteCleaned`].
     Checkpointed(Result<(), IoError>),
     /// Of [`Job::Probe`].
@@ -261,6 +266,10 @@ impl Job {
                     }
                     cleaned => Done::Cleaned(cleaned.map_err(Box::new)),
                 }
+            }
+            Self::LetGo(cleaning) => {
+                drop(cleaning);
+                Done::LetGo
             }
             Self::NoteCleaned {
                 log_directory,

@@ -341,7 +341,7 @@ impl Shard {
     ) {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             self.compactions.running.remove(&id);
-            return;
+            return self.let_go(cleaning, effects);
         };
         // Retention, or other settings, may have overtaken it.
         let overtaken = match cleaning.next() {
@@ -379,7 +379,8 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             // Deleted or offline meanwhile.
             self.compactions.running.remove(&id);
-            return;
+            let cleaning = result.unwrap_or_else(|failed| failed.cleaning);
+            return self.let_go(cleaning, effects);
         };
         let mut cleaning = match result {
             Ok(cleaning) => cleaning,
@@ -418,7 +419,7 @@ impl Shard {
         let rate = settings.bytes_per_second_max.filter(|_| !self.stopping);
         let rate = rate.map(|rate| rate / share(settings.threads.max(1)));
         let Some(compaction) = self.compactions.running.get_mut(&id) else {
-            return;
+            return self.let_go(waiting.cleaning, effects);
         };
         match goes_on_at(waiting.since, waiting.moved, rate, now.monotonic) {
             Some(due) => {
@@ -429,11 +430,20 @@ impl Shard {
         }
     }
 
-    /// The partition is gone, or offline: its compaction leaves its seat to another. What is still out of it is dropped when it comes
-    /// back.
-    pub(super) fn forget_compaction(&mut self, id: TopicIdPartition) {
-        self.compactions.running.remove(&id);
+    /// The partition is gone, or offline: its compaction leaves its seat to another. What is still out of it is let go
+    /// of when it comes back.
+    pub(super) fn forget_compaction(&mut self, id: TopicIdPartition, effects: &mut Effects) {
+        let compaction = self.compactions.running.remove(&id);
+        if let Some(waiting) = compaction.and_then(|compaction| compaction.waiting) {
+            self.let_go(waiting.cleaning, effects);
+        }
         self.compactions.put_off.remove(&id);
+    }
+
+    /// Its log is gone from here, and to give back its memory and its files may take long. What it has written goes
+    /// with the directory, or at the next start.
+    pub(super) fn let_go(&mut self, cleaning: Box<Cleaning>, effects: &mut Effects) {
+        self.order(Errand::LetGo, Job::LetGo(cleaning), effects);
     }
 
     fn compaction_failed(
@@ -448,7 +458,8 @@ impl Shard {
             mut cleaning,
         } = failed;
         if let CleanError::HalfSwapped(error) = &error {
-            return self.half_swapped(id, error, now, effects);
+            self.half_swapped(id, error, now, effects);
+            return self.let_go(cleaning, effects);
         }
         if let Some(Slot::Leading(leader)) = self.slots.get(&id) {
             let partition = leader.name();
@@ -569,7 +580,9 @@ mod tests {
     use super::*;
     use crate::io::{Sim, SimOperation};
     use crate::log::verify::{Finding, Sort};
-    use crate::shard::step::tests::{Bench, NOW, bench_on};
+    use crate::metadata::{self, DeleteTopics, TopicReference};
+    use crate::shard::step::Input;
+    use crate::shard::step::tests::{Bench, NOW, after, bench_on};
     use crate::verify::{VerifyOptions, verify};
 
     const EIO: i32 = 5;
@@ -717,6 +730,45 @@ mod tests {
         let lost = |finding: &&Finding| finding.sort == Sort::Records && finding.is_fault();
         let lost: Vec<&Finding> = report.findings.iter().filter(lost).collect();
         assert!(lost.is_empty(), "{lost:?}");
+    }
+
+    /// Its files are unlinked by then: their last handles were closed on the shard's thread, and the memory for keys
+    /// given back.
+    #[test]
+    fn a_compaction_whose_topic_is_deleted_is_let_go_of_beside_the_shard() {
+        let topics = vec![TopicReference::Name("t".to_owned())];
+        let delete = metadata::Command::DeleteTopics(DeleteTopics { topics });
+        for held_back in [false, true] {
+            let mut bench = dirty(&Sim::new(1));
+            if held_back {
+                bench.shard.settings.cleaner.settings = CleanerSource::fixed(CleanerSettings {
+                    bytes_per_second_max: Some(1.0),
+                    ..CleanerSettings::default()
+                });
+            }
+            let mut effects = Effects::default();
+            bench.shard.clean_logs(NOW, &mut effects);
+            let (id, job) = effects.jobs.pop().unwrap();
+            let begun = Input::Done(id, bench.run(job));
+            bench.shard.step(NOW, begun, &mut effects);
+            let (id, job) = effects.jobs.pop().unwrap();
+            assert!(matches!(&job, Job::Clean { cleaning, .. } if cleaning.next() == Next::Slice));
+            let slice = Input::Done(id, bench.run(job));
+            let deleted = Input::Image(Arc::new(after(bench.shard.image(), &delete)));
+            let inputs = if held_back {
+                [slice, deleted]
+            } else {
+                [deleted, slice]
+            };
+            for input in inputs {
+                bench.shard.step(NOW, input, &mut effects);
+            }
+            let jobs = effects.jobs.iter();
+            let let_go = jobs.filter(|(_, job)| matches!(job, Job::LetGo(_)));
+            assert_eq!(let_go.count(), 1, "held back: {held_back}");
+            bench.carry_out(effects);
+            assert!(!bench.shard.has_jobs());
+        }
     }
 
     #[test]

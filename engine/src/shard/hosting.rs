@@ -528,7 +528,7 @@ impl Shard {
         self.order(Errand::Mark(id), Job::Mark(mark), effects);
         self.tell(id, told, effects);
         self.unload_coordinator(id);
-        self.forget_compaction(id);
+        self.forget_compaction(id, effects);
         self.wake_readers(id);
         // Who waited for its coordinator to be loaded hears that there is none.
         self.retry_deferred(now, effects);
@@ -570,7 +570,7 @@ impl Shard {
         self.tell(id, told, effects);
         self.checkpointed.remove(&id);
         self.deletions.forget(id);
-        self.forget_compaction(id);
+        self.forget_compaction(id, effects);
         self.unload_coordinator(id);
         self.wake_readers(id);
         if let Some(directory) = self.directory_of(partition) {

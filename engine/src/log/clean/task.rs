@@ -162,7 +162,8 @@ impl fmt::Display for CleanStats {
     }
 }
 
-/// One compaction of one log. Drop it when its log is gone; else take it to its end, or give it up.
+/// One compaction of one log. Drop it when its log is gone, where that may take its time; else take it to its end, or
+/// give it up.
 #[derive(Debug)]
 pub struct Cleaning {
     pub(super) directory: PathBuf,
@@ -258,10 +259,16 @@ impl Cleaning {
     pub fn run(mut self: Box<Self>, disk: &Disk) -> Result<Box<Self>, Failed> {
         match self.advance(disk) {
             Ok(()) => Ok(self),
-            Err(error) => Err(Failed {
-                error,
-                cleaning: self,
-            }),
+            Err(error) => {
+                // It has no files of its own, so that nobody runs it again.
+                if let Stage::End(_) = self.stage {
+                    self.release();
+                }
+                Err(Failed {
+                    error,
+                    cleaning: self,
+                })
+            }
         }
     }
 

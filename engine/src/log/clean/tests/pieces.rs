@@ -798,6 +798,7 @@ fn damage_in_a_segment_ends_the_compaction_and_changes_nothing() {
             .contains("00000000000000000000.log")
     );
     let mut cleaning = failed.cleaning;
+    assert!(cleaning.sources.is_empty(), "what it held is let go of");
     cleaning.give_up();
     while cleaning.next() != Next::End {
         cleaning = cleaning.run(&fixture.disk).unwrap();
