@@ -142,6 +142,11 @@ impl CleanerSeats {
         None
     }
 
+    /// How many compactions run.
+    fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
     fn lock(&self) -> MutexGuard<'_, Seating> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -417,7 +422,7 @@ impl Shard {
     ) {
         let settings = self.cleaner_settings();
         let rate = settings.bytes_per_second_max.filter(|_| !self.stopping);
-        let rate = rate.map(|rate| rate / share(settings.threads.max(1)));
+        let rate = rate.map(|rate| rate / share(self.settings.cleaner.seats.taken()));
         let Some(compaction) = self.compactions.running.get_mut(&id) else {
             return self.let_go(waiting.cleaning, effects);
         };
@@ -554,9 +559,10 @@ fn goes_on_at(
     (due > now).then(|| due.min(now.after(RATE_LOOKED_AT_EVERY)))
 }
 
+/// By what the rate is divided: those that run share it. Who holds back sees every few seconds how many they are.
 #[expect(clippy::cast_precision_loss, reason = "a handful of compactions")]
-fn share(seats: usize) -> f64 {
-    seats as f64
+fn share(running: usize) -> f64 {
+    running.max(1) as f64
 }
 
 /// Some tens of milliseconds of a thread.
@@ -794,6 +800,27 @@ mod tests {
         assert_eq!(pause(2_000_000, 1_000_000.0), Duration::from_secs(2));
         assert_eq!(pause(1, 0.0), Duration::from_secs(1));
         assert_eq!(pause(0, 5.0), Duration::ZERO);
+    }
+
+    /// However many might run beside them.
+    #[test]
+    fn compactions_share_the_rate_with_those_that_run() {
+        for (logs, each) in [(1, 100.0), (2, 50.0)] {
+            let mut bench = dirty(&Sim::new(1));
+            bench.configure(0, |config| config.cleanup_policy.compact = logs == 2);
+            bench.shard.settings.cleaner.settings = CleanerSource::fixed(CleanerSettings {
+                threads: 4,
+                bytes_per_second_max: Some(100.0),
+                ..CleanerSettings::default()
+            });
+            compact(&mut bench, NOW);
+            let running = bench.shard.compactions.running.values();
+            let waiting = running.filter_map(|one| one.waiting.as_ref());
+            let moved: Vec<u64> = waiting.map(|waiting| waiting.moved).collect();
+            assert_eq!(moved.len(), logs);
+            let due = NOW.monotonic.after(pause(moved[0], each));
+            assert_eq!(bench.shard.next_deadline(), Some(due));
+        }
     }
 
     #[test]
