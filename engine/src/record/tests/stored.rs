@@ -143,6 +143,25 @@ fn walking_batches_stops_at_the_cut_tail() {
 }
 
 #[test]
+fn bytes_that_begin_no_batch_show_by_their_attributes_or_their_count() {
+    let batch = batch_at(&[1, 2], Compression::None);
+    let is_plausible = |change: fn(&mut Vec<u8>)| {
+        let header = BatchHeader::parse(&forged(&batch, change)).unwrap();
+        header.is_plausible()
+    };
+    assert!(is_plausible(|_| {}));
+    assert!(is_plausible(|bytes| bytes[22] = 0x78), "all flags");
+    assert!(!is_plausible(|bytes| bytes[22] = 0x80));
+    assert!(!is_plausible(|bytes| bytes[21] = 2));
+    assert!(!is_plausible(|bytes| bytes[22] = 5), "no codec");
+    // Its records take 30 bytes, and could take 7 each.
+    assert!(is_plausible(|bytes| bytes[60] = 4));
+    assert!(!is_plausible(|bytes| bytes[60] = 5));
+    let packed = |bytes: &mut Vec<u8>| (bytes[22], bytes[60]) = (3, 5);
+    assert!(is_plausible(packed), "they may unfold to more");
+}
+
+#[test]
 fn offsets_at_the_end_of_the_number_line_do_not_wrap() {
     let batch = batch_at(&[1, 2, 3], Compression::None);
     let header = BatchHeader::parse(&batch).unwrap();
