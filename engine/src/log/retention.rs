@@ -105,7 +105,7 @@ impl Log {
         let deletes = self.config.cleanup_policy.delete;
         let retention_ms = self.config.retention_ms.filter(|_| deletes);
         let retention_bytes = self.config.retention_bytes.filter(|_| deletes);
-        let mut excess = retention_bytes.map(|bytes| self.size_bytes().checked_sub(bytes));
+        let mut excess = retention_bytes.and_then(|bytes| self.size_bytes().checked_sub(bytes));
         let mut hollow = 0;
         for segment in self.segments.iter() {
             let next = self.segments.end_of(segment.base_offset);
@@ -114,19 +114,16 @@ impl Log {
             }
             let past_time =
                 retention_ms.is_some_and(|limit| now.0.saturating_sub(segment.newest().0) > limit);
-            let left = excess.map(|excess| excess.and_then(|e| e.checked_sub(segment.length)));
-            let past_size = matches!(left, Some(Some(_)));
+            // Whatever it goes for, the log is by so much smaller then.
+            excess = excess.and_then(|excess| excess.checked_sub(segment.length));
+            let past_size = excess.is_some();
             let past_start = next.is_some_and(|next| next <= self.log_start_offset);
             if !(past_time || past_size || past_start) {
                 if next.is_none() || !segment.is_hollow() {
                     break;
                 }
                 hollow += 1;
-                excess = left;
                 continue;
-            }
-            if past_size {
-                excess = left;
             }
             if next.is_some() {
                 plan.delete += 1 + std::mem::take(&mut hollow);

@@ -797,6 +797,37 @@ fn retention_takes_whole_old_segments_and_never_the_active_one() {
     assert_eq!(log.retention(Timestamp(0), Offset(4)).delete, 1);
 }
 
+/// Its bytes were counted again among those behind it, and segments within every limit went with it.
+#[test]
+fn a_segment_that_goes_for_its_time_or_the_log_start_takes_none_along_for_its_size() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    for times in [&[10, 10, 10][..], &[200], &[200], &[200]] {
+        if log.log_end_offset() > Offset::ZERO {
+            fixture.roll(&mut log);
+        }
+        for &time in times {
+            fixture.append(&mut log, &batch(1, 200, time));
+        }
+    }
+    assert_eq!((log.segment_count(), log.size_bytes()), (4, 6 * 270));
+    let limits = |retention_ms| {
+        Arc::new(TopicConfig {
+            retention_ms,
+            retention_bytes: Some(1_000),
+            ..config(100_000)
+        })
+    };
+    let deleted = |log: &Log| log.retention(Timestamp(125), Offset(6)).delete;
+    log.set_config(limits(None));
+    assert_eq!(deleted(&log), 0, "too large by less than the first has");
+    log.set_config(limits(Some(100)));
+    assert_eq!(deleted(&log), 1, "for its time");
+    log.set_config(limits(None));
+    assert!(log.move_log_start(Offset(3)));
+    assert_eq!(deleted(&log), 1, "below the log's start");
+}
+
 /// A segment of such is not one without records.
 #[test]
 fn records_without_timestamps_are_as_old_as_their_opening() {

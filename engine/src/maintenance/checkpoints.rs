@@ -295,6 +295,31 @@ impl Checkpoints {
         )
     }
 
+    /// Notes that a log is about to be compacted for the first time, and clean up to `offset` until then: by its line
+    /// gaps in it are known for what they are, also when the compaction comes to no end. A line that is there stays.
+    ///
+    /// # Errors
+    /// The file cannot be written; nothing is noted then.
+    pub(super) fn write_first_cleaned(
+        &self,
+        disk: &Disk,
+        log_directory: &Path,
+        partition: &TopicPartition,
+        topic_id: TopicId,
+        offset: Offset,
+    ) -> Result<(), IoError> {
+        let mut directories = self.locked();
+        let known = directories.entry(log_directory.to_owned()).or_default();
+        if !known.listens_to(partition, topic_id) || known.cleaned.contains_key(partition) {
+            return Ok(());
+        }
+        known.cleaned.insert(partition.clone(), offset);
+        let path = log_directory.join(CLEANER_CHECKPOINT);
+        write_offset_checkpoint(disk, &path, &known.cleaned).inspect_err(|_| {
+            known.cleaned.remove(partition);
+        })
+    }
+
     /// Forgets a partition, in the files first: a new partition by the same name must not inherit its offsets.
     ///
     /// # Errors
@@ -354,6 +379,7 @@ fn write_files(disk: &Disk, log_directory: &Path, lines: &Lines) -> Result<(), I
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::{Sim, SimOperation};
     use crate::types::Uuid;
 
     fn partition(number: i32) -> TopicPartition {
@@ -446,6 +472,32 @@ mod tests {
         assert_eq!(cleaned_to, Some(Offset(60)));
         restarted.forget(&disk, directory, &partition(0)).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "0\n0\n");
+    }
+
+    #[test]
+    fn a_log_that_is_compacted_has_a_line_before_and_keeps_the_one_it_has() {
+        let sim = Sim::new(1);
+        let (disk, directory) = (sim.disk(), Path::new("/data"));
+        disk.create_dir_all(directory).unwrap();
+        let checkpoints = Checkpoints::default();
+        assert!(checkpoints.claim(directory, &partition(0), OURS));
+        let begin = |topic_id, offset| {
+            let name = partition(0);
+            checkpoints.write_first_cleaned(&disk, directory, &name, topic_id, Offset(offset))
+        };
+        let cleaned_to = || {
+            let restarted = Checkpoints::default();
+            restarted.load(&disk, directory).unwrap();
+            restarted.cleaned_to(directory, &partition(0))
+        };
+        sim.fail_next(SimOperation::Open, "cleaner-offset-checkpoint.tmp", 28);
+        begin(OURS, 3).unwrap_err();
+        begin(THEIRS, 4).unwrap();
+        assert_eq!(cleaned_to(), None);
+        begin(OURS, 5).unwrap();
+        assert_eq!(cleaned_to(), Some(Offset(5)));
+        begin(OURS, 6).unwrap();
+        assert_eq!(cleaned_to(), Some(Offset(5)));
     }
 
     #[test]

@@ -74,9 +74,13 @@ pub enum Job {
     Clean {
         /// The compaction.
         cleaning: Box<Cleaning>,
-        /// To be on stable storage before it: a recovery must not begin below what was compacted.
+        /// To be on stable storage before it, with a line of the cleaner: a recovery must not begin below what was
+        /// compacted, and the gaps there must not pass for losses, whether it comes to its end or not.
         line: Option<(PathBuf, OwnedLine)>,
     },
+    /// Let go of a compaction whose log is gone: of its memory, and of files that may be unlinked by now. It removes
+    /// nothing by name: what its directory was called may be another topic's.
+    LetGo(Box<Cleaning>),
     /// Note up to where a log is clean.
     NoteCleaned {
         /// The log directory.
@@ -147,6 +151,8 @@ pub enum Done {
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
     /// Of [`Job::Clean`].
     Cleaned(Result<Box<Cleaning>, Box<Failed>>),
+    /// Of [`Job::LetGo`].
+    LetGo,
     /// Of [`Job::Checkpoint`] and [`Job::NoteCleaned`].
     Checkpointed(Result<(), IoError>),
     /// Of [`Job::Probe`].
@@ -239,6 +245,8 @@ impl Job {
             } => Done::Checkpointed(checkpoints.write(disk, &log_directory, lines)),
             Self::Clean { cleaning, line } => {
                 let noted = line.map_or(Ok(()), |(log_directory, line)| {
+                    let (name, id, from) = (&line.name, line.topic_id, cleaning.first_dirty());
+                    checkpoints.write_first_cleaned(disk, &log_directory, name, id, from)?;
                     checkpoints.write(disk, &log_directory, vec![line])
                 });
                 let cleaned = match noted {
@@ -258,6 +266,10 @@ impl Job {
                     }
                     cleaned => Done::Cleaned(cleaned.map_err(Box::new)),
                 }
+            }
+            Self::LetGo(cleaning) => {
+                drop(cleaning);
+                Done::LetGo
             }
             Self::NoteCleaned {
                 log_directory,

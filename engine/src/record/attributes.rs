@@ -16,6 +16,13 @@ impl Attributes {
     const TRANSACTIONAL: i16 = 0x10;
     const CONTROL: i16 = 0x20;
     const DELETE_HORIZON: i16 = 0x40;
+    const DEFINED: i16 = 0x7f;
+
+    /// Whether no bit is set but those that stand for something.
+    #[must_use]
+    pub fn are_defined(self) -> bool {
+        self.0 & !Self::DEFINED == 0
+    }
 
     /// How the body is packed.
     ///

@@ -39,6 +39,8 @@ pub const BATCH_OVERHEAD_LENGTH: usize = 12;
 const CRC_START: usize = 21;
 /// The only version of the format that is stored.
 pub(super) const MAGIC: i8 = 2;
+/// A record without key, value and headers: seven numbers of one byte.
+pub(super) const RECORD_BYTES_MIN: usize = 7;
 /// The smallest length field: that of a batch without records.
 const LENGTH_MIN: i32 = 49;
 
@@ -83,6 +85,19 @@ impl BatchHeader {
             return Err(InvalidBatch::Count { found, min: 0 }.into());
         }
         Ok(())
+    }
+
+    /// Whether a batch may begin with it, as far as that shows without the rest: attributes that stand for something,
+    /// and room for the records that it counts. For those who look for batches among any bytes.
+    #[must_use]
+    pub fn is_plausible(&self) -> bool {
+        let Ok(compression) = self.attributes().compression() else {
+            return false;
+        };
+        let packed = self.length_bytes().saturating_sub(BATCH_HEADER_LENGTH);
+        let room = packed.saturating_mul(compression.times_max());
+        let count = usize::try_from(self.record_count()).unwrap_or(usize::MAX);
+        self.attributes().are_defined() && count.saturating_mul(RECORD_BYTES_MIN) <= room
     }
 
     /// Old message sets may be shorter than our header: their version is the better answer.

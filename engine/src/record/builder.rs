@@ -8,7 +8,7 @@ use super::attributes::{Attributes, TimestampType};
 use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, MAGIC};
 use super::compress::{Compression, CompressionTarget, compress};
 use super::cursor::{put_varlong, varlong_length};
-use super::record::{Record, RecordHeader};
+use super::record::{RawRecord, RecordHeader};
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 /// Gathers records and makes one batch of them.
@@ -193,31 +193,26 @@ impl BatchBuilder {
         self.put(self.next_offset_delta, timestamp, key, value, headers);
     }
 
-    /// Appends a record that keeps the offset it has. Offsets ascend and lie in the batch.
+    /// Appends a record of the batch that this takes the place of: it keeps its offset, and what it holds is copied as
+    /// it lies there. Offsets ascend.
     ///
     /// # Panics
     /// When they do not: a batch that has been read holds them so.
-    pub fn retain(&mut self, record: &Record) {
-        let base = self.header.base_offset().0;
-        let delta = record.offset.0.checked_sub(base);
-        let delta = delta.and_then(|delta| i32::try_from(delta).ok());
-        let next = self.next_offset_delta;
-        let delta = delta.filter(|&delta| delta >= next).unwrap_or(-1);
+    pub fn retain(&mut self, record: &RawRecord<'_>) {
+        let (delta, next) = (record.offset_delta, self.next_offset_delta);
         assert!(
-            delta >= 0,
-            "record at offset {} does not follow offset delta {next} of base {base}",
+            delta >= next,
+            "record at offset {}, delta {delta}, does not follow: the next delta is {next}",
             record.offset
         );
-        self.put(
-            delta,
-            record.timestamp,
-            record.key.as_deref(),
-            record.value.as_deref(),
-            &record.headers,
-        );
+        let timestamp_delta = self.count_in(delta, record.timestamp);
+        let contents_bytes = record.contents.len();
+        put_record_start(&mut self.body, delta, timestamp_delta, contents_bytes);
+        self.body.extend_from_slice(record.contents);
     }
 
-    fn put(
+    /// Appends a record at an offset that follows those before.
+    pub(super) fn put(
         &mut self,
         offset_delta: i32,
         timestamp: Timestamp,
@@ -225,16 +220,7 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[RecordHeader],
     ) {
-        let count = self.record_count();
-        let base = match self.base_timestamp {
-            Some(base) => base,
-            None => *self.base_timestamp.insert(timestamp),
-        };
-        let timestamp_delta = timestamp.0.wrapping_sub(base.0);
-        if self.header.attributes().timestamp_type() == TimestampType::CreateTime {
-            let max = self.header.max_timestamp.get().max(timestamp.0);
-            self.header.max_timestamp = max.into();
-        }
+        let timestamp_delta = self.count_in(offset_delta, timestamp);
         put_record(
             &mut self.body,
             offset_delta,
@@ -243,8 +229,22 @@ impl BatchBuilder {
             value,
             headers,
         );
+    }
+
+    /// Makes a record one of the batch, and says what timestamp delta it gets.
+    fn count_in(&mut self, offset_delta: i32, timestamp: Timestamp) -> i64 {
+        let count = self.record_count();
+        let base = match self.base_timestamp {
+            Some(base) => base,
+            None => *self.base_timestamp.insert(timestamp),
+        };
+        if self.header.attributes().timestamp_type() == TimestampType::CreateTime {
+            let max = self.header.max_timestamp.get().max(timestamp.0);
+            self.header.max_timestamp = max.into();
+        }
         self.header.record_count = count.saturating_add(1).into();
         self.next_offset_delta = offset_delta.saturating_add(1);
+        timestamp.0.wrapping_sub(base.0)
     }
 
     /// Makes the batch.
@@ -295,9 +295,6 @@ fn put_record(
 ) {
     let header_count = length_field(headers.len());
     let lengths = [
-        1,
-        varlong_length(timestamp_delta),
-        varlong_length(i64::from(offset_delta)),
         nullable_length(key),
         nullable_length(value),
         varlong_length(header_count),
@@ -305,14 +302,11 @@ fn put_record(
     let of_headers = headers.iter().map(|header| {
         nullable_length(Some(&header.key)).saturating_add(nullable_length(header.value.as_deref()))
     });
-    let length = lengths
+    let contents_bytes = lengths
         .into_iter()
         .chain(of_headers)
         .fold(0, usize::saturating_add);
-    put_varlong(body, length_field(length));
-    body.push(0);
-    put_varlong(body, timestamp_delta);
-    put_varlong(body, i64::from(offset_delta));
+    put_record_start(body, offset_delta, timestamp_delta, contents_bytes);
     put_nullable(body, key);
     put_nullable(body, value);
     put_varlong(body, header_count);
@@ -320,6 +314,26 @@ fn put_record(
         put_nullable(body, Some(&header.key));
         put_nullable(body, header.value.as_deref());
     }
+}
+
+/// What stands before the key of a record whose key, value and headers take `contents_bytes`.
+fn put_record_start(
+    body: &mut Vec<u8>,
+    offset_delta: i32,
+    timestamp_delta: i64,
+    contents_bytes: usize,
+) {
+    let lengths = [
+        1,
+        varlong_length(timestamp_delta),
+        varlong_length(i64::from(offset_delta)),
+        contents_bytes,
+    ];
+    let length = lengths.into_iter().fold(0, usize::saturating_add);
+    put_varlong(body, length_field(length));
+    body.push(0);
+    put_varlong(body, timestamp_delta);
+    put_varlong(body, i64::from(offset_delta));
 }
 
 fn length_field(length: usize) -> i64 {

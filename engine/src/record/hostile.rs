@@ -9,7 +9,7 @@ use super::attributes::TimestampType;
 use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, Batches, MAGIC, check_crc};
 use super::compress::Compression;
 use super::control::ControlRecord;
-use super::record::{record_of_max_timestamp, records};
+use super::record::{Records, record_of_max_timestamp, records};
 use super::validate::{Rules, prepare};
 use crate::types::{LeaderEpoch, Offset, Timestamp};
 
@@ -51,10 +51,20 @@ fn read_stored(bytes: &Bytes) {
         for record in records(&batch.bytes, LIMIT).into_iter().flatten().flatten() {
             let _ = ControlRecord::decode(&record);
         }
+        let decoded = |records: Records| records.map_while(Result::ok).count();
+        assert_eq!(
+            records(&batch.bytes, LIMIT).map(count_raw),
+            records(&batch.bytes, LIMIT).map(decoded),
+            "records are the same whether they are decoded or not"
+        );
         let _ = records(&batch.bytes, LIMIT)
             .and_then(|mut records| records.first_at_or_after(Timestamp(1), Offset::ZERO));
         let _ = record_of_max_timestamp(&batch.bytes, Offset::ZERO, LIMIT);
     }
+}
+
+fn count_raw(mut records: Records) -> usize {
+    std::iter::from_fn(|| Some(records.next_raw().ok()??.offset)).count()
 }
 
 fn accept(bytes: &Bytes) {

@@ -38,5 +38,5 @@ pub use error::{
 };
 pub use hostile::decode_hostile;
 pub use prepared::PreparedBatch;
-pub use record::{Record, RecordHeader, Records, record_of_max_timestamp, records};
+pub use record::{RawRecord, Record, RecordHeader, Records, record_of_max_timestamp, records};
 pub use validate::{Allowance, BODY_BYTES_MAX_DEFAULT, Begun, PackedBatch, Rules, begin, prepare};

@@ -29,6 +29,24 @@ pub struct Record {
     pub headers: Vec<RecordHeader>,
 }
 
+/// One record as it lies in its batch: to look at it takes no memory, whatever it holds. A header may be two bytes
+/// there, which pack to next to none, and is many times that as a [`RecordHeader`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawRecord<'a> {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// As that of [`Record`].
+    pub timestamp: Timestamp,
+    /// The key, which may be null.
+    pub key: Option<&'a [u8]>,
+    /// False for a tombstone in a compacted topic.
+    pub has_value: bool,
+    /// Its place in the batch.
+    pub(super) offset_delta: i32,
+    /// Key, value and headers, each behind its length: the same in whatever batch the record is.
+    pub(super) contents: &'a [u8],
+}
+
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordHeader {
@@ -43,6 +61,8 @@ pub struct RecordHeader {
 pub(super) struct Parts {
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
+    /// The length of the key.
+    contents_start: usize,
     pub(super) key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     /// Count, then headers, up to the end of the record.
@@ -58,6 +78,7 @@ impl Parts {
         record.byte()?;
         let timestamp_delta = record.varlong()?;
         let offset_delta = record.varint()?;
+        let contents_start = record.position();
         let key = record.nullable()?;
         let value = record.nullable()?;
         let headers_start = record.position();
@@ -75,10 +96,15 @@ impl Parts {
         Ok(Self {
             timestamp_delta,
             offset_delta,
+            contents_start,
             key,
             value,
             headers: headers_start..record.position(),
         })
+    }
+
+    fn contents(&self) -> Range<usize> {
+        self.contents_start..self.headers.end
     }
 
     fn headers(&self, body: &Bytes) -> Result<Vec<RecordHeader>, Malformed> {
@@ -172,6 +198,26 @@ impl Records {
             }
         }
         Ok(None)
+    }
+
+    /// The next record as it lies there; `None` behind the last. All of its structure has been checked.
+    ///
+    /// # Errors
+    /// A record that makes no sense, which ends the walk.
+    pub fn next_raw(&mut self) -> Result<Option<RawRecord<'_>>, RecordError> {
+        let Some(parts) = self.next_parts()? else {
+            return Ok(None);
+        };
+        let (offset, timestamp) = self.place(&parts);
+        let bytes = |range: Range<usize>| self.body.get(range).unwrap_or_default();
+        Ok(Some(RawRecord {
+            offset,
+            timestamp,
+            has_value: parts.value.is_some(),
+            offset_delta: parts.offset_delta,
+            contents: bytes(parts.contents()),
+            key: parts.key.map(bytes),
+        }))
     }
 
     fn next_parts(&mut self) -> Result<Option<Parts>, RecordError> {

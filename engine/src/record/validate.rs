@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::attributes::TimestampType;
-use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, check_crc_against};
+use super::batch::{BATCH_HEADER_LENGTH, BatchHeader, RECORD_BYTES_MIN, check_crc_against};
 use super::compress::{Compression, CompressionTarget, decompress};
 use super::cursor::Cursor;
 use super::error::{Corruption, InvalidBatch, RecordError, RecordProblem, Refused};
@@ -234,8 +234,6 @@ fn look_inside(
 const OPENED_AT_ONCE_BYTES_MAX: usize = 256 << 10;
 /// To pack a body takes about so many times as long as to open it, where the level is not a high one.
 const REPACKING_TIMES: usize = 4;
-/// A record without key, value and headers: seven numbers of one byte.
-const RECORD_BYTES_MIN: usize = 7;
 /// What it takes to open any body, however small, in bytes that are unfolded meanwhile.
 const OPENING_BYTES: usize = 4 << 10;
 

@@ -142,6 +142,11 @@ impl CleanerSeats {
         None
     }
 
+    /// How many compactions run.
+    fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
     fn lock(&self) -> MutexGuard<'_, Seating> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,8 +204,8 @@ struct Compaction {
     began: Monotonic,
     /// It holds back to keep its rate.
     waiting: Option<Waiting>,
-    /// The checkpoint says that recovery begins above what is compacted.
-    recovery_point_noted: bool,
+    /// The checkpoints say that recovery begins above what is compacted, and that there may be gaps below.
+    noted: bool,
 }
 
 /// A compaction between two slices.
@@ -326,7 +331,7 @@ impl Shard {
             _seat: seat,
             began: now.monotonic,
             waiting: None,
-            recovery_point_noted: false,
+            noted: false,
         };
         self.compactions.running.insert(id, compaction);
         self.order_next_piece(id, cleaning, now, effects);
@@ -341,7 +346,7 @@ impl Shard {
     ) {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             self.compactions.running.remove(&id);
-            return;
+            return self.let_go(cleaning, effects);
         };
         // Retention, or other settings, may have overtaken it.
         let overtaken = match cleaning.next() {
@@ -358,9 +363,7 @@ impl Shard {
             Next::Directory => Errand::CleanFiles(id),
             Next::Swap => {
                 let running = self.compactions.running.get_mut(&id);
-                if running
-                    .is_some_and(|one| !std::mem::replace(&mut one.recovery_point_noted, true))
-                {
+                if running.is_some_and(|one| !std::mem::replace(&mut one.noted, true)) {
                     line = self.checkpoint_line(id);
                 }
                 Errand::CleanFiles(id)
@@ -381,7 +384,8 @@ impl Shard {
         let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
             // Deleted or offline meanwhile.
             self.compactions.running.remove(&id);
-            return;
+            let cleaning = result.unwrap_or_else(|failed| failed.cleaning);
+            return self.let_go(cleaning, effects);
         };
         let mut cleaning = match result {
             Ok(cleaning) => cleaning,
@@ -418,9 +422,9 @@ impl Shard {
     ) {
         let settings = self.cleaner_settings();
         let rate = settings.bytes_per_second_max.filter(|_| !self.stopping);
-        let rate = rate.map(|rate| rate / share(settings.threads.max(1)));
+        let rate = rate.map(|rate| rate / share(self.settings.cleaner.seats.taken()));
         let Some(compaction) = self.compactions.running.get_mut(&id) else {
-            return;
+            return self.let_go(waiting.cleaning, effects);
         };
         match goes_on_at(waiting.since, waiting.moved, rate, now.monotonic) {
             Some(due) => {
@@ -431,11 +435,20 @@ impl Shard {
         }
     }
 
-    /// The partition is gone, or offline: its compaction leaves its seat to another. What is still out of it is dropped when it comes
-    /// back.
-    pub(super) fn forget_compaction(&mut self, id: TopicIdPartition) {
-        self.compactions.running.remove(&id);
+    /// The partition is gone, or offline: its compaction leaves its seat to another. What is still out of it is let go
+    /// of when it comes back.
+    pub(super) fn forget_compaction(&mut self, id: TopicIdPartition, effects: &mut Effects) {
+        let compaction = self.compactions.running.remove(&id);
+        if let Some(waiting) = compaction.and_then(|compaction| compaction.waiting) {
+            self.let_go(waiting.cleaning, effects);
+        }
         self.compactions.put_off.remove(&id);
+    }
+
+    /// Its log is gone from here, and to give back its memory and its files may take long. What it has written goes
+    /// with the directory, or at the next start.
+    pub(super) fn let_go(&mut self, cleaning: Box<Cleaning>, effects: &mut Effects) {
+        self.order(Errand::LetGo, Job::LetGo(cleaning), effects);
     }
 
     fn compaction_failed(
@@ -450,7 +463,8 @@ impl Shard {
             mut cleaning,
         } = failed;
         if let CleanError::HalfSwapped(error) = &error {
-            return self.half_swapped(id, error, now, effects);
+            self.half_swapped(id, error, now, effects);
+            return self.let_go(cleaning, effects);
         }
         if let Some(Slot::Leading(leader)) = self.slots.get(&id) {
             let partition = leader.name();
@@ -545,9 +559,10 @@ fn goes_on_at(
     (due > now).then(|| due.min(now.after(RATE_LOOKED_AT_EVERY)))
 }
 
+/// By what the rate is divided: those that run share it. Who holds back sees every few seconds how many they are.
 #[expect(clippy::cast_precision_loss, reason = "a handful of compactions")]
-fn share(seats: usize) -> f64 {
-    seats as f64
+fn share(running: usize) -> f64 {
+    running.max(1) as f64
 }
 
 /// Some tens of milliseconds of a thread.
@@ -570,8 +585,13 @@ const RATE_LOOKED_AT_EVERY: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::io::{Sim, SimOperation};
-    use crate::shard::step::tests::{Bench, NOW, bench_on};
+    use crate::log::verify::{Finding, Sort};
+    use crate::metadata::{self, DeleteTopics, TopicReference};
+    use crate::shard::step::Input;
+    use crate::shard::step::tests::{Bench, NOW, after, bench_on};
+    use crate::verify::{VerifyOptions, verify};
 
+    const EIO: i32 = 5;
     const ENOSPC: i32 = 28;
 
     /// Two logs of a shard; all of them but the last segments may be compacted.
@@ -696,6 +716,67 @@ mod tests {
         assert!(bench.shard.compactions.put_off.is_empty());
     }
 
+    /// What it had removed passed for lost once the topic was not compacted any more.
+    #[test]
+    fn gaps_of_a_compaction_that_came_to_no_end_are_no_losses() {
+        let sim = Sim::new(1);
+        let mut bench = dirty(&sim);
+        sim.fail_next(SimOperation::Open, "00000000000000000001.log.cleaned", EIO);
+        compact(&mut bench, NOW);
+        assert_eq!(bench.shard.compactions.refused.len(), 1, "amid its groups");
+        bench.configure(1, |config| config.cleanup_policy.compact = false);
+        let options = VerifyOptions {
+            directory: "/data".into(),
+            metadata_directory: None,
+            repair: false,
+            now: NOW.wall,
+        };
+        let report = verify(&sim.disk(), &options, &mut |_| {}).unwrap();
+        assert_eq!(report.batches, 7, "the first of eight is gone");
+        let lost = |finding: &&Finding| finding.sort == Sort::Records && finding.is_fault();
+        let lost: Vec<&Finding> = report.findings.iter().filter(lost).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+
+    /// Its files are unlinked by then: their last handles were closed on the shard's thread, and the memory for keys
+    /// given back.
+    #[test]
+    fn a_compaction_whose_topic_is_deleted_is_let_go_of_beside_the_shard() {
+        let topics = vec![TopicReference::Name("t".to_owned())];
+        let delete = metadata::Command::DeleteTopics(DeleteTopics { topics });
+        for held_back in [false, true] {
+            let mut bench = dirty(&Sim::new(1));
+            if held_back {
+                bench.shard.settings.cleaner.settings = CleanerSource::fixed(CleanerSettings {
+                    bytes_per_second_max: Some(1.0),
+                    ..CleanerSettings::default()
+                });
+            }
+            let mut effects = Effects::default();
+            bench.shard.clean_logs(NOW, &mut effects);
+            let (id, job) = effects.jobs.pop().unwrap();
+            let begun = Input::Done(id, bench.run(job));
+            bench.shard.step(NOW, begun, &mut effects);
+            let (id, job) = effects.jobs.pop().unwrap();
+            assert!(matches!(&job, Job::Clean { cleaning, .. } if cleaning.next() == Next::Slice));
+            let slice = Input::Done(id, bench.run(job));
+            let deleted = Input::Image(Arc::new(after(bench.shard.image(), &delete)));
+            let inputs = if held_back {
+                [slice, deleted]
+            } else {
+                [deleted, slice]
+            };
+            for input in inputs {
+                bench.shard.step(NOW, input, &mut effects);
+            }
+            let jobs = effects.jobs.iter();
+            let let_go = jobs.filter(|(_, job)| matches!(job, Job::LetGo(_)));
+            assert_eq!(let_go.count(), 1, "held back: {held_back}");
+            bench.carry_out(effects);
+            assert!(!bench.shard.has_jobs());
+        }
+    }
+
     #[test]
     fn a_compaction_is_put_off_for_some_minutes_at_most() {
         let mut compactions = Compactions::default();
@@ -719,6 +800,27 @@ mod tests {
         assert_eq!(pause(2_000_000, 1_000_000.0), Duration::from_secs(2));
         assert_eq!(pause(1, 0.0), Duration::from_secs(1));
         assert_eq!(pause(0, 5.0), Duration::ZERO);
+    }
+
+    /// However many might run beside them.
+    #[test]
+    fn compactions_share_the_rate_with_those_that_run() {
+        for (logs, each) in [(1, 100.0), (2, 50.0)] {
+            let mut bench = dirty(&Sim::new(1));
+            bench.configure(0, |config| config.cleanup_policy.compact = logs == 2);
+            bench.shard.settings.cleaner.settings = CleanerSource::fixed(CleanerSettings {
+                threads: 4,
+                bytes_per_second_max: Some(100.0),
+                ..CleanerSettings::default()
+            });
+            compact(&mut bench, NOW);
+            let running = bench.shard.compactions.running.values();
+            let waiting = running.filter_map(|one| one.waiting.as_ref());
+            let moved: Vec<u64> = waiting.map(|waiting| waiting.moved).collect();
+            assert_eq!(moved.len(), logs);
+            let due = NOW.monotonic.after(pause(moved[0], each));
+            assert_eq!(bench.shard.next_deadline(), Some(due));
+        }
     }
 
     #[test]

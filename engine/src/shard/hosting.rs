@@ -532,7 +532,7 @@ impl Shard {
         self.tell(id, told, effects);
         self.cancel_flush_timer(id);
         self.unload_coordinator(id);
-        self.forget_compaction(id);
+        self.forget_compaction(id, effects);
         self.wake_readers(id);
         // Who waited for its coordinator to be loaded hears that there is none.
         self.retry_deferred(now, effects);
@@ -578,7 +578,7 @@ impl Shard {
         self.checkpointed.remove(&id);
         self.cancel_flush_timer(id);
         self.deletions.forget(id);
-        self.forget_compaction(id);
+        self.forget_compaction(id, effects);
         self.unload_coordinator(id);
         self.wake_readers(id);
         if let Some(directory) = self.directory_of(partition) {

@@ -50,6 +50,8 @@ pub(super) enum Errand {
     Clean(TopicIdPartition),
     /// A step of a compaction that names files.
     CleanFiles(TopicIdPartition),
+    /// A compaction of a log that is gone: nobody waits.
+    LetGo,
     /// Checkpoints nobody waits for.
     Checkpoint,
     /// A log directory that may have failed.
@@ -85,6 +87,7 @@ impl Errand {
             | Self::Lookup { .. }
             | Self::Replay(_)
             | Self::Clean(_)
+            | Self::LetGo
             | Self::Checkpoint
             | Self::Probe(_)
             | Self::Measure { .. }
@@ -115,6 +118,7 @@ impl Errand {
             | Self::Lookup { .. }
             | Self::Clean(_)
             | Self::CleanFiles(_)
+            | Self::LetGo
             | Self::Checkpoint
             | Self::Probe(_)
             | Self::Close(_) => false,
@@ -354,11 +358,11 @@ impl Jobs {
     }
 
     /// Takes a job off the books that was put off, and will not be tried again.
-    fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, IoError)> {
-        let error = self.put_off.remove(&id)?.error;
+    fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, PutOff)> {
+        let put_off = self.put_off.remove(&id)?;
         let errand = self.errands.remove(&id)?;
         self.hand_out_next(errand, effects);
-        Some((errand, error))
+        Some((errand, put_off))
     }
 }
 
@@ -472,6 +476,7 @@ impl Shard {
             (Errand::Clean(id) | Errand::CleanFiles(id), Done::Cleaned(result)) => {
                 self.cleaned(id, result, now, effects);
             }
+            (Errand::LetGo, Done::LetGo) => {}
             (Errand::Checkpoint, Done::Checkpointed(result)) => warn_of(result, "a checkpoint"),
             (Errand::Remove(_), Done::Removed(result)) => warn_of(result, "a deleted partition"),
             (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
@@ -533,16 +538,21 @@ impl Shard {
     fn give_up_job(&mut self, id: JobId, now: Now, effects: &mut Effects) {
         match self.jobs.give_up(id, effects) {
             // Its directory stays, perhaps by the name of a topic that was made since.
-            Some((Errand::Remove(_), error)) => {
+            Some((Errand::Remove(_), PutOff { error, .. })) => {
                 self.closed_in_order = false;
                 warn_of(Err(error), "a deleted partition");
             }
             // The files come back with the next start, which has to look at them.
-            Some((Errand::Delete(id), error)) if self.leads(id) => {
+            Some((Errand::Delete(id), PutOff { error, .. })) if self.leads(id) => {
                 self.closed_in_order = false;
                 warn_of(Err(error), "deleted segments");
             }
-            Some((Errand::CleanFiles(id), error)) => self.half_swapped(id, &error, now, effects),
+            Some((Errand::CleanFiles(id), PutOff { job, error })) => {
+                self.half_swapped(id, &error, now, effects);
+                if let Some(Job::Clean { cleaning, .. }) = job.map(|job| *job) {
+                    self.let_go(cleaning, effects);
+                }
+            }
             _ => {}
         }
     }

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::key_map::KeyMap;
-use crate::record::{BODY_BYTES_MAX_DEFAULT, Batch, BatchBuilder, Record, records};
+use crate::record::{
+    BODY_BYTES_MAX_DEFAULT, Batch, BatchBuilder, RawRecord, RecordError, Records, records,
+};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Timestamp};
 
 /// The last batch of a producer that is still remembered: it stays, so that the log alone tells its sequence.
@@ -64,58 +66,78 @@ impl Rule<'_> {
             .has_delete_horizon()
             .then(|| header.base_timestamp());
         let past = horizon.is_some_and(|horizon| horizon <= self.now);
-        let all_go = discarded && (!control || past);
         let count = u64::try_from(header.record_count()).unwrap_or(0);
-        let (mut kept, mut delete_markers) = (Vec::new(), false);
-        if !all_go {
-            let Ok(records) = records(&batch.bytes, BODY_BYTES_MAX_DEFAULT) else {
-                return judged(Kept::AsIs, count, count);
-            };
-            for record in records {
-                let Ok(record) = record else {
-                    return judged(Kept::AsIs, count, count);
-                };
-                if control || self.keeps(&record, past) {
-                    delete_markers |= record.value.is_none();
-                    kept.push(record);
-                }
-            }
+        if discarded && (!control || past) {
+            return judged(self.emptied(batch), count, 0);
         }
-        let kept_count = u64::try_from(kept.len()).unwrap_or(u64::MAX);
-        if kept.is_empty() {
-            let kept = match self.is_needed_empty(batch) {
-                false => Kept::Gone,
-                true if header.record_count() == 0 => Kept::AsIs,
-                true => Kept::Changed(BatchBuilder::empty_in_place_of(header)),
-            };
-            return judged(kept, count, 0);
+        let as_is = judged(Kept::AsIs, count, count);
+        let Ok(records) = records(&batch.bytes, BODY_BYTES_MAX_DEFAULT) else {
+            return as_is;
+        };
+        let (mut kept_count, mut delete_markers) = (0, false);
+        let looked_at = self.each_kept(records.clone(), past, |record| {
+            kept_count += 1;
+            delete_markers |= !record.has_value;
+        });
+        if looked_at.is_err() {
+            return as_is;
+        }
+        if kept_count == 0 {
+            return judged(self.emptied(batch), count, 0);
         }
         let set_horizon = horizon.is_none() && (delete_markers || (control && discarded));
         if kept_count == count && !set_horizon {
-            return judged(Kept::AsIs, count, count);
+            return as_is;
         }
         let mut builder = BatchBuilder::in_place_of(header);
         if set_horizon {
             let horizon = self.now.0.saturating_add(self.delete_retention_ms);
             builder = builder.delete_horizon(Timestamp(horizon));
         }
-        for record in &kept {
-            builder.retain(record);
+        // Once more, now that it is known whether there is a horizon: kept aside they may take many times their bytes.
+        let copied = self.each_kept(records, past, |record| builder.retain(record));
+        if copied.is_err() {
+            return as_is;
         }
         judged(Kept::Changed(builder.build()), count, kept_count)
     }
 
-    fn keeps(&self, record: &Record, past_horizon: bool) -> bool {
+    /// Goes through the records, and calls `with` for each that stays.
+    fn each_kept(
+        &self,
+        mut records: Records,
+        past_horizon: bool,
+        mut with: impl FnMut(&RawRecord<'_>),
+    ) -> Result<(), RecordError> {
+        let control = records.header().attributes().is_control();
+        while let Some(record) = records.next_raw()? {
+            if control || self.keeps(&record, past_horizon) {
+                with(&record);
+            }
+        }
+        Ok(())
+    }
+
+    fn keeps(&self, record: &RawRecord<'_>, past_horizon: bool) -> bool {
         if record.offset >= self.keys_end {
             return true;
         }
         // A record without key is of no use where only the last of each key counts.
-        let Some(key) = &record.key else {
+        let Some(key) = record.key else {
             return false;
         };
         let newest = self.keys.newest(key);
         let is_newest = newest.is_none_or(|newest| record.offset >= newest);
-        is_newest && (record.value.is_some() || !past_horizon)
+        is_newest && (record.has_value || !past_horizon)
+    }
+
+    /// What becomes of a batch of which no record stays.
+    fn emptied(&self, batch: &Batch) -> Kept {
+        match self.is_needed_empty(batch) {
+            false => Kept::Gone,
+            true if batch.header.record_count() == 0 => Kept::AsIs,
+            true => Kept::Changed(BatchBuilder::empty_in_place_of(&batch.header)),
+        }
     }
 
     fn is_needed_empty(&self, batch: &Batch) -> bool {

@@ -162,7 +162,8 @@ impl fmt::Display for CleanStats {
     }
 }
 
-/// One compaction of one log. Drop it when its log is gone; else take it to its end, or give it up.
+/// One compaction of one log. Drop it when its log is gone, where that may take its time; else take it to its end, or
+/// give it up.
 #[derive(Debug)]
 pub struct Cleaning {
     pub(super) directory: PathBuf,
@@ -258,10 +259,16 @@ impl Cleaning {
     pub fn run(mut self: Box<Self>, disk: &Disk) -> Result<Box<Self>, Failed> {
         match self.advance(disk) {
             Ok(()) => Ok(self),
-            Err(error) => Err(Failed {
-                error,
-                cleaning: self,
-            }),
+            Err(error) => {
+                // It has no files of its own, so that nobody runs it again.
+                if let Stage::End(_) = self.stage {
+                    self.release();
+                }
+                Err(Failed {
+                    error,
+                    cleaning: self,
+                })
+            }
         }
     }
 
@@ -301,6 +308,12 @@ impl Cleaning {
     /// Bytes read and written since the last call: for those who limit the rate.
     pub fn take_moved_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.moved_bytes)
+    }
+
+    /// Where the log was clean to when it began.
+    #[must_use]
+    pub const fn first_dirty(&self) -> Offset {
+        self.first_dirty
     }
 
     /// Where the log is clean to, once everything is done; `None` before, and when it was given up.
@@ -430,15 +443,15 @@ impl Cleaning {
         let discarded = self.transactions.note(header, bytes);
         if !discarded && !header.attributes().is_control() {
             // Records that make no sense have no keys to note.
-            let Ok(records) = records(bytes, BODY_BYTES_MAX_DEFAULT) else {
+            let Ok(mut records) = records(bytes, BODY_BYTES_MAX_DEFAULT) else {
                 self.keys_end = header.next_offset();
                 return true;
             };
-            for record in records.map_while(Result::ok) {
+            while let Ok(Some(record)) = records.next_raw() {
                 if record.offset < self.first_dirty {
                     continue;
                 }
-                if let Some(key) = &record.key {
+                if let Some(key) = record.key {
                     if !self.keys.put(key, record.offset) {
                         return false;
                     }

@@ -6,6 +6,7 @@
 mod finding;
 mod index;
 mod repair;
+mod search;
 mod segments;
 mod small;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::finding::{Cure, Finding, Place, Sort};
 use super::index::IndexWalk;
+use super::search::Search;
 use super::{Files, PartitionCheck, Verified};
 use crate::io::{Disk, File};
 use crate::log::leader_epochs::LeaderEpochs;
@@ -14,8 +15,7 @@ use crate::log::producer_state::ProducerStates;
 use crate::log::replay;
 use crate::log::walk::{Fault, FaultReason, WalkError, Walked, Walker};
 use crate::record::{
-    BATCH_HEADER_LENGTH, BODY_BYTES_MAX_DEFAULT, BatchHeader, Compression, RecordError, check_crc,
-    records,
+    BODY_BYTES_MAX_DEFAULT, BatchHeader, Compression, RecordError, Records, records,
 };
 use crate::types::{LeaderEpoch, Offset};
 
@@ -209,6 +209,7 @@ impl<'a> SegmentsWalk<'a> {
         );
         let before = verified.findings.len();
         let mut walker = Walker::new(file, 0, length);
+        let mut search = Search::new(file, length);
         let mut reported = 0;
         loop {
             let position = walker.position();
@@ -243,7 +244,7 @@ impl<'a> SegmentsWalk<'a> {
                 Err(WalkError::Fault(mut fault)) => {
                     fault.position = position;
                     let from = self.expected.unwrap_or(base_offset);
-                    let next = next_batch(file, position + 1, length, from);
+                    let next = search.behind(position, from);
                     // A torn tail has nothing sound behind it.
                     self.fault(&fault, from, !is_last || next.is_some(), verified);
                     // What lies behind may continue anywhere.
@@ -297,9 +298,8 @@ impl<'a> SegmentsWalk<'a> {
             wrong(self, FaultReason::Epoch { previous, found });
         }
         if let Ok(bytes) = walker.whole(batch) {
-            let read = records(&bytes, BODY_BYTES_MAX_DEFAULT)
-                .and_then(|mut all| all.try_for_each(|record| record.map(|_| ())));
-            if let Err(error) = read {
+            let read = records(&bytes, BODY_BYTES_MAX_DEFAULT);
+            if let Err(error) = read.and_then(walk_through) {
                 let path = walker.fault(FaultReason::Short { missing_bytes: 0 }).path;
                 let finding = unread(path, batch, &error);
                 verified.findings.push(finding);
@@ -401,6 +401,11 @@ impl<'a> SegmentsWalk<'a> {
     }
 }
 
+fn walk_through(mut records: Records) -> Result<(), RecordError> {
+    while records.next_raw()?.is_some() {}
+    Ok(())
+}
+
 /// A batch with the right checksum, so that every reader meets it as it is, whose records cannot be read. A compressed one
 /// may have been taken unopened: then it is what its producer sent, and no copy has another. No producer sends control
 /// batches.
@@ -427,45 +432,3 @@ fn unread(path: PathBuf, batch: &Walked, error: &RecordError) -> Finding {
         },
     }
 }
-
-/// Where the next sound batch with an offset not below `from` begins, at or behind `position`.
-fn next_batch(file: &File, mut position: u64, length: u64, from: Offset) -> Option<u64> {
-    let header = u64::try_from(BATCH_HEADER_LENGTH).ok()?;
-    let mut buffer = vec![0; SEARCH_BYTES];
-    while position + header <= length {
-        let read = file.read_full_at(position, &mut buffer).ok()?;
-        let bytes = buffer.get(..read)?;
-        for (place, window) in (0_u64..).zip(bytes.windows(BATCH_HEADER_LENGTH)) {
-            // The magic byte first: it is cheap.
-            if window.get(MAGIC_AT) == Some(&2)
-                && is_batch(file, window, position + place, length, from)
-            {
-                return Some(position + place);
-            }
-        }
-        let step = read
-            .checked_sub(BATCH_HEADER_LENGTH - 1)
-            .filter(|step| *step > 0)?;
-        position += u64::try_from(step).ok()?;
-    }
-    None
-}
-
-fn is_batch(file: &File, window: &[u8], position: u64, length: u64, from: Offset) -> bool {
-    let header = BatchHeader::parse(window);
-    let Ok(header) = header.map_err(|_: RecordError| ()) else {
-        return false;
-    };
-    let bytes = u64::try_from(header.length_bytes()).unwrap_or(u64::MAX);
-    if header.base_offset() < from || position.saturating_add(bytes) > length {
-        return false;
-    }
-    let mut batch = vec![0; header.length_bytes()];
-    file.read_exact_at(position, &mut batch).is_ok() && check_crc(&batch).is_ok()
-}
-
-/// How much is searched for a batch at a time, in bytes.
-const SEARCH_BYTES: usize = 256 * 1024;
-
-/// Where a batch has its format version.
-const MAGIC_AT: usize = 16;

@@ -7,8 +7,8 @@ mod stored;
 
 use bytes::Bytes;
 
-use super::{BatchBuilder, Compression, RecordHeader};
-use crate::types::Timestamp;
+use super::{BatchBuilder, Compression, RecordHeader, records};
+use crate::types::{Offset, Timestamp};
 
 const CODECS: [Compression; 5] = [
     Compression::None,
@@ -35,6 +35,16 @@ fn batch_at(timestamps: &[i64], compression: Compression) -> Bytes {
         builder.push(Timestamp(timestamp), Some(b"key"), Some(b"value"), &[]);
     }
     builder.build()
+}
+
+/// Copies the records of `batch` whose offsets stay.
+fn retain(builder: &mut BatchBuilder, batch: &Bytes, stays: impl Fn(Offset) -> bool) {
+    let mut records = records(batch, LIMIT).unwrap();
+    while let Some(record) = records.next_raw().unwrap() {
+        if stays(record.offset) {
+            builder.retain(&record);
+        }
+    }
 }
 
 /// `batch` with `change` made to its bytes and its checksum made right again.

@@ -5,9 +5,10 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{CODECS, LIMIT, NOW, batch_at};
+use super::{CODECS, LIMIT, NOW, batch_at, retain};
 use crate::record::{
-    BatchBuilder, Compression, Record, RecordHeader, Rules, decode_hostile, prepare, records,
+    BatchBuilder, BatchHeader, Compression, Record, RecordHeader, Rules, decode_hostile, prepare,
+    records,
 };
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -96,6 +97,38 @@ proptest! {
         prop_assert_eq!(prepared.header().attributes().compression(), Ok(codec(to)));
         let (header, payload) = prepared.stamp(Offset(0), LeaderEpoch(1));
         prop_assert_eq!(read(&[header.bytes(), &payload].concat().into()), sent);
+    }
+
+    #[test]
+    fn records_copied_as_they_lie_are_as_if_they_were_encoded_anew(
+        sent in some_records(),
+        codec in 0..5_u8,
+        stay in any::<u32>(),
+        stamped in any::<bool>(),
+        marked in any::<bool>(),
+    ) {
+        let mut builder = BatchBuilder::new().compression(Compression::from_id(codec).unwrap());
+        if stamped {
+            builder = builder.log_append_time(NOW);
+        }
+        for record in &sent {
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            builder.push(record.timestamp, key, value, &record.headers);
+        }
+        let before = builder.build();
+        let stays = |offset: Offset| (stay >> offset.0) & 1 == 1;
+        let in_place = || {
+            let builder = BatchBuilder::in_place_of(&BatchHeader::parse(&before).unwrap());
+            if marked { builder.delete_horizon(Timestamp(NOW.0 + 7)) } else { builder }
+        };
+        let mut copied = in_place();
+        retain(&mut copied, &before, stays);
+        let mut anew = in_place();
+        for record in read(&before).iter().filter(|record| stays(record.offset)) {
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            anew.put(record.offset.0 as i32, record.timestamp, key, value, &record.headers);
+        }
+        prop_assert_eq!(copied.build(), anew.build());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{CODECS, LIMIT, NOW, batch_at, forged, header};
+use super::{CODECS, LIMIT, NOW, batch_at, forged, header, retain};
 use crate::record::control::{ControlRecord, EndTransactionMarker, TransactionOutcome};
 use crate::record::{
     BatchBuilder, BatchHeader, Batches, Compression, Corruption, InvalidBatch, PreparedBatch,
@@ -57,14 +57,15 @@ fn compaction_leaves_gaps_that_are_read() {
         }
         let before = builder.build();
         let head = BatchHeader::parse(&before).unwrap();
+        let stays = |offset: Offset| [Offset(41), Offset(42)].contains(&offset);
         let kept: Vec<_> = records(&before, LIMIT)
             .unwrap()
             .map(Result::unwrap)
-            .filter(|record| [Offset(41), Offset(42)].contains(&record.offset))
+            .filter(|record| stays(record.offset))
             .collect();
 
         let mut builder = BatchBuilder::in_place_of(&head);
-        kept.iter().for_each(|record| builder.retain(record));
+        retain(&mut builder, &before, stays);
         let after = builder.build();
 
         let read: Result<Vec<_>, _> = records(&after, LIMIT).unwrap().collect();
@@ -108,7 +109,7 @@ fn log_append_time_survives_compaction() {
     let record = records(&before, LIMIT).unwrap().next().unwrap().unwrap();
     assert_eq!(record.timestamp, NOW);
     let mut builder = BatchBuilder::in_place_of(&BatchHeader::parse(&before).unwrap());
-    builder.retain(&record);
+    retain(&mut builder, &before, |_| true);
     let after = builder.build();
     assert_eq!(records(&after, LIMIT).unwrap().next(), Some(Ok(record)));
 }
@@ -139,6 +140,25 @@ fn walking_batches_stops_at_the_cut_tail() {
     assert_eq!(batches.next(), Some(Err(cut.into())));
     assert_eq!(batches.position(), 2 * length);
     assert_eq!(batches.next(), None);
+}
+
+#[test]
+fn bytes_that_begin_no_batch_show_by_their_attributes_or_their_count() {
+    let batch = batch_at(&[1, 2], Compression::None);
+    let is_plausible = |change: fn(&mut Vec<u8>)| {
+        let header = BatchHeader::parse(&forged(&batch, change)).unwrap();
+        header.is_plausible()
+    };
+    assert!(is_plausible(|_| {}));
+    assert!(is_plausible(|bytes| bytes[22] = 0x78), "all flags");
+    assert!(!is_plausible(|bytes| bytes[22] = 0x80));
+    assert!(!is_plausible(|bytes| bytes[21] = 2));
+    assert!(!is_plausible(|bytes| bytes[22] = 5), "no codec");
+    // Its records take 30 bytes, and could take 7 each.
+    assert!(is_plausible(|bytes| bytes[60] = 4));
+    assert!(!is_plausible(|bytes| bytes[60] = 5));
+    let packed = |bytes: &mut Vec<u8>| (bytes[22], bytes[60]) = (3, 5);
+    assert!(is_plausible(packed), "they may unfold to more");
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(in crate::shard) fn image(topic: &str, partitions: i32) -> MetadataImage {
     after(&registered, &create(topic, partitions, 5))
 }
 
-fn after(image: &MetadataImage, command: &metadata::Command) -> MetadataImage {
+pub(in crate::shard) fn after(image: &MetadataImage, command: &metadata::Command) -> MetadataImage {
     let decision = metadata::decide(image, command).unwrap();
     image.apply(&decision.records).unwrap()
 }

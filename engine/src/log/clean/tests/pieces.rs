@@ -11,7 +11,10 @@ use super::super::task::CleanError;
 use super::super::transactions::Aborted;
 use super::*;
 use crate::record::control::{EndTransactionMarker, TransactionOutcome};
-use crate::record::{BatchBuilder, Compression, PreparedBatch, TimestampType};
+use crate::record::{
+    BATCH_HEADER_LENGTH, BATCH_OVERHEAD_LENGTH, BatchBuilder, Compression, PreparedBatch,
+    TimestampType,
+};
 use crate::types::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence, TopicId, Uuid};
 
 type Pair<'a> = (&'a str, Option<&'a str>);
@@ -91,6 +94,39 @@ fn only_the_newest_record_of_a_key_stays_at_its_offset() {
         Kept::AsIs,
         "keys nobody wrote again"
     );
+}
+
+/// The same batch with other records: what is judged has had its checksum checked.
+fn with_body(batch: &Bytes, body: &[u8]) -> Bytes {
+    let mut bytes = [&batch[..BATCH_HEADER_LENGTH], body].concat();
+    let length = i32::try_from(bytes.len() - BATCH_OVERHEAD_LENGTH).unwrap();
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    bytes.into()
+}
+
+/// Each header took 64 bytes of memory for its three here, or for next to none where they are packed: a batch of a few
+/// KB could take all there is, and again after each start.
+#[test]
+fn a_record_of_very_many_headers_is_copied_as_it_lies() {
+    let pairs = [("a", Some("1")), ("b", Some("2"))];
+    let batch = built(BatchBuilder::new(), &pairs, 500);
+    let (one, other) = batch[BATCH_HEADER_LENGTH..].split_at(9);
+    let count = [0x80_u8, 0x89, 0x7a];
+    // The empty key has its length in two bytes, as nobody writes it who encodes it anew; there is no value.
+    let headers = [0x80_u8, 0x00, 0x01].repeat(1_000_000);
+    let record = [&one[1..8], &count[..], &headers[..]].concat();
+    let length = [0x94_u8, 0x9b, 0xee, 0x02];
+    let body = [&length[..], &record[..], other].concat();
+    let batch = with_body(&batch, &body);
+    assert_eq!(judge(&batch, &[], 0).kept, Kept::AsIs);
+    let kept = changed(judge(&batch, &[("b", 70)], 0));
+    assert!(kept[BATCH_HEADER_LENGTH..] == body[..length.len() + record.len()]);
+    let kept = changed(judge(&batch, &[("a", 70)], 0));
+    let left: Vec<Record> = records(&kept, 1 << 10)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(offsets(&left), [1]);
 }
 
 #[test]
@@ -762,6 +798,7 @@ fn damage_in_a_segment_ends_the_compaction_and_changes_nothing() {
             .contains("00000000000000000000.log")
     );
     let mut cleaning = failed.cleaning;
+    assert!(cleaning.sources.is_empty(), "what it held is let go of");
     cleaning.give_up();
     while cleaning.next() != Next::End {
         cleaning = cleaning.run(&fixture.disk).unwrap();
