@@ -124,7 +124,7 @@ impl Shard {
         }
     }
 
-    /// Whether a coordinator's partition is being read for the first time since it was opened, or is about to be. What is
+    /// Whether a coordinator's partition is being read for the first time since it was opened, or is about to be. Most of what is
     /// asked of it waits: a client that has just been told of its coordinator need not hear that it is not ready. On a full
     /// disk that may be long, so there it is told.
     pub(super) fn is_loading(&self, id: TopicIdPartition) -> bool {

@@ -24,7 +24,7 @@ use super::router::{ShardIndex, shard_of};
 use super::standings::Standings;
 use super::timers::Timers;
 use crate::config::{Overrides, TopicDefaults};
-use crate::group::GroupConfig;
+use crate::group::{GroupCommand, GroupConfig};
 use crate::io::{Action, Completion, Ticket};
 use crate::log::producer_count::ProducerCount;
 use crate::log::{Doomed, Lookup};
@@ -350,7 +350,8 @@ impl Shard {
         self.deferred.push(command);
     }
 
-    /// Questions about a log wait until it is open. Appends and fetches have their own ways of waiting.
+    /// Questions about a log wait until it is open, but for those whose answers may be long. Appends and fetches have their own ways of
+    /// waiting.
     fn waits_for_opening(&self, command: &Command) -> bool {
         match command {
             Command::LookupOffsets(lookup) => lookup
@@ -363,15 +364,8 @@ impl Shard {
             Command::DeleteRecords(delete) => {
                 delete.partitions.iter().any(|(id, _)| self.is_awaited(*id))
             }
-            Command::DescribeProducers(describe) => {
-                let mut ranges = describe.ranges.iter();
-                ranges.any(|range| self.is_awaited(range.partition))
-            }
-            // Those who may wait for other members hold nothing of the memory for requests. Large ones hear that the coordinator is
-            // being read, and ask again.
             Command::Group(request) => {
-                self.is_loading(request.partition)
-                    && request.command.carried_bytes() <= DEFERRED_BYTES_MAX
+                self.is_loading(request.partition) && waits_for_reading(&request.command)
             }
             Command::Produce(_)
             | Command::Fetch(_)
@@ -379,7 +373,8 @@ impl Shard {
             | Command::WakeFetch(_)
             | Command::ForgetStanding(_)
             | Command::DescribeLogs(_)
-            | Command::MeasureDirectories(_) => false,
+            | Command::MeasureDirectories(_)
+            | Command::DescribeProducers(_) => false,
         }
     }
 
@@ -409,6 +404,18 @@ impl Shard {
     pub(super) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
+    }
+}
+
+/// Whether a command waits while its coordinator is read. Others hear that it is, and their clients ask again.
+fn waits_for_reading(command: &GroupCommand) -> bool {
+    match command {
+        // Long answers are made a few at a time: those that waited for one coordinator would keep out all others.
+        GroupCommand::FetchOffsets(_)
+        | GroupCommand::DescribeGroup { .. }
+        | GroupCommand::ListGroups(_) => false,
+        // Those who may wait for other members hold nothing of the memory for requests.
+        _ => command.carried_bytes() <= DEFERRED_BYTES_MAX,
     }
 }
 
