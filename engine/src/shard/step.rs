@@ -414,6 +414,8 @@ fn waits_for_reading(command: &GroupCommand) -> bool {
         GroupCommand::FetchOffsets(_)
         | GroupCommand::DescribeGroup { .. }
         | GroupCommand::ListGroups(_) => false,
+        // The server answers that the member is there; until its client hears that, it may take the broker for gone.
+        GroupCommand::Heartbeat(_) => false,
         // Those who may wait for other members hold nothing of the memory for requests.
         _ => command.carried_bytes() <= DEFERRED_BYTES_MAX,
     }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
-    CommitOffsets, FetchOffsets, GroupError, GroupReply, Join, ListGroups, MemberId,
+    CommitOffsets, FetchOffsets, GroupError, GroupReply, Heartbeat, Join, ListGroups, MemberId,
     OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
@@ -701,6 +701,19 @@ fn who_asks_for_what_may_be_long_does_not_wait_while_a_coordinator_is_opened_and
     }
     bench.carry_out(effects);
     assert_eq!(bench.committed(), [], "it serves");
+}
+
+#[test]
+fn a_heartbeat_does_not_wait_while_the_coordinator_is_read() {
+    let (mut bench, _effects) = bench_of_unopened_coordinator();
+    let heartbeat = GroupCommand::Heartbeat(Heartbeat {
+        group: "g".into(),
+        member_id: MemberId::from("m"),
+        instance_id: None,
+        generation: GenerationId(1),
+    });
+    let answer = bench.begin_to_ask(heartbeat).try_recv();
+    assert_eq!(answer, Ok(Err(GroupError::CoordinatorLoading)));
 }
 
 #[test]
