@@ -823,6 +823,65 @@ fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
     assert_eq!(bench.shard.stopped(), Some(false));
 }
 
+/// A shard whose coordinators are about to be read, the first of them, with 240 offsets, in several slices.
+fn bench_of_long_reading(partitions: i32) -> (Bench, Effects) {
+    let mut bench = bench_of("__consumer_offsets", partitions, 1);
+    for _ in 0..10 {
+        let places = (0..240).map(|number| place("__consumer_offsets", number));
+        let stored = bench.ask(commit(places, &"m".repeat(4_000))).try_recv();
+        assert!(matches!(stored, Ok(Ok(GroupReply::OffsetsCommitted(_)))));
+    }
+    let mut effects = Effects::default();
+    for &id in &bench.partitions {
+        bench.shard.unload_coordinator(id);
+        bench.shard.load_coordinator(id, &mut effects);
+    }
+    (bench, effects)
+}
+
+fn is_replay((_, job): &(JobId, Job)) -> bool {
+    matches!(job, Job::Replay(_))
+}
+
+/// They were read to their end, one and all, which may be longer than whoever stops the broker waits.
+#[test]
+fn a_stop_waits_for_no_more_of_a_coordinators_partition_than_is_being_read() {
+    let (mut bench, mut effects) = bench_of_long_reading(4);
+    let out = std::mem::take(&mut effects.jobs);
+    assert!((1..4).contains(&out.len()) && out.iter().all(is_replay));
+    bench.shard.step(NOW, Input::Stop, &mut effects);
+    let mut unfinished = 0;
+    for (id, job) in out {
+        let done = bench.run(job);
+        unfinished += usize::from(matches!(done, Done::PartReplayed(_)));
+        bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+    }
+    assert_eq!(unfinished, 1);
+    assert!(!effects.jobs.iter().any(is_replay));
+    bench.carry_out(effects);
+    assert_eq!(bench.shard.stopped(), Some(true));
+}
+
+#[test]
+fn a_coordinator_is_read_slice_by_slice_behind_what_is_as_urgent() {
+    let (mut bench, mut effects) = bench_of_long_reading(1);
+    let mut slices = 0;
+    while effects.jobs.iter().any(is_replay) {
+        let (id, job) = effects.jobs.pop().unwrap();
+        let done = bench.run(job);
+        slices += 1;
+        let measure = Job::Measure(Vec::new());
+        let errand = Errand::Measure { work: 0 };
+        bench.shard.order(errand, measure, &mut effects);
+        bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+        let first = effects.jobs.iter().position(is_replay);
+        assert!(first.is_none_or(|place| place == slices));
+    }
+    assert!(slices > 2, "{slices}");
+    bench.carry_out(effects);
+    assert_eq!(bench.committed().len(), 240);
+}
+
 /// Its tombstones failed, so it was read again, and wrote them again.
 #[test]
 fn a_coordinator_that_cannot_forget_on_a_full_disk_tries_again_at_leisure() {
