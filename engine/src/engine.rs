@@ -258,6 +258,7 @@ impl Engine {
             files: MAINTENANCE_THREADS,
             batches: count.div_ceil(SHARDS_PER_UNPACKING_THREAD),
             searches: 1,
+            replays: REPLAY_THREADS,
         };
         let (pool, pool_handle) = Pool::start(threads, queue_length, &disk, &checkpoints)
             .map_err(|error| thread_error(&error))?;
@@ -443,6 +444,8 @@ fn thread_error(error: &std::io::Error) -> IoError {
 const UNCLEARED: &str = "a log directory cannot be cleared of deleted topics";
 /// Two keep a long recovery from holding up a roll.
 const MAINTENANCE_THREADS: usize = 2;
+/// Reading coordinators is decoding for the most part.
+const REPLAY_THREADS: usize = 2;
 /// One thread that opens batches leaves half of two cores to those who need nothing opened.
 const SHARDS_PER_UNPACKING_THREAD: usize = 2;
 /// Room in each queue of the pool for each shard: as many jobs as it may have out.

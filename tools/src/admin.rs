@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use millrace_wire::Request;
 use millrace_wire::message::api_versions::ApiVersionsResponse;
 use millrace_wire::message::metadata::{MetadataRequest, MetadataResponse};
+use millrace_wire::{ErrorCode, Request};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use connection::Connection;
@@ -141,6 +141,24 @@ impl Admin {
                 return Err(AdminError::Timeout {
                     call: R::KEY.name(),
                 });
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// As [`Self::ask_up_to`], again as long as the answer has an error that passes, until the time is over. `code_of` finds it.
+    pub(crate) async fn ask_patiently<R: Request>(
+        &mut self,
+        target: Target,
+        request: &R,
+        version_max: i16,
+        code_of: impl Fn(&R::Response) -> ErrorCode,
+    ) -> Result<R::Response, AdminError> {
+        let deadline = Instant::now() + self.api_timeout;
+        loop {
+            let response = self.ask_up_to(target, request, version_max).await?;
+            if !code_of(&response).is_retriable() || Instant::now() >= deadline {
+                return Ok(response);
             }
             sleep(RETRY_PAUSE).await;
         }

@@ -69,3 +69,17 @@ impl BatchScan {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+impl BatchScan {
+    /// A walk where nothing is.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            files: Vec::new(),
+            position: 0,
+            ahead: Ahead::default(),
+            log_start_offset: Offset::ZERO,
+            upper_bound: Offset::ZERO,
+        }
+    }
+}

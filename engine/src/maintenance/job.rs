@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
 use super::directory::{self, OpenPartition};
-use super::replay::{self, ReplayError};
-use crate::group::{GroupConfig, GroupRuntime};
+use super::replay::{Replay, ReplayError, Replayed};
+use crate::group::GroupRuntime;
 use crate::io::{Disk, IoError, Space};
 use crate::log::clean::{CleanError, Failed};
 use crate::log::{
-    BatchScan, Cleaning, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten,
-    FlushJob, Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation,
-    RecoveryReport, RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
+    Cleaning, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten, FlushJob,
+    Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation, RecoveryReport,
+    RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
 };
 use crate::record::{PackedBatch, PreparedBatch, RecordError};
 use crate::types::{Offset, TopicId, TopicPartition};
@@ -56,13 +56,8 @@ pub enum Job {
     Lookup(TimeLookup),
     /// Open a client's batch.
     Unpack(Box<PackedBatch>),
-    /// Read a coordinator's partition from its start.
-    Replay {
-        /// What to read.
-        scan: BatchScan,
-        /// The coordinator's settings.
-        config: GroupConfig,
-    },
+    /// Read the next slice of a coordinator's partition.
+    Replay(Box<Replay>),
     /// Write the checkpoints of a log directory.
     Checkpoint {
         /// The log directory.
@@ -147,7 +142,9 @@ pub enum Done {
     LookedUp(Result<Option<TimestampedOffset>, WalkError>),
     /// Of [`Job::Unpack`].
     Unpacked(Result<Box<PreparedBatch>, RecordError>),
-    /// Of [`Job::Replay`].
+    /// Of [`Job::Replay`]: to be ordered again.
+    PartReplayed(Box<Replay>),
+    /// Of [`Job::Replay`], when all is read.
     Replayed(Result<Box<GroupRuntime>, ReplayError>),
     /// Of [`Job::Clean`].
     Cleaned(Result<Box<Cleaning>, Box<Failed>>),
@@ -238,7 +235,11 @@ impl Job {
             Self::LoadIndex(job) => Done::IndexLoaded(job.run(disk)),
             Self::Lookup(lookup) => Done::LookedUp(lookup.run(disk)),
             Self::Unpack(packed) => Done::Unpacked(packed.unpack().map(Box::new)),
-            Self::Replay { scan, config } => Done::Replayed(replay::run(scan, config)),
+            Self::Replay(replay) => match replay.run() {
+                Ok(Replayed::Part(replay)) => Done::PartReplayed(replay),
+                Ok(Replayed::Whole(runtime)) => Done::Replayed(Ok(runtime)),
+                Err(error) => Done::Replayed(Err(error)),
+            },
             Self::Checkpoint {
                 log_directory,
                 lines,

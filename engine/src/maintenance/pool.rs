@@ -1,5 +1,6 @@
 //! The threads that run jobs: few, at low priority, behind bounded queues. Batches that have to be opened have threads of
-//! their own: a recovery must not hold them up, nor they a roll. So has the search by time, which opens batches, too.
+//! their own: a recovery must not hold them up, nor they a roll. So have the search by time, which opens batches, too, and the
+//! reading of coordinators, whose many slices would each wait behind recoveries.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ pub struct PoolHandle {
     about_files: SyncSender<Order>,
     about_batches: SyncSender<Order>,
     about_times: SyncSender<Order>,
+    about_coordinators: SyncSender<Order>,
 }
 
 /// How many threads a pool has.
@@ -42,6 +44,8 @@ pub struct PoolThreads {
     pub batches: usize,
     /// For searches by time: each holds at most one unfolded batch.
     pub searches: usize,
+    /// For reading coordinators.
+    pub replays: usize,
 }
 
 impl Pool {
@@ -55,17 +59,20 @@ impl Pool {
         disk: &Disk,
         checkpoints: &Arc<Checkpoints>,
     ) -> std::io::Result<(Self, PoolHandle)> {
+        let count = threads.files + threads.batches + threads.searches + threads.replays;
         let mut pool = Self {
-            threads: Vec::with_capacity(threads.files + threads.batches + threads.searches),
+            threads: Vec::with_capacity(count),
         };
         let mut queue = |name, count| pool.queue(name, count, queue_length_max, disk, checkpoints);
         let about_files = queue("maintain", threads.files)?;
         let about_batches = queue("unpack", threads.batches)?;
         let about_times = queue("search", threads.searches)?;
+        let about_coordinators = queue("replay", threads.replays)?;
         let handle = PoolHandle {
             about_files,
             about_batches,
             about_times,
+            about_coordinators,
         };
         Ok((pool, handle))
     }
@@ -120,6 +127,7 @@ impl PoolHandle {
         let orders = match order.job {
             Job::Unpack(_) => &self.about_batches,
             Job::Lookup(_) => &self.about_times,
+            Job::Replay(_) => &self.about_coordinators,
             _ => &self.about_files,
         };
         orders.try_send(order).map_err(|refused| match refused {
@@ -138,5 +146,35 @@ fn work(queue: &Mutex<Receiver<Order>>, disk: &Disk, checkpoints: &Checkpoints) 
         let done = job.run(disk, checkpoints);
         // The shard has gone: it is stopping, and what it did not wait for it did not need.
         let _ = results.blocking_send((id, done));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::GroupConfig;
+    use crate::io::Sim;
+    use crate::log::BatchScan;
+    use crate::maintenance::Replay;
+
+    #[test]
+    fn a_coordinator_that_is_read_keeps_no_thread_from_other_jobs() {
+        let threads = PoolThreads {
+            files: 1,
+            batches: 0,
+            searches: 0,
+            replays: 0,
+        };
+        let (_pool, handle) =
+            Pool::start(threads, 2, &Sim::new(1).disk(), &Arc::default()).unwrap();
+        let (sender, mut results) = mpsc::channel(2);
+        let replay = Replay::new(BatchScan::of_nothing(), GroupConfig::default());
+        // Nobody takes it.
+        let _ = handle.order(JobId(1), Job::Replay(Box::new(replay)), &sender);
+        handle
+            .order(JobId(2), Job::Measure(Vec::new()), &sender)
+            .unwrap();
+        let (id, _) = results.blocking_recv().unwrap();
+        assert_eq!(id, JobId(2));
     }
 }

@@ -1,9 +1,9 @@
 //! Reads a coordinator's partition from its start and folds it into a coordinator, so that a shard only has to take it
-//! over.
+//! over. It goes to and fro between the two, a slice at a time.
 
 use crate::group::{GroupConfig, GroupCoordinator, GroupRuntime};
 use crate::log::{BatchScan, WalkError};
-use crate::record::{BODY_BYTES_MAX_DEFAULT, RecordError, records};
+use crate::record::{BODY_BYTES_MAX_DEFAULT, Batch, RecordError, records};
 
 /// Why a coordinator could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -16,30 +16,73 @@ pub enum ReplayError {
     Record(#[from] RecordError),
 }
 
-/// Replays every record below the scan's bound. A record that no version of ours understands is skipped and said once.
-pub(super) fn run(
-    mut scan: BatchScan,
-    config: GroupConfig,
-) -> Result<Box<GroupRuntime>, ReplayError> {
-    let mut runtime = GroupRuntime::new(GroupCoordinator::new(config));
-    let mut unreadable: u64 = 0;
-    while let Some(batch) = scan.next_batch()? {
+/// Blocking work: a coordinator, as far as its partition has been read.
+#[derive(Debug)]
+pub struct Replay {
+    scan: BatchScan,
+    runtime: Box<GroupRuntime>,
+    /// Records that were skipped.
+    unreadable: u64,
+}
+
+/// What a slice came to.
+#[derive(Debug)]
+pub(super) enum Replayed {
+    /// There is more to read.
+    Part(Box<Replay>),
+    /// It was the last.
+    Whole(Box<GroupRuntime>),
+}
+
+impl Replay {
+    /// Of every record below the bound of `scan`, into a coordinator with these settings.
+    #[must_use]
+    pub fn new(scan: BatchScan, config: GroupConfig) -> Self {
+        Self {
+            scan,
+            runtime: Box::new(GroupRuntime::new(GroupCoordinator::new(config))),
+            unreadable: 0,
+        }
+    }
+
+    /// Replays the next slice. A record that no version of ours understands is skipped and said once.
+    pub(super) fn run(mut self: Box<Self>) -> Result<Replayed, ReplayError> {
+        let mut bytes = 0;
+        while bytes < SLICE_BYTES {
+            let Some(batch) = self.scan.next_batch()? else {
+                return Ok(self.end());
+            };
+            bytes += batch.bytes.len();
+            self.take_in(&batch)?;
+        }
+        Ok(Replayed::Part(self))
+    }
+
+    fn take_in(&mut self, batch: &Batch) -> Result<(), RecordError> {
         if batch.header.attributes().is_control() {
-            continue;
+            return Ok(());
         }
         for record in records(&batch.bytes, BODY_BYTES_MAX_DEFAULT)? {
             let record = record?;
             let Some(key) = record.key else { continue };
-            if let Err(error) = runtime.replay(&key, record.value.as_deref()) {
-                if unreadable == 0 {
+            if let Err(error) = self.runtime.replay(&key, record.value.as_deref()) {
+                if self.unreadable == 0 {
                     tracing::warn!(offset = %record.offset, %error, "skipped a coordinator record");
                 }
-                unreadable += 1;
+                self.unreadable += 1;
             }
         }
+        Ok(())
     }
-    if unreadable > 1 {
-        tracing::warn!(unreadable, "coordinator records were skipped in all");
+
+    fn end(self) -> Replayed {
+        let unreadable = self.unreadable;
+        if unreadable > 1 {
+            tracing::warn!(unreadable, "coordinator records were skipped in all");
+        }
+        Replayed::Whole(self.runtime)
     }
-    Ok(Box::new(runtime))
 }
+
+/// What is read before others get their turn, and a stop is heard of: some ten milliseconds' worth.
+const SLICE_BYTES: usize = 4 << 20;

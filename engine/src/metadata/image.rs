@@ -11,7 +11,7 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::record::{Broker, ConfigResource, MetadataRecord, Partition};
 use crate::config::Overrides;
@@ -43,6 +43,10 @@ pub(super) struct Topics {
     pub(super) by_id: BTreeMap<TopicId, Arc<Topic>>,
     pub(super) by_collision: BTreeMap<String, TopicName>,
 }
+
+/// By which the topics of an image are told from those of others. It keeps none of them in memory.
+#[derive(Clone, Debug)]
+pub struct TopicsMark(Weak<Topics>);
 
 /// One topic: its partitions and its configuration overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +119,19 @@ impl MetadataImage {
     #[must_use]
     pub fn has_topics_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
+    /// What [`Self::has_marked_topics`] knows these topics by.
+    #[must_use]
+    pub fn mark_topics(&self) -> TopicsMark {
+        TopicsMark(Arc::downgrade(&self.topics))
+    }
+
+    /// As [`Self::has_topics_of`] for the image whose topics were marked, which may be gone.
+    #[must_use]
+    pub fn has_marked_topics(&self, mark: &TopicsMark) -> bool {
+        // Nothing else comes to lie where a `Weak` points to, and topics do not change there.
+        std::ptr::eq(mark.0.as_ptr(), Arc::as_ptr(&self.topics))
     }
 
     /// Nothing known: before the first record.

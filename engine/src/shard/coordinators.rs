@@ -15,7 +15,7 @@ use crate::config::TopicConfig;
 use crate::coordinator::runtime::Effects as CoordinatorEffects;
 use crate::coordinator::{AppendSequence, ReplyTicket, Unavailable as CoordinatorUnavailable};
 use crate::group::{BATCH_FRAMING_BYTES, GroupError, GroupReply, GroupRuntime};
-use crate::maintenance::{Job, ReplayError};
+use crate::maintenance::{Job, Replay, ReplayError};
 use crate::partition::{Told, Waiter};
 use crate::record::BatchBuilder;
 use crate::types::{Monotonic, Now, TopicIdPartition};
@@ -73,9 +73,9 @@ impl Shard {
             return;
         }
         let scan = leader.log().scan(leader.high_watermark());
-        let config = self.settings.groups.clone();
+        let replay = Replay::new(scan, self.settings.groups.clone());
         self.coordinators.hosted.insert(id, Hosted::Loading);
-        self.order(Errand::Replay(id), Job::Replay { scan, config }, effects);
+        self.order(Errand::Replay(id), Job::Replay(Box::new(replay)), effects);
     }
 
     /// A coordinator's partition has been read.
@@ -124,11 +124,16 @@ impl Shard {
         }
     }
 
-    /// Whether a coordinator's partition is being read for the first time since it was opened, or is about to be. What is
+    /// Whether a coordinator's partition is being read for the first time since it was opened, or is about to be. Most of what is
     /// asked of it waits: a client that has just been told of its coordinator need not hear that it is not ready. On a full
     /// disk that may be long, so there it is told.
     pub(super) fn is_loading(&self, id: TopicIdPartition) -> bool {
-        matches!(self.coordinators.hosted.get(&id), Some(Hosted::Loading)) || self.is_awaited(id)
+        self.is_being_read(id) || self.is_awaited(id)
+    }
+
+    /// Whether a coordinator's partition is being read.
+    pub(super) fn is_being_read(&self, id: TopicIdPartition) -> bool {
+        matches!(self.coordinators.hosted.get(&id), Some(Hosted::Loading))
     }
 
     /// Asks a coordinator.
@@ -210,7 +215,8 @@ impl Shard {
         id: TopicIdPartition,
         effects: &mut Effects,
     ) {
-        if !matches!(self.coordinators.hosted.get(&id), Some(Hosted::Unsettled)) {
+        let hosted = self.coordinators.hosted.get(&id);
+        if self.stopping || !matches!(hosted, Some(Hosted::Unsettled)) {
             return;
         }
         if let Some(Slot::Leading(leader)) = self.slots.get(&id)

@@ -9,7 +9,7 @@ use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, RollJob, TimestampedOffset, WalkError};
-use crate::maintenance::{Done, Job, JobId, UNMARKED};
+use crate::maintenance::{Done, Job, JobId, Replay, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
 
@@ -137,6 +137,8 @@ pub(super) struct Jobs {
     files: Lane,
     /// Those about batches of clients, who must not hold up the others.
     batches: Lane,
+    /// Coordinators that are read: one is served before the next is begun, or all would have to wait for the last.
+    replays: Lane,
     /// Partitions whose files a job is changing.
     changing: BTreeMap<TopicIdPartition, Changing>,
     /// Those that found no room, until they are done.
@@ -220,6 +222,7 @@ impl Default for Jobs {
             urgent: Lane::of(URGENT_OUT_MAX),
             files: Lane::of(LEISURELY_OUT_MAX),
             batches: Lane::of(UNPACKING_OUT_MAX),
+            replays: Lane::of(REPLAYS_OUT_MAX),
             changing: BTreeMap::new(),
             put_off: BTreeMap::new(),
         }
@@ -262,6 +265,7 @@ impl Jobs {
         match errand {
             Errand::Lookup { .. } => None,
             Errand::Unpack(_) => Some(&mut self.batches),
+            Errand::Replay(_) => Some(&mut self.replays),
             _ if errand.is_urgent() => Some(&mut self.urgent),
             _ => Some(&mut self.files),
         }
@@ -357,6 +361,13 @@ impl Jobs {
         }
     }
 
+    /// Takes the coordinators off the books that wait to be read.
+    fn give_up_replays(&mut self) {
+        for ordered in std::mem::take(&mut self.replays.waiting) {
+            self.errands.remove(&ordered.id);
+        }
+    }
+
     /// Takes a job off the books that was put off, and will not be tried again.
     fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, PutOff)> {
         let put_off = self.put_off.remove(&id)?;
@@ -371,6 +382,11 @@ impl Shard {
     /// soon, and left so again.
     pub(super) fn give_up_recoveries(&mut self, effects: &mut Effects) {
         self.jobs.give_up_recoveries(effects);
+    }
+
+    /// Reads no more coordinators than are being read, and of those no more than a slice: nobody asks them any more.
+    pub(super) fn give_up_replays(&mut self) {
+        self.jobs.give_up_replays();
     }
 
     /// Hands a job out as soon as it may run.
@@ -406,6 +422,7 @@ impl Shard {
     pub(super) fn done(&mut self, id: JobId, done: Done, now: Now, effects: &mut Effects) {
         let done = match done {
             Done::PutOff(job, error) => return self.put_off(id, job, error, now, effects),
+            Done::PartReplayed(replay) => return self.replay_on(id, replay, effects),
             done => done,
         };
         let Some(errand) = self.jobs.done(id, effects) else {
@@ -482,6 +499,20 @@ impl Shard {
             (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
             (Errand::Close(id), Done::Closed(result)) => self.closed(id, result),
             (errand, done) => unreachable_pair(errand, &done),
+        }
+    }
+
+    /// A slice of a coordinator's partition has been read. The next comes behind what was ordered meanwhile, but before the other
+    /// coordinators that wait; none does when nobody waits for it any more.
+    fn replay_on(&mut self, id: JobId, replay: Box<Replay>, effects: &mut Effects) {
+        let wanted = match self.jobs.errands.get(&id) {
+            Some(Errand::Replay(partition)) => self.is_being_read(*partition),
+            _ => false,
+        };
+        if wanted && !self.stopping {
+            effects.jobs.push((id, Job::Replay(replay)));
+        } else {
+            self.jobs.done(id, effects);
         }
     }
 
@@ -622,6 +653,8 @@ const LEISURELY_OUT_MAX: usize = 8;
 const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX;
 /// And how many about batches: more would only wait elsewhere.
 pub(super) const UNPACKING_OUT_MAX: usize = 8;
+/// And how many that read coordinators: enough to keep the threads busy.
+pub(super) const REPLAYS_OUT_MAX: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -689,6 +722,18 @@ mod tests {
         assert_eq!(bench.done(delete), [JobId(out[7].0 + 1), behind]);
         bench.order(Errand::MarkWithDirectory(partition(2)));
         assert_eq!(bench.handed_out(), []);
+    }
+
+    #[test]
+    fn coordinators_are_read_one_after_another_and_hold_up_no_full_segment() {
+        let mut bench = Bench::default();
+        let replays = (0..50).map(|number| bench.order(Errand::Replay(partition(number))));
+        let replays: Vec<JobId> = replays.collect();
+        assert_eq!(bench.handed_out(), replays[..REPLAYS_OUT_MAX]);
+        let rolls = (0..50).map(|number| bench.order(Errand::Roll(partition(number))));
+        let rolls: Vec<JobId> = rolls.collect();
+        assert_eq!(bench.handed_out(), rolls);
+        assert_eq!(bench.done(replays[0]), [replays[REPLAYS_OUT_MAX]]);
     }
 
     #[test]

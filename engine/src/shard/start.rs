@@ -11,7 +11,7 @@ use tokio::task::spawn_local;
 
 use super::gateway::{Gateway, Peers, Way};
 use super::helm::{Helm, Tackle};
-use super::jobs::{JOBS_OUT_MAX, UNPACKING_OUT_MAX};
+use super::jobs::{JOBS_OUT_MAX, REPLAYS_OUT_MAX, UNPACKING_OUT_MAX};
 use super::lookups::SEARCHES_OUT_MAX;
 use super::router::ShardIndex;
 use super::run::Loop;
@@ -101,8 +101,8 @@ struct Own {
 /// A shard at its helm, with the ways to it, and what its jobs come to.
 fn way(settings: ShardSettings, seat: &Seat) -> (Way, Own) {
     let (mailbox, commands) = mpsc::channel(MAILBOX_LENGTH);
-    let (results_sender, results) =
-        mpsc::channel(JOBS_OUT_MAX + UNPACKING_OUT_MAX + SEARCHES_OUT_MAX + 1);
+    let apart = UNPACKING_OUT_MAX + SEARCHES_OUT_MAX + REPLAYS_OUT_MAX;
+    let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + apart + 1);
     let shard = Shard::new(settings, seat.clock.now());
     let tackle = Tackle {
         clock: seat.clock.clone(),

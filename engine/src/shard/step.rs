@@ -26,7 +26,7 @@ use super::router::{ShardIndex, shard_of};
 use super::standings::Standings;
 use super::timers::{TimerKey, Timers};
 use crate::config::{Overrides, TopicDefaults};
-use crate::group::GroupConfig;
+use crate::group::{GroupCommand, GroupConfig};
 use crate::io::{Action, Completion, Ticket};
 use crate::log::producer_count::ProducerCount;
 use crate::log::{Doomed, Lookup};
@@ -360,7 +360,8 @@ impl Shard {
         self.deferred.push(command);
     }
 
-    /// Questions about a log wait until it is open. Appends and fetches have their own ways of waiting.
+    /// Questions about a log wait until it is open, but for those whose answers may be long. Appends and fetches have their own ways of
+    /// waiting.
     fn waits_for_opening(&self, command: &Command) -> bool {
         match command {
             Command::LookupOffsets(lookup) => lookup
@@ -373,15 +374,8 @@ impl Shard {
             Command::DeleteRecords(delete) => {
                 delete.partitions.iter().any(|(id, _)| self.is_awaited(*id))
             }
-            Command::DescribeProducers(describe) => {
-                let mut ranges = describe.ranges.iter();
-                ranges.any(|range| self.is_awaited(range.partition))
-            }
-            // Those who may wait for other members hold nothing of the memory for requests. Large ones hear that the coordinator is
-            // being read, and ask again.
             Command::Group(request) => {
-                self.is_loading(request.partition)
-                    && request.command.carried_bytes() <= DEFERRED_BYTES_MAX
+                self.is_loading(request.partition) && waits_for_reading(&request.command)
             }
             Command::Produce(_)
             | Command::Fetch(_)
@@ -389,7 +383,8 @@ impl Shard {
             | Command::WakeFetch(_)
             | Command::ForgetStanding(_)
             | Command::DescribeLogs(_)
-            | Command::MeasureDirectories(_) => false,
+            | Command::MeasureDirectories(_)
+            | Command::DescribeProducers(_) => false,
         }
     }
 
@@ -419,6 +414,20 @@ impl Shard {
     pub(super) fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
+    }
+}
+
+/// Whether a command waits while its coordinator is read. Others hear that it is, and their clients ask again.
+fn waits_for_reading(command: &GroupCommand) -> bool {
+    match command {
+        // Long answers are made a few at a time: those that waited for one coordinator would keep out all others.
+        GroupCommand::FetchOffsets(_)
+        | GroupCommand::DescribeGroup { .. }
+        | GroupCommand::ListGroups(_) => false,
+        // The server answers that the member is there; until its client hears that, it may take the broker for gone.
+        GroupCommand::Heartbeat(_) => false,
+        // Those who may wait for other members hold nothing of the memory for requests.
+        _ => command.carried_bytes() <= DEFERRED_BYTES_MAX,
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_engine::config::Alteration;
-use millrace_engine::metadata::{Command, CreateTopics, CreatedTopic, NewTopic, Reply};
+use millrace_engine::metadata::{
+    Command, ControllerError, CreateTopics, CreatedTopic, NewTopic, Reply,
+};
 use millrace_engine::shard::Stopped;
 use millrace_engine::types::BrokerId;
 use millrace_wire::message::create_topics::{
@@ -91,13 +93,26 @@ fn judge(
     // Of their full size at once: to copy a hundred thousand of them takes its time.
     let mut topics = Vec::with_capacity(asked.len());
     let mut answers = Vec::with_capacity(asked.len());
-    for (topic, random) in asked.into_iter().zip(randoms) {
+    // First, as in Kafka: what stands twice is not made once because the other is refused for something else.
+    let repeated = repeated(&asked);
+    let duplicate = Denied::of(&ControllerError::DuplicateTopicName);
+    let duplicates = repeated.iter();
+    answers.extend(duplicates.map(|name| refused(name.clone(), duplicate.clone())));
+    let asked = asked.into_iter().zip(randoms);
+    for (topic, random) in asked.filter(|(topic, _)| !repeated.contains(&topic.name)) {
         match new_topic(&topic, random) {
             Ok(new) => topics.push(new),
             Err(denied) => answers.push(refused(topic.name, denied)),
         }
     }
     (topics, answers)
+}
+
+/// The names that stand more than once.
+fn repeated(topics: &[CreateTopicsRequestTopic]) -> BTreeSet<Str> {
+    let mut seen = BTreeSet::new();
+    let names = topics.iter().map(|topic| &topic.name);
+    names.filter(|name| !seen.insert(*name)).cloned().collect()
 }
 
 fn new_topic(topic: &CreateTopicsRequestTopic, random: u128) -> Result<NewTopic, Denied> {
@@ -218,6 +233,23 @@ mod tests {
         let denied = new_topic(&topic(&[("retention.ms", None)]), 5).unwrap_err();
         let text = "Null value not supported for topic configs: retention.ms";
         assert_eq!(denied, Denied::new(ErrorCode::InvalidConfig, text));
+    }
+
+    #[test]
+    fn a_topic_named_twice_is_not_made_also_where_one_of_them_is_refused_before() {
+        let other = CreateTopicsRequestTopic {
+            name: "u".into(),
+            ..topic(&[])
+        };
+        let asked = vec![topic(&[("retention.ms", None)]), other, topic(&[])];
+        let (wishes, answers) = judge((asked, vec![5, 6, 7]));
+        let made: Vec<_> = wishes
+            .iter()
+            .map(|wish| (&*wish.name, wish.random))
+            .collect();
+        assert_eq!(made, [("u", 6)]);
+        let duplicate = Denied::new(ErrorCode::InvalidRequest, "Duplicate topic name.");
+        assert_eq!(answers, [refused("t".into(), duplicate)]);
     }
 
     #[test]

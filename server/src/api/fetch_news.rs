@@ -193,7 +193,7 @@ impl<'a> Lent<'a> {
         let mut useless = Vec::new();
         let standing = session.borrow_mut().lend_standing(
             isolation,
-            image.version(),
+            &image,
             |wish| {
                 let read = resolve(&image, wish, isolation)?;
                 Ok((gateway.owner(read.partition), read))

@@ -1,5 +1,5 @@
 //! Fetch sessions (KIP-227): what a client reads, remembered, so that it names only what changes and hears only what is
-//! new. Plain state of one shard's thread; it reads nothing and knows no metadata.
+//! new. Plain state of one shard's thread; it reads nothing, and of the metadata sees only whether its topics are others.
 //!
 //! What a session costs per request is what changes: its [`Standing`] part says what the shards know of it already, and they
 //! look only at partitions that something happened to.
@@ -13,6 +13,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_engine::metadata::MetadataImage;
 use millrace_engine::partition::Isolation;
 use millrace_engine::shard::ShardIndex;
 use millrace_engine::shard::command::{FetchPartition, StandingId};
@@ -373,13 +374,13 @@ impl Session {
     }
 
     /// What the shards are to be told before they are asked, and what they were told. `resolve` says where a wish is read, in
-    /// the metadata of `version`. Who takes it gives it back with [`Self::return_standing`].
+    /// the metadata of `image`. Who takes it gives it back with [`Self::return_standing`].
     ///
     /// What is of no use any more goes to `left_behind`.
     pub(super) fn lend_standing(
         &mut self,
         isolation: Isolation,
-        version: i64,
+        image: &MetadataImage,
         mut resolve: impl FnMut(&mut Wish) -> Result<(ShardIndex, FetchPartition), ErrorCode>,
         left_behind: &mut Vec<Standing>,
     ) -> Standing {
@@ -392,7 +393,7 @@ impl Session {
                 Standing::new(isolation)
             }
         };
-        if standing.follow(version) {
+        if standing.follow(image) {
             for (&place, entry) in &mut self.entries {
                 if !self.touched.contains(&place) {
                     match resolve(&mut entry.wish) {

@@ -272,7 +272,9 @@ fn a_group_is_listed_and_described_with_its_members() {
     let (first, _) = member(&broker, "workers", &[("client.id", "the-worker")]);
     first.subscribe(&["jobs"]).unwrap();
     until_assigned(&[&first], &[1]);
-    let groups = first.fetch_group_list(None, PATIENCE).unwrap();
+    let groups = eventually("all coordinators", || {
+        first.fetch_group_list(None, PATIENCE).ok()
+    });
     let group = groups
         .groups()
         .iter()

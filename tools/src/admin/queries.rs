@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use millrace_wire::message::find_coordinator::FindCoordinatorRequest;
-use millrace_wire::message::list_groups::{ListGroupsRequest, ListedGroup};
+use millrace_wire::message::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 use millrace_wire::message::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestPartition, ListOffsetsRequestTopic,
 };
@@ -16,7 +16,7 @@ use millrace_wire::message::metadata::{
 use millrace_wire::message::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse,
 };
-use millrace_wire::{ErrorCode, Str};
+use millrace_wire::{ErrorCode, Message, Str};
 
 use super::{Admin, AdminError, Node, Target};
 
@@ -224,22 +224,16 @@ impl Admin {
             }],
             ..Default::default()
         };
+        let code_of = |response: &OffsetFetchResponse| {
+            let group = response.groups.first();
+            group.map_or(response.error_code, |group| group.error_code)
+        };
         let target = Target::Node(coordinator.id);
-        let deadline = tokio::time::Instant::now() + self.api_timeout;
-        loop {
-            let response = self
-                .ask_up_to(target, &request, OFFSETS_BY_NAME_VERSION)
-                .await?;
-            let code = response
-                .groups
-                .first()
-                .map_or(response.error_code, |group| group.error_code);
-            if !code.is_retriable() || tokio::time::Instant::now() >= deadline {
-                AdminError::check(code, None)?;
-                return Ok(committed(&response));
-            }
-            tokio::time::sleep(super::RETRY_PAUSE).await;
-        }
+        let response = self
+            .ask_patiently(target, &request, OFFSETS_BY_NAME_VERSION, code_of)
+            .await?;
+        AdminError::check(code_of(&response), None)?;
+        Ok(committed(&response))
     }
 
     /// The groups of all brokers, sorted by name. Filters that are empty let everything pass.
@@ -253,9 +247,14 @@ impl Admin {
             states_filter: texts(states),
             types_filter: texts(types),
         };
+        let newest = *ListGroupsRequest::VERSIONS.end();
+        let code_of = |response: &ListGroupsResponse| response.error_code;
         let mut found = Vec::new();
         for node in self.nodes().await? {
-            let response = self.ask(Target::Node(node.id), &request).await?;
+            let target = Target::Node(node.id);
+            let response = self
+                .ask_patiently(target, &request, newest, code_of)
+                .await?;
             AdminError::check(response.error_code, None)?;
             found.extend(response.groups);
         }

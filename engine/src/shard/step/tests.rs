@@ -11,7 +11,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Join, MemberId,
+    CommitOffsets, FetchOffsets, GroupError, GroupReply, Heartbeat, Join, ListGroups, MemberId,
     OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
@@ -20,7 +20,7 @@ use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
     TopicReference,
 };
-use crate::partition::{Acks, AppendError, Fault, Unavailable};
+use crate::partition::{Acks, AppendError, Fault, OffsetLookupError, Unavailable};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{
@@ -175,6 +175,25 @@ pub(in crate::shard) fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) 
     }
 }
 
+/// A shard with one coordinator, whose partition is opened once the effects are carried out.
+fn bench_of_unopened_coordinator() -> (Bench, Effects) {
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
+    let image = Input::Image(Arc::new(image("__consumer_offsets", 1)));
+    let mut effects = Effects::default();
+    bench.shard.step(NOW, image, &mut effects);
+    bench.partitions = bench.shard.slots.keys().copied().collect();
+    (bench, effects)
+}
+
+/// A question for all that a group has committed.
+fn all_offsets() -> GroupCommand {
+    GroupCommand::FetchOffsets(FetchOffsets {
+        group: "g".into(),
+        partitions: None,
+        require_stable: false,
+    })
+}
+
 /// A commit of a group without members.
 fn commit(partitions: impl IntoIterator<Item = TopicPartition>, metadata: &str) -> GroupCommand {
     let offset = |partition| OffsetToCommit {
@@ -324,11 +343,7 @@ impl Bench {
 
     /// The partitions of which the group has offsets.
     fn committed(&mut self) -> Vec<TopicPartition> {
-        let mut fetched = self.ask(GroupCommand::FetchOffsets(FetchOffsets {
-            group: "g".into(),
-            partitions: None,
-            require_stable: false,
-        }));
+        let mut fetched = self.ask(all_offsets());
         match fetched.try_recv().unwrap() {
             Ok(GroupReply::OffsetsFetched(offsets)) => {
                 offsets.into_iter().map(|one| one.partition).collect()
@@ -746,7 +761,7 @@ fn a_coordinator_whose_partition_waits_for_space_keeps_nobody_waiting() {
         let group = "g".into();
         let request = GroupRequest {
             partition,
-            command: GroupCommand::DescribeGroup { group },
+            command: GroupCommand::DeleteGroup { group },
             reply,
         };
         let command = Command::Group(Box::new(request));
@@ -790,16 +805,8 @@ fn a_coordinator_stores_as_much_at_once_as_its_topic_allows_at_present() {
 
 #[test]
 fn who_joins_while_the_coordinator_is_read_waits_if_it_is_small_and_still_there() {
-    let mut bench = bench_of_nothing(&Sim::new(1), 1);
-    let image = image("__consumer_offsets", 1);
-    bench.partitions = vec![TopicIdPartition {
-        topic_id: image.topics().next().unwrap().id,
-        partition: 0,
-    }];
+    let (mut bench, mut effects) = bench_of_unopened_coordinator();
     let partition = bench.partitions[0];
-    let mut effects = Effects::default();
-    let input = Input::Image(Arc::new(image));
-    bench.shard.step(NOW, input, &mut effects);
     let mut join = |group: &str, bytes| {
         let (reply, answer) = oneshot::channel();
         let request = GroupRequest {
@@ -824,6 +831,60 @@ fn who_joins_while_the_coordinator_is_read_waits_if_it_is_small_and_still_there(
         let described = { described }.try_recv().unwrap();
         assert_eq!(described.is_ok(), is_there, "{name}: {described:?}");
     }
+}
+
+/// Such answers are made a few at a time: those that waited for one coordinator kept all others from their thread.
+#[test]
+fn who_asks_for_what_may_be_long_does_not_wait_while_a_coordinator_is_opened_and_read() {
+    let (mut bench, mut effects) = bench_of_unopened_coordinator();
+    for awaited in ["opened", "read"] {
+        let questions = [
+            all_offsets(),
+            GroupCommand::DescribeGroup { group: "g".into() },
+            GroupCommand::ListGroups(ListGroups::default()),
+        ];
+        for question in questions {
+            let what = format!("{question:?} while it is {awaited}");
+            let answer = bench.begin_to_ask(question).try_recv();
+            assert_eq!(answer, Ok(Err(GroupError::CoordinatorLoading)), "{what}");
+        }
+        for (id, job) in std::mem::take(&mut effects.jobs) {
+            let done = bench.run(job);
+            bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+        }
+    }
+    bench.carry_out(effects);
+    assert_eq!(bench.committed(), [], "it serves");
+}
+
+#[test]
+fn a_heartbeat_does_not_wait_while_the_coordinator_is_read() {
+    let (mut bench, _effects) = bench_of_unopened_coordinator();
+    let heartbeat = GroupCommand::Heartbeat(Heartbeat {
+        group: "g".into(),
+        member_id: MemberId::from("m"),
+        instance_id: None,
+        generation: GenerationId(1),
+    });
+    let answer = bench.begin_to_ask(heartbeat).try_recv();
+    assert_eq!(answer, Ok(Err(GroupError::CoordinatorLoading)));
+}
+
+#[test]
+fn who_asks_for_the_producers_of_a_log_does_not_wait_until_it_is_open() {
+    let (mut bench, _effects) = bench_of_unopened_coordinator();
+    let partition = bench.partitions[0];
+    let (reply, mut answer) = oneshot::channel();
+    let range = ProducerRange {
+        partition,
+        after: None,
+        count_max: 1,
+    };
+    let ranges = vec![range];
+    let describe = Command::DescribeProducers(DescribeProducers { ranges, reply });
+    bench.take_in(Input::Command(describe));
+    let not_yet = OffsetLookupError::Unavailable(Unavailable::NotLeader(partition));
+    assert_eq!(answer.try_recv().unwrap(), [Err(not_yet)]);
 }
 
 /// A first join, whose subscription takes so many bytes.
@@ -914,6 +975,65 @@ fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
     let opened = opened.iter().filter(|entry| entry.name.starts_with("__"));
     assert_eq!(opened.count(), out);
     assert_eq!(bench.shard.stopped(), Some(false));
+}
+
+/// A shard whose coordinators are about to be read, the first of them, with 240 offsets, in several slices.
+fn bench_of_long_reading(partitions: i32) -> (Bench, Effects) {
+    let mut bench = bench_of("__consumer_offsets", partitions, 1);
+    for _ in 0..10 {
+        let places = (0..240).map(|number| place("__consumer_offsets", number));
+        let stored = bench.ask(commit(places, &"m".repeat(4_000))).try_recv();
+        assert!(matches!(stored, Ok(Ok(GroupReply::OffsetsCommitted(_)))));
+    }
+    let mut effects = Effects::default();
+    for &id in &bench.partitions {
+        bench.shard.unload_coordinator(id);
+        bench.shard.load_coordinator(id, &mut effects);
+    }
+    (bench, effects)
+}
+
+fn is_replay((_, job): &(JobId, Job)) -> bool {
+    matches!(job, Job::Replay(_))
+}
+
+/// They were read to their end, one and all, which may be longer than whoever stops the broker waits.
+#[test]
+fn a_stop_waits_for_no_more_of_a_coordinators_partition_than_is_being_read() {
+    let (mut bench, mut effects) = bench_of_long_reading(4);
+    let out = std::mem::take(&mut effects.jobs);
+    assert!((1..4).contains(&out.len()) && out.iter().all(is_replay));
+    bench.shard.step(NOW, Input::Stop, &mut effects);
+    let mut unfinished = 0;
+    for (id, job) in out {
+        let done = bench.run(job);
+        unfinished += usize::from(matches!(done, Done::PartReplayed(_)));
+        bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+    }
+    assert_eq!(unfinished, 1);
+    assert!(!effects.jobs.iter().any(is_replay));
+    bench.carry_out(effects);
+    assert_eq!(bench.shard.stopped(), Some(true));
+}
+
+#[test]
+fn a_coordinator_is_read_slice_by_slice_behind_what_is_as_urgent() {
+    let (mut bench, mut effects) = bench_of_long_reading(1);
+    let mut slices = 0;
+    while effects.jobs.iter().any(is_replay) {
+        let (id, job) = effects.jobs.pop().unwrap();
+        let done = bench.run(job);
+        slices += 1;
+        let measure = Job::Measure(Vec::new());
+        let errand = Errand::Measure { work: 0 };
+        bench.shard.order(errand, measure, &mut effects);
+        bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+        let first = effects.jobs.iter().position(is_replay);
+        assert!(first.is_none_or(|place| place == slices));
+    }
+    assert!(slices > 2, "{slices}");
+    bench.carry_out(effects);
+    assert_eq!(bench.committed().len(), 240);
 }
 
 /// Its tombstones failed, so it was read again, and wrote them again.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_engine::metadata::{MetadataImage, TopicsMark};
 use millrace_engine::partition::Isolation;
 use millrace_engine::shard::ShardIndex;
 use millrace_engine::shard::command::{FetchPartition, StandingId};
@@ -13,8 +14,8 @@ use millrace_wire::ErrorCode;
 #[derive(Debug)]
 pub(in crate::api) struct Standing {
     isolation: Isolation,
-    /// Of the metadata that the partitions were found in.
-    version: Option<i64>,
+    /// Those that the partitions were found among.
+    topics: Option<TopicsMark>,
     /// Where each place is read.
     known: BTreeMap<u64, (ShardIndex, TopicIdPartition)>,
     /// Places that nobody can read.
@@ -46,7 +47,7 @@ impl Standing {
     pub(super) const fn new(isolation: Isolation) -> Self {
         Self {
             isolation,
-            version: None,
+            topics: None,
             known: BTreeMap::new(),
             refused: BTreeMap::new(),
             shares: BTreeMap::new(),
@@ -57,9 +58,14 @@ impl Standing {
         self.isolation
     }
 
-    /// Notes the version of the metadata; true when partitions may be elsewhere than they were.
-    pub(super) fn follow(&mut self, version: i64) -> bool {
-        self.version.replace(version) != Some(version)
+    /// Notes the topics of the metadata; true when partitions may be elsewhere than they were.
+    pub(super) fn follow(&mut self, image: &MetadataImage) -> bool {
+        let known = self.topics.as_ref();
+        if known.is_some_and(|topics| image.has_marked_topics(topics)) {
+            return false;
+        }
+        self.topics = Some(image.mark_topics());
+        true
     }
 
     /// Whether this is what is read at `place`.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use bytes::{Buf, Bytes};
-use millrace_wire::Str;
-use millrace_wire::message::describe_groups::{DescribeGroupsRequest, DescribedGroup};
+use millrace_wire::message::describe_groups::{
+    DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
+};
+use millrace_wire::{ErrorCode, Message, Str};
 
 use super::{Failure, Flags, print_error};
 use crate::admin::{Admin, AdminError, GroupOffsets, Node, OffsetAnswer, Target, TopicPartition};
@@ -66,7 +68,15 @@ async fn described(admin: &mut Admin, name: &str) -> Result<Description, AdminEr
         groups: vec![Str::from(name)],
         include_authorized_operations: false,
     };
-    let response = admin.ask(Target::Node(coordinator.id), &request).await?;
+    let code_of = |response: &DescribeGroupsResponse| {
+        let group = response.groups.first();
+        group.map_or(ErrorCode::None, |group| group.error_code)
+    };
+    let target = Target::Node(coordinator.id);
+    let newest = *DescribeGroupsRequest::VERSIONS.end();
+    let response = admin
+        .ask_patiently(target, &request, newest, code_of)
+        .await?;
     let group = response.groups.into_iter().next().unwrap_or_default();
     AdminError::check(group.error_code, group.error_message.as_deref())?;
     Ok(Description { group, coordinator })
@@ -299,7 +309,6 @@ fn assignment_text(partitions: &[TopicPartition]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use millrace_wire::ErrorCode;
     use millrace_wire::message::describe_groups::DescribedGroupMember;
 
     use super::*;

@@ -1,6 +1,12 @@
-use millrace_engine::types::{LeaderEpoch, Offset, TopicId, Uuid};
+use millrace_engine::metadata::{ConfigResource, MetadataRecord};
+use millrace_engine::types::{LeaderEpoch, Monotonic, Offset, TopicId, Uuid};
+use millrace_wire::message::fetch::{
+    FetchRequestPartition, FetchRequestTopic, FetchResponsePartition,
+};
 
+use super::super::{FetchSessions, Session, Wish, wishes};
 use super::*;
+use crate::api::test_image::image_with;
 
 fn read(number: i32) -> FetchPartition {
     FetchPartition {
@@ -73,11 +79,57 @@ fn a_place_that_leads_elsewhere_is_removed_where_it_was() {
     assert_eq!(standing.into_ids().count(), 2);
 }
 
+/// A session of all three partitions of a topic.
+fn session() -> Session {
+    let partition = |partition| FetchRequestPartition {
+        partition,
+        ..Default::default()
+    };
+    let topic = FetchRequestTopic {
+        topic: "orders".into(),
+        partitions: (0..3).map(partition).collect(),
+        ..Default::default()
+    };
+    let response = FetchResponsePartition::default();
+    let answered = wishes(vec![topic], 12).into_iter();
+    let answered: Vec<_> = answered.map(|wish| (wish, &response)).collect();
+    let mut sessions = FetchSessions::new(1, 0, 1);
+    let id = sessions.create(answered.into_iter(), false, Monotonic(0), 0);
+    sessions.take(id).unwrap()
+}
+
+/// The partitions that are looked up in `image` before the shards are asked.
+fn looked_up(session: &mut Session, image: &MetadataImage) -> Vec<i32> {
+    let mut numbers = Vec::new();
+    let resolve = |wish: &mut Wish| {
+        numbers.push(wish.read.partition);
+        Ok((ShardIndex(0), read(wish.read.partition)))
+    };
+    let isolation = Isolation::ReadUncommitted;
+    let standing = session.lend_standing(isolation, image, resolve, &mut Vec::new());
+    assert!(session.return_standing(standing).is_none());
+    numbers
+}
+
+/// With every setting of a group that changed, all partitions of every session were.
 #[test]
-fn metadata_of_another_version_has_to_be_looked_at() {
-    let mut standing = Standing::new(Isolation::ReadCommitted);
-    assert!(standing.follow(3));
-    assert!(!standing.follow(3));
-    assert!(standing.follow(4));
-    assert_eq!(standing.isolation(), Isolation::ReadCommitted);
+fn partitions_are_looked_up_again_where_topics_changed_and_not_with_all_metadata() {
+    let mut session = session();
+    let image = image_with(&[("orders", 3)]);
+    assert_eq!(looked_up(&mut session, &image), [0, 1, 2]);
+    let setting = MetadataRecord::ConfigSet {
+        resource: ConfigResource::Group("g".into()),
+        name: "consumer.session.timeout.ms".to_owned(),
+        value: "50000".to_owned(),
+    };
+    let image = image.apply(&[setting]).unwrap();
+    session.touched.insert(1);
+    assert_eq!(looked_up(&mut session, &image), [1]);
+    let topic = MetadataRecord::TopicCreated {
+        id: TopicId(Uuid(5)),
+        name: "payments".parse().unwrap(),
+    };
+    let image = image.apply(&[topic]).unwrap();
+    assert_eq!(looked_up(&mut session, &image), [0, 1, 2]);
+    assert!(looked_up(&mut session, &image).is_empty());
 }
