@@ -762,6 +762,38 @@ fn a_stop_waits_for_no_more_recoveries_than_have_begun() {
     assert_eq!(bench.shard.stopped(), Some(false));
 }
 
+/// Whoever made a topic, or stopped the broker, waited until each partition had been flushed away by itself.
+#[test]
+fn a_large_topic_that_is_deleted_holds_up_neither_a_new_one_nor_a_stop() {
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "t", 300, 1);
+    let mut effects = Effects::default();
+    bench.shard.checkpoint(NOW, &mut effects);
+    bench.carry_out(effects);
+    let delete = metadata::Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name("t".to_owned())],
+    });
+    let gone = after(bench.shard.image(), &delete);
+    let new = after(&gone, &create("new", 1, 6));
+    let mut effects = Effects::default();
+    for image in [gone, new] {
+        let image = Input::Image(Arc::new(image));
+        bench.shard.step(NOW, image, &mut effects);
+    }
+    let (_, last) = effects.jobs.last().unwrap();
+    let is_new = matches!(last, Job::Open(open) if open.name == place("new", 0));
+    assert!(is_new, "it waits behind {last:?}");
+    bench.shard.step(NOW, Input::Stop, &mut effects);
+    // Three changes for each partition, and what they share.
+    sim.stand_still_after(6 * 300);
+    bench.carry_out(effects);
+    assert!(!sim.stands_still(), "the disk has far more to do");
+    assert_eq!(bench.shard.stopped(), Some(true));
+    let left = bench.disk.list(Path::new("/data")).unwrap().into_iter();
+    let left = left.filter(|entry| entry.is_dir).map(|entry| entry.name);
+    assert_eq!(left.collect::<Vec<_>>(), ["new-0"]);
+}
+
 /// Its tombstones failed, so it was read again, and wrote them again.
 #[test]
 fn a_coordinator_that_cannot_forget_on_a_full_disk_tries_again_at_leisure() {
