@@ -41,6 +41,22 @@ pub struct ControlHandle {
     image: watch::Receiver<Arc<MetadataImage>>,
 }
 
+/// A change that was handed in.
+#[derive(Debug)]
+pub struct Proposed {
+    answer: oneshot::Receiver<Result<Reply, ControlError>>,
+}
+
+impl Proposed {
+    /// Waits until the change is durable.
+    ///
+    /// # Errors
+    /// As [`ControlHandle::propose`].
+    pub async fn outcome(self) -> Result<Reply, ControlError> {
+        self.answer.await.map_err(|_| ControlError::Stopped)?
+    }
+}
+
 impl Control {
     /// Starts the thread on an open journal. It ends when every handle is gone.
     ///
@@ -69,13 +85,20 @@ impl ControlHandle {
     /// # Errors
     /// It was refused, the journal's disk failed, or the broker is stopping.
     pub async fn propose(&self, command: Command) -> Result<Reply, ControlError> {
+        self.hand_in(command).await?.outcome().await
+    }
+
+    /// Hands a change in, as soon as there is room. Whoever stops waiting for that has changed nothing; from then on it is
+    /// dealt with in its turn, whether or not somebody waits for it.
+    ///
+    /// # Errors
+    /// The broker is stopping.
+    pub async fn hand_in(&self, command: Command) -> Result<Proposed, ControlError> {
         let (outcome, answer) = oneshot::channel();
         let proposal = Proposal { command, outcome };
-        self.proposals
-            .send(proposal)
-            .await
-            .map_err(|_| ControlError::Stopped)?;
-        answer.await.map_err(|_| ControlError::Stopped)?
+        let sent = self.proposals.send(proposal).await;
+        sent.map_err(|_| ControlError::Stopped)?;
+        Ok(Proposed { answer })
     }
 
     /// The newest image.

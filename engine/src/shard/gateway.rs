@@ -14,7 +14,7 @@ use super::command::{
 };
 use super::helm::Helm;
 use super::router::{ShardIndex, shard_of};
-use crate::control::{ControlError, ControlHandle};
+use crate::control::{ControlError, ControlHandle, Proposed};
 use crate::io::{Clock, LocalRing, Random};
 use crate::metadata::{self, MetadataImage};
 use crate::types::{LeaderEpoch, Now, TopicIdPartition};
@@ -31,6 +31,13 @@ pub enum NotSent {
     Full(Box<Command>),
     /// The shard is stopping; the command's slot is dropped.
     Stopped,
+}
+
+/// A metadata change that is at the controller.
+#[derive(Debug)]
+pub struct HandedIn {
+    proposed: Proposed,
+    is_rehearsal: bool,
 }
 
 /// One thread's door to the engine. Clones share it.
@@ -191,9 +198,30 @@ impl Gateway {
         &self,
         command: metadata::Command,
     ) -> Result<metadata::Reply, ControlError> {
+        let handed_in = self.hand_in(command).await?;
+        self.outcome(handed_in).await
+    }
+
+    /// Hands a metadata change in, as soon as the controller has room for it; see [`ControlHandle::hand_in`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn hand_in(&self, command: metadata::Command) -> Result<HandedIn, ControlError> {
         let is_rehearsal = command.is_rehearsal();
-        let reply = self.inner.control.propose(command).await?;
-        if !is_rehearsal {
+        let proposed = self.inner.control.hand_in(command).await?;
+        Ok(HandedIn {
+            proposed,
+            is_rehearsal,
+        })
+    }
+
+    /// Waits for what a change that was handed in comes to, as [`Gateway::propose`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn outcome(&self, handed_in: HandedIn) -> Result<metadata::Reply, ControlError> {
+        let reply = handed_in.proposed.outcome().await?;
+        if !handed_in.is_rehearsal {
             let partitions = self.partitions_brought_by(&reply);
             self.wait_until_open(&partitions).await;
         }
