@@ -214,6 +214,11 @@ impl Metadata {
         Ok((Arc::clone(&self.image), reply))
     }
 
+    /// Whether a change finds room on a full disk where others find none.
+    pub(crate) const fn has_reserve(command: &Command) -> bool {
+        !matches!(reserve_of(command), Reserve::Keep)
+    }
+
     /// How the log stands.
     #[must_use]
     pub fn status(&self) -> LogStatus {
