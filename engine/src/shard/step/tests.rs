@@ -11,7 +11,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Join, MemberId,
+    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Join, MemberId, NamedTopic,
     OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
@@ -179,6 +179,7 @@ pub(in crate::shard) fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) 
 fn commit(partitions: impl IntoIterator<Item = TopicPartition>, metadata: &str) -> GroupCommand {
     let offset = |partition| OffsetToCommit {
         partition,
+        topic: NamedTopic::ByName,
         offset: Offset(1),
         leader_epoch: LeaderEpoch::NONE,
         metadata: metadata.into(),
@@ -720,6 +721,48 @@ fn a_topic_made_anew_while_its_coordinator_is_opened_has_no_offsets_of_the_old_o
         bench.shard.step(NOW, Input::Image(image), &mut effects);
     }
     bench.carry_out(effects);
+    assert_eq!(bench.committed(), places[1..]);
+}
+
+/// Its id had been looked up before it waited.
+#[test]
+fn an_offset_that_waited_for_its_coordinator_is_not_the_next_topics_of_the_name() {
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
+    let image = image("__consumer_offsets", 1);
+    bench.partitions = vec![TopicIdPartition {
+        topic_id: image.topics().next().unwrap().id,
+        partition: 0,
+    }];
+    let [old, gone, new] = made_anew(&image);
+    let places = [place("t", 0), place("__consumer_offsets", 0)];
+    let mut commit = commit(places.clone(), "");
+    if let GroupCommand::CommitOffsets(commit) = &mut commit {
+        for offset in &mut commit.offsets {
+            let topic = old.topic(&offset.partition.topic).unwrap();
+            offset.topic = NamedTopic::ById(topic.id);
+        }
+    }
+    let (reply, mut answer) = oneshot::channel();
+    let request = GroupRequest {
+        partition: bench.partitions[0],
+        command: commit,
+        reply,
+    };
+    let mut effects = Effects::default();
+    for input in [
+        Input::Image(old),
+        Input::Command(Command::Group(Box::new(request))),
+        Input::Image(gone),
+        Input::Image(new),
+    ] {
+        bench.shard.step(NOW, input, &mut effects);
+    }
+    bench.carry_out(effects);
+    bench.end_syncs();
+    let committed = answer.try_recv().unwrap();
+    let topic = places[0].topic.clone();
+    let results = vec![Err(GroupError::TopicGone { topic }), Ok(())];
+    assert_eq!(committed, Ok(GroupReply::OffsetsCommitted(results)));
     assert_eq!(bench.committed(), places[1..]);
 }
 
