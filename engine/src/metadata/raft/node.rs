@@ -472,8 +472,8 @@ pub(super) fn next_term(
     ))
 }
 
-/// `cluster_id`: of which cluster the metadata must be, if it is of one.
-fn check_origin(
+/// Whether this broker may go on with the metadata. `cluster_id`: of which cluster it must be, if it is of one.
+pub(super) fn check_origin(
     dir: &Path,
     image: &MetadataImage,
     cluster_id: Option<&str>,
