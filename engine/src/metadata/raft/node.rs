@@ -180,7 +180,8 @@ impl Metadata {
     /// before where nothing changed.
     ///
     /// # Errors
-    /// Nothing changed.
+    /// The image is as it was, and so is the journal if the controller refused or there is no room. After another failure
+    /// of the disk the journal takes no changes until it is opened again, and may turn out to hold this one then.
     pub fn propose(
         &mut self,
         command: &Command,
@@ -191,7 +192,7 @@ impl Metadata {
     /// The same for what a start must write: it may use the space that is kept for that on a full disk.
     ///
     /// # Errors
-    /// Nothing changed.
+    /// As [`Metadata::propose`].
     pub fn propose_at_start(
         &mut self,
         command: &Command,
