@@ -580,18 +580,22 @@ impl Run<'_> {
 fn of_metadata(sort: Sort, error: &MetadataError) -> Finding {
     match error {
         MetadataError::Storage(error) => of_storage(sort, error),
-        MetadataError::Replay { path, .. } => whole(sort, path, error),
+        MetadataError::Replay { path, .. } => {
+            whole(sort, path, "records that follow from those before", error)
+        }
         MetadataError::ForeignCluster { dir, .. }
-        | MetadataError::NewerFeatureLevel { dir, .. } => whole(sort, dir, error),
+        | MetadataError::NewerFeatureLevel { dir, .. } => {
+            whole(sort, dir, "metadata that this broker may go on with", error)
+        }
     }
 }
 
-fn whole(sort: Sort, path: &Path, error: &MetadataError) -> Finding {
+fn whole(sort: Sort, path: &Path, expected: &str, error: &MetadataError) -> Finding {
     Finding {
         path: path.to_owned(),
         sort,
         place: Place::File,
-        expected: "records that follow from those before".to_owned(),
+        expected: expected.to_owned(),
         found: error.to_string(),
         cure: Cure::Restore,
     }

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use super::error::GroupError;
 use super::ids::{GroupId, InstanceId, MemberId};
 use super::state::{GroupState, GroupType};
-use crate::types::{GenerationId, LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
+use crate::types::{
+    GenerationId, LeaderEpoch, Offset, Timestamp, TopicId, TopicName, TopicPartition,
+};
 
 /// One question to a coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,11 +220,38 @@ pub struct CommitOffsets {
     pub offsets: Vec<OffsetToCommit>,
 }
 
+impl CommitOffsets {
+    /// Leaves out what is of topics that are not there: since they were named by their ids others of the same names may
+    /// have been made.
+    pub fn leave_out_gone(&mut self, is_there: impl Fn(TopicId) -> bool) {
+        for offset in &mut self.offsets {
+            if let NamedTopic::ById(id) = offset.topic
+                && !is_there(id)
+            {
+                offset.topic = NamedTopic::Gone;
+            }
+        }
+    }
+}
+
+/// How a client named the topic of an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamedTopic {
+    /// By its name: it is whichever has that.
+    ByName,
+    /// By its id.
+    ById(TopicId),
+    /// By its id, and it is gone.
+    Gone,
+}
+
 /// One offset to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetToCommit {
     /// Where.
     pub partition: TopicPartition,
+    /// Of which topic.
+    pub topic: NamedTopic,
     /// The next offset to be read.
     pub offset: Offset,
     /// The epoch of the last record read, or [`LeaderEpoch::NONE`].

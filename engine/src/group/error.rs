@@ -126,6 +126,12 @@ pub enum GroupError {
         /// The topic.
         topic: TopicName,
     },
+    /// The topic was deleted since its client named it by its id; one of the same name is another.
+    #[error("topic {topic} is not the one any more that was meant")]
+    TopicGone {
+        /// The name it had.
+        topic: TopicName,
+    },
     /// The metadata beside an offset is longer than `offset.metadata.max.bytes`.
     #[error("the offset's metadata has length {length}, at most {max} is allowed")]
     OffsetMetadataTooLarge {

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::classic::{ClassicGroup, Step};
-use super::command::{CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, OffsetToCommit};
+use super::command::{
+    CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, NamedTopic, OffsetToCommit,
+};
 use super::config::GroupConfig;
 use super::error::GroupError;
 use super::ids::GroupId;
@@ -39,7 +41,7 @@ pub(super) fn commit(
         .map(|retention| Timestamp(now.0.saturating_add(retention)));
     let mut results = Vec::with_capacity(commit.offsets.len());
     for offset in commit.offsets {
-        let checked = check_metadata(step.config, &offset);
+        let checked = check_topic(&offset).and_then(|()| check_metadata(step.config, &offset));
         if checked.is_ok() {
             step.decision
                 .records
@@ -107,6 +109,15 @@ fn check_room(stored: &Stored, left: usize, commit: &CommitOffsets) -> Result<()
     }
     let group = commit.group.clone();
     Err(GroupError::OutOfMemory { group, bytes, left })
+}
+
+fn check_topic(offset: &OffsetToCommit) -> Result<(), GroupError> {
+    match offset.topic {
+        NamedTopic::ByName | NamedTopic::ById(_) => Ok(()),
+        NamedTopic::Gone => Err(GroupError::TopicGone {
+            topic: offset.partition.topic.clone(),
+        }),
+    }
 }
 
 fn check_metadata(config: &GroupConfig, offset: &OffsetToCommit) -> Result<(), GroupError> {

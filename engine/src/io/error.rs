@@ -29,6 +29,16 @@ impl IoError {
         }
     }
 
+    /// The same once more, for another whom it concerns.
+    #[must_use]
+    pub(crate) fn duplicate(&self) -> Self {
+        let source = match self.source.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => self.source.kind().into(),
+        };
+        Self::new(self.operation, &self.path, source)
+    }
+
     /// No room: ENOSPC, or EDQUOT where a quota stands in for the device; or no file descriptor left. Passes when there
     /// is some again, and says nothing against the device.
     #[must_use]

@@ -330,23 +330,37 @@ impl Checkpoints {
         log_directory: &Path,
         partition: &TopicPartition,
     ) -> Result<(), IoError> {
+        self.forget_all(disk, log_directory, &[partition])
+    }
+
+    /// The same for several: each file is written once for all of them.
+    ///
+    /// # Errors
+    /// As [`Self::forget`].
+    pub(super) fn forget_all(
+        &self,
+        disk: &Disk,
+        log_directory: &Path,
+        partitions: &[&TopicPartition],
+    ) -> Result<(), IoError> {
         let mut directories = self.locked();
         let Some(known) = directories.get_mut(log_directory) else {
             return Ok(());
         };
-        if let Some(offset) = known.cleaned.remove(partition) {
+        let cleaned = take_out(&mut known.cleaned, partitions);
+        if !cleaned.is_empty() {
             let path = log_directory.join(CLEANER_CHECKPOINT);
-            write_offset_checkpoint(disk, &path, &known.cleaned).inspect_err(|_| {
-                known.cleaned.insert(partition.clone(), offset);
-            })?;
+            write_offset_checkpoint(disk, &path, &known.cleaned)
+                .inspect_err(|_| known.cleaned.extend(cleaned))?;
         }
-        let lines = &mut known.lines;
-        if let Some(line) = lines.remove(partition) {
-            write_files(disk, log_directory, lines).inspect_err(|_| {
-                lines.insert(partition.clone(), line);
-            })?;
+        let lines = take_out(&mut known.lines, partitions);
+        if !lines.is_empty() {
+            write_files(disk, log_directory, &known.lines)
+                .inspect_err(|_| known.lines.extend(lines))?;
         }
-        known.loaded_for.remove(partition);
+        for partition in partitions {
+            known.loaded_for.remove(*partition);
+        }
         Ok(())
     }
 
@@ -361,6 +375,15 @@ impl Checkpoints {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes what there is of `partitions` out of `entries`.
+fn take_out<T>(
+    entries: &mut BTreeMap<TopicPartition, T>,
+    partitions: &[&TopicPartition],
+) -> BTreeMap<TopicPartition, T> {
+    let taken = partitions.iter().map(|name| entries.remove_entry(*name));
+    taken.flatten().collect()
 }
 
 fn write_files(disk: &Disk, log_directory: &Path, lines: &Lines) -> Result<(), IoError> {

@@ -1,5 +1,6 @@
 //! A partition's directory: made, opened, set aside, taken away.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,31 +102,45 @@ impl OpenPartition {
     }
 }
 
-/// Takes a deleted topic's partition away: renamed first, so that a crash half-way leaves nothing that looks alive. `claimed`
-/// says whether the directory of its name is kept from other topics meanwhile.
-///
-/// # Errors
-/// The disk refuses; another call goes on where this one was.
-pub(super) fn remove(
-    disk: &Disk,
-    checkpoints: &Checkpoints,
-    name: &TopicPartition,
-    log_directory: &Path,
-    topic_id: TopicId,
-    claimed: bool,
-) -> Result<(), IoError> {
-    if is_of_metadata(name) {
-        return Ok(());
-    }
-    let doomed = log_directory.join(names::deleted_directory(name, topic_id));
-    if !disk.exists(&doomed)? {
+/// A partition's directory that is to be taken away for good.
+#[derive(Debug)]
+pub struct Removal {
+    /// The partition by name.
+    pub name: TopicPartition,
+    /// The log directory it lives in.
+    pub log_directory: PathBuf,
+    /// The topic's id: a directory of another topic by that name is left alone.
+    pub topic_id: TopicId,
+}
+
+impl Removal {
+    /// Renames what there is of the partition, so that a crash half-way leaves nothing that looks alive. Says what may be
+    /// unlinked once that is durable. `claimed` says whether the directory of its name is kept from other topics meanwhile.
+    fn doom(
+        &self,
+        disk: &Disk,
+        checkpoints: &Checkpoints,
+        claimed: bool,
+    ) -> Result<Option<PathBuf>, IoError> {
+        let Self {
+            name,
+            log_directory,
+            topic_id,
+        } = self;
+        if is_of_metadata(name) {
+            return Ok(None);
+        }
+        let doomed = log_directory.join(names::deleted_directory(name, *topic_id));
+        if disk.exists(&doomed)? {
+            return Ok(Some(doomed));
+        }
         let _renaming = checkpoints.renaming();
         let directory = log_directory.join(names::partition_directory(name));
         // A new topic of the same name may have been faster, and have set ours aside.
-        let aside = log_directory.join(names::stray_directory(name, topic_id));
+        let aside = log_directory.join(names::stray_directory(name, *topic_id));
         if disk.exists(&aside)? {
             disk.rename(&aside, &doomed)?;
-        } else if is_ours(disk, &directory, topic_id, claimed)? {
+        } else if is_ours(disk, &directory, *topic_id, claimed)? {
             let doom = || {
                 checkpoints.forget(disk, log_directory, name)?;
                 disk.rename(&directory, &doomed)
@@ -143,11 +158,59 @@ pub(super) fn remove(
             if claimed {
                 checkpoints.forget(disk, log_directory, name)?;
             }
-            return Ok(());
+            return Ok(None);
+        }
+        Ok(Some(doomed))
+    }
+}
+
+/// Takes partitions of deleted topics away, and says in their order what came of each. What has to be on stable storage is
+/// written once for all of a log directory: first that the checkpoints know none of them, then their new names.
+///
+/// A removal that the disk refuses goes on where it was when it comes again.
+pub(super) fn remove(
+    disk: &Disk,
+    checkpoints: &Checkpoints,
+    removals: &[&Removal],
+) -> Vec<Result<(), IoError>> {
+    let mut claims = Vec::with_capacity(removals.len());
+    let mut claimed: BTreeMap<&Path, Vec<&TopicPartition>> = BTreeMap::new();
+    for removal in removals {
+        let (directory, name) = (removal.log_directory.as_path(), &removal.name);
+        let is_claimed = checkpoints.claim_doomed(directory, name, removal.topic_id);
+        claims.push(is_claimed);
+        let names = claimed.entry(directory).or_default();
+        if is_claimed && !is_of_metadata(name) {
+            names.push(name);
         }
     }
-    disk.sync_dir(log_directory)?;
-    disk.remove_dir_all(&doomed)
+    for (directory, names) in &claimed {
+        // Where that fails each tries it by itself, and can make room.
+        let _ = checkpoints.forget_all(disk, directory, names);
+    }
+    let doomed: Vec<_> = removals
+        .iter()
+        .zip(claims)
+        .map(|(removal, is_claimed)| removal.doom(disk, checkpoints, is_claimed))
+        .collect();
+    let synced: BTreeMap<&Path, Result<(), IoError>> = claimed
+        .into_keys()
+        .map(|directory| (directory, disk.sync_dir(directory)))
+        .collect();
+    let unlink = |removal: &Removal, doomed: &Path| match synced.get(&*removal.log_directory) {
+        Some(Err(error)) => Err(error.duplicate()),
+        _ => disk.remove_dir_all(doomed),
+    };
+    let ended = removals.iter().zip(doomed).map(|(removal, doomed)| {
+        let removed = match doomed {
+            Ok(Some(doomed)) => unlink(removal, &doomed),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        checkpoints.release(&removal.log_directory, &removal.name, removal.topic_id);
+        removed
+    });
+    ended.collect()
 }
 
 /// Whether a directory is that of the topic. One that does not say so is of the topic that has claimed it.

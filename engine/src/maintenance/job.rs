@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
-use super::directory::{self, OpenPartition};
+use super::directory::{self, OpenPartition, Removal};
 use super::replay::{Replay, ReplayError, Replayed};
 use crate::group::GroupRuntime;
 use crate::io::{Disk, IoError, Space};
@@ -26,14 +26,9 @@ pub enum Job {
     /// Open or make a partition's directory.
     Open(Box<OpenPartition>),
     /// Take a partition's directory away for good.
-    Remove {
-        /// The partition by name.
-        name: TopicPartition,
-        /// The log directory it lives in.
-        log_directory: PathBuf,
-        /// The topic's id: a directory of another topic by that name is left alone.
-        topic_id: TopicId,
-    },
+    Remove(Removal),
+    /// The same for several that were ordered one by one.
+    RemoveAll(Vec<(JobId, Removal)>),
     /// Roll the active segment.
     Roll(RollJob),
     /// Cut a failed write off.
@@ -120,6 +115,8 @@ pub enum Done {
     NotYetOpened(Box<OpenPartition>, NotYet),
     /// Of [`Job::Remove`].
     Removed(Result<(), IoError>),
+    /// Of [`Job::RemoveAll`]: what each by itself would have come to.
+    RemovedAll(Vec<(JobId, Done)>),
     /// Of [`Job::Roll`].
     Rolled(Result<Box<RolledSegment>, IoError>),
     /// Of [`Job::CutBack`].
@@ -193,26 +190,17 @@ impl Job {
                     result => Done::Opened(result),
                 }
             }
-            Self::Remove {
-                name,
-                log_directory,
-                topic_id,
-            } => {
-                let claimed = checkpoints.claim_doomed(&log_directory, &name, topic_id);
-                let removed =
-                    directory::remove(disk, checkpoints, &name, &log_directory, topic_id, claimed);
-                checkpoints.release(&log_directory, &name, topic_id);
-                match removed {
-                    Err(error) if error.is_out_of_space() => {
-                        let remove = Self::Remove {
-                            name,
-                            log_directory,
-                            topic_id,
-                        };
-                        Done::PutOff(Box::new(remove), error)
-                    }
-                    result => Done::Removed(result),
-                }
+            Self::Remove(removal) => {
+                let removed = directory::remove(disk, checkpoints, &[&removal]);
+                removed_or_put_off(removal, removed.into_iter().collect())
+            }
+            Self::RemoveAll(all) => {
+                let removals: Vec<&Removal> = all.iter().map(|(_, removal)| removal).collect();
+                let removed = directory::remove(disk, checkpoints, &removals);
+                let each = all.into_iter().zip(removed);
+                let done =
+                    each.map(|((id, removal), removed)| (id, removed_or_put_off(removal, removed)));
+                Done::RemovedAll(done.collect())
             }
             Self::Roll(job) => Done::Rolled(job.run(disk).map(Box::new)),
             Self::CutBack(job) => Done::CutBack(job.run(disk)),
@@ -323,6 +311,16 @@ impl Job {
                 Done::Closed(closed)
             }
         }
+    }
+}
+
+/// What a removal came to.
+fn removed_or_put_off(removal: Removal, removed: Result<(), IoError>) -> Done {
+    match removed {
+        Err(error) if error.is_out_of_space() => {
+            Done::PutOff(Box::new(Job::Remove(removal)), error)
+        }
+        result => Done::Removed(result),
     }
 }
 

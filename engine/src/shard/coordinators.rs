@@ -14,7 +14,7 @@ use super::timers::TimerKey;
 use crate::config::TopicConfig;
 use crate::coordinator::runtime::Effects as CoordinatorEffects;
 use crate::coordinator::{AppendSequence, ReplyTicket, Unavailable as CoordinatorUnavailable};
-use crate::group::{BATCH_FRAMING_BYTES, GroupError, GroupReply, GroupRuntime};
+use crate::group::{BATCH_FRAMING_BYTES, GroupCommand, GroupError, GroupReply, GroupRuntime};
 use crate::maintenance::{Job, Replay, ReplayError};
 use crate::partition::{Told, Waiter};
 use crate::record::BatchBuilder;
@@ -140,9 +140,13 @@ impl Shard {
     pub(super) fn group(&mut self, request: GroupRequest, now: Now, effects: &mut Effects) {
         let GroupRequest {
             partition: id,
-            command,
+            mut command,
             reply,
         } = request;
+        // It may have waited for its coordinator since its names were looked up.
+        if let GroupCommand::CommitOffsets(commit) = &mut command {
+            commit.leave_out_gone(|id| self.image.topic_by_id(id).is_some());
+        }
         let number = self.next_serial();
         let opening = self.is_opening(id);
         let adds = command.adds();

@@ -3,8 +3,10 @@
 //! It lives on one shard's thread and never sees a partition.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,10 +16,10 @@ use super::command::{
 };
 use super::helm::Helm;
 use super::router::{ShardIndex, shard_of};
-use crate::control::{ControlError, ControlHandle};
+use crate::control::{ControlError, ControlHandle, Proposed};
 use crate::io::{Clock, LocalRing, Random};
 use crate::metadata::{self, MetadataImage};
-use crate::types::{LeaderEpoch, Now, TopicIdPartition};
+use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition};
 
 /// The shard that was asked is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +33,13 @@ pub enum NotSent {
     Full(Box<Command>),
     /// The shard is stopping; the command's slot is dropped.
     Stopped,
+}
+
+/// A metadata change that is at the controller.
+#[derive(Debug)]
+pub struct HandedIn {
+    proposed: Proposed,
+    is_rehearsal: bool,
 }
 
 /// One thread's door to the engine. Clones share it.
@@ -183,7 +192,7 @@ impl Gateway {
     }
 
     /// Proposes a metadata change and waits until it is durable. [`Gateway::image`] shows it then, and partitions that
-    /// it brought are open: whoever hears of a new topic can use it at once.
+    /// it brought are open, unless that takes long: whoever hears of a new topic can use it at once.
     ///
     /// # Errors
     /// As [`ControlHandle::propose`].
@@ -191,9 +200,30 @@ impl Gateway {
         &self,
         command: metadata::Command,
     ) -> Result<metadata::Reply, ControlError> {
+        let handed_in = self.hand_in(command).await?;
+        self.outcome(handed_in).await
+    }
+
+    /// Hands a metadata change in, as soon as the controller has room for it; see [`ControlHandle::hand_in`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn hand_in(&self, command: metadata::Command) -> Result<HandedIn, ControlError> {
         let is_rehearsal = command.is_rehearsal();
-        let reply = self.inner.control.propose(command).await?;
-        if !is_rehearsal {
+        let proposed = self.inner.control.hand_in(command).await?;
+        Ok(HandedIn {
+            proposed,
+            is_rehearsal,
+        })
+    }
+
+    /// Waits for what a change that was handed in comes to, as [`Gateway::propose`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn outcome(&self, handed_in: HandedIn) -> Result<metadata::Reply, ControlError> {
+        let reply = handed_in.proposed.outcome().await?;
+        if !handed_in.is_rehearsal {
             let partitions = self.partitions_brought_by(&reply);
             self.wait_until_open(&partitions).await;
         }
@@ -201,38 +231,35 @@ impl Gateway {
     }
 
     fn partitions_brought_by(&self, reply: &metadata::Reply) -> Vec<TopicIdPartition> {
-        let image = self.image();
-        let topics: Vec<_> = match reply {
+        let brought: Vec<(TopicId, Range<i32>)> = match reply {
             metadata::Reply::CreateTopics(results) => {
-                let created = results
-                    .iter()
-                    .filter_map(|(_, result)| result.as_ref().ok());
+                let created = results.iter().filter_map(|(_, topic)| topic.as_ref().ok());
                 created
-                    .filter_map(|topic| image.topic_by_id(topic.id))
+                    .map(|topic| (topic.id, 0..topic.partitions))
                     .collect()
             }
+            // The others may be in recovery for long.
             metadata::Reply::CreatePartitions(results) => {
-                let grown = results.iter().filter(|(_, result)| result.is_ok());
-                grown
-                    .filter_map(|(name, _)| image.topic(name.as_str()))
-                    .collect()
+                let image = self.image();
+                let added = |(name, added): &(String, Result<Range<i32>, _>)| {
+                    let topic = image.topic(name.as_str())?;
+                    Some((topic.id, added.as_ref().ok()?.clone()))
+                };
+                results.iter().filter_map(added).collect()
             }
             _ => Vec::new(),
         };
-        let partitions = |topic: &Arc<metadata::Topic>| {
-            let topic_id = topic.id;
-            let ids = topic
-                .partitions()
-                .map(move |(partition, _)| TopicIdPartition {
-                    topic_id,
-                    partition,
-                });
-            ids.collect::<Vec<_>>()
+        let partitions = |(topic_id, numbers): (TopicId, Range<i32>)| {
+            numbers.map(move |partition| TopicIdPartition {
+                topic_id,
+                partition,
+            })
         };
-        topics.into_iter().flat_map(partitions).collect()
+        brought.into_iter().flat_map(partitions).collect()
     }
 
-    /// A question about epochs waits for the log, so its answer says that the log is open, or cannot be.
+    /// A question about epochs waits for the log, so its answer says that the log is open, or cannot be. Where that takes
+    /// long whoever comes to a partition waits there.
     async fn wait_until_open(&self, partitions: &[TopicIdPartition]) {
         let mut answers = Vec::new();
         for shard in 0..self.shard_count() {
@@ -249,10 +276,16 @@ impl Gateway {
                 answers.push(answer);
             }
         }
-        for answer in answers {
-            // A shard that stops answers nobody any more, and the change stands.
-            let _ = answer.await;
+        if answers.is_empty() {
+            return;
         }
+        let all = async {
+            for answer in answers {
+                // A shard that stops answers nobody any more, and the change stands.
+                let _ = answer.await;
+            }
+        };
+        let _ = tokio::time::timeout(OPENING_WAIT_MAX, all).await;
     }
 
     /// The room in the log directories in use, as far as their file systems answer. Asked on a maintenance thread.
@@ -308,5 +341,96 @@ impl Gateway {
     #[must_use]
     pub fn next_standing_id(&self) -> StandingId {
         StandingId(self.next_fetch_id().0)
+    }
+}
+
+/// How long a change that is durable waits for its partitions.
+const OPENING_WAIT_MAX: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::control::Desk;
+    use crate::io::Sim;
+    use crate::metadata::{
+        CreatePartitions, CreateTopics, GrowTopic, Metadata, MetadataOptions, NewTopic,
+        RegisterBroker,
+    };
+    use crate::types::{BrokerId, DirectoryId, Timestamp, Uuid};
+
+    const BROKER: BrokerId = BrokerId(1);
+
+    /// The metadata of a broker with a topic `t` of one partition.
+    fn with_topic(sim: &Sim) -> Metadata {
+        let (disk, options) = (sim.disk(), MetadataOptions::default());
+        let metadata = Metadata::open(&disk, Path::new("/metadata"), BROKER, "cluster", options);
+        let mut metadata = metadata.unwrap();
+        let register = RegisterBroker {
+            id: BROKER,
+            incarnation: Uuid(1),
+            endpoints: Vec::new(),
+            rack: None,
+            log_directories: vec![DirectoryId(Uuid(7))],
+        };
+        let topic = NewTopic {
+            name: "t".to_owned(),
+            partitions: 1,
+            replication_factor: 1,
+            assignments: Vec::new(),
+            settings: Vec::new(),
+            random: 1,
+        };
+        let create = CreateTopics {
+            topics: vec![topic],
+            partitions_default: 1,
+            replication_factor_default: 1,
+            partitions_max: 1,
+            topic_defaults: Arc::default(),
+            validate_only: false,
+        };
+        for command in [
+            metadata::Command::RegisterBroker(register),
+            metadata::Command::CreateTopics(create),
+        ] {
+            metadata.propose(&command).unwrap();
+        }
+        metadata
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_adds_partitions_waits_for_those_only_and_not_for_ever() {
+        let sim = Sim::new(1);
+        let (mut desk, control) = Desk::new(with_topic(&sim));
+        let (mailbox, mut commands) = mpsc::channel(1);
+        let gateway = Gateway::by_mailboxes(
+            vec![mailbox],
+            control,
+            LocalRing::new(sim.ring()).unwrap(),
+            Clock::sim(Timestamp(0)).0,
+            Random::seeded(1),
+        );
+        let grow = CreatePartitions {
+            topics: vec![GrowTopic {
+                name: "t".to_owned(),
+                count: 3,
+                assignments: None,
+            }],
+            partitions_max: 2,
+            validate_only: false,
+        };
+        let propose = gateway.propose(metadata::Command::CreatePartitions(grow));
+        let decide = async {
+            assert!(desk.serve_next());
+            commands.recv().await.unwrap()
+        };
+        let (grown, asked) = tokio::join!(biased; propose, decide);
+        assert!(grown.is_ok(), "{grown:?}");
+        let Command::LookupEpochEnds(asked) = asked else {
+            panic!("{asked:?} asks for no epochs");
+        };
+        let numbers = asked.lookups.iter().map(|(id, ..)| id.partition);
+        assert_eq!(numbers.collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -12,7 +12,7 @@ use super::step::{Effects, LogDirectory, Pending, Shard, Timer, is_abandoned};
 use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
-use crate::maintenance::{Job, NotYet, OpenPartition};
+use crate::maintenance::{Job, NotYet, OpenPartition, Removal};
 use crate::metadata::{MetadataImage, Partition, Topic};
 use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
 use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
@@ -61,17 +61,29 @@ impl Shard {
             let names: Vec<TopicName> = gone.iter().map(|topic| topic.name.clone()).collect();
             self.forget_topics(&names, now, effects);
         }
+        // What there is at a start may need its recovery; what comes later is new.
+        let opening: fn(TopicIdPartition) -> Errand = match before.version() {
+            ..0 => Errand::Open,
+            0.. => Errand::Make,
+        };
         for topic in image.topics() {
             let unchanged = before
                 .topic_by_id(topic.id)
                 .is_some_and(|old| Arc::ptr_eq(old, topic));
             if !unchanged || defaults_changed {
-                self.follow_topic(topic, now, effects);
+                self.follow_topic(topic, opening, now, effects);
             }
         }
     }
 
-    fn follow_topic(&mut self, topic: &Arc<Topic>, now: Now, effects: &mut Effects) {
+    /// `opening`: what it is to open a partition that is not here yet.
+    fn follow_topic(
+        &mut self,
+        topic: &Arc<Topic>,
+        opening: fn(TopicIdPartition) -> Errand,
+        now: Now,
+        effects: &mut Effects,
+    ) {
         let mut config = None;
         for (number, partition) in topic.partitions() {
             let id = TopicIdPartition {
@@ -100,12 +112,15 @@ impl Shard {
                 Some(Slot::Offline) => {}
                 None => {
                     let config = Arc::clone(config);
-                    self.open(id, &topic.name, partition, config, now, effects);
+                    if let Some(job) = self.open(id, &topic.name, partition, config, now) {
+                        self.order(opening(id), job, effects);
+                    }
                 }
             }
         }
     }
 
+    /// Takes a partition in; yields the job that opens its log, unless its log directory is offline.
     fn open(
         &mut self,
         id: TopicIdPartition,
@@ -113,8 +128,7 @@ impl Shard {
         partition: &Partition,
         config: Arc<TopicConfig>,
         now: Now,
-        effects: &mut Effects,
-    ) {
+    ) -> Option<Job> {
         let name = TopicPartition {
             topic: topic.clone(),
             partition: id.partition,
@@ -123,7 +137,7 @@ impl Shard {
         let Some(directory) = directory.filter(|one| !self.has_failed(one.id)) else {
             tracing::error!(partition = %name, "its log directory is offline, and so is it");
             self.slots.insert(id, Slot::Offline);
-            return;
+            return None;
         };
         let open = OpenPartition {
             name: name.clone(),
@@ -141,7 +155,7 @@ impl Shard {
             wants_room: false,
         };
         self.slots.insert(id, Slot::Opening(opening));
-        self.order(Errand::Open(id), Job::Open(Box::new(open)), effects);
+        Some(Job::Open(Box::new(open)))
     }
 
     pub(super) fn directory_of(&self, partition: &Partition) -> Option<&LogDirectory> {
@@ -587,12 +601,12 @@ impl Shard {
                 topic: topic.clone(),
                 partition: id.partition,
             };
-            let job = Job::Remove {
+            let removal = Removal {
                 name,
                 log_directory,
                 topic_id,
             };
-            self.order(Errand::Remove(id), job, effects);
+            self.order(Errand::Remove(id), Job::Remove(removal), effects);
         }
     }
 

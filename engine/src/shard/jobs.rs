@@ -9,7 +9,7 @@ use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, RollJob, TimestampedOffset, WalkError};
-use crate::maintenance::{Done, Job, JobId, Replay, UNMARKED};
+use crate::maintenance::{Done, Job, JobId, Removal, Replay, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
 
@@ -18,6 +18,8 @@ use crate::types::{DirectoryId, Now, TopicIdPartition};
 pub(super) enum Errand {
     /// A partition that is being opened.
     Open(TopicIdPartition),
+    /// The same for one that has just been made: its first try.
+    Make(TopicIdPartition),
     /// A directory that goes away: nobody waits.
     Remove(TopicIdPartition),
     /// A leader's roll.
@@ -70,6 +72,7 @@ impl Errand {
     const fn changes(self) -> Option<TopicIdPartition> {
         match self {
             Self::Open(id)
+            | Self::Make(id)
             | Self::Remove(id)
             | Self::Roll(id)
             | Self::Preallocate(id)
@@ -109,6 +112,7 @@ impl Errand {
             | Self::Measure { .. }
             | Self::DeleteRecords(_) => true,
             Self::Open(_)
+            | Self::Make(_)
             | Self::Remove(_)
             | Self::Flush(_)
             | Self::MarkWithDirectory(_)
@@ -133,6 +137,8 @@ pub(super) struct Jobs {
     errands: BTreeMap<JobId, Errand>,
     /// Those about files that are urgent.
     urgent: Lane,
+    /// New partitions: somebody waits for them, too, but however many they are, a full segment does not.
+    new: Lane,
     /// The others about files.
     files: Lane,
     /// Those about batches of clients, who must not hold up the others.
@@ -200,8 +206,43 @@ impl Lane {
 
     fn done(&mut self, effects: &mut Effects) {
         self.out -= 1;
-        if let Some(next) = self.waiting.pop_front() {
-            self.hand_out(next, effects);
+        if self.out < self.out_max {
+            self.go_on(effects);
+        }
+    }
+
+    /// Hands out the next, if one waits. Removals that stand together go as one job, which flushes no more for many than
+    /// for one. Each of them counts as out: those that are urgent wait behind one such job and not behind several.
+    fn go_on(&mut self, effects: &mut Effects) {
+        let Some(Ordered { id, job, .. }) = self.waiting.pop_front() else {
+            return;
+        };
+        self.out += 1;
+        let job = match job {
+            Job::Remove(removal) => {
+                let mut removals = vec![(id, removal)];
+                while removals.len() < REMOVALS_MAX
+                    && let Some(another) = self.next_removal()
+                {
+                    self.out += 1;
+                    removals.push(another);
+                }
+                Job::RemoveAll(removals)
+            }
+            job => job,
+        };
+        effects.jobs.push((id, job));
+    }
+
+    /// The next that waits, if it is a removal.
+    fn next_removal(&mut self) -> Option<(JobId, Removal)> {
+        let Ordered { id, errand, job } = self.waiting.pop_front()?;
+        match job {
+            Job::Remove(removal) => Some((id, removal)),
+            job => {
+                self.waiting.push_front(Ordered { id, errand, job });
+                None
+            }
         }
     }
 
@@ -220,6 +261,7 @@ impl Default for Jobs {
         Self {
             errands: BTreeMap::new(),
             urgent: Lane::of(URGENT_OUT_MAX),
+            new: Lane::of(NEW_OUT_MAX),
             files: Lane::of(LEISURELY_OUT_MAX),
             batches: Lane::of(UNPACKING_OUT_MAX),
             replays: Lane::of(REPLAYS_OUT_MAX),
@@ -266,6 +308,7 @@ impl Jobs {
             Errand::Lookup { .. } => None,
             Errand::Unpack(_) => Some(&mut self.batches),
             Errand::Replay(_) => Some(&mut self.replays),
+            Errand::Make(_) => Some(&mut self.new),
             _ if errand.is_urgent() => Some(&mut self.urgent),
             _ => Some(&mut self.files),
         }
@@ -350,13 +393,15 @@ impl Jobs {
 
     /// Takes the partitions off the books that wait for their recovery, but for those whose files another job is changing.
     fn give_up_recoveries(&mut self, effects: &mut Effects) {
-        for ordered in std::mem::take(&mut self.files.waiting) {
-            match (ordered.errand, &ordered.job) {
-                (Errand::Open(_), Job::Open(open)) if !open.clean => {
+        let new = std::mem::take(&mut self.new.waiting);
+        let files = std::mem::take(&mut self.files.waiting);
+        for ordered in new.into_iter().chain(files) {
+            match &ordered.job {
+                Job::Open(open) if !open.clean => {
                     self.errands.remove(&ordered.id);
                     self.hand_out_next(ordered.errand, effects);
                 }
-                _ => self.files.hand_out(ordered, effects),
+                _ => self.hand_out(ordered, effects),
             }
         }
     }
@@ -423,14 +468,22 @@ impl Shard {
         let done = match done {
             Done::PutOff(job, error) => return self.put_off(id, job, error, now, effects),
             Done::PartReplayed(replay) => return self.replay_on(id, replay, effects),
+            Done::RemovedAll(each) => {
+                for (id, done) in each {
+                    self.done(id, done, now, effects);
+                }
+                return;
+            }
             done => done,
         };
         let Some(errand) = self.jobs.done(id, effects) else {
             return;
         };
         match (errand, done) {
-            (Errand::Open(id), Done::Opened(result)) => self.opened(id, result, now, effects),
-            (Errand::Open(id), Done::NotYetOpened(open, why)) => {
+            (Errand::Open(id) | Errand::Make(id), Done::Opened(result)) => {
+                self.opened(id, result, now, effects);
+            }
+            (Errand::Open(id) | Errand::Make(id), Done::NotYetOpened(open, why)) => {
                 self.open_later(id, open, &why, now, effects);
             }
             (Errand::Roll(id), Done::Rolled(result)) => {
@@ -650,7 +703,11 @@ pub(super) const JOBS_OUT_MAX: usize = 64;
 /// How many of them may be such as nobody waits for. They keep the threads busy; those that are urgent wait behind these in the
 /// queue of the threads.
 const LEISURELY_OUT_MAX: usize = 8;
-const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX;
+/// And how many may be new partitions.
+const NEW_OUT_MAX: usize = 4;
+const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX - NEW_OUT_MAX;
+/// How many removals make one job: its flushes are few among so many, and it keeps a thread no longer than a recovery.
+const REMOVALS_MAX: usize = 256;
 /// And how many about batches: more would only wait elsewhere.
 pub(super) const UNPACKING_OUT_MAX: usize = 8;
 /// And how many that read coordinators: enough to keep the threads busy.
@@ -660,6 +717,7 @@ pub(super) const REPLAYS_OUT_MAX: usize = 2;
 mod tests {
     use super::*;
     use crate::shard::step::tests::partition;
+    use crate::types::TopicPartition;
 
     /// Jobs of a shard, in the order of their numbers; what they do does not matter here.
     #[derive(Default)]
@@ -671,9 +729,12 @@ mod tests {
 
     impl Bench {
         fn order(&mut self, errand: Errand) -> JobId {
+            self.order_job(errand, Job::Measure(Vec::new()))
+        }
+
+        fn order_job(&mut self, errand: Errand, job: Job) -> JobId {
             self.ordered += 1;
             let id = JobId(self.ordered);
-            let job = Job::Measure(Vec::new());
             self.jobs
                 .order(Ordered { id, errand, job }, &mut self.effects);
             id
@@ -756,6 +817,54 @@ mod tests {
         let clean = bench.order(Errand::CleanFiles(partition(0)));
         let cut = bench.order(Errand::CutBack(partition(0)));
         assert_eq!(bench.handed_out(), [clean, cut]);
+    }
+
+    #[test]
+    fn a_new_partition_waits_for_none_that_is_deleted_and_a_full_segment_for_none_that_is_new() {
+        let mut bench = Bench::default();
+        bench.fill();
+        let new: Vec<JobId> = (0..100)
+            .map(|number| bench.order(Errand::Make(partition(number))))
+            .collect();
+        assert_eq!(bench.handed_out(), new[..NEW_OUT_MAX]);
+        let roll = bench.order(Errand::Roll(partition(100)));
+        assert_eq!(bench.handed_out(), [roll]);
+        assert_eq!(bench.done(new[0]), [new[NEW_OUT_MAX]]);
+        // Its name was not free: it comes again and again, and overtakes nobody.
+        bench.order(Errand::Open(partition(101)));
+        assert_eq!(bench.handed_out(), []);
+    }
+
+    /// Each writes the checkpoints anew and flushes directories: one by one, a large topic took minutes.
+    #[test]
+    fn removals_that_wait_are_handed_out_together() {
+        let mut bench = Bench::default();
+        for number in 0..1_000 {
+            let id = partition(number);
+            let removal = Removal {
+                name: TopicPartition {
+                    topic: "t".parse().unwrap(),
+                    partition: number,
+                },
+                log_directory: "/data".into(),
+                topic_id: id.topic_id,
+            };
+            bench.order_job(Errand::Remove(id), Job::Remove(removal));
+        }
+        bench.order(Errand::Checkpoint);
+        let mut jobs = Vec::new();
+        while let Some((id, job)) = bench.effects.jobs.pop() {
+            let ids: Vec<JobId> = match job {
+                Job::RemoveAll(removals) => removals.into_iter().map(|(id, _)| id).collect(),
+                _ => vec![id],
+            };
+            for id in &ids {
+                bench.jobs.done(*id, &mut bench.effects);
+            }
+            jobs.push(ids.len());
+        }
+        assert_eq!(jobs, [1, 256, 256, 256, 224, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert!(bench.jobs.errands.is_empty());
     }
 
     #[test]

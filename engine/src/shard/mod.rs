@@ -29,7 +29,7 @@ pub use cleaning::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, MakeCleanerSettings,
 };
 pub use directories::FailedDirectory;
-pub use gateway::{Gateway, NotSent, Stopped, ThreadImage};
+pub use gateway::{Gateway, HandedIn, NotSent, Stopped, ThreadImage};
 pub use router::{ShardIndex, shard_of};
 pub(crate) use start::Seat;
 pub use start::{ShardTask, Shards};

@@ -210,6 +210,7 @@ mod tests {
             files: 0,
             batches: 0,
             searches: 0,
+            replays: 0,
         };
         let (_, pool) = Pool::start(none, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
         let (clock, _) = Clock::sim(NOW.wall);

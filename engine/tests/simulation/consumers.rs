@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_engine::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, Heartbeat,
-    InstanceId, Join, Joined, Leave, Leaver, MemberId, OffsetToCommit, Protocol, Sync,
+    InstanceId, Join, Joined, Leave, Leaver, MemberId, NamedTopic, OffsetToCommit, Protocol, Sync,
 };
 use millrace_engine::io::Random;
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicPartition};
@@ -246,6 +246,7 @@ impl Consumer {
             retention_ms: None,
             offsets: vec![OffsetToCommit {
                 partition: place(slot),
+                topic: NamedTopic::ByName,
                 offset: Offset(offset),
                 leader_epoch: LeaderEpoch::NONE,
                 metadata: "".into(),

@@ -10,8 +10,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use millrace_engine::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupId, GroupReply, MemberId, OffsetToCommit,
-    partition_for,
+    CommitOffsets, FetchOffsets, GroupCommand, GroupId, GroupReply, MemberId, NamedTopic,
+    OffsetToCommit, partition_for,
 };
 use millrace_engine::io::Random;
 use millrace_engine::log::ProducerError;
@@ -355,6 +355,7 @@ impl World {
             group.sent += 1;
             let offset = OffsetToCommit {
                 partition: place,
+                topic: NamedTopic::ByName,
                 offset: Offset(group.sent),
                 leader_epoch: LeaderEpoch::NONE,
                 metadata: "".into(),

@@ -55,7 +55,8 @@ pub(super) fn outcome(result: Result<(), Denied>) -> (ErrorCode, Option<Str>) {
     }
 }
 
-/// Proposes a change and waits until it is durable, or until `timeout_ms` have passed; it may happen all the same then.
+/// Proposes a change and waits until it is durable, or until `timeout_ms` have passed; it may happen all the same then, if
+/// the controller has it in hand.
 ///
 /// # Errors
 /// The broker is stopping.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -220,8 +221,8 @@ impl RequestContext {
         self.memory.take();
     }
 
-    /// The frame's bytes are at shards for as long as `letting_go` takes, however soon the request is answered or its client gone.
-    /// Its memory is kept so long.
+    /// What was sent is with shards, or the controller, for as long as `letting_go` takes, however soon the request is
+    /// answered or its client gone. Its memory is kept so long.
     pub(super) fn leaves_behind(&self, letting_go: impl Future<Output = ()> + 'static) {
         let memory = self.memory.take();
         self.client.frontend.leave_behind(Box::pin(async move {
@@ -341,7 +342,13 @@ impl RequestContext {
         &self,
         command: metadata::Command,
     ) -> Result<metadata::Reply, ControlError> {
-        self.gateway().propose(command).await
+        let handed_in = self.gateway().hand_in(command).await?;
+        let gateway = self.gateway().clone();
+        let at_controller = AtController {
+            context: self,
+            outcome: Some(Box::pin(async move { gateway.outcome(handed_in).await })),
+        };
+        at_controller.outcome().await
     }
 
     /// Whether the broker is stopping.
@@ -431,6 +438,40 @@ impl RequestContext {
             client_id: self.header.client_id.as_deref().map(str::to_owned),
             reason: reason.into(),
         }))
+    }
+}
+
+/// A change that the controller has in hand. The request may be answered that its time is up, or its client may go: until
+/// the controller is done with the change, its memory is taken. Others would fill it again and again.
+struct AtController<'a> {
+    context: &'a RequestContext,
+    /// Until it is known.
+    outcome: Option<Pin<Box<dyn Future<Output = Outcome>>>>,
+}
+
+type Outcome = Result<metadata::Reply, ControlError>;
+
+impl AtController<'_> {
+    async fn outcome(mut self) -> Outcome {
+        let Some(outcome) = &mut self.outcome else {
+            return Err(ControlError::Stopped);
+        };
+        let known = outcome.as_mut().await;
+        self.outcome = None;
+        known
+    }
+}
+
+impl Drop for AtController<'_> {
+    fn drop(&mut self) {
+        if let Some(outcome) = self.outcome.take() {
+            let room = self.context.room.take();
+            self.context.leaves_behind(async move {
+                // The change stands, whatever its client was told.
+                let _ = outcome.await;
+                drop(room);
+            });
+        }
     }
 }
 

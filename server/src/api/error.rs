@@ -124,6 +124,7 @@ impl ToErrorCode for GroupError {
             Self::NonEmptyGroup { .. } => ErrorCode::NonEmptyGroup,
             Self::GroupIdNotFound { .. } => ErrorCode::GroupIdNotFound,
             Self::SubscribedToTopic { .. } => ErrorCode::GroupSubscribedToTopic,
+            Self::TopicGone { .. } => ErrorCode::UnknownTopicId,
             Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
             Self::CommitTooLarge { .. } => ErrorCode::InvalidCommitOffsetSize,
             // Clients try again. That the group is full would end them.

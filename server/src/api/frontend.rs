@@ -34,13 +34,14 @@ pub(crate) struct Frontend {
     refusals: RefCell<RefusalLog>,
     /// For answers that may be much longer than their requests.
     licenses: Arc<Semaphore>,
-    /// What is still at shards of requests that nobody waits for any more. Each has its memory from a budget, which bounds them.
+    /// What is still at shards, or the controller, of requests that nobody waits for any more. Each has its memory from a
+    /// budget, which bounds them.
     left_behind: mpsc::UnboundedSender<LeftBehind>,
     /// Where that is taken over, until somebody does.
     to_take_over: RefCell<Option<mpsc::UnboundedReceiver<LeftBehind>>>,
 }
 
-/// Ends when the shards have let go of a request's bytes, and gives back their memory then.
+/// Ends when shards and controller have let go of what a request brought, and gives back its memory then.
 pub(crate) type LeftBehind = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The right to make an answer that may be much longer than its request.
@@ -88,10 +89,10 @@ impl Frontend {
         self.to_take_over.take()
     }
 
-    /// Has somebody else wait for what is still at shards.
-    pub(super) fn leave_behind(&self, batches: LeftBehind) {
+    /// Has somebody else wait for what is still at shards or the controller.
+    pub(super) fn leave_behind(&self, left: LeftBehind) {
         // When the thread ends, nobody takes it: neither is its memory wanted then.
-        let _ = self.left_behind.send(batches);
+        let _ = self.left_behind.send(left);
     }
 
     /// The door to the engine.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use millrace_engine::group::{
-    CommitOffsets, GroupCommand, GroupError, GroupId, GroupReply, InstanceId, MemberId,
+    CommitOffsets, GroupCommand, GroupError, GroupId, GroupReply, InstanceId, MemberId, NamedTopic,
     OffsetToCommit,
 };
 use millrace_engine::metadata::MetadataImage;
@@ -64,27 +64,34 @@ fn check(
     let in_topic = |topic: &OffsetCommitRequestTopic| -> Vec<_> {
         let offset = |sent: &OffsetCommitRequestPartition| {
             let partition = sent.partition_index;
-            let found = if version >= BY_ID_FIRST {
-                partition_by_id(image, topic.topic_id, partition)?
+            let (found, named) = if version >= BY_ID_FIRST {
+                let found = partition_by_id(image, topic.topic_id, partition)?;
+                (found, NamedTopic::ById(found.topic_id))
             } else {
-                partition_by_name(image, &topic.name, partition)?
+                let found = partition_by_name(image, &topic.name, partition)?;
+                (found, NamedTopic::ByName)
             };
             let topic = image
                 .topic_by_id(found.topic_id)
                 .ok_or(ErrorCode::UnknownTopicId)?;
-            Ok(offset_to_commit(&topic.name, sent))
+            Ok(offset_to_commit(&topic.name, named, sent))
         };
         topic.partitions.iter().map(offset).collect()
     };
     request.topics.iter().flat_map(in_topic).collect()
 }
 
-fn offset_to_commit(topic: &TopicName, sent: &OffsetCommitRequestPartition) -> OffsetToCommit {
+fn offset_to_commit(
+    topic: &TopicName,
+    named: NamedTopic,
+    sent: &OffsetCommitRequestPartition,
+) -> OffsetToCommit {
     OffsetToCommit {
         partition: TopicPartition {
             topic: topic.clone(),
             partition: sent.partition_index,
         },
+        topic: named,
         offset: Offset(sent.committed_offset),
         leader_epoch: LeaderEpoch(sent.committed_leader_epoch),
         metadata: Arc::from(sent.committed_metadata.as_deref().unwrap_or_default()),
@@ -153,7 +160,7 @@ const BY_ID_FIRST: i16 = 10;
 #[cfg(test)]
 mod tests {
     use super::super::test_image::image_with;
-    use super::super::topics::wire_id;
+    use super::super::topics::{topic_id, wire_id};
     use super::*;
 
     fn partition(partition_index: i32, committed_offset: i64) -> OffsetCommitRequestPartition {
@@ -236,7 +243,9 @@ mod tests {
             ..Default::default()
         };
         let checked = check(&request, 10, &image);
-        assert_eq!(checked[0].as_ref().unwrap().partition.topic.as_str(), "t");
+        let stored = checked[0].as_ref().unwrap();
+        assert_eq!(stored.partition.topic.as_str(), "t");
+        assert_eq!(stored.topic, NamedTopic::ById(topic_id(id)));
         let answer = response(request, &checked, Ok(vec![Ok(())]), 10);
         let expected = [
             ErrorCode::None,

@@ -254,6 +254,7 @@ mod tests {
     use millrace_engine::record::BatchBuilder;
     use millrace_engine::types::Timestamp;
     use millrace_wire::frame::{request_frame, response_frame};
+    use millrace_wire::message::delete_topics::DeleteTopicsRequest;
     use millrace_wire::message::metadata::MetadataRequestTopic;
     use millrace_wire::message::produce::{ProduceRequestPartition, ProduceRequestTopic};
     use millrace_wire::message::{HeartbeatRequest, HeartbeatResponse, MetadataRequest};
@@ -341,6 +342,33 @@ mod tests {
         let mut all = budget.open();
         assert!(poll(std::pin::pin!(all.cover(BUDGET_BYTES))).is_ready());
         all.bytes() == BUDGET_BYTES
+    }
+
+    /// It waits for the controller, which may be busy; its client may come again with more.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_whose_time_is_up_keeps_its_memory_until_the_controller_is_done_with_it() {
+        let mut broker = Broker::start();
+        let client = broker.client();
+        let mut left_behind = client.frontend().take_over().unwrap();
+        let budget = RequestBudget::new(BUDGET_BYTES);
+        let delete = DeleteTopicsRequest {
+            topic_names: vec![Str::from("t")],
+            timeout_ms: 1,
+            ..Default::default()
+        };
+        let body = body_of(&delete, 5);
+        let submission = dispatch(&client, charged(body, &budget))
+            .unwrap()
+            .submission;
+        let answer = submission.done().await.unwrap();
+        assert_eq!(answer.await.unwrap().len(), 1, "it is told");
+        assert!(!is_free(&budget), "the controller has it");
+        let mut outcome = left_behind.try_recv().unwrap();
+        assert!(poll(outcome.as_mut()).is_pending());
+        while broker.turn() {}
+        assert!(poll(outcome.as_mut()).is_ready());
+        drop(outcome);
+        assert!(is_free(&budget));
     }
 
     /// A client that goes, or is told that its time is up, may come back with more.

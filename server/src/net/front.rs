@@ -68,8 +68,8 @@ pub(crate) async fn attend(gateway: Gateway, front: Front) {
                 connections.spawn_local(bell.guard(conversation));
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            Some(batches) = next_of(&mut to_take_over) => {
-                left_behind.spawn_local(batches);
+            Some(left) = next_of(&mut to_take_over) => {
+                left_behind.spawn_local(left);
             }
             Some(_) = left_behind.join_next(), if !left_behind.is_empty() => {}
         }

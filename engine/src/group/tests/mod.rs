@@ -311,6 +311,7 @@ fn place(topic: &str, partition: i32) -> TopicPartition {
 fn commit(id: &str, generation: i32, offsets: &[(TopicPartition, i64)]) -> CommitOffsets {
     let offsets = offsets.iter().map(|(partition, offset)| OffsetToCommit {
         partition: partition.clone(),
+        topic: NamedTopic::ByName,
         offset: Offset(*offset),
         leader_epoch: LeaderEpoch(3),
         metadata: Arc::from("note"),

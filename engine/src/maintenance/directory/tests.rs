@@ -49,11 +49,19 @@ impl Bench {
     }
 
     fn remove(&self, name: &TopicPartition, topic_id: TopicId) -> Result<(), IoError> {
-        let data = Path::new(DATA);
-        let claimed = self.checkpoints.claim(data, name, topic_id);
-        let removed = remove(&self.disk, &self.checkpoints, name, data, topic_id, claimed);
-        self.checkpoints.release(data, name, topic_id);
-        removed
+        let removed = self.remove_all(std::slice::from_ref(name), topic_id);
+        removed.into_iter().collect()
+    }
+
+    fn remove_all(&self, names: &[TopicPartition], topic_id: TopicId) -> Vec<Result<(), IoError>> {
+        let removal = |name: &TopicPartition| Removal {
+            name: name.clone(),
+            log_directory: PathBuf::from(DATA),
+            topic_id,
+        };
+        let removals: Vec<Removal> = names.iter().map(removal).collect();
+        let removals: Vec<&Removal> = removals.iter().collect();
+        remove(&self.disk, &self.checkpoints, &removals)
     }
 
     /// What a start does to the directory.
@@ -177,6 +185,41 @@ fn a_removal_goes_on_where_it_found_no_room_or_no_descriptor() {
             assert_eq!(line, None, "{operation:?} {path_end}");
         }
     }
+}
+
+#[test]
+fn of_partitions_that_are_removed_together_one_that_fails_keeps_no_other() {
+    let bench = Bench::new();
+    let names = ["a", "b", "c"].map(partition);
+    for name in &names {
+        drop(bench.open(name, OURS).unwrap());
+        bench.note(name, OURS, 9);
+    }
+    bench.sim.fail_next(SimOperation::Name, "/b-0", EIO);
+    let removed = bench.remove_all(&names, OURS);
+    let done: Vec<bool> = removed.iter().map(Result::is_ok).collect();
+    assert_eq!(done, [true, false, true], "{removed:?}");
+    assert_eq!(bench.directories(), ["b-0"]);
+    let written = Checkpoints::default();
+    written.load(&bench.disk, Path::new(DATA)).unwrap();
+    let lines = names.map(|name| written.line(Path::new(DATA), &name));
+    assert_eq!(lines, [None; 3]);
+}
+
+#[test]
+fn partitions_whose_new_names_cannot_be_made_durable_stay_until_they_are() {
+    let bench = Bench::new();
+    let names = ["a", "b"].map(partition);
+    for name in &names {
+        drop(bench.open(name, OURS).unwrap());
+    }
+    bench.sim.fail_next(SimOperation::SyncDir, DATA, EMFILE);
+    for removed in bench.remove_all(&names, OURS) {
+        assert!(removed.unwrap_err().is_out_of_space());
+    }
+    assert_eq!(bench.directories().len(), 2);
+    assert!(bench.remove_all(&names, OURS).iter().all(Result::is_ok));
+    assert!(bench.directories().is_empty());
 }
 
 #[test]

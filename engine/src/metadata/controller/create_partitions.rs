@@ -1,5 +1,7 @@
 //! Giving topics more partitions. The new ones have as many replicas as the topic's first.
 
+use std::ops::Range;
+
 use super::placement::Placement;
 use super::{ControllerError, CreatePartitions, Decision, GrowTopic, Reply, answer_each_name};
 use crate::metadata::image::{MetadataImage, Topic};
@@ -40,7 +42,8 @@ struct Growing<'a> {
 }
 
 impl Growing<'_> {
-    fn grow(&mut self, wish: &GrowTopic) -> Result<i32, ControllerError> {
+    /// Says which are added.
+    fn grow(&mut self, wish: &GrowTopic) -> Result<Range<i32>, ControllerError> {
         let image = self.image;
         let topic =
             image
@@ -69,7 +72,7 @@ impl Growing<'_> {
                 state,
             });
         }
-        Ok(wish.count)
+        Ok(topic.partition_count()..wish.count)
     }
 
     fn replicas_of(

@@ -13,6 +13,7 @@ mod placement;
 mod producer_ids;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::image::MetadataImage;
@@ -279,8 +280,8 @@ pub enum Reply {
     CreateTopics(Results<String, CreatedTopic>),
     /// Per reference, in the order asked; a reference given twice is answered once.
     DeleteTopics(Results<TopicReference, DeletedTopic>),
-    /// Per name, in the order asked; a name asked for twice is answered once. `Ok`: how many partitions there are.
-    CreatePartitions(Results<String, i32>),
+    /// Per name, in the order asked; a name asked for twice is answered once. `Ok`: the numbers of the new partitions.
+    CreatePartitions(Results<String, Range<i32>>),
     /// As many as resources asked for, in their order.
     AlterConfigs(Vec<Result<(), ControllerError>>),
     /// The block.

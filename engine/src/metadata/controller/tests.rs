@@ -135,7 +135,7 @@ fn grow_on(
     let Reply::CreatePartitions(mut results) = run(image, &command) else {
         panic!()
     };
-    results.remove(0).1
+    results.remove(0).1.map(|added| added.end)
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::entry::Entry;
 use super::error::{OpenError, StorageError};
 use super::journal::{self, Journal};
+use super::node;
 use super::snapshot::{self, Snapshot};
 use super::vote::Vote;
 use crate::io::Disk;
@@ -151,11 +152,14 @@ fn check_journal(
             || checked.purged.offset.saturating_add(1),
             Entry::next_offset,
         );
-        match super::node::replay(dir, newest, &checked.entries, next_offset) {
-            Ok(image) => match super::node::next_term(dir, vote, last, &image) {
-                Ok(_) => found.image = Some(image),
-                Err(error) => found.faults.push((MetadataFile::Journal, error.into())),
-            },
+        let replayed = node::replay(dir, newest, &checked.entries, next_offset);
+        let usable = replayed.and_then(|image| {
+            node::check_origin(dir, &image, None)?;
+            node::next_term(dir, vote, last, &image)?;
+            Ok(image)
+        });
+        match usable {
+            Ok(image) => found.image = Some(image),
             Err(error) => found.faults.push((MetadataFile::Journal, error)),
         }
     }

@@ -90,7 +90,8 @@ impl StorageError {
     }
 }
 
-/// Why metadata could not be opened. The files are as they were.
+/// Why metadata could not be opened. The files say what they said: what an unfinished write had left may be gone by then,
+/// a torn end be cut off, a term have begun.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A file.

@@ -296,8 +296,8 @@ impl Journal {
     /// may take what is kept for a full disk.
     ///
     /// # Errors
-    /// Nothing was appended. When the device is full a later attempt may succeed; after any other failure of the disk
-    /// the journal is offline until it is opened again, because what it holds is unknown.
+    /// When the device is full nothing was appended, and a later attempt may succeed. After any other failure of the disk
+    /// the journal is offline until it is opened again, because it is unknown whether it holds the entry.
     pub fn append(&mut self, entry: &Entry, reserve: Reserve) -> Result<(), StorageError> {
         self.make_ready()?;
         let last = self.last();

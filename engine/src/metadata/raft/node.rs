@@ -180,7 +180,8 @@ impl Metadata {
     /// before where nothing changed.
     ///
     /// # Errors
-    /// Nothing changed.
+    /// The image is as it was, and so is the journal if the controller refused or there is no room. After another failure
+    /// of the disk the journal takes no changes until it is opened again, and may turn out to hold this one then.
     pub fn propose(
         &mut self,
         command: &Command,
@@ -191,7 +192,7 @@ impl Metadata {
     /// The same for what a start must write: it may use the space that is kept for that on a full disk.
     ///
     /// # Errors
-    /// Nothing changed.
+    /// As [`Metadata::propose`].
     pub fn propose_at_start(
         &mut self,
         command: &Command,
@@ -212,6 +213,11 @@ impl Metadata {
             })?;
         }
         Ok((Arc::clone(&self.image), reply))
+    }
+
+    /// Whether a change finds room on a full disk where others find none.
+    pub(crate) const fn has_reserve(command: &Command) -> bool {
+        !matches!(reserve_of(command), Reserve::Keep)
     }
 
     /// How the log stands.
@@ -467,8 +473,8 @@ pub(super) fn next_term(
     ))
 }
 
-/// `cluster_id`: of which cluster the metadata must be, if it is of one.
-fn check_origin(
+/// Whether this broker may go on with the metadata. `cluster_id`: of which cluster it must be, if it is of one.
+pub(super) fn check_origin(
     dir: &Path,
     image: &MetadataImage,
     cluster_id: Option<&str>,

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use super::error::{FEATURE, FEATURE_LEVEL};
 use super::snapshot;
 use super::vote::Vote;
 use super::{
-    Entry, Journal, LogPosition, Metadata, MetadataOptions, OpenError, ProposeError, Reserve,
-    StorageError,
+    Entry, Journal, LogPosition, Metadata, MetadataFile, MetadataOptions, OpenError, ProposeError,
+    Reserve, StorageError,
 };
 use crate::config::Alteration;
 use crate::io::{Disk, Sim, SimOperation};
@@ -290,6 +291,41 @@ fn a_record_kind_of_a_newer_version_is_refused_as_newer_and_not_as_damage() {
         .to_string();
     assert!(
         refused.contains("newer version of Millrace: unknown record kind 99"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_feature_level_of_a_newer_version_is_refused_and_found_by_the_check() {
+    let (dir, metadata) = with_topics(&["a"]);
+    let status = metadata.status();
+    metadata.close().unwrap();
+    let opened = Journal::open(&Disk::real(), dir.path(), status.last.index);
+    let (mut journal, _) = opened.unwrap();
+    let newer = Entry {
+        position: LogPosition {
+            term: status.term,
+            index: status.last.index + 1,
+        },
+        base_offset: status.next_offset,
+        records: vec![MetadataRecord::FeatureLevelSet {
+            name: FEATURE.to_owned(),
+            level: FEATURE_LEVEL + 1,
+        }],
+    };
+    journal.append(&newer, Reserve::Use).unwrap();
+    drop(journal);
+    let checked = super::check(&Disk::real(), dir.path()).unwrap();
+    let fault = matches!(
+        checked.faults[..],
+        [(MetadataFile::Journal, OpenError::NewerFeatureLevel { .. })]
+    );
+    assert!(fault, "{checked:?}");
+    assert!(checked.image.is_none());
+    let refused = try_open(dir.path(), MetadataOptions::default()).err();
+    let refused = refused.unwrap();
+    assert!(
+        matches!(refused, OpenError::NewerFeatureLevel { .. }),
         "{refused}"
     );
 }

@@ -1,8 +1,8 @@
 //! The bytes of a metadata record: length (u32), version (u8), kind (u8), fields; all big-endian.
 //!
-//! It is our own form, not Kafka's. The length counts what follows it. Each kind has its own versions, now all 1; a new
-//! version of a kind is written only at a finalised feature level, so that an older binary can still read the journal
-//! below it. Decoding takes arbitrary bytes and either gives the record or says what was wrong.
+//! It is our own form, not Kafka's. The length counts what follows it. The version is one for all kinds, now 1; a new one
+//! is written only at a finalised feature level, so that an older binary can still read the journal below it. Decoding
+//! takes arbitrary bytes and either gives the record or says what was wrong.
 
 use super::{
     Broker, ConfigResource, Endpoint, MetadataRecord, Partition, PartitionEpoch, Reader,

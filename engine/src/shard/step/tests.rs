@@ -11,8 +11,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
-    CommitOffsets, FetchOffsets, GroupError, GroupReply, Heartbeat, Join, ListGroups, MemberId,
-    OffsetToCommit, Protocol,
+    CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Heartbeat, Join, ListGroups,
+    MemberId, NamedTopic, OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet};
@@ -198,6 +198,7 @@ fn all_offsets() -> GroupCommand {
 fn commit(partitions: impl IntoIterator<Item = TopicPartition>, metadata: &str) -> GroupCommand {
     let offset = |partition| OffsetToCommit {
         partition,
+        topic: NamedTopic::ByName,
         offset: Offset(1),
         leader_epoch: LeaderEpoch::NONE,
         metadata: metadata.into(),
@@ -938,6 +939,48 @@ fn a_topic_made_anew_while_its_coordinator_is_opened_has_no_offsets_of_the_old_o
     assert_eq!(bench.committed(), places[1..]);
 }
 
+/// Its id had been looked up before it waited.
+#[test]
+fn an_offset_that_waited_for_its_coordinator_is_not_the_next_topics_of_the_name() {
+    let mut bench = bench_of_nothing(&Sim::new(1), 1);
+    let image = image("__consumer_offsets", 1);
+    bench.partitions = vec![TopicIdPartition {
+        topic_id: image.topics().next().unwrap().id,
+        partition: 0,
+    }];
+    let [old, gone, new] = made_anew(&image);
+    let places = [place("t", 0), place("__consumer_offsets", 0)];
+    let mut commit = commit(places.clone(), "");
+    if let GroupCommand::CommitOffsets(commit) = &mut commit {
+        for offset in &mut commit.offsets {
+            let topic = old.topic(&offset.partition.topic).unwrap();
+            offset.topic = NamedTopic::ById(topic.id);
+        }
+    }
+    let (reply, mut answer) = oneshot::channel();
+    let request = GroupRequest {
+        partition: bench.partitions[0],
+        command: commit,
+        reply,
+    };
+    let mut effects = Effects::default();
+    for input in [
+        Input::Image(old),
+        Input::Command(Command::Group(Box::new(request))),
+        Input::Image(gone),
+        Input::Image(new),
+    ] {
+        bench.shard.step(NOW, input, &mut effects);
+    }
+    bench.carry_out(effects);
+    bench.end_syncs();
+    let committed = answer.try_recv().unwrap();
+    let topic = places[0].topic.clone();
+    let results = vec![Err(GroupError::TopicGone { topic }), Ok(())];
+    assert_eq!(committed, Ok(GroupReply::OffsetsCommitted(results)));
+    assert_eq!(bench.committed(), places[1..]);
+}
+
 #[test]
 fn a_topic_made_anew_before_its_coordinator_is_read_again_has_no_offsets_of_the_old_one() {
     let sim = Sim::new(1);
@@ -1034,6 +1077,38 @@ fn a_coordinator_is_read_slice_by_slice_behind_what_is_as_urgent() {
     assert!(slices > 2, "{slices}");
     bench.carry_out(effects);
     assert_eq!(bench.committed().len(), 240);
+}
+
+/// Whoever made a topic, or stopped the broker, waited until each partition had been flushed away by itself.
+#[test]
+fn a_large_topic_that_is_deleted_holds_up_neither_a_new_one_nor_a_stop() {
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "t", 300, 1);
+    let mut effects = Effects::default();
+    bench.shard.checkpoint(NOW, &mut effects);
+    bench.carry_out(effects);
+    let delete = metadata::Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name("t".to_owned())],
+    });
+    let gone = after(bench.shard.image(), &delete);
+    let new = after(&gone, &create("new", 1, 6));
+    let mut effects = Effects::default();
+    for image in [gone, new] {
+        let image = Input::Image(Arc::new(image));
+        bench.shard.step(NOW, image, &mut effects);
+    }
+    let (_, last) = effects.jobs.last().unwrap();
+    let is_new = matches!(last, Job::Open(open) if open.name == place("new", 0));
+    assert!(is_new, "it waits behind {last:?}");
+    bench.shard.step(NOW, Input::Stop, &mut effects);
+    // Three changes for each partition, and what they share.
+    sim.stand_still_after(6 * 300);
+    bench.carry_out(effects);
+    assert!(!sim.stands_still(), "the disk has far more to do");
+    assert_eq!(bench.shard.stopped(), Some(true));
+    let left = bench.disk.list(Path::new("/data")).unwrap().into_iter();
+    let left = left.filter(|entry| entry.is_dir).map(|entry| entry.name);
+    assert_eq!(left.collect::<Vec<_>>(), ["new-0"]);
 }
 
 /// Its tombstones failed, so it was read again, and wrote them again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_engine::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, MemberId,
-    OffsetToCommit,
+    NamedTopic, OffsetToCommit,
 };
 use millrace_engine::io::{Random, SimOperation};
 use millrace_engine::log::EpochEnd;
@@ -435,6 +435,7 @@ fn a_coordinator_whose_append_failed_is_read_again_and_knows_what_was_committed(
             retention_ms: None,
             offsets: vec![OffsetToCommit {
                 partition: place(),
+                topic: NamedTopic::ByName,
                 offset: Offset(offset),
                 leader_epoch: LeaderEpoch::NONE,
                 metadata: "".into(),
