@@ -116,8 +116,6 @@ pub struct Log {
     damage: Option<Damage>,
     clean: clean::CleanState,
     preallocated_to: u64,
-    /// Counts uses of indexes, to drop the longest unused first.
-    index_clock: u64,
 }
 
 impl Log {

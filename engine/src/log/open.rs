@@ -385,6 +385,5 @@ fn assemble(options: OpenOptions, parts: Parts, epochs: LeaderEpochs) -> Log {
             cleaned_to: options.cleaned_to,
             ..CleanState::default()
         },
-        index_clock: 0,
     }
 }

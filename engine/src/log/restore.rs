@@ -178,9 +178,7 @@ fn replay_range(
             continue;
         }
         let position = match &segment.index {
-            IndexState::Loaded { index, .. } => {
-                index.offsets.floor(from).map_or(0, |entry| entry.1)
-            }
+            IndexState::Loaded(index) => index.offsets.floor(from).map_or(0, |entry| entry.1),
             IndexState::OnDisk => 0,
         };
         let mut walker = Walker::new(&segment.file, position, segment.length);

@@ -486,8 +486,44 @@ fn a_clean_stop_is_opened_without_a_scan() {
     assert_eq!(log.producers, producers);
     assert_eq!(log.epochs, epochs);
     assert_eq!(read_all(&fixture, &mut log), bytes);
-    log.drop_indexes(0);
+    log.drop_indexes();
     assert_eq!(read_all(&fixture, &mut log), bytes);
+}
+
+#[test]
+fn indexes_of_recovered_segments_are_in_memory_only_where_there_was_no_room_for_their_files() {
+    let sim = Sim::new(1);
+    let mut fixture = Fixture::new(config(2_000));
+    fixture.disk = sim.disk();
+    let mut log = fixture.fresh();
+    while log.segment_count() < 50 {
+        fixture.append(&mut log, &batch(1, 200, 1));
+    }
+    let all = read_all(&fixture, &mut log);
+    drop(log);
+    sim.fail_next(SimOperation::Write, "0.timeindex.tmp", 28);
+    let (mut log, _) = fixture.open(false, 0);
+    let loaded: Vec<Offset> = log.loaded_indexes().map(|(base, _)| base).collect();
+    assert_eq!(loaded, [Offset(0)]);
+    log.drop_index(Offset(0));
+    assert_eq!(log.loaded_indexes().count(), 0);
+    assert_eq!(read_all(&fixture, &mut log), all);
+}
+
+#[test]
+fn the_segment_that_goes_on_after_a_cut_has_its_index_in_memory() {
+    let fixture = Fixture::new(config(2_000));
+    let mut log = fixture.fresh();
+    while log.segment_count() < 3 {
+        fixture.append(&mut log, &batch(1, 200, 1));
+    }
+    let middle = log.segments.closed()[1].base_offset;
+    drop(log);
+    let path = names::segment_file(&fixture.path(), middle, names::LOG);
+    fixture.disk.remove_file(&path).unwrap();
+    let (mut log, report) = fixture.open(false, 0);
+    assert_eq!((log.segment_count(), report.cuts.len()), (1, 1));
+    fixture.roll(&mut log);
 }
 
 #[test]
@@ -680,7 +716,7 @@ fn time_finds_the_first_record_at_or_after_it() {
                 .map(|found| found.offset.0);
             assert_eq!(found, offset, "bound {bound} pass {pass}");
         }
-        log.drop_indexes(0);
+        log.drop_indexes();
     }
     assert!(log.move_log_start(Offset(13)));
     let found = log.find_timestamp(Timestamp(50), Offset(24));
@@ -973,7 +1009,7 @@ proptest! {
         let end = log.log_end_offset().0;
         if forget {
             log.recent = Recent::default();
-            log.drop_indexes(0);
+            log.drop_indexes();
         }
         for (offset, max, edge) in reads {
             let bound = model.get(edge).map_or(end, |batch| batch.base_offset);

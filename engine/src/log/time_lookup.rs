@@ -99,7 +99,7 @@ impl Log {
         let whole = end <= upper_bound && segment.base_offset >= self.log_start_offset;
         let greatest = segment.max_timestamp.filter(|_| whole);
         let position = match &segment.index {
-            IndexState::Loaded { index, .. } => {
+            IndexState::Loaded(index) => {
                 let from = self.log_start_offset;
                 Some(start_position(index, target, greatest, from, upper_bound))
             }

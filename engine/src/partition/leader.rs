@@ -837,7 +837,7 @@ impl Leader {
     /// # Errors
     /// The offset is out of range, or the files do not hold what they should.
     pub fn read(
-        &mut self,
+        &self,
         offset: Offset,
         bytes_max: u64,
         isolation: Isolation,

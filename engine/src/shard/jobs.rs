@@ -357,6 +357,7 @@ impl Shard {
                 self.advance(id, now, effects, |leader, told| {
                     leader.rolled(result, now, told)
                 });
+                self.note_rolled_index(id);
             }
             (Errand::CutBack(id), Done::CutBack(result)) => {
                 self.advance(id, now, effects, |leader, told| {

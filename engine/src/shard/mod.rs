@@ -12,6 +12,7 @@ mod gateway;
 mod helm;
 mod hosting;
 mod housekeeping;
+mod indexes;
 mod jobs;
 mod lookups;
 mod news;

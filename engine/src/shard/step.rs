@@ -17,6 +17,7 @@ use super::directories::{FailedDirectory, Suspects};
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::housekeeping::Flushes;
+use super::indexes::Indexes;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
@@ -172,6 +173,7 @@ pub struct Shard {
     pub(super) slots: BTreeMap<TopicIdPartition, Slot>,
     pub(super) produces: Produces,
     pub(super) fetches: Fetches,
+    pub(super) indexes: Indexes,
     pub(super) standings: Standings,
     pub(super) lookups: Lookups,
     pub(super) deletions: Deletions,
@@ -225,6 +227,7 @@ impl Shard {
             slots: BTreeMap::new(),
             produces: Produces::default(),
             fetches: Fetches::default(),
+            indexes: Indexes::default(),
             standings: Standings::default(),
             lookups: Lookups::default(),
             deletions: Deletions::default(),

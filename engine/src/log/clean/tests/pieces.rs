@@ -318,7 +318,7 @@ fn an_index_loaded_for_an_old_file_is_not_taken_for_the_new_one() {
     }
     let closed = fixture.close(log);
     let (mut log, _) = fixture.open(true, closed.recovery_point.0);
-    log.drop_indexes(0);
+    log.drop_indexes();
     let end = log.log_end_offset();
     let super::super::super::ReadPlan::LoadIndex(job) = log.read(Offset(0), 1, end).unwrap() else {
         panic!("recent enough to be in memory");
