@@ -65,7 +65,7 @@ pub use roll::{Preallocation, RollJob, RollReason, RolledSegment};
 pub use scan::BatchScan;
 pub use segment::{BatchPlace, IndexJob, LoadedIndex};
 pub use stable::{CloseJob, Closed, EpochsJob, EpochsWritten, FlushJob, Flushed, SyncPlan};
-pub use time_lookup::{TimeLookup, TimestampedOffset};
+pub use time_lookup::{Searched, TimeLookup, TimeSearch, TimestampedOffset};
 pub use walk::{Fault, FaultReason, WalkError};
 
 /// A place below which everything was known to be on stable storage, and is not sound any more. Nothing is cut there;

@@ -155,6 +155,16 @@ impl Fixture {
         panic!("a read of {offset} up to {bound} goes on for ever");
     }
 
+    /// Searches by time, part by part.
+    pub(super) fn search(&self, log: &Log, mut search: TimeSearch) -> Option<TimestampedOffset> {
+        loop {
+            match log.time_lookup(search).run(&self.disk).unwrap() {
+                Searched::Ended(found) => return found,
+                Searched::GoOn(further) => search = further,
+            }
+        }
+    }
+
     pub(super) fn close(&self, log: Log) -> Closed {
         log.close().run(&self.disk).unwrap()
     }
@@ -698,29 +708,23 @@ fn time_finds_the_first_record_at_or_after_it() {
     for pass in 0..2 {
         for time in 0..70 {
             for bound in [24, 21, 9, 0] {
-                let lookup = log.find_timestamp(Timestamp(time), Offset(bound));
-                let found = lookup
-                    .run(&fixture.disk)
-                    .unwrap()
-                    .map(|found| found.offset.0);
+                let search = TimeSearch::at_or_after(Timestamp(time), Offset(bound));
+                let found = fixture.search(&log, search).map(|found| found.offset.0);
                 let mut visible = model.iter().filter(|(_, offset)| *offset < bound);
                 let first = visible.find(|(at, _)| *at >= time).map(|entry| entry.1);
                 assert_eq!(found, first, "time {time} bound {bound} pass {pass}");
             }
         }
         for (bound, offset) in [(24, Some(18)), (18, Some(12)), (12, Some(3)), (0, None)] {
-            let lookup = log.find_max_timestamp(Offset(bound));
-            let found = lookup
-                .run(&fixture.disk)
-                .unwrap()
-                .map(|found| found.offset.0);
+            let search = TimeSearch::greatest(Offset(bound));
+            let found = fixture.search(&log, search).map(|found| found.offset.0);
             assert_eq!(found, offset, "bound {bound} pass {pass}");
         }
         log.drop_indexes();
     }
     assert!(log.move_log_start(Offset(13)));
-    let found = log.find_timestamp(Timestamp(50), Offset(24));
-    let found = found.run(&fixture.disk).unwrap().unwrap();
+    let search = TimeSearch::at_or_after(Timestamp(50), Offset(24));
+    let found = fixture.search(&log, search).unwrap();
     assert_eq!((found.offset, found.timestamp), (Offset(13), Timestamp(50)));
 }
 
@@ -736,8 +740,8 @@ fn the_greatest_time_is_not_that_of_a_record_below_the_log_start() {
         let cut = PreparedBatch::from_builder(&builder.build()).unwrap();
         fixture.append(&mut log, &cut);
         let find = |log: &Log| {
-            let lookup = log.find_max_timestamp(log.log_end_offset());
-            let found = lookup.run(&fixture.disk).unwrap();
+            let search = TimeSearch::greatest(log.log_end_offset());
+            let found = fixture.search(log, search);
             found.map(|found| (found.offset.0, found.timestamp.0))
         };
         assert_eq!(find(&log), Some((0, 1_000)));
@@ -766,8 +770,10 @@ fn a_header_is_taken_at_its_word_where_too_many_before_it_promised_in_vain() {
     for _ in 0..4 {
         fixture.append(&mut log, &promising);
     }
-    let search = log.find_timestamp(Timestamp(50), Offset(8));
-    let found = |in_vain_bytes| search.run_within(in_vain_bytes, &fixture.disk).unwrap();
+    let found = |in_vain_bytes| {
+        let search = TimeSearch::at_or_after(Timestamp(50), Offset(8));
+        fixture.search(&log, search.within(in_vain_bytes))
+    };
     assert_eq!(found(usize::MAX), None);
     let records_bytes = promising.payload().len();
     for (in_vain_bytes, offset) in [(1, 2), (records_bytes, 2), (records_bytes + 1, 4)] {

@@ -18,7 +18,7 @@ use crate::config::TopicConfig;
 use crate::io::{File, IoError};
 use crate::log::{
     self, AppendPlan, CutBack, DeleteJob, EpochEnd, EpochsJob, EpochsWritten, FlushJob, Flushed,
-    Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeLookup,
+    Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeSearch,
     TimestampedOffset,
 };
 use crate::record::{
@@ -55,8 +55,8 @@ pub enum OffsetSpec {
 pub enum OffsetAnswer {
     /// Known at once.
     Known(TimestampedOffset),
-    /// To be looked up in the files, away from the shard.
-    Lookup(TimeLookup),
+    /// To be looked up in the files, away from the shard: [`Log::time_lookup`].
+    Search(TimeSearch),
 }
 
 /// What the disk has to do next for a partition.
@@ -932,9 +932,9 @@ impl Leader {
                 let start = self.log.log_start_offset();
                 known(start, self.log.epoch_of(start).unwrap_or(self.epoch))
             }
-            OffsetSpec::MaxTimestamp => OffsetAnswer::Lookup(self.log.find_max_timestamp(bound)),
+            OffsetSpec::MaxTimestamp => OffsetAnswer::Search(TimeSearch::greatest(bound)),
             OffsetSpec::AtOrAfter(time) => {
-                OffsetAnswer::Lookup(self.log.find_timestamp(time, bound))
+                OffsetAnswer::Search(TimeSearch::at_or_after(time, bound))
             }
         }
     }

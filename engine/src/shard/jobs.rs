@@ -8,7 +8,7 @@ use super::fetches::IndexLoad;
 use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
-use crate::log::{Doomed, TimestampedOffset, WalkError};
+use crate::log::{Doomed, Searched, WalkError};
 use crate::maintenance::{Done, Job, JobId, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
@@ -397,7 +397,7 @@ impl Shard {
                 self.index_loaded(load, result, now, effects);
             }
             (Errand::Lookup { work, index }, Done::LookedUp(result)) => {
-                self.searched(work, index, found(result), effects);
+                self.searched(work, index, searched(result), effects);
             }
             (Errand::Replay(id), Done::Replayed(result)) => {
                 self.coordinator_loaded(id, result, now, effects);
@@ -514,9 +514,7 @@ impl Shard {
     }
 }
 
-fn found(
-    result: Result<Option<TimestampedOffset>, WalkError>,
-) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
+fn searched(result: Result<Searched, WalkError>) -> Result<Searched, OffsetLookupError> {
     result.map_err(|error| {
         tracing::error!(%error, "an offset cannot be looked up");
         OffsetLookupError::Storage
