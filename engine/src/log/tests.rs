@@ -550,6 +550,57 @@ fn without_our_windows_the_log_itself_widens_kafkas_snapshot() {
     assert_eq!(fixture.open(true, 14).0.producers, producers);
 }
 
+/// A producer that repeated such a batch waited for ever, and everybody behind it.
+#[test]
+fn a_snapshot_that_tells_of_offsets_beyond_its_own_is_not_used() {
+    let far = AppendedBatch {
+        last_sequence: Sequence(100),
+        last_offset: Offset(1_000_000_000_000_000_000),
+        offset_delta: 1,
+        timestamp: Timestamp(5),
+    };
+    let lies: [(fn(&mut Producer, AppendedBatch), usize); 3] = [
+        (|producer, far| producer.window.push(far), 1),
+        (
+            |producer, _| producer.transaction_start = Some(Offset(4)),
+            1,
+        ),
+        // Only the companion has it; the log itself widens the snapshot then.
+        (
+            |producer, far| {
+                let sound = producer.window;
+                producer.window = Window::default();
+                producer.window.push(far);
+                for batch in sound.batches() {
+                    producer.window.push(*batch);
+                }
+            },
+            0,
+        ),
+    ];
+    for (lie, notes) in lies {
+        let fixture = Fixture::new(config(100_000));
+        let mut log = fixture.fresh();
+        for sequence in [0, 2] {
+            fixture.append(&mut log, &of_producer(9, sequence, 2));
+        }
+        let producers = log.producers.clone();
+        fixture.close(log);
+        let mut lying = producers.clone();
+        let mut producer = *lying.find(ProducerId(9)).unwrap();
+        lie(&mut producer, far);
+        lying.restore(ProducerId(9), Some(producer));
+        let (snapshot, windows) = producer_snapshot::encode(&lying);
+        for (ending, bytes) in [(names::SNAPSHOT, snapshot), (names::WINDOWS, windows)] {
+            let path = names::segment_file(&fixture.path(), Offset(4), ending);
+            std::fs::write(path, bytes).unwrap();
+        }
+        let (log, report) = fixture.open(true, 4);
+        assert_eq!(log.producers, producers);
+        assert_eq!(report.notes.len(), notes, "{:?}", report.notes);
+    }
+}
+
 #[test]
 fn a_snapshot_that_lost_its_windows_forgets_no_batch_that_a_producer_may_repeat() {
     let fixture = Fixture::new(config(100_000));
