@@ -745,6 +745,46 @@ fn a_log_that_lost_stable_records_says_so() {
     assert_eq!(log.log_end_offset(), Offset(2));
 }
 
+/// It was said to have been on stable storage, and its tail was cut off before it was refused.
+#[test]
+fn a_log_that_ends_before_its_start_is_left_as_it_is_unless_its_topic_caches_writes() {
+    let mut fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..4)
+        .map(|_| fixture.append(&mut log, &batch(2, 50, 1)))
+        .collect();
+    drop(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+    let file = fixture.disk.open(&path).unwrap();
+    let length = file.length().unwrap();
+    let third = (stored[0].bytes.len() * 2) as u64;
+    file.write_all_at(third + 16, &[9]).unwrap();
+    let options = |fixture: &Fixture, clean| OpenOptions {
+        log_start_offset: Offset(6),
+        ..fixture.options(clean, 0)
+    };
+    for clean in [false, true] {
+        let refused = open(&fixture.disk, options(&fixture, clean));
+        let Err(OpenError::Corrupt(fault)) = refused else {
+            panic!("{refused:?}");
+        };
+        let reason = FaultReason::BeforeStart {
+            end: Offset(4),
+            log_start_offset: Offset(6),
+        };
+        assert_eq!(fault.reason, reason);
+        assert_eq!(file.length().unwrap(), length);
+    }
+    fixture.config = Arc::new(TopicConfig {
+        write_caching: true,
+        ..config(100_000)
+    });
+    let (log, report) = open(&fixture.disk, options(&fixture, false)).unwrap();
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    assert_eq!((start, end), (Offset(6), Offset(6)));
+    assert_eq!(report.cuts.len(), 1);
+}
+
 #[test]
 fn time_finds_the_first_record_at_or_after_it() {
     let fixture = Fixture::new(config(600));
