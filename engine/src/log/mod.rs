@@ -65,7 +65,7 @@ pub use roll::{Preallocation, RollJob, RollReason, RolledSegment};
 pub use scan::BatchScan;
 pub use segment::{BatchPlace, IndexJob, LoadedIndex};
 pub use stable::{CloseJob, Closed, EpochsJob, EpochsWritten, FlushJob, Flushed, SyncPlan};
-pub use time_lookup::{TimeLookup, TimestampedOffset};
+pub use time_lookup::{Searched, TimeLookup, TimeSearch, TimestampedOffset};
 pub use walk::{Fault, FaultReason, WalkError};
 
 /// A place below which everything was known to be on stable storage, and is not sound any more. Nothing is cut there;
@@ -116,8 +116,6 @@ pub struct Log {
     damage: Option<Damage>,
     clean: clean::CleanState,
     preallocated_to: u64,
-    /// Counts uses of indexes, to drop the longest unused first.
-    index_clock: u64,
 }
 
 impl Log {

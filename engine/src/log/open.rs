@@ -2,7 +2,7 @@
 //!
 //! Blocking. What was found and done comes back as a report, for the caller to log once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::append::Unwritten;
@@ -165,21 +165,19 @@ fn open_trusting(
         epochs = read.clone().unwrap_or_default();
         scan = recover::scan(disk, &options, &inventory, trust, &mut epochs, &mut report)?;
     }
+    // A log starts where readers have been; only a page cache that was lost ends before that. What its topic promised when it was
+    // written nobody knows: a durable one may have a recovery point below its start.
+    let ends_before_start = scan.end_offset < options.log_start_offset && scan.damage.is_none();
+    if ends_before_start && (options.clean || !options.config.write_caching) {
+        return Err(before_start(&options, &scan).into());
+    }
     let directory = options.directory.clone();
     scan.cut(disk, &directory, &mut inventory, &mut report)?;
     if scan.segments.is_empty() {
         let log = make_empty(disk, options, &inventory)?;
         return Ok((log, report));
     }
-    if scan.end_offset < options.log_start_offset && scan.damage.is_none() {
-        // A log starts where readers have been; only a page cache that was lost ends before that.
-        if options.clean || !options.config.write_caching {
-            let last = scan.segments.last();
-            let (path, length) = last.map_or((directory.as_path(), 0), |last| {
-                (last.file.path(), last.length)
-            });
-            return Err(lost(path, length, scan.end_offset, options.log_start_offset).into());
-        }
+    if ends_before_start {
         return start_anew(disk, options, &inventory, scan, report);
     }
     finish(disk, options, &inventory, scan, epochs, read, trust, report)
@@ -189,19 +187,29 @@ fn open_trusting(
 fn refuse_loss(options: &OpenOptions) -> Result<(), Fault> {
     let start = options.log_start_offset.max(Offset::ZERO);
     if start < options.recovery_point {
-        return Err(lost(&options.directory, 0, start, options.recovery_point));
+        return Err(Fault {
+            path: options.directory.clone(),
+            position: 0,
+            reason: FaultReason::Missing {
+                end: start,
+                recovery_point: options.recovery_point,
+            },
+        });
     }
     Ok(())
 }
 
-/// The log ends before offsets that were on stable storage.
-fn lost(path: &Path, position: u64, end: Offset, stable: Offset) -> Fault {
+fn before_start(options: &OpenOptions, scan: &Scan) -> Fault {
+    let last = scan.segments.last();
+    let (path, position) = last.map_or((options.directory.as_path(), 0), |last| {
+        (last.file.path(), last.length)
+    });
     Fault {
         path: path.to_owned(),
         position,
-        reason: FaultReason::Missing {
-            end,
-            recovery_point: stable,
+        reason: FaultReason::BeforeStart {
+            end: scan.end_offset,
+            log_start_offset: options.log_start_offset,
         },
     }
 }
@@ -385,6 +393,5 @@ fn assemble(options: OpenOptions, parts: Parts, epochs: LeaderEpochs) -> Log {
             cleaned_to: options.cleaned_to,
             ..CleanState::default()
         },
-        index_clock: 0,
     }
 }

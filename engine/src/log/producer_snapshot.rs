@@ -197,6 +197,19 @@ pub fn widen(states: &mut ProducerStates, snapshot: &[u8], windows: &[u8]) -> bo
     true
 }
 
+/// What [`widen`] makes of `states`, the snapshot of `offset`. `None` where the files do not belong together, or its windows tell of
+/// batches that do not lie below.
+pub(super) fn widened(
+    states: &ProducerStates,
+    snapshot: &[u8],
+    windows: &[u8],
+    offset: Offset,
+) -> Option<ProducerStates> {
+    let mut wide = states.clone();
+    let sound = widen(&mut wide, snapshot, windows) && wide.beyond(offset).is_none();
+    sound.then_some(wide)
+}
+
 fn decode_windows(snapshot: &[u8], windows: &[u8]) -> Option<Vec<(ProducerId, Timestamp, Window)>> {
     let mut body = Reader(unframe(windows, WINDOWS_VERSION).ok()?);
     let entries = snapshot.get(SNAPSHOT_HEADER_BYTES..)?;

@@ -409,6 +409,16 @@ impl ProducerStates {
         before - self.producers.len()
     }
 
+    /// A producer of whom a batch or transaction is told that does not lie below `end`, and where.
+    pub(super) fn beyond(&self, end: Offset) -> Option<(ProducerId, Offset)> {
+        self.producers.iter().find_map(|(&id, producer)| {
+            let batches = producer.window.batches().iter();
+            let told = batches.map(|batch| batch.last_offset);
+            let mut told = told.chain(producer.transaction_start);
+            Some((id, told.find(|&offset| offset >= end)?))
+        })
+    }
+
     /// First offset of the oldest open transaction.
     #[must_use]
     pub fn first_open_transaction(&self) -> Option<Offset> {

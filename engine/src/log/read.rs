@@ -107,8 +107,8 @@ enum Distrust {
     Rebuild(Box<IndexJob>),
     /// The read does without it: that of the active segment grows meanwhile.
     Walk,
-    /// The read fails: it was to be built anew before, and this is in the way.
-    Refuse(Fault),
+    /// The read fails: that of the segment with this base offset was to be built anew before, and this is in the way.
+    Refuse(Offset, Fault),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Log {
     /// # Errors
     /// [`ReadError`] for an offset outside of the log, or damage.
     pub fn read(
-        &mut self,
+        &self,
         offset: Offset,
         max_bytes: u64,
         upper_bound: Offset,
@@ -187,7 +187,7 @@ impl Log {
         let interval = self.config.index_interval_bytes;
         let keep = !self.config.cleanup_policy.compact;
         let job = |rebuild| segment.index_job(&self.directory, interval, rebuild, keep);
-        let IndexState::Loaded { index, .. } = &segment.index else {
+        let IndexState::Loaded(index) = &segment.index else {
             return Ok(ReadPlan::LoadIndex(Box::new(job(false))));
         };
         let place = index.offsets.floor(offset);
@@ -215,16 +215,9 @@ impl Log {
             distrust: match (segment_end, &segment.index_fault) {
                 (None, _) => Distrust::Walk,
                 (Some(_), None) => Distrust::Rebuild(Box::new(job(true))),
-                (Some(_), Some(fault)) => Distrust::Refuse(fault.clone()),
+                (Some(_), Some(fault)) => Distrust::Refuse(base_offset, fault.clone()),
             },
         };
-        self.index_clock += 1;
-        let clock = self.index_clock;
-        if let Some(segment) = self.segments.find_mut(base_offset)
-            && let IndexState::Loaded { used, .. } = &mut segment.index
-        {
-            *used = clock;
-        }
         Ok(ReadPlan::Scan(Box::new(lookup)))
     }
 
@@ -259,12 +252,9 @@ impl Log {
         if loaded.base_offset >= self.segments.active().base_offset {
             return;
         }
-        self.index_clock += 1;
-        let used = self.index_clock;
         let segment = self.segments.find_mut(loaded.base_offset);
         if let Some(segment) = segment.filter(|segment| segment.file == loaded.file) {
-            let index = loaded.index;
-            segment.index = IndexState::Loaded { index, used };
+            segment.index = IndexState::Loaded(loaded.index);
         }
     }
 
@@ -279,41 +269,32 @@ impl Log {
     /// Bytes of memory that indexes take, the active segment's included.
     #[must_use]
     pub fn index_bytes(&self) -> usize {
-        let loaded = self
-            .segments
-            .iter()
-            .filter_map(|segment| match &segment.index {
-                IndexState::Loaded { index, .. } => Some(index.memory_bytes()),
-                IndexState::OnDisk => None,
-            });
-        loaded.sum()
+        let closed = self.loaded_indexes().map(|(_, bytes)| bytes);
+        closed.sum::<usize>() + self.segments.active().index_bytes().unwrap_or(0)
     }
 
-    /// Drops indexes of closed segments, the longest unused first, until they take at most `keep_bytes`, or only the one is left
-    /// that was used last: whoever reads on in its segment would load it for every read. They are read again when needed.
-    pub fn drop_indexes(&mut self, keep_bytes: usize) {
-        let mut loaded: Vec<(u64, Offset, usize)> = self
-            .segments
-            .closed()
-            .iter()
-            .filter_map(|segment| match &segment.index {
-                IndexState::Loaded { index, used } => {
-                    Some((*used, segment.base_offset, index.memory_bytes()))
-                }
-                IndexState::OnDisk => None,
-            })
-            .collect();
-        loaded.sort_unstable();
-        let mut bytes = loaded.iter().map(|(_, _, bytes)| *bytes).sum::<usize>();
-        loaded.pop();
-        for (_, base_offset, freed) in loaded {
-            if bytes <= keep_bytes {
-                break;
-            }
-            if let Some(segment) = self.segments.find_mut(base_offset) {
-                segment.index = IndexState::OnDisk;
-                bytes = bytes.saturating_sub(freed);
-            }
+    /// The closed segments whose indexes are in memory, oldest first, by their base offsets; and what each takes, in bytes.
+    pub fn loaded_indexes(&self) -> impl DoubleEndedIterator<Item = (Offset, usize)> {
+        let closed = self.segments.closed().iter();
+        closed.filter_map(|segment| Some((segment.base_offset, segment.index_bytes()?)))
+    }
+
+    /// Drops the index of a closed segment, if it is in memory. It is read again when it is needed.
+    pub fn drop_index(&mut self, base_offset: Offset) {
+        if base_offset < self.segments.active().base_offset
+            && let Some(segment) = self.segments.find_mut(base_offset)
+        {
+            segment.index = IndexState::OnDisk;
+        }
+    }
+}
+
+#[cfg(test)]
+impl Log {
+    /// Drops those of all closed segments.
+    pub(crate) fn drop_indexes(&mut self) {
+        for segment in self.segments.closed_mut() {
+            segment.index = IndexState::OnDisk;
         }
     }
 }
@@ -338,6 +319,16 @@ fn answer(file: &File, first: &BatchPlace, end: u64, max_bytes: u64) -> ReadPlan
 }
 
 impl Lookup {
+    /// Where the segment begins, if it is a closed one, whose index may be dropped.
+    #[must_use]
+    pub fn closed_segment(&self) -> Option<Offset> {
+        match &self.distrust {
+            Distrust::Walk => None,
+            Distrust::Rebuild(job) => Some(job.base_offset()),
+            Distrust::Refuse(base_offset, _) => Some(*base_offset),
+        }
+    }
+
     /// Which bytes to read next: file, position, length. The answer may be shorter at the end of the file only.
     #[must_use]
     pub fn action(&self) -> (&File, u64, u32) {
@@ -406,7 +397,7 @@ impl Lookup {
     fn distrust_index(mut self: Box<Self>) -> Result<ReadPlan, ReadError> {
         match std::mem::replace(&mut self.distrust, Distrust::Walk) {
             Distrust::Rebuild(job) => return Ok(ReadPlan::LoadIndex(job)),
-            Distrust::Refuse(fault) => return Err(fault.into()),
+            Distrust::Refuse(_, fault) => return Err(fault.into()),
             Distrust::Walk => {}
         }
         self.promised = None;

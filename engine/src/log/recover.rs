@@ -62,6 +62,8 @@ struct Scanner<'a> {
     /// The offset that continues the log; unknown before the first batch.
     expected: Option<Offset>,
     last_epoch: LeaderEpoch,
+    /// The index of the segment that was checked last is in its files.
+    index_written: bool,
 }
 
 /// Opens the segments of `inventory` and checks those that have to be.
@@ -93,6 +95,7 @@ pub(super) fn scan(
         stable_below: if clean { Offset(i64::MAX) } else { point },
         expected: None,
         last_epoch: LeaderEpoch::NONE,
+        index_written: false,
     };
     let mut found = Scan {
         segments: Vec::with_capacity(bases.len()),
@@ -278,15 +281,19 @@ impl Scanner<'_> {
             segment.first_timestamp = first.header.max_timestamp();
         }
         segment.hollow = !is_last && segment.max_timestamp.is_none() && is_hollow(&segment)?;
+        let mut written = false;
         if !is_last && fault.is_none() {
             index.complete();
-            let written = index.write(self.disk, &self.options.directory, base_offset);
-            unless_full(written, self.report)?;
+            let result = index.write(self.disk, &self.options.directory, base_offset);
+            written = unless_full(result, self.report)?;
         }
-        segment.index = IndexState::Loaded {
-            index: Arc::new(index),
-            used: 0,
-        };
+        segment.index = IndexState::Loaded(Arc::new(index));
+        // Only now: the one before would go on if this one were cut off.
+        if std::mem::replace(&mut self.index_written, written)
+            && let Some(before) = found.segments.last_mut()
+        {
+            before.index = IndexState::OnDisk;
+        }
         found.segments.push(segment);
         Ok(fault)
     }

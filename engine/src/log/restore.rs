@@ -6,7 +6,7 @@ use std::path::Path;
 use super::checkpoint::read_if_there;
 use super::names;
 use super::open::{OpenOptions, RecoveryReport};
-use super::producer_snapshot::{self, SnapshotError};
+use super::producer_snapshot;
 use super::producer_state::ProducerStates;
 use super::replay;
 use super::segment::{IndexState, Segment};
@@ -117,29 +117,33 @@ struct Snapshot {
     whole: bool,
 }
 
-/// `None` when it is not there.
+/// `None` when it is not there, an error in words when it is not to be used. What it tells of lies below its own offset: a batch
+/// that is repeated would wait for ever for an offset beyond the log's end.
 fn read_snapshot(
     disk: &Disk,
     directory: &Path,
     offset: Offset,
     now: Timestamp,
-) -> Result<Option<Result<Snapshot, SnapshotError>>, IoError> {
+) -> Result<Option<Result<Snapshot, String>>, IoError> {
     let path = |ending| names::segment_file(directory, offset, ending);
     let Some(bytes) = read_if_there(disk, &path(names::SNAPSHOT))? else {
         return Ok(None);
     };
-    let mut states = match producer_snapshot::decode(&bytes, now) {
+    let states = match producer_snapshot::decode(&bytes, now) {
         Ok(states) => states,
-        Err(error) => return Ok(Some(Err(error))),
+        Err(error) => return Ok(Some(Err(error.to_string()))),
     };
+    if let Some((id, found)) = states.beyond(offset) {
+        let error = format!("it tells of offset {found} of producer {id}");
+        return Ok(Some(Err(error)));
+    }
     let windows = read_if_there(disk, &path(names::WINDOWS))?;
-    let widened =
-        windows.is_some_and(|windows| producer_snapshot::widen(&mut states, &bytes, &windows));
-    let whole = widened || states.count() == 0;
+    let wide =
+        windows.and_then(|windows| producer_snapshot::widened(&states, &bytes, &windows, offset));
     Ok(Some(Ok(Snapshot {
         offset,
-        states,
-        whole,
+        whole: wide.is_some() || states.count() == 0,
+        states: wide.unwrap_or(states),
     })))
 }
 
@@ -178,9 +182,7 @@ fn replay_range(
             continue;
         }
         let position = match &segment.index {
-            IndexState::Loaded { index, .. } => {
-                index.offsets.floor(from).map_or(0, |entry| entry.1)
-            }
+            IndexState::Loaded(index) => index.offsets.floor(from).map_or(0, |entry| entry.1),
             IndexState::OnDisk => 0,
         };
         let mut walker = Walker::new(&segment.file, position, segment.length);

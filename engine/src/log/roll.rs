@@ -158,7 +158,7 @@ impl Log {
         if self.age_ms(max_timestamp, now) > self.age_limit_ms() {
             return Some(RollReason::Age);
         }
-        if let IndexState::Loaded { index, .. } = &active.index
+        if let IndexState::Loaded(index) = &active.index
             && index.is_full(self.config.segment_index_bytes)
         {
             return Some(RollReason::IndexFull);
@@ -212,7 +212,7 @@ impl Log {
         if busy || active.length == 0 || self.damage.is_some() {
             return None;
         }
-        let IndexState::Loaded { index, .. } = &active.index else {
+        let IndexState::Loaded(index) = &active.index else {
             return None;
         };
         self.rolling = true;
@@ -244,15 +244,11 @@ impl Log {
             self.log_end_offset
         );
         self.rolling = false;
-        let used = self.index_clock;
         // No later sync comes to a segment that is durable already.
         let durable = self.durable_end_offset >= self.log_end_offset;
         let old = self.segments.active_mut();
         old.synced = rolled.old_synced || durable;
-        old.index = IndexState::Loaded {
-            index: rolled.old_index,
-            used,
-        };
+        old.index = IndexState::Loaded(rolled.old_index);
         let next = Segment::new(rolled.base_offset, rolled.file, rolled.now);
         self.segments.roll(next);
         self.next_position = 0;

@@ -267,8 +267,8 @@ pub(super) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<File, Io
 /// Where a segment's index is.
 #[derive(Clone, Debug)]
 pub(super) enum IndexState {
-    /// In memory; `used` tells which was used last.
-    Loaded { index: Arc<SegmentIndex>, used: u64 },
+    /// In memory. That of the last segment always is.
+    Loaded(Arc<SegmentIndex>),
     /// In its files, perhaps.
     OnDisk,
 }
@@ -309,10 +309,7 @@ impl Segment {
             opened: now,
             hollow: false,
             synced: false,
-            index: IndexState::Loaded {
-                index: Arc::new(SegmentIndex::new(base_offset)),
-                used: 0,
-            },
+            index: IndexState::Loaded(Arc::new(SegmentIndex::new(base_offset))),
             index_fault: None,
         }
     }
@@ -329,10 +326,18 @@ impl Segment {
             self.first_timestamp = batch.max_timestamp;
         }
         self.length = batch.end_position();
-        if let IndexState::Loaded { index, .. } = &mut self.index {
+        if let IndexState::Loaded(index) = &mut self.index {
             let index = Arc::make_mut(index);
             index.note(batch, interval_bytes);
             self.max_timestamp = index.max_timestamp;
+        }
+    }
+
+    /// What its index takes in memory, in bytes; `None` while it is not there.
+    pub(super) fn index_bytes(&self) -> Option<usize> {
+        match &self.index {
+            IndexState::Loaded(index) => Some(index.memory_bytes()),
+            IndexState::OnDisk => None,
         }
     }
 

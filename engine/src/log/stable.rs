@@ -191,7 +191,7 @@ impl Log {
     fn flush_to(&self, end_offset: Offset, files: Vec<File>) -> FlushJob {
         let active = self.segments.active();
         let index = match &active.index {
-            IndexState::Loaded { index, .. } if active.length > 0 => {
+            IndexState::Loaded(index) if active.length > 0 => {
                 let mut index = SegmentIndex::clone(index);
                 if end_offset < self.log_end_offset {
                     // A power cut may take the batches that the last entries are about.

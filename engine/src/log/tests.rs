@@ -155,6 +155,16 @@ impl Fixture {
         panic!("a read of {offset} up to {bound} goes on for ever");
     }
 
+    /// Searches by time, part by part.
+    pub(super) fn search(&self, log: &Log, mut search: TimeSearch) -> Option<TimestampedOffset> {
+        loop {
+            match log.time_lookup(search).run(&self.disk).unwrap() {
+                Searched::Ended(found) => return found,
+                Searched::GoOn(further) => search = further,
+            }
+        }
+    }
+
     pub(super) fn close(&self, log: Log) -> Closed {
         log.close().run(&self.disk).unwrap()
     }
@@ -486,8 +496,44 @@ fn a_clean_stop_is_opened_without_a_scan() {
     assert_eq!(log.producers, producers);
     assert_eq!(log.epochs, epochs);
     assert_eq!(read_all(&fixture, &mut log), bytes);
-    log.drop_indexes(0);
+    log.drop_indexes();
     assert_eq!(read_all(&fixture, &mut log), bytes);
+}
+
+#[test]
+fn indexes_of_recovered_segments_are_in_memory_only_where_there_was_no_room_for_their_files() {
+    let sim = Sim::new(1);
+    let mut fixture = Fixture::new(config(2_000));
+    fixture.disk = sim.disk();
+    let mut log = fixture.fresh();
+    while log.segment_count() < 50 {
+        fixture.append(&mut log, &batch(1, 200, 1));
+    }
+    let all = read_all(&fixture, &mut log);
+    drop(log);
+    sim.fail_next(SimOperation::Write, "0.timeindex.tmp", 28);
+    let (mut log, _) = fixture.open(false, 0);
+    let loaded: Vec<Offset> = log.loaded_indexes().map(|(base, _)| base).collect();
+    assert_eq!(loaded, [Offset(0)]);
+    log.drop_index(Offset(0));
+    assert_eq!(log.loaded_indexes().count(), 0);
+    assert_eq!(read_all(&fixture, &mut log), all);
+}
+
+#[test]
+fn the_segment_that_goes_on_after_a_cut_has_its_index_in_memory() {
+    let fixture = Fixture::new(config(2_000));
+    let mut log = fixture.fresh();
+    while log.segment_count() < 3 {
+        fixture.append(&mut log, &batch(1, 200, 1));
+    }
+    let middle = log.segments.closed()[1].base_offset;
+    drop(log);
+    let path = names::segment_file(&fixture.path(), middle, names::LOG);
+    fixture.disk.remove_file(&path).unwrap();
+    let (mut log, report) = fixture.open(false, 0);
+    assert_eq!((log.segment_count(), report.cuts.len()), (1, 1));
+    fixture.roll(&mut log);
 }
 
 #[test]
@@ -502,6 +548,58 @@ fn without_our_windows_the_log_itself_widens_kafkas_snapshot() {
     let windows = names::segment_file(&fixture.path(), Offset(14), names::WINDOWS);
     fixture.disk.remove_file(&windows).unwrap();
     assert_eq!(fixture.open(true, 14).0.producers, producers);
+}
+
+/// A producer that repeated such a batch waited for ever, and everybody behind it.
+#[test]
+fn a_snapshot_that_tells_of_offsets_beyond_its_own_is_not_used() {
+    let far = AppendedBatch {
+        last_sequence: Sequence(100),
+        last_offset: Offset(1_000_000_000_000_000_000),
+        offset_delta: 1,
+        timestamp: Timestamp(5),
+    };
+    type Lie = fn(&mut Producer, AppendedBatch);
+    let lies: [(Lie, usize); 3] = [
+        (|producer, far| producer.window.push(far), 1),
+        (
+            |producer, _| producer.transaction_start = Some(Offset(4)),
+            1,
+        ),
+        // Only the companion has it; the log itself widens the snapshot then.
+        (
+            |producer, far| {
+                let sound = producer.window;
+                producer.window = Window::default();
+                producer.window.push(far);
+                for batch in sound.batches() {
+                    producer.window.push(*batch);
+                }
+            },
+            0,
+        ),
+    ];
+    for (lie, notes) in lies {
+        let fixture = Fixture::new(config(100_000));
+        let mut log = fixture.fresh();
+        for sequence in [0, 2] {
+            fixture.append(&mut log, &of_producer(9, sequence, 2));
+        }
+        let producers = log.producers.clone();
+        fixture.close(log);
+        let mut lying = producers.clone();
+        let mut producer = *lying.find(ProducerId(9)).unwrap();
+        lie(&mut producer, far);
+        lying.restore(ProducerId(9), Some(producer));
+        let (snapshot, windows) = producer_snapshot::encode(&lying);
+        for (ending, bytes) in [(names::SNAPSHOT, snapshot), (names::WINDOWS, windows)] {
+            let path = names::segment_file(&fixture.path(), Offset(4), ending);
+            std::fs::write(path, bytes).unwrap();
+        }
+        let (log, report) = fixture.open(true, 4);
+        assert_eq!(log.producers, producers);
+        assert_eq!(report.notes.len(), notes, "{:?}", report.notes);
+    }
 }
 
 #[test]
@@ -648,6 +746,46 @@ fn a_log_that_lost_stable_records_says_so() {
     assert_eq!(log.log_end_offset(), Offset(2));
 }
 
+/// It was said to have been on stable storage, and its tail was cut off before it was refused.
+#[test]
+fn a_log_that_ends_before_its_start_is_left_as_it_is_unless_its_topic_caches_writes() {
+    let mut fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let stored: Vec<Stored> = (0..4)
+        .map(|_| fixture.append(&mut log, &batch(2, 50, 1)))
+        .collect();
+    drop(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+    let file = fixture.disk.open(&path).unwrap();
+    let length = file.length().unwrap();
+    let third = (stored[0].bytes.len() * 2) as u64;
+    file.write_all_at(third + 16, &[9]).unwrap();
+    let options = |fixture: &Fixture, clean| OpenOptions {
+        log_start_offset: Offset(6),
+        ..fixture.options(clean, 0)
+    };
+    for clean in [false, true] {
+        let refused = open(&fixture.disk, options(&fixture, clean));
+        let Err(OpenError::Corrupt(fault)) = refused else {
+            panic!("{refused:?}");
+        };
+        let reason = FaultReason::BeforeStart {
+            end: Offset(4),
+            log_start_offset: Offset(6),
+        };
+        assert_eq!(fault.reason, reason);
+        assert_eq!(file.length().unwrap(), length);
+    }
+    fixture.config = Arc::new(TopicConfig {
+        write_caching: true,
+        ..config(100_000)
+    });
+    let (log, report) = open(&fixture.disk, options(&fixture, false)).unwrap();
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    assert_eq!((start, end), (Offset(6), Offset(6)));
+    assert_eq!(report.cuts.len(), 1);
+}
+
 #[test]
 fn time_finds_the_first_record_at_or_after_it() {
     let fixture = Fixture::new(config(600));
@@ -662,29 +800,23 @@ fn time_finds_the_first_record_at_or_after_it() {
     for pass in 0..2 {
         for time in 0..70 {
             for bound in [24, 21, 9, 0] {
-                let lookup = log.find_timestamp(Timestamp(time), Offset(bound));
-                let found = lookup
-                    .run(&fixture.disk)
-                    .unwrap()
-                    .map(|found| found.offset.0);
+                let search = TimeSearch::at_or_after(Timestamp(time), Offset(bound));
+                let found = fixture.search(&log, search).map(|found| found.offset.0);
                 let mut visible = model.iter().filter(|(_, offset)| *offset < bound);
                 let first = visible.find(|(at, _)| *at >= time).map(|entry| entry.1);
                 assert_eq!(found, first, "time {time} bound {bound} pass {pass}");
             }
         }
         for (bound, offset) in [(24, Some(18)), (18, Some(12)), (12, Some(3)), (0, None)] {
-            let lookup = log.find_max_timestamp(Offset(bound));
-            let found = lookup
-                .run(&fixture.disk)
-                .unwrap()
-                .map(|found| found.offset.0);
+            let search = TimeSearch::greatest(Offset(bound));
+            let found = fixture.search(&log, search).map(|found| found.offset.0);
             assert_eq!(found, offset, "bound {bound} pass {pass}");
         }
-        log.drop_indexes(0);
+        log.drop_indexes();
     }
     assert!(log.move_log_start(Offset(13)));
-    let found = log.find_timestamp(Timestamp(50), Offset(24));
-    let found = found.run(&fixture.disk).unwrap().unwrap();
+    let search = TimeSearch::at_or_after(Timestamp(50), Offset(24));
+    let found = fixture.search(&log, search).unwrap();
     assert_eq!((found.offset, found.timestamp), (Offset(13), Timestamp(50)));
 }
 
@@ -700,8 +832,8 @@ fn the_greatest_time_is_not_that_of_a_record_below_the_log_start() {
         let cut = PreparedBatch::from_builder(&builder.build()).unwrap();
         fixture.append(&mut log, &cut);
         let find = |log: &Log| {
-            let lookup = log.find_max_timestamp(log.log_end_offset());
-            let found = lookup.run(&fixture.disk).unwrap();
+            let search = TimeSearch::greatest(log.log_end_offset());
+            let found = fixture.search(log, search);
             found.map(|found| (found.offset.0, found.timestamp.0))
         };
         assert_eq!(find(&log), Some((0, 1_000)));
@@ -730,8 +862,10 @@ fn a_header_is_taken_at_its_word_where_too_many_before_it_promised_in_vain() {
     for _ in 0..4 {
         fixture.append(&mut log, &promising);
     }
-    let search = log.find_timestamp(Timestamp(50), Offset(8));
-    let found = |in_vain_bytes| search.run_within(in_vain_bytes, &fixture.disk).unwrap();
+    let found = |in_vain_bytes| {
+        let search = TimeSearch::at_or_after(Timestamp(50), Offset(8));
+        fixture.search(&log, search.within(in_vain_bytes))
+    };
     assert_eq!(found(usize::MAX), None);
     let records_bytes = promising.payload().len();
     for (in_vain_bytes, offset) in [(1, 2), (records_bytes, 2), (records_bytes + 1, 4)] {
@@ -958,7 +1092,7 @@ fn an_index_that_damage_keeps_from_being_built_is_not_tried_again() {
         fixture.append(&mut log, &batch(2, 80, 1));
     }
     log.recent = Recent::default();
-    log.drop_indexes(0);
+    log.drop_indexes();
     let file_of = |ending| names::segment_file(&fixture.path(), Offset(0), ending);
     for ending in [names::OFFSET_INDEX, names::TIME_INDEX] {
         fixture.disk.remove_file(&file_of(ending)).unwrap();
@@ -1036,7 +1170,7 @@ proptest! {
         let end = log.log_end_offset().0;
         if forget {
             log.recent = Recent::default();
-            log.drop_indexes(0);
+            log.drop_indexes();
         }
         for (offset, max, edge) in reads {
             let bound = model.get(edge).map_or(end, |batch| batch.base_offset);

@@ -1,8 +1,9 @@
 //! Finding an offset by time: the first record at or after a timestamp, or the one with the greatest.
 //!
-//! The log answers with a snapshot of what to search; the search reads files and opens batches, so it runs on a
-//! maintenance thread.
+//! The log answers with a snapshot of what to search, a few segments of it at a time; the search reads files and opens batches, so
+//! it runs on a maintenance thread.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Log;
@@ -29,11 +30,67 @@ enum Target {
     Greatest,
 }
 
-/// Blocking work: a search by time over what the log was when it was asked.
+/// A search by time in one log, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeSearch {
+    target: Target,
+    /// Offsets from here on are not visible.
+    upper_bound: Offset,
+    /// What lies below has been searched; `None` before it has begun.
+    from: Option<Offset>,
+    /// How many bytes it may unfold without finding what headers promise.
+    allowance: usize,
+    /// The greatest so far.
+    best: Option<TimestampedOffset>,
+}
+
+/// What a part of a search came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Searched {
+    /// The record; `None` when no visible one is late enough.
+    Ended(Option<TimestampedOffset>),
+    /// There are further segments: ask [`Log::time_lookup`] for them.
+    GoOn(TimeSearch),
+}
+
+impl TimeSearch {
+    /// For the first record at or after `timestamp` below `upper_bound` (exclusive).
+    #[must_use]
+    pub const fn at_or_after(timestamp: Timestamp, upper_bound: Offset) -> Self {
+        Self::new(Target::AtOrAfter(timestamp), upper_bound)
+    }
+
+    /// For the first record with the greatest timestamp of all below `upper_bound` (exclusive).
+    #[must_use]
+    pub const fn greatest(upper_bound: Offset) -> Self {
+        Self::new(Target::Greatest, upper_bound)
+    }
+
+    /// The same, unfolding so many bytes in vain.
+    #[cfg(test)]
+    pub(super) const fn within(self, allowance: usize) -> Self {
+        Self { allowance, ..self }
+    }
+
+    const fn new(target: Target, upper_bound: Offset) -> Self {
+        Self {
+            target,
+            upper_bound,
+            from: None,
+            allowance: IN_VAIN_BYTES_MAX,
+            best: None,
+        }
+    }
+}
+
+/// Blocking work: a part of a search by time, over what the log was when it was asked.
 #[derive(Debug)]
 pub struct TimeLookup {
-    target: Target,
+    search: TimeSearch,
+    /// A few.
     segments: Vec<Candidate>,
+    /// Where those begin that are left.
+    rest: Option<Offset>,
     log_start_offset: Offset,
     /// Offsets from here on are not visible.
     upper_bound: Offset,
@@ -52,56 +109,79 @@ struct Candidate {
 }
 
 impl Log {
-    /// A search for the first record at or after `timestamp` below `upper_bound` (exclusive).
+    /// The next part of a search. A log may have very many segments, and nearly always one of the first answers.
     #[must_use]
-    pub fn find_timestamp(&self, timestamp: Timestamp, upper_bound: Offset) -> TimeLookup {
-        let target = Target::AtOrAfter(timestamp);
-        let late_enough = |segment: &&Segment| {
-            segment
-                .max_timestamp
-                .is_some_and(|(greatest, _)| greatest >= timestamp)
-        };
-        let segments = self.candidates(upper_bound).filter(late_enough);
-        let segments = segments.map(|segment| self.candidate(segment, target, upper_bound));
-        self.lookup(target, segments.collect(), upper_bound)
+    pub fn time_lookup(&self, search: TimeSearch) -> TimeLookup {
+        let mut segments = Vec::new();
+        if search.target == Target::Greatest && search.from.is_none() {
+            // Of the segments that are known as a whole only the greatest counts; the first of equals.
+            let known = self.searchable(&search).filter_map(|(segment, end)| {
+                Some((self.known_greatest(segment, end, &search)?, segment, end))
+            });
+            let best = known.max_by_key(|&((timestamp, offset), ..)| (timestamp, Reverse(offset)));
+            segments.extend(best.map(|(_, segment, end)| self.candidate(segment, end, &search)));
+        }
+        let mut rest = None;
+        for (segment, end) in self.searchable(&search) {
+            let counts = match search.target {
+                Target::AtOrAfter(timestamp) => segment
+                    .max_timestamp
+                    .is_some_and(|(greatest, _)| greatest >= timestamp),
+                Target::Greatest => self.known_greatest(segment, end, &search).is_none(),
+            };
+            if counts && segments.len() == CANDIDATES_MAX {
+                rest = Some(segment.base_offset);
+                break;
+            }
+            if counts {
+                segments.push(self.candidate(segment, end, &search));
+            }
+        }
+        TimeLookup {
+            search,
+            segments,
+            rest,
+            log_start_offset: self.log_start_offset,
+            upper_bound: search.upper_bound.min(self.log_end_offset),
+        }
     }
 
-    /// A search for the first record with the greatest timestamp of all below `upper_bound` (exclusive).
-    #[must_use]
-    pub fn find_max_timestamp(&self, upper_bound: Offset) -> TimeLookup {
-        let target = Target::Greatest;
-        let segments = self
-            .candidates(upper_bound)
-            .map(|segment| self.candidate(segment, target, upper_bound));
-        let mut segments: Vec<Candidate> = segments.collect();
-        // Of the segments that are known as a whole only the greatest counts; the first of equals.
-        let best = segments
-            .iter()
-            .filter_map(|segment| segment.greatest)
-            .max_by_key(|&(timestamp, offset)| (timestamp, std::cmp::Reverse(offset)));
-        segments.retain(|segment| segment.greatest.is_none() || segment.greatest == best);
-        self.lookup(target, segments, upper_bound)
-    }
-
-    fn candidates(&self, upper_bound: Offset) -> impl Iterator<Item = &Segment> {
-        let log_start_offset = self.log_start_offset;
-        self.segments.iter().filter(move |segment| {
-            let end = self.segments.end_of(segment.base_offset);
-            segment.base_offset < upper_bound
-                && segment.length > 0
-                && end.is_none_or(|end| end > log_start_offset)
+    /// The segments that have visible records and are not searched yet, oldest first, and where each ends.
+    fn searchable(&self, search: &TimeSearch) -> impl Iterator<Item = (&Segment, Offset)> {
+        let upper_bound = search.upper_bound;
+        let from = search.from.unwrap_or(self.log_start_offset);
+        let from = from.max(self.log_start_offset);
+        let ends = self.segments.iter().skip(1).map(|next| next.base_offset);
+        let ends = ends.chain(std::iter::once(self.log_end_offset));
+        let segments = self.segments.iter().zip(ends);
+        segments.filter(move |(segment, end)| {
+            segment.base_offset < upper_bound && segment.length > 0 && *end > from
         })
     }
 
-    fn candidate(&self, segment: &Segment, target: Target, upper_bound: Offset) -> Candidate {
-        let end = self.segments.end_of(segment.base_offset);
-        let end = end.unwrap_or(self.log_end_offset);
-        let whole = end <= upper_bound && segment.base_offset >= self.log_start_offset;
-        let greatest = segment.max_timestamp.filter(|_| whole);
+    /// The greatest timestamp of a segment of which all is visible, as far as it is known.
+    fn known_greatest(
+        &self,
+        segment: &Segment,
+        end: Offset,
+        search: &TimeSearch,
+    ) -> Option<(Timestamp, Offset)> {
+        let whole = end <= search.upper_bound && segment.base_offset >= self.log_start_offset;
+        segment.max_timestamp.filter(|_| whole)
+    }
+
+    fn candidate(&self, segment: &Segment, end: Offset, search: &TimeSearch) -> Candidate {
+        let greatest = self.known_greatest(segment, end, search);
         let position = match &segment.index {
-            IndexState::Loaded { index, .. } => {
-                let from = self.log_start_offset;
-                Some(start_position(index, target, greatest, from, upper_bound))
+            IndexState::Loaded(index) => {
+                let (from, upper_bound) = (self.log_start_offset, search.upper_bound);
+                Some(start_position(
+                    index,
+                    search.target,
+                    greatest,
+                    from,
+                    upper_bound,
+                ))
             }
             IndexState::OnDisk => None,
         };
@@ -117,15 +197,6 @@ impl Log {
                 false,
             ),
             greatest,
-        }
-    }
-
-    fn lookup(&self, target: Target, segments: Vec<Candidate>, upper_bound: Offset) -> TimeLookup {
-        TimeLookup {
-            target,
-            segments,
-            log_start_offset: self.log_start_offset,
-            upper_bound: upper_bound.min(self.log_end_offset),
         }
     }
 }
@@ -158,39 +229,31 @@ fn start_position(
 }
 
 impl TimeLookup {
-    /// Searches; `None` when no visible record is late enough. Batches whose records cannot be read are passed over. Where many headers
-    /// promise what their records do not hold, the next such is taken at its word: its first offset, and what it promised.
+    /// Searches. Batches whose records cannot be read are passed over. Where many headers promise what their records do not hold, the
+    /// next such is taken at its word: its first offset, and what it promised.
     ///
     /// # Errors
     /// [`WalkError`] when the disk refuses or the log is damaged where the search leads.
-    pub fn run(&self, disk: &Disk) -> Result<Option<TimestampedOffset>, WalkError> {
-        self.run_within(IN_VAIN_BYTES_MAX, disk)
-    }
-
-    /// As [`Self::run`], opening so many bytes in vain.
-    pub(super) fn run_within(
-        &self,
-        mut allowance: usize,
-        disk: &Disk,
-    ) -> Result<Option<TimestampedOffset>, WalkError> {
-        match self.target {
-            Target::AtOrAfter(timestamp) => {
-                for segment in &self.segments {
-                    let found = self.first_in(segment, timestamp, &mut allowance, disk)?;
+    pub fn run(&self, disk: &Disk) -> Result<Searched, WalkError> {
+        let mut search = self.search;
+        for segment in &self.segments {
+            match search.target {
+                Target::AtOrAfter(timestamp) => {
+                    let found = self.first_in(segment, timestamp, &mut search.allowance, disk)?;
                     if found.is_some() {
-                        return Ok(found);
+                        return Ok(Searched::Ended(found));
                     }
                 }
-                Ok(None)
-            }
-            Target::Greatest => {
-                let mut best = None;
-                for segment in &self.segments {
-                    best = greatest_of(best, self.greatest_in(segment, disk)?);
+                Target::Greatest => {
+                    search.best = greatest_of(search.best, self.greatest_in(segment, disk)?);
                 }
-                Ok(best)
             }
         }
+        if self.rest.is_none() {
+            return Ok(Searched::Ended(search.best));
+        }
+        search.from = self.rest;
+        Ok(Searched::GoOn(search))
     }
 
     fn start(&self, segment: &Candidate, disk: &Disk) -> Result<u64, WalkError> {
@@ -200,7 +263,7 @@ impl TimeLookup {
                 let index: Arc<SegmentIndex> = segment.index.run(disk)?.index;
                 Ok(start_position(
                     &index,
-                    self.target,
+                    self.search.target,
                     segment.greatest,
                     self.log_start_offset,
                     self.upper_bound,
@@ -308,32 +371,20 @@ impl TimeLookup {
     }
 }
 
-#[cfg(test)]
-impl TimeLookup {
-    /// A search where nothing is.
-    pub(crate) fn of_nothing() -> Self {
-        Self {
-            target: Target::Greatest,
-            segments: Vec::new(),
-            log_start_offset: Offset::ZERO,
-            upper_bound: Offset::ZERO,
-        }
-    }
-}
-
 /// How much a search may unfold without finding what headers promise: bodies that clients compressed are not looked into when they
 /// come, so it may be any number of them. Two as large as any.
 const IN_VAIN_BYTES_MAX: usize = 2 * BODY_BYTES_MAX_DEFAULT;
 
-/// The one with the greater timestamp; of equals the one that comes before.
+/// How many segments one part of a search takes.
+const CANDIDATES_MAX: usize = 8;
+
+/// The one with the greater timestamp; of equals the one with the lower offset.
 fn greatest_of(
-    before: Option<TimestampedOffset>,
-    behind: Option<TimestampedOffset>,
+    one: Option<TimestampedOffset>,
+    other: Option<TimestampedOffset>,
 ) -> Option<TimestampedOffset> {
-    let is_greater = |behind: &TimestampedOffset| {
-        before.is_none_or(|before| behind.timestamp > before.timestamp)
-    };
-    behind.filter(is_greater).or(before)
+    let both = one.into_iter().chain(other);
+    both.max_by_key(|found| (found.timestamp, Reverse(found.offset)))
 }
 
 fn answer(batch: &Walked, offset: Offset, timestamp: Timestamp) -> TimestampedOffset {
@@ -341,5 +392,97 @@ fn answer(batch: &Walked, offset: Offset, timestamp: Timestamp) -> TimestampedOf
         timestamp,
         offset,
         leader_epoch: batch.header.leader_epoch(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Fixture, config};
+    use super::*;
+    use crate::record::{BatchBuilder, PreparedBatch};
+
+    /// The times of a batch's records, and what its header promises.
+    type Times = (&'static [i64], i64);
+
+    const LYING: Times = (&[10], 100);
+    const TIMELESS: Times = (&[-1], -1);
+
+    /// A log with a segment for each of `batches`.
+    fn log_of(batches: &[Times]) -> (Fixture, Log) {
+        let fixture = Fixture::new(config(120));
+        let mut log = fixture.fresh();
+        for (times, promised) in batches {
+            let mut builder = BatchBuilder::new();
+            for &time in *times {
+                builder.push(Timestamp(time), None, Some(b"value"), &[]);
+            }
+            let mut bytes = builder.build().to_vec();
+            if !times.contains(promised) {
+                bytes[35..43].copy_from_slice(&promised.to_be_bytes());
+                let crc = crc32c::crc32c(&bytes[21..]);
+                bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            }
+            let batch = PreparedBatch::from_builder(&bytes.into()).unwrap();
+            fixture.append(&mut log, &batch);
+        }
+        assert_eq!(log.segment_count(), batches.len());
+        (fixture, log)
+    }
+
+    /// What a search finds, and in how many parts, none of which takes many segments.
+    fn parts(fixture: &Fixture, log: &Log, mut search: TimeSearch) -> (Option<(i64, i64)>, usize) {
+        for part in 1.. {
+            let lookup = log.time_lookup(search);
+            assert!(lookup.segments.len() <= 8);
+            match lookup.run(&fixture.disk).unwrap() {
+                Searched::Ended(found) => {
+                    return (found.map(|found| (found.offset.0, found.timestamp.0)), part);
+                }
+                Searched::GoOn(further) => search = further,
+            }
+        }
+        unreachable!("it ends")
+    }
+
+    #[test]
+    fn a_search_takes_a_few_segments_at_a_time_and_goes_on_behind_headers_that_lie() {
+        let mut batches = vec![LYING; 300];
+        batches[200] = (&[60], 60);
+        let (fixture, log) = log_of(&batches);
+        let end = log.log_end_offset();
+        let search = |time| {
+            let search = TimeSearch::at_or_after(Timestamp(time), end);
+            parts(&fixture, &log, search)
+        };
+        assert_eq!(search(0), (Some((0, 10)), 1));
+        assert_eq!(search(50), (Some((200, 60)), 200 / 8 + 1));
+        assert_eq!(search(70), (None, 299_usize.div_ceil(8)));
+        assert_eq!(search(200), (None, 1));
+    }
+
+    #[test]
+    fn what_a_search_unfolds_in_vain_counts_over_all_its_parts() {
+        let batches = vec![LYING; 30];
+        let (fixture, log) = log_of(&batches);
+        let search = TimeSearch::at_or_after(Timestamp(50), log.log_end_offset());
+        let body_bytes = log.size_bytes() / 30 - 61;
+        let search = search.within(usize::try_from(20 * body_bytes).unwrap());
+        assert_eq!(parts(&fixture, &log, search), (Some((20, 100)), 3));
+    }
+
+    #[test]
+    fn the_greatest_time_is_the_first_of_equals_also_behind_many_segments_without_times() {
+        let mut batches = vec![TIMELESS; 40];
+        batches[30] = (&[70], 70);
+        batches[35] = (&[70], 70);
+        let (fixture, log) = log_of(&batches);
+        let search = TimeSearch::greatest(log.log_end_offset());
+        assert_eq!(parts(&fixture, &log, search), (Some((30, 70)), 5));
+        // Of the first segment nobody knows how late the records are that are left.
+        batches[0] = (&[70, 70], 70);
+        let (fixture, mut log) = log_of(&batches);
+        assert!(log.move_log_start(Offset(1)));
+        let search = TimeSearch::greatest(log.log_end_offset());
+        assert_eq!(parts(&fixture, &log, search), (Some((1, 70)), 5));
     }
 }

@@ -70,6 +70,17 @@ pub enum FaultReason {
         /// Where it should end, at least.
         recovery_point: Offset,
     },
+    /// The log ends before it starts.
+    #[error(
+        "the log ends at offset {end}, before its start {log_start_offset}: it is damaged, or a power cut took what was \
+         cached; if its topic had write.caching=true, a start with that setting begins it anew"
+    )]
+    BeforeStart {
+        /// Where it ends.
+        end: Offset,
+        /// Where it starts.
+        log_start_offset: Offset,
+    },
 }
 
 /// A walk that cannot go on.

@@ -11,7 +11,7 @@ use crate::log::clean::{CleanError, Failed};
 use crate::log::{
     Cleaning, CloseJob, Closed, CutBack, DeleteJob, Doomed, EpochsJob, EpochsWritten, FlushJob,
     Flushed, IndexJob, LoadedIndex, Log, MarkJob, OpenError, Preallocation, RecoveryReport,
-    RollJob, RolledSegment, TimeLookup, TimestampedOffset, WalkError, names,
+    RollJob, RolledSegment, Searched, TimeLookup, WalkError, names,
 };
 use crate::record::{PackedBatch, PreparedBatch, RecordError};
 use crate::types::{Offset, TopicId, TopicPartition};
@@ -47,7 +47,7 @@ pub enum Job {
     Unlink(Doomed),
     /// Load a closed segment's index.
     LoadIndex(IndexJob),
-    /// Look an offset up by time.
+    /// Look an offset up by time, in a few segments.
     Lookup(TimeLookup),
     /// Open a client's batch.
     Unpack(Box<PackedBatch>),
@@ -136,7 +136,7 @@ pub enum Done {
     /// Of [`Job::LoadIndex`].
     IndexLoaded(Result<LoadedIndex, WalkError>),
     /// Of [`Job::Lookup`].
-    LookedUp(Result<Option<TimestampedOffset>, WalkError>),
+    LookedUp(Result<Searched, WalkError>),
     /// Of [`Job::Unpack`].
     Unpacked(Result<Box<PreparedBatch>, RecordError>),
     /// Of [`Job::Replay`]: to be ordered again.

@@ -18,7 +18,7 @@ use crate::config::TopicConfig;
 use crate::io::{File, IoError};
 use crate::log::{
     self, AppendPlan, CutBack, DeleteJob, EpochEnd, EpochsJob, EpochsWritten, FlushJob, Flushed,
-    Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeLookup,
+    Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeSearch,
     TimestampedOffset,
 };
 use crate::record::{
@@ -55,8 +55,8 @@ pub enum OffsetSpec {
 pub enum OffsetAnswer {
     /// Known at once.
     Known(TimestampedOffset),
-    /// To be looked up in the files, away from the shard.
-    Lookup(TimeLookup),
+    /// To be looked up in the files, away from the shard: [`Log::time_lookup`].
+    Search(TimeSearch),
 }
 
 /// What the disk has to do next for a partition.
@@ -833,7 +833,7 @@ impl Leader {
     /// # Errors
     /// The offset is out of range, or the files do not hold what they should.
     pub fn read(
-        &mut self,
+        &self,
         offset: Offset,
         bytes_max: u64,
         isolation: Isolation,
@@ -928,9 +928,9 @@ impl Leader {
                 let start = self.log.log_start_offset();
                 known(start, self.log.epoch_of(start).unwrap_or(self.epoch))
             }
-            OffsetSpec::MaxTimestamp => OffsetAnswer::Lookup(self.log.find_max_timestamp(bound)),
+            OffsetSpec::MaxTimestamp => OffsetAnswer::Search(TimeSearch::greatest(bound)),
             OffsetSpec::AtOrAfter(time) => {
-                OffsetAnswer::Lookup(self.log.find_timestamp(time, bound))
+                OffsetAnswer::Search(TimeSearch::at_or_after(time, bound))
             }
         }
     }

@@ -8,7 +8,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::fetches::INDEX_BYTES_PER_LOG_MAX;
 use super::hosting::{Slot, fault};
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
@@ -393,7 +392,6 @@ impl Shard {
         };
         if let Some(swapped) = cleaning.take_swapped() {
             let doomed = leader.log_mut().swapped(swapped);
-            leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
             self.unlink_later(id, doomed, now);
         }
         let waiting = Waiting {

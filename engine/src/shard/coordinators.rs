@@ -36,7 +36,7 @@ enum Hosted {
     /// An append failed: it is read again once every batch before it is committed or has failed as well. What of it
     /// is committed later would be missing from the state else.
     Unsettled,
-    /// Its partition cannot be read.
+    /// Its partition cannot be read, or not to its end.
     Unreadable,
 }
 
@@ -70,6 +70,13 @@ impl Shard {
             return;
         };
         if leader.name().topic.as_str() != OFFSETS_TOPIC {
+            return;
+        }
+        if let Some(damage) = leader.log().damage() {
+            // What lies before it would pass for all that was committed.
+            let partition = leader.name();
+            tracing::error!(%partition, %damage, "a group coordinator cannot be loaded");
+            self.coordinators.hosted.insert(id, Hosted::Unreadable);
             return;
         }
         let scan = leader.log().scan(leader.high_watermark());

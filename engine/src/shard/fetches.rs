@@ -213,6 +213,9 @@ impl Shard {
                         position,
                         length,
                     };
+                    if let Some(base_offset) = lookup.closed_segment() {
+                        self.indexes.used((place.partition, base_offset));
+                    }
                     self.act(Pending::Scan(Scan { place, lookup }), action, effects);
                     return;
                 }
@@ -317,10 +320,7 @@ impl Shard {
             self.take_step(place, step, effects);
             self.finish_fetch_if_complete(place.fetch, now, effects);
         }
-        // Only now: an index that alone is over the bound must serve the reads it was loaded for.
-        if let Ok(leader) = self.leading(load.partition) {
-            leader.log_mut().drop_indexes(INDEX_BYTES_PER_LOG_MAX);
-        }
+        self.note_loaded_index(load.partition, load.base_offset);
     }
 
     fn read_fault(&mut self, id: TopicIdPartition, file: &Path, error: &str) -> ReadError {
@@ -614,8 +614,6 @@ impl FetchWork {
     }
 }
 
-/// How much of a log's closed indexes stays in memory.
-pub(super) const INDEX_BYTES_PER_LOG_MAX: usize = 4 * 1024 * 1024;
 /// How many partitions are looked at again in one turn, but for the rest of a fetch that was begun: about a millisecond.
 const LOOKS_PER_TURN: usize = 2_000;
 

@@ -196,6 +196,7 @@ impl Shard {
                     leader.append(offered, now, &mut self.allowance, &mut told);
                 }
                 self.slots.insert(id, Slot::Leading(leader));
+                self.note_opened_indexes(id);
                 self.tell(id, told, effects);
                 self.drive(id, now, effects);
                 if !self.stopping {

@@ -8,7 +8,7 @@ use super::fetches::IndexLoad;
 use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
-use crate::log::{Doomed, RollJob, TimestampedOffset, WalkError};
+use crate::log::{Doomed, RollJob, Searched, WalkError};
 use crate::maintenance::{Done, Job, JobId, Removal, Replay, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
@@ -491,6 +491,7 @@ impl Shard {
                 self.advance(id, now, effects, |leader, told| {
                     leader.rolled(result, now, told)
                 });
+                self.note_rolled_index(id);
             }
             (Errand::CutBack(id), Done::CutBack(result)) => {
                 self.advance(id, now, effects, |leader, told| {
@@ -668,8 +669,8 @@ impl Shard {
     /// What a search by time has come to.
     fn found(
         &mut self,
-        result: Result<Option<TimestampedOffset>, WalkError>,
-    ) -> Result<Option<TimestampedOffset>, OffsetLookupError> {
+        result: Result<Searched, WalkError>,
+    ) -> Result<Searched, OffsetLookupError> {
         result.map_err(|error| {
             if self.reported.is_news(error.path()) {
                 tracing::error!(%error, "an offset cannot be looked up");

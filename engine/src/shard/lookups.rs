@@ -11,7 +11,7 @@ use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard};
 use crate::io::Space;
-use crate::log::{TimeLookup, TimestampedOffset};
+use crate::log::{Searched, TimeSearch, TimestampedOffset};
 use crate::maintenance::Job;
 use crate::partition::{Leader, OffsetAnswer, OffsetLookupError};
 use crate::types::{Offset, TopicIdPartition};
@@ -30,9 +30,11 @@ type Looked = Result<Option<TimestampedOffset>, OffsetLookupError>;
 
 #[derive(Debug)]
 struct LookupWork {
+    /// Of the entries.
+    partitions: Vec<TopicIdPartition>,
     results: Vec<Option<Looked>>,
-    /// Entries that files have to be searched for.
-    searches: VecDeque<(usize, TimeLookup)>,
+    /// Entries that files have to be searched for. What a search holds of its log is made when it is ordered.
+    searches: VecDeque<(usize, TimeSearch)>,
     left: usize,
     reply: ReplySlot<Vec<Looked>>,
 }
@@ -43,6 +45,7 @@ impl Shard {
         let number = self.next_serial();
         let count = lookups.len();
         let work = LookupWork {
+            partitions: lookups.iter().map(|lookup| lookup.partition).collect(),
             results: vec![None; count],
             searches: VecDeque::new(),
             left: count,
@@ -53,7 +56,7 @@ impl Shard {
         for (index, lookup) in lookups.into_iter().enumerate() {
             match self.look_up_offset(&lookup) {
                 Ok(OffsetAnswer::Known(offset)) => self.looked_up(number, index, Ok(Some(offset))),
-                Ok(OffsetAnswer::Lookup(search)) => self.lookups.search(number, index, search),
+                Ok(OffsetAnswer::Search(search)) => self.lookups.search(number, index, search),
                 Err(error) => self.looked_up(number, index, Err(error)),
             }
         }
@@ -64,24 +67,36 @@ impl Shard {
     /// Orders searches as far as they may be out, for those who still wait for them.
     fn search_on(&mut self, effects: &mut Effects) {
         while self.lookups.searches_out < SEARCHES_OUT_MAX {
-            let Some((work, index, search)) = self.lookups.next_search() else {
+            let Some(next) = self.lookups.next_search() else {
                 return;
             };
-            self.lookups.searches_out += 1;
-            self.order(Errand::Lookup { work, index }, Job::Lookup(search), effects);
+            let (work, index) = (next.work, next.index);
+            match self.leading(next.partition) {
+                Ok(leader) => {
+                    let lookup = leader.log().time_lookup(next.search);
+                    self.lookups.searches_out += 1;
+                    self.order(Errand::Lookup { work, index }, Job::Lookup(lookup), effects);
+                }
+                // It has gone since it was asked.
+                Err(unavailable) => self.looked_up(work, index, Err(unavailable.into())),
+            }
         }
     }
 
-    /// A search has ended.
+    /// A part of a search has ended; with the next, where there is one, it is behind the others.
     pub(super) fn searched(
         &mut self,
         number: u64,
         index: usize,
-        result: Looked,
+        result: Result<Searched, OffsetLookupError>,
         effects: &mut Effects,
     ) {
         self.lookups.searches_out -= 1;
-        self.looked_up(number, index, result);
+        match result {
+            Ok(Searched::Ended(found)) => self.looked_up(number, index, Ok(found)),
+            Ok(Searched::GoOn(search)) => self.lookups.search(number, index, search),
+            Err(error) => self.looked_up(number, index, Err(error)),
+        }
         self.search_on(effects);
     }
 
@@ -218,9 +233,19 @@ impl Shard {
     }
 }
 
+/// A search that is to be ordered.
+#[derive(Debug)]
+struct NextSearch {
+    work: u64,
+    /// The entry.
+    index: usize,
+    partition: TopicIdPartition,
+    search: TimeSearch,
+}
+
 impl Lookups {
     /// Notes a search of work `number`.
-    fn search(&mut self, number: u64, index: usize, search: TimeLookup) {
+    fn search(&mut self, number: u64, index: usize, search: TimeSearch) {
         let Some(work) = self.works.get_mut(&number) else {
             return;
         };
@@ -245,7 +270,7 @@ impl Lookups {
     }
 
     /// The next search that somebody waits for.
-    fn next_search(&mut self) -> Option<(u64, usize, TimeLookup)> {
+    fn next_search(&mut self) -> Option<NextSearch> {
         loop {
             let number = self.searching.pop_front()?;
             let work = self.works.get_mut(&number)?;
@@ -257,7 +282,12 @@ impl Lookups {
             if !work.searches.is_empty() {
                 self.searching.push_back(number);
             }
-            return Some((number, index, search));
+            return Some(NextSearch {
+                work: number,
+                index,
+                partition: *work.partitions.get(index)?,
+                search,
+            });
         }
     }
 }
@@ -267,9 +297,17 @@ pub(super) const SEARCHES_OUT_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::partition::{Acks, Isolation, OffsetSpec};
+    use crate::record::{BatchBuilder, Compression};
+    use crate::shard::command::{Command, Produce, ProducePartition};
+    use crate::shard::step::Input;
+    use crate::shard::step::tests::{NOW, bench, partition};
+    use crate::types::{LeaderEpoch, Timestamp};
 
     #[test]
     fn searches_go_round_and_those_nobody_waits_for_are_not_made() {
@@ -277,6 +315,7 @@ mod tests {
         let mut begin = |number, count| {
             let (reply, answer) = oneshot::channel();
             let work = LookupWork {
+                partitions: vec![partition(0); count],
                 results: vec![None; count],
                 searches: VecDeque::new(),
                 left: count,
@@ -284,19 +323,61 @@ mod tests {
             };
             lookups.works.insert(number, work);
             for index in 0..count {
-                lookups.search(number, index, TimeLookup::of_nothing());
+                lookups.search(number, index, TimeSearch::greatest(Offset::ZERO));
             }
             answer
         };
         let (_many, gone, _one) = (begin(1, 3), begin(2, 2), begin(3, 1));
         drop(gone);
-        let next = || {
-            lookups
-                .next_search()
-                .map(|(number, index, _)| (number, index))
-        };
+        let next = || lookups.next_search().map(|next| (next.work, next.index));
         let order: Vec<_> = std::iter::from_fn(next).collect();
         assert_eq!(order, [(1, 0), (3, 0), (1, 1), (1, 2)]);
         assert!(!lookups.works.contains_key(&2));
+    }
+
+    #[test]
+    fn a_search_goes_on_through_all_segments_whose_headers_promise_what_is_not_there() {
+        let mut bench = bench(1, 1);
+        bench.configure(0, |config| {
+            config.segment_bytes = 150;
+            config.write_caching = true;
+        });
+        let mut builder = BatchBuilder::new().compression(Compression::Gzip);
+        builder.push(Timestamp(10), None, Some(b"early"), &[]);
+        let mut bytes = builder.build().to_vec();
+        bytes[35..43].copy_from_slice(&NOW.wall.0.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let id = bench.partitions[0];
+        for _ in 0..30 {
+            let entry = ProducePartition {
+                partition: id,
+                records: bytes.clone().into(),
+                zstd_allowed: true,
+            };
+            let (reply, mut answer) = oneshot::channel();
+            bench.take_in(Input::Command(Command::Produce(Produce {
+                partitions: [entry].into(),
+                acks: Acks::All,
+                timeout: Duration::from_secs(60),
+                reply,
+            })));
+            assert!(answer.try_recv().unwrap().results[0].is_ok());
+        }
+        drop(bench.produce(0));
+        let log = bench.shard.leading(id).unwrap().log();
+        assert_eq!(log.segment_count(), 31);
+        let lookup = OffsetLookup {
+            partition: id,
+            spec: OffsetSpec::AtOrAfter(Timestamp(11)),
+            current_leader_epoch: LeaderEpoch::NONE,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let (reply, mut answer) = oneshot::channel();
+        let lookups = vec![lookup];
+        let command = Command::LookupOffsets(LookupOffsets { lookups, reply });
+        bench.take_in(Input::Command(command));
+        let found = answer.try_recv().unwrap().remove(0).unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (Offset(30), NOW.wall));
     }
 }

@@ -13,6 +13,7 @@ mod gateway;
 mod helm;
 mod hosting;
 mod housekeeping;
+mod indexes;
 mod jobs;
 mod lookups;
 mod news;

@@ -18,6 +18,7 @@ use super::early::EarlyAppends;
 use super::fetches::{FetchPlace, Fetches};
 use super::hosting::Slot;
 use super::housekeeping::Flushes;
+use super::indexes::Indexes;
 use super::jobs::{Errand, Jobs};
 use super::lookups::Lookups;
 use super::produces::Produces;
@@ -175,6 +176,7 @@ pub struct Shard {
     pub(super) produces: Produces,
     pub(super) early: EarlyAppends,
     pub(super) fetches: Fetches,
+    pub(super) indexes: Indexes,
     pub(super) standings: Standings,
     pub(super) lookups: Lookups,
     pub(super) deletions: Deletions,
@@ -233,6 +235,7 @@ impl Shard {
             produces: Produces::default(),
             early: EarlyAppends::default(),
             fetches: Fetches::default(),
+            indexes: Indexes::default(),
             standings: Standings::default(),
             lookups: Lookups::default(),
             deletions: Deletions::default(),

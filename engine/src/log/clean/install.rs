@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::super::Log;
 use super::super::producer_state::ProducerStates;
 use super::super::retention::Doomed;
-use super::super::segment::{IndexState, Segment, SegmentIndex};
+use super::super::segment::{IndexState, Segment};
 use super::super::{offset_index, time_index};
 use super::dirt::Dirt;
 use super::group::SegmentLimits;
@@ -29,7 +28,7 @@ pub struct Swapped {
     pub(super) first_timestamp: Timestamp,
     pub(super) hollow: bool,
     pub(super) modified: Timestamp,
-    pub(super) index: Arc<SegmentIndex>,
+    pub(super) max_timestamp: Option<(Timestamp, Offset)>,
     pub(super) doomed: Vec<PathBuf>,
 }
 
@@ -91,7 +90,7 @@ impl Log {
     fn source(&self, segment: &Segment, dirt: &Dirt) -> Source {
         let last_clean = Offset(dirt.first_dirty.0.saturating_sub(1));
         let position = match &segment.index {
-            IndexState::Loaded { index, .. } => index.offsets.floor(last_clean).map(|e| e.1),
+            IndexState::Loaded(index) => index.offsets.floor(last_clean).map(|e| e.1),
             IndexState::OnDisk => None,
         };
         let end = self.segments.end_of(segment.base_offset);
@@ -155,22 +154,19 @@ impl Log {
             swapped.end_offset
         );
         self.clean.swapping = false;
-        self.index_clock += 1;
         let base_offset = swapped.replaced.first().copied().unwrap_or_default();
         let segment = Segment {
             base_offset,
             file: swapped.file,
             length: swapped.length,
             first_timestamp: swapped.first_timestamp,
-            max_timestamp: swapped.index.max_timestamp,
+            max_timestamp: swapped.max_timestamp,
             modified: swapped.modified,
             opened: swapped.modified,
             hollow: swapped.hollow,
             synced: true,
-            index: IndexState::Loaded {
-                index: swapped.index,
-                used: self.index_clock,
-            },
+            // Nobody has asked for it, and a compaction may make any number.
+            index: IndexState::OnDisk,
             index_fault: None,
         };
         let closed = self.segments.closed_mut();

@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -666,7 +665,7 @@ impl Cleaning {
             first_timestamp: copying.first_timestamp,
             hollow: copying.hollow,
             modified: last.map_or(self.now, |source| source.modified),
-            index: Arc::new(copying.index),
+            max_timestamp: copying.index.max_timestamp,
             doomed,
         });
         self.next_group();

@@ -108,17 +108,13 @@ impl PartitionCheck {
                 return None;
             }
         };
-        let behind = states
-            .iter()
-            .filter_map(|(id, producer)| producer.window.last().map(|last| (id, *last)))
-            .find(|(_, last)| last.last_offset >= offset);
-        if let Some((id, last)) = behind {
+        if let Some((id, beyond)) = states.beyond(offset) {
             findings.push(Finding {
                 path,
                 sort,
                 place: Place::File,
                 expected: format!("offsets below {offset}, as its name says"),
-                found: format!("offset {} of producer {id}", last.last_offset),
+                found: format!("offset {beyond} of producer {id}"),
                 cure: Cure::Rebuild,
             });
             return None;
@@ -126,21 +122,18 @@ impl PartitionCheck {
         // Kafka writes no companion, and nothing is lost with that of nobody.
         if windows && states.count() > 0 {
             let path = names::segment_file(&self.directory, offset, names::WINDOWS);
-            let widened = match read_if_there(disk, &path) {
-                Ok(windows) => {
-                    producer_snapshot::widen(&mut states, &bytes, &windows.unwrap_or_default())
-                }
-                Err(_) => false,
-            };
-            if !widened {
-                findings.push(Finding {
+            let windows = read_if_there(disk, &path).ok().flatten();
+            let windows = windows.unwrap_or_default();
+            match producer_snapshot::widened(&states, &bytes, &windows, offset) {
+                Some(wide) => states = wide,
+                None => findings.push(Finding {
                     path,
                     sort: Sort::Windows,
                     place: Place::File,
                     expected: "the batches of the snapshot beside it".to_owned(),
                     found: "a damaged file, or that of another snapshot".to_owned(),
                     cure: Cure::Rebuild,
-                });
+                }),
             }
         }
         Some(states)

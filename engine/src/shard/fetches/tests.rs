@@ -138,7 +138,7 @@ fn old_segments() -> Bench {
         drop(bench.produce(0));
     }
     let leader = bench.shard.leading(bench.partitions[0]).unwrap();
-    leader.log_mut().drop_indexes(0);
+    leader.log_mut().drop_indexes();
     bench
 }
 
@@ -163,6 +163,31 @@ fn an_index_is_loaded_once_for_all_who_wait_for_it() {
     let mut extents = results.into_iter().map(|result| result.unwrap().extent);
     assert!(extents.all(|extent| extent.is_some()));
     assert!(bench.shard.fetches.loads.is_empty());
+}
+
+#[test]
+fn readers_of_two_old_segments_do_not_have_the_indexes_loaded_in_turns() {
+    let mut bench = old_segments();
+    // Each takes more.
+    bench.shard.indexes.bytes_max = 0;
+    let mut loads = 0;
+    for turn in 0..5 {
+        for offset in [0, 20] {
+            let (command, mut answer) = fetch(turn, &bench, &[offset], 0);
+            let mut effects = Effects::default();
+            bench.shard.step(NOW, Input::Command(command), &mut effects);
+            let jobs = effects.jobs.iter();
+            loads += jobs
+                .filter(|(_, job)| matches!(job, Job::LoadIndex(_)))
+                .count();
+            // Segments that are closed meanwhile push none of them out.
+            drop(bench.produce(0));
+            bench.carry_out(effects);
+            let results = answer.try_recv().unwrap();
+            assert!(results[0].as_ref().unwrap().extent.is_some());
+        }
+    }
+    assert_eq!(loads, 2);
 }
 
 #[test]

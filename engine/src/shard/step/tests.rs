@@ -14,7 +14,7 @@ use crate::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Heartbeat, Join, ListGroups,
     MemberId, NamedTopic, OffsetToCommit, Protocol,
 };
-use crate::io::{Disk, IoError, Outcome, Sim, SimOperation};
+use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
@@ -1148,6 +1148,53 @@ fn what_is_forgotten_late_is_what_the_topic_had_that_was_deleted() {
     bench.shard.retain(bench.now, &mut effects);
     bench.carry_out(effects);
     assert_eq!(bench.committed(), places[1..]);
+}
+
+/// It was read as far as it is sound, and answered older offsets, or none, as if they were the last.
+#[test]
+fn a_coordinator_whose_partition_is_damaged_answers_no_offsets_and_is_not_read() {
+    let damages: [fn(&File); 2] = [
+        |file| file.truncate(file.length().unwrap() / 2).unwrap(),
+        |file| file.write_all_at(16, &[9]).unwrap(),
+    ];
+    for damage in damages {
+        let sim = Sim::new(1);
+        let mut former = bench_on(&sim, "__consumer_offsets", 1, 1);
+        let commit = || commit([place("__consumer_offsets", 0)], "");
+        for _ in 0..2 {
+            assert!(former.ask(commit()).try_recv().unwrap().is_ok());
+        }
+        former.take_in(Input::Stop);
+        assert_eq!(former.shard.stopped(), Some(true));
+        damage(&former.disk.open(Path::new(OFFSETS_LOG)).unwrap());
+        let image = Arc::clone(former.shard.image());
+        let mut bench = Bench {
+            checkpoints: former.checkpoints,
+            partitions: former.partitions,
+            ..bench_of_nothing(&sim, 1)
+        };
+        bench.take_in(Input::Image(image));
+        let fetch = GroupCommand::FetchOffsets(FetchOffsets {
+            group: "g".into(),
+            partitions: None,
+            require_stable: false,
+        });
+        for command in [fetch, commit()] {
+            let (reply, mut answer) = oneshot::channel();
+            let request = GroupRequest {
+                partition: bench.partitions[0],
+                command,
+                reply,
+            };
+            let input = Input::Command(Command::Group(Box::new(request)));
+            let mut effects = Effects::default();
+            bench.shard.step(NOW, input, &mut effects);
+            bench.shard.flush(NOW, &mut effects);
+            let refused = answer.try_recv().unwrap();
+            assert_eq!(refused, Err(GroupError::NotCoordinator));
+            assert!(effects.jobs.is_empty(), "{:?}", effects.jobs);
+        }
+    }
 }
 
 const OFFSETS_LOG: &str = "/data/__consumer_offsets-0/00000000000000000000.log";

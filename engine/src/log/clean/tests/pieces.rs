@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::super::checkpoint::PartitionMetadata;
-use super::super::super::names;
 use super::super::super::verify::PartitionCheck;
+use super::super::super::{TimeSearch, names};
 use super::super::key_map::KeyMap;
 use super::super::rule::{Judged, Kept, LastBatch, Rule};
 use super::super::task::CleanError;
@@ -354,7 +354,7 @@ fn an_index_loaded_for_an_old_file_is_not_taken_for_the_new_one() {
     }
     let closed = fixture.close(log);
     let (mut log, _) = fixture.open(true, closed.recovery_point.0);
-    log.drop_indexes(0);
+    log.drop_indexes();
     let end = log.log_end_offset();
     let super::super::super::ReadPlan::LoadIndex(job) = log.read(Offset(0), 1, end).unwrap() else {
         panic!("recent enough to be in memory");
@@ -706,22 +706,15 @@ fn a_search_by_time_passes_over_batches_without_records() {
             drop(log);
             log = fixture.open(false, point.0).0;
         }
-        let greatest = log
-            .find_max_timestamp(end)
-            .run(&fixture.disk)
-            .unwrap()
-            .unwrap();
+        let greatest = fixture.search(&log, TimeSearch::greatest(end)).unwrap();
         assert_eq!(
             (greatest.timestamp, greatest.offset),
             (Timestamp(700), Offset(1))
         );
-        let found = log.find_timestamp(Timestamp(800), end).run(&fixture.disk);
-        assert_eq!(found.unwrap(), None);
-        let found = log
-            .find_timestamp(Timestamp(600), end)
-            .run(&fixture.disk)
-            .unwrap();
-        assert_eq!(found.unwrap().offset, Offset(1));
+        let at_or_after = |time| TimeSearch::at_or_after(Timestamp(time), end);
+        assert_eq!(fixture.search(&log, at_or_after(800)), None);
+        let found = fixture.search(&log, at_or_after(600)).unwrap();
+        assert_eq!(found.offset, Offset(1));
     }
 }
 
