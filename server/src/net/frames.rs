@@ -162,18 +162,13 @@ impl<'a> FrameReader<'a> {
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
-            self.next_begins().await?;
+            in_use(self.usage, self.limits.idle, self.stream.readable()).await??;
             self.reins.go_on().await;
         }
         while self.arrived.len() < PREFIX_LENGTH {
-            let (idle, expected) = (
-                self.limits.idle,
-                whole_frames(self.last_bytes, self.read_bytes),
-            );
-            let Ok(read) = timeout(idle, self.read_some(PREFIX_LENGTH, expected)).await else {
-                return Err(Closing::Idle);
-            };
-            if read? == 0 {
+            let (usage, idle) = (self.usage, self.limits.idle);
+            let expected = whole_frames(self.last_bytes, self.read_bytes);
+            if in_use(usage, idle, self.read_some(PREFIX_LENGTH, expected)).await?? == 0 {
                 let arrived = self.arrived.len();
                 return if arrived == 0 {
                     // Answers may still be on their way for long.
@@ -191,21 +186,6 @@ impl<'a> FrameReader<'a> {
                 claimed,
                 max: self.limits.frame_bytes_max,
             }),
-        }
-    }
-
-    /// Waits for something to read. Who takes some of an answer meanwhile is not idle, as in Kafka.
-    async fn next_begins(&self) -> Result<(), Closing> {
-        let idle = self.limits.idle;
-        let mut left = idle;
-        loop {
-            match timeout(left, self.stream.readable()).await {
-                Ok(ready) => return Ok(ready?),
-                Err(_) => left = self.usage.left_of(idle),
-            }
-            if left.is_zero() {
-                return Err(Closing::Idle);
-            }
         }
     }
 
@@ -321,6 +301,25 @@ impl<'a> FrameReader<'a> {
     async fn is_readable(&self) -> bool {
         let mut readable = pin!(self.stream.readable());
         poll_fn(|context| Poll::Ready(readable.as_mut().poll(context).is_ready())).await
+    }
+}
+
+/// Waits for what a client is to send. Who takes some of an answer meanwhile is not idle, as in Kafka.
+async fn in_use<T>(
+    usage: &Usage,
+    idle: Duration,
+    sends: impl Future<Output = T>,
+) -> Result<T, Closing> {
+    let mut sends = pin!(sends);
+    let mut left = idle;
+    loop {
+        match timeout(left, sends.as_mut()).await {
+            Ok(sent) => return Ok(sent),
+            Err(_) => left = usage.left_of(idle),
+        }
+        if left.is_zero() {
+            return Err(Closing::Idle);
+        }
     }
 }
 
