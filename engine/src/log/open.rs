@@ -38,8 +38,8 @@ pub struct OpenOptions {
     pub recovery_point: Offset,
     /// From the log-start checkpoint, else [`Offset::ZERO`].
     pub log_start_offset: Offset,
-    /// From the cleaner's checkpoint, else [`Offset::NONE`]: below, compaction may have left gaps, also when the topic
-    /// is not compacted any more.
+    /// From the cleaner's checkpoint, else [`Offset::NONE`]: with a line compaction may have left gaps, also above it and
+    /// when the topic is not compacted any more.
     pub cleaned_to: Offset,
     /// The topic's settings.
     pub config: Arc<TopicConfig>,

@@ -536,6 +536,40 @@ fn the_segment_that_goes_on_after_a_cut_has_its_index_in_memory() {
     fixture.roll(&mut log);
 }
 
+/// The line is from before the compaction, which was killed: all records behind the gap were cut off.
+#[test]
+fn a_gap_above_the_cleaners_line_is_no_torn_tail_where_the_topic_is_not_compacted_any_more() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    let mut stored = Vec::new();
+    for n in 0..5 {
+        if n > 0 && n % 2 == 0 {
+            fixture.roll(&mut log);
+        }
+        stored.push(fixture.append(&mut log, &batch(1, 50, 1)));
+    }
+    drop(log);
+    let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
+    let first = fixture.disk.open(&path).unwrap();
+    first.truncate(stored[0].bytes.len() as u64).unwrap();
+    stored.remove(1);
+    let opened = |cleaned_to| {
+        let options = OpenOptions {
+            cleaned_to,
+            ..fixture.options(false, 0)
+        };
+        open(&fixture.disk, options).unwrap()
+    };
+    let (mut log, report) = opened(Offset(0));
+    assert_eq!((report.cuts, report.damage), (vec![], None));
+    let all: Vec<u8> = stored.iter().flat_map(|b| b.bytes.to_vec()).collect();
+    assert_eq!(read_all(&fixture, &mut log), all);
+    drop(log);
+    let (log, report) = opened(Offset::NONE);
+    let end = log.log_end_offset();
+    assert_eq!((end, report.cuts.len()), (Offset(1), 1), "no line, no gap");
+}
+
 #[test]
 fn without_our_windows_the_log_itself_widens_kafkas_snapshot() {
     let fixture = Fixture::new(config(100_000));
