@@ -8,7 +8,7 @@ mod hostile;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::Overrides;
+use crate::config::{Overrides, TopicConfig, TopicDefaults};
 use crate::io::{Disk, IoError, LockError};
 use crate::log::OpenError;
 use crate::log::checkpoint::{
@@ -474,6 +474,9 @@ impl Run<'_> {
             recovery_point,
             log_start_offset: lines.log_starts.get(name).copied(),
             compacted_to,
+            caches_writes: image
+                .zip(topic)
+                .is_some_and(|(image, topic)| caches_writes(image, &topic.overrides)),
             topic_id: topic.map(|topic| topic.id),
             now: self.options.now,
         }
@@ -503,7 +506,8 @@ impl Run<'_> {
                 });
             }
         };
-        if check.clean || check.recovery_point >= end {
+        // A power cut may take what was cached, and the next start begins such a log anew. Any other it refuses.
+        if check.clean || !check.caches_writes {
             beyond(LOG_START_CHECKPOINT, "log start", check.log_start_offset);
         }
         if check.clean {
@@ -577,6 +581,18 @@ impl Run<'_> {
     }
 }
 
+/// Whether a start would find that a topic with these overrides caches writes, but for what a properties file says.
+fn caches_writes(image: &MetadataImage, overrides: &Overrides) -> bool {
+    let brokers = image
+        .brokers()
+        .map(|broker| image.broker_overrides(broker.id));
+    let mut all = brokers.chain([image.cluster_overrides()]);
+    let by_default = all.find_map(|overrides| overrides.get(WRITE_CACHING));
+    let defaults = by_default.map(|text| (WRITE_CACHING, text.clone()));
+    let defaults = TopicDefaults::new(defaults.into_iter().collect());
+    TopicConfig::resolve(overrides, &defaults).write_caching
+}
+
 fn of_metadata(sort: Sort, error: &MetadataError) -> Finding {
     match error {
         MetadataError::Storage(error) => of_storage(sort, error),
@@ -633,6 +649,9 @@ const CHECKPOINTS: [&str; 4] = [
     REPLICATION_CHECKPOINT,
     CLEANER_CHECKPOINT,
 ];
+
+/// Of a topic, and of brokers for topics that do not say.
+const WRITE_CACHING: &str = "write.caching";
 
 /// Who works in a directory.
 const LOCK: &str = ".lock";

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
-use millrace_engine::config::TopicDefaults;
+use millrace_engine::config::{Alteration, TopicDefaults};
 use millrace_engine::io::Disk;
 use millrace_engine::log::verify::{Cure, Finding, Sort};
 use millrace_engine::metadata::{
@@ -108,13 +108,18 @@ async fn append(gateway: &Gateway, number: i64) -> Result<Appended, AppendError>
 
 /// A directory with a topic of several segments, left by a clean stop, with two snapshots of the metadata.
 fn intact(directory: &Path) {
-    let wrote = with_engine(directory, async |gateway: Gateway| {
+    intact_with(directory, Vec::new());
+}
+
+/// The same of a topic with these settings.
+fn intact_with(directory: &Path, settings: Vec<Alteration>) {
+    let wrote = with_engine(directory, async move |gateway: Gateway| {
         let topic = NewTopic {
             name: "t".to_owned(),
             partitions: 1,
             replication_factor: 1,
             assignments: Vec::new(),
-            settings: Vec::new(),
+            settings: settings.clone(),
             random: gateway.random(),
         };
         let create = CreateTopics {
@@ -736,6 +741,34 @@ fn a_log_start_behind_the_end_of_a_log_deletes_nothing() {
     let served = with_engine(home.path(), read).unwrap();
     assert_eq!(served, Served::Refused { after: 0 });
     assert_eq!(files(&home.path().join("t-0"), ".log"), before);
+}
+
+/// Nothing was found wrong with it, or a tail that the next start would cut, and that start refused it.
+#[test]
+fn after_a_kill_a_log_start_behind_the_end_is_a_fault_unless_the_topic_caches_writes() {
+    for caching in ["false", "true"] {
+        let home = tempfile::tempdir().unwrap();
+        intact_with(home.path(), vec![Alteration::set("write.caching", caching)]);
+        fs::remove_file(home.path().join(".kafka_cleanshutdown")).unwrap();
+        let last = files(&home.path().join("t-0"), ".log").pop().unwrap();
+        harm(&last, Harm::AppendGarbage);
+        let path = |name: &str| home.path().join(format!("{name}-offset-checkpoint"));
+        for (name, offset) in [("recovery-point", 10), ("log-start", 90)] {
+            fs::write(path(name), format!("0\n1\nt 0 {offset}\n")).unwrap();
+        }
+        let report = verified(home.path(), false);
+        let faults = report.findings.iter().filter(|finding| finding.is_fault());
+        let faults: Vec<_> = faults.map(|finding| finding.path.clone()).collect();
+        if caching == "true" {
+            assert_eq!(faults, Vec::<PathBuf>::new());
+            continue;
+        }
+        assert_eq!(faults, [path("log-start")]);
+        let length = fs::metadata(&last).unwrap().len();
+        let served = with_engine(home.path(), read).unwrap();
+        assert_eq!(served, Served::Refused { after: 0 });
+        assert_eq!(fs::metadata(&last).unwrap().len(), length);
+    }
 }
 
 #[test]

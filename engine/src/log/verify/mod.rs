@@ -35,6 +35,8 @@ pub struct PartitionCheck {
     pub log_start_offset: Option<Offset>,
     /// Compaction may have left the gaps that end here or before; [`Offset::ZERO`] where it has left none.
     pub compacted_to: Offset,
+    /// The topic has `write.caching`, as far as the metadata says: after a power cut its log may end before its start.
+    pub caches_writes: bool,
     /// The topic's id, if the metadata says which topic has this name.
     pub topic_id: Option<TopicId>,
     /// The time: what is rebuilt counts as used now.

@@ -266,6 +266,7 @@ mod tests {
             recovery_point: END,
             log_start_offset: Some(FIRST),
             compacted_to: Offset::ZERO,
+            caches_writes: false,
             topic_id: None,
             now: Timestamp(1_000),
         };

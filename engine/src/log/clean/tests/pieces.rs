@@ -746,6 +746,7 @@ fn what_a_compaction_leaves_is_found_sound() {
         recovery_point: closed.recovery_point,
         log_start_offset: None,
         compacted_to: Offset(i64::MAX),
+        caches_writes: false,
         topic_id: None,
         now: Timestamp(2_000),
     };
