@@ -22,37 +22,42 @@ impl<'a> Search<'a> {
     }
 
     /// Where the next sound batch with an offset not below `from` begins, behind the fault at `position`. `None` when
-    /// there is none, or no more may be read.
-    pub(super) fn behind(&mut self, position: u64, from: Offset) -> Option<u64> {
+    /// there is none.
+    pub(super) fn behind(
+        &mut self,
+        position: u64,
+        from: Offset,
+    ) -> Result<Option<u64>, NotLookedAt> {
         // To find the fault took as much.
         self.spend(self.claimed_bytes(position))?;
         self.next_batch(position + 1, from)
     }
 
-    fn next_batch(&mut self, mut position: u64, from: Offset) -> Option<u64> {
-        let header = u64::try_from(BATCH_HEADER_LENGTH).ok()?;
+    fn next_batch(&mut self, mut position: u64, from: Offset) -> Result<Option<u64>, NotLookedAt> {
         let mut buffer = vec![0; CHUNK_BYTES];
-        while position + header <= self.length {
-            let read = self.file.read_full_at(position, &mut buffer).ok()?;
-            self.spend(u64::try_from(read).ok()?)?;
-            let bytes = buffer.get(..read)?;
+        while position + count(BATCH_HEADER_LENGTH) <= self.length {
+            let read = self.file.read_full_at(position, &mut buffer);
+            let read = read.map_err(|_| NotLookedAt)?;
+            self.spend(count(read))?;
+            let bytes = buffer.get(..read).unwrap_or_default();
             for (place, window) in (0_u64..).zip(bytes.windows(BATCH_HEADER_LENGTH)) {
                 // The magic byte first: it is cheap.
                 if window.get(MAGIC_AT) == Some(&2)
                     && let Some(batch_bytes) = self.batch_bytes(window, position + place, from)
                 {
-                    self.spend(u64::try_from(batch_bytes).ok()?)?;
+                    self.spend(count(batch_bytes))?;
                     if self.is_sound(position + place, batch_bytes) {
-                        return Some(position + place);
+                        return Ok(Some(position + place));
                     }
                 }
             }
             let step = read
                 .checked_sub(BATCH_HEADER_LENGTH - 1)
-                .filter(|step| *step > 0)?;
-            position += u64::try_from(step).ok()?;
+                .filter(|step| *step > 0);
+            // Without a step the file has become shorter.
+            position += count(step.ok_or(NotLookedAt)?);
         }
-        None
+        Ok(None)
     }
 
     /// How long the batch is that begins with `window` at `position`, if one may begin there.
@@ -88,10 +93,18 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn spend(&mut self, bytes: u64) -> Option<()> {
-        self.left = self.left.checked_sub(bytes)?;
-        Some(())
+    fn spend(&mut self, bytes: u64) -> Result<(), NotLookedAt> {
+        self.left = self.left.checked_sub(bytes).ok_or(NotLookedAt)?;
+        Ok(())
     }
+}
+
+/// No more may be read, or the disk does not give it: what lies behind may be anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotLookedAt;
+
+fn count(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// How much is looked through at a time, in bytes.
@@ -137,7 +150,7 @@ mod tests {
         let file = file(&[&payload[..], &sound[..]].concat(), length);
         let mut search = Search::new(&file, length);
         let before = search.left;
-        assert_eq!(search.next_batch(0, Offset::ZERO), Some(1 << 20));
+        assert_eq!(search.next_batch(0, Offset::ZERO), Ok(Some(1 << 20)));
         let read = before - search.left;
         assert!(read < 2 << 20, "{read} bytes");
     }
@@ -155,8 +168,8 @@ mod tests {
             ..Search::new(&file, length)
         };
         let found = |left| search(left).next_batch(1, Offset::ZERO);
-        assert_eq!(found(100_000), Some(heads.len() as u64));
-        assert_eq!(found(20_000), None);
+        assert_eq!(found(100_000), Ok(Some(heads.len() as u64)));
+        assert_eq!(found(20_000), Err(NotLookedAt));
         let (mut searched, mut walked) = (search(100_000), search(100_000));
         searched.next_batch(1, Offset::ZERO).unwrap();
         walked.behind(0, Offset::ZERO).unwrap();

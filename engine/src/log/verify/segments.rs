@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::finding::{Cure, Finding, Place, Sort};
 use super::index::IndexWalk;
-use super::search::Search;
+use super::search::{NotLookedAt, Search};
 use super::{Files, PartitionCheck, Verified};
 use crate::io::{Disk, File};
 use crate::log::leader_epochs::LeaderEpochs;
@@ -245,11 +245,15 @@ impl<'a> SegmentsWalk<'a> {
                     fault.position = position;
                     let from = self.expected.unwrap_or(base_offset);
                     let next = search.behind(position, from);
-                    // A torn tail has nothing sound behind it.
-                    self.fault(&fault, from, !is_last || next.is_some(), verified);
+                    // A torn tail has nothing sound behind it, and what was not looked at may be sound.
+                    self.fault(&fault, from, !is_last || next != Ok(None), verified);
+                    if let (Err(NotLookedAt), Some(finding)) = (next, verified.findings.last_mut())
+                    {
+                        finding.found.push_str(NOT_LOOKED_AT);
+                    }
                     // What lies behind may continue anywhere.
                     self.expected = None;
-                    let Some(next) = next else {
+                    let Ok(Some(next)) = next else {
                         break;
                     };
                     walker = Walker::new(file, next, length);
@@ -401,6 +405,9 @@ impl<'a> SegmentsWalk<'a> {
     }
 }
 
+/// Added to a fault that used up what the searches in its segment may read.
+const NOT_LOOKED_AT: &str = "; not all that follows was looked at";
+
 fn walk_through(mut records: Records) -> Result<(), RecordError> {
     while records.next_raw()?.is_some() {}
     Ok(())
@@ -430,5 +437,44 @@ fn unread(path: PathBuf, batch: &Walked, error: &RecordError) -> Finding {
         } else {
             Cure::Restore
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{BATCH_HEADER_LENGTH, BatchBuilder};
+    use crate::types::Timestamp;
+
+    /// It passed for a torn tail, which the next start cuts, with sound batches in it.
+    #[test]
+    fn a_fault_is_no_torn_tail_where_not_all_that_follows_was_looked_at() {
+        let mut builder = BatchBuilder::new();
+        builder.push(Timestamp(1), None, Some(&vec![1; 1 << 20]), &[]);
+        let sound = builder.build();
+        // Each is taken for that of a batch, which is read: more than 64 MiB in all.
+        let heads = sound[..BATCH_HEADER_LENGTH].repeat(70);
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::real();
+        let path = names::segment_file(directory.path(), Offset::ZERO, names::LOG);
+        let file = disk.create_new(&path).unwrap();
+        file.write_all_at(0, &[&heads[..], &sound[..]].concat())
+            .unwrap();
+        let check = PartitionCheck {
+            directory: directory.path().to_owned(),
+            clean: false,
+            recovery_point: Offset::ZERO,
+            log_start_offset: None,
+            compacted_to: Offset::ZERO,
+            caches_writes: false,
+            topic_id: None,
+            now: Timestamp(1_000),
+        };
+        let verified = check.run(&disk, &mut |_| {}).unwrap();
+        assert_eq!(verified.batches, 0);
+        let of_records = |finding: &&Finding| finding.sort == Sort::Records;
+        let fault = verified.findings.iter().find(of_records).unwrap();
+        assert_eq!(fault.cure, Cure::Restore);
+        assert!(fault.found.ends_with(NOT_LOOKED_AT), "{}", fault.found);
     }
 }
