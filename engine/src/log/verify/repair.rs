@@ -173,7 +173,8 @@ impl PartitionCheck {
         Ok(())
     }
 
-    /// The bytes of a snapshot, and its producers with the batches of its companion, where the two agree on the newest.
+    /// The bytes of a snapshot, and its producers with the batches of its companion, where that is sound and the two agree
+    /// on the newest.
     fn snapshot_at(&self, disk: &Disk, offset: Offset) -> Option<(Vec<u8>, ProducerStates)> {
         let read = |ending: &str| -> Option<Vec<u8>> {
             let path = names::segment_file(&self.directory, offset, ending);
@@ -181,9 +182,9 @@ impl PartitionCheck {
         };
         let snapshot = read(names::SNAPSHOT)?;
         let mut states = producer_snapshot::decode(&snapshot, self.now).ok()?;
-        let mut whole = states.clone();
         let windows = read(names::WINDOWS).unwrap_or_default();
-        if producer_snapshot::widen(&mut whole, &snapshot, &windows) {
+        let whole = producer_snapshot::widened(&states, &snapshot, &windows, offset);
+        if let Some(whole) = whole {
             states.widen(&whole);
         }
         Some((snapshot, states))
@@ -230,6 +231,7 @@ fn epochs_of(logs: &[(Offset, File)]) -> Result<LeaderEpochs, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::producer_state::{AppendedBatch, Window};
     use crate::log::tests::{Fixture, config, of_producer};
     use crate::types::{ProducerId, Timestamp};
 
@@ -310,6 +312,33 @@ mod tests {
             *producer.window.last().unwrap()
         };
         assert_eq!(last(&states), last(&producers), "the last of a deleted one");
+    }
+
+    /// They were written again as they were, and the next check found the same.
+    #[test]
+    fn windows_that_tell_of_offsets_beyond_their_own_are_not_written_again() {
+        let fixture = Fixture::new(config(100_000));
+        closed_log(&fixture);
+        let (before, mut lying, _) = read(&fixture, FIRST);
+        let producer = lying.find_mut(ProducerId(9)).unwrap();
+        let sound = producer.window;
+        producer.window = Window::default();
+        producer.window.push(AppendedBatch {
+            last_offset: Offset(1_000_000_000_000_000_000),
+            ..sound.batches()[0]
+        });
+        for batch in &sound.batches()[1..] {
+            producer.window.push(*batch);
+        }
+        assert!(lying.beyond(FIRST).is_some());
+        let path = names::segment_file(&fixture.path(), FIRST, names::WINDOWS);
+        let windows = producer_snapshot::encode_windows(&lying, &before);
+        let file = fixture.disk.open(&path).unwrap();
+        file.write_all_at(0, &windows).unwrap();
+        repair(&fixture);
+        let (after, states, widened) = read(&fixture, FIRST);
+        assert!(after == before && widened);
+        assert_eq!(states.beyond(FIRST), None);
     }
 
     #[test]
