@@ -5,6 +5,8 @@
 mod connection;
 mod error;
 mod queries;
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
