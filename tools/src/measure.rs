@@ -1,7 +1,7 @@
 //! What the measuring commands share: clients set up as Java's clients are, numbers as Java prints them, a clock, and
 //! librdkafka's statistics as a table of metrics in Kafka's layout.
 //!
-//! What is measured is up to the commands.
+//! What is measured is up to the commands. When a producer is idempotent console-producer, too, has from here.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
