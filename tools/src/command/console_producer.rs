@@ -348,7 +348,7 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(3600);
 fn finish(producer: &ThreadedProducer<Deliveries>, properties: &Properties) -> Result<(), Failure> {
     let timeout = properties
         .get("delivery.timeout.ms")
-        .and_then(|value| value.parse().ok());
+        .and_then(|value| value.trim().parse().ok());
     let timeout = Duration::from_millis(timeout.unwrap_or(120_000)) + Duration::from_secs(5);
     producer
         .flush(timeout)
