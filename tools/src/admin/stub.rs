@@ -6,6 +6,9 @@ use bytes::Bytes;
 use millrace_wire::frame::{self, PREFIX_LENGTH};
 use millrace_wire::header::open_request;
 use millrace_wire::message::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use millrace_wire::message::find_coordinator::{
+    FindCoordinatorEntry, FindCoordinatorRequest, FindCoordinatorResponse,
+};
 use millrace_wire::message::metadata::{MetadataBroker, MetadataRequest, MetadataResponse};
 use millrace_wire::{ApiKey, Reader, Request, RequestHeader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -56,6 +59,19 @@ impl Question {
             }],
             controller_id: 1,
             ..Default::default()
+        });
+        self.answer(|request: FindCoordinatorRequest| {
+            let entry = |key| FindCoordinatorEntry {
+                key,
+                node_id: 1,
+                host: HOST.into(),
+                port: port.into(),
+                ..Default::default()
+            };
+            FindCoordinatorResponse {
+                coordinators: request.coordinator_keys.into_iter().map(entry).collect(),
+                ..Default::default()
+            }
         });
     }
 
