@@ -5,6 +5,8 @@
 mod connection;
 mod error;
 mod queries;
+#[cfg(test)]
+pub(crate) mod stub;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -71,20 +73,21 @@ pub(crate) struct Admin {
 impl Admin {
     /// A client for the cluster of these brokers. Nothing is connected yet.
     pub(crate) fn new(servers: &str, properties: &Properties) -> Result<Self, AdminError> {
-        let protocol = properties.get("security.protocol");
+        // As Java's clients take values.
+        let trimmed = |name: &str| properties.get(name).map(|value| value.trim());
+        let protocol = trimmed("security.protocol");
         if let Some(protocol) = protocol.filter(|name| !name.eq_ignore_ascii_case("PLAINTEXT")) {
             return Err(AdminError::Protocol {
-                protocol: protocol.clone(),
+                protocol: protocol.to_owned(),
             });
         }
         let millis = |name: &str, default: u64| -> Result<Duration, AdminError> {
             let given = properties::millis(properties, name)?;
             Ok(given.unwrap_or(Duration::from_millis(default)))
         };
-        let client_id = properties.get("client.id").cloned();
         Ok(Self {
             bootstrap: parse_servers(servers)?,
-            client_id: client_id.unwrap_or_else(|| "millrace-tools".to_owned()),
+            client_id: trimmed("client.id").unwrap_or("millrace-tools").to_owned(),
             request_timeout: millis("request.timeout.ms", 30_000)?,
             api_timeout: millis("default.api.timeout.ms", 60_000)?,
             setup_timeout: millis("socket.connection.setup.timeout.ms", 10_000)?,
@@ -338,6 +341,19 @@ mod tests {
         for wrong in ["a", "a:x", ":1", "a:70000", ""] {
             assert!(parse_servers(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn blanks_around_a_value_mean_nothing() {
+        let properties = [
+            ("security.protocol", "PLAINTEXT "),
+            ("request.timeout.ms", "700 "),
+            ("client.id", " me\t"),
+        ];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let admin = Admin::new("a:1", &Properties::from(properties)).unwrap();
+        assert_eq!(admin.request_timeout, Duration::from_millis(700));
+        assert_eq!(admin.client_id, "me");
     }
 
     #[test]

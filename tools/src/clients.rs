@@ -50,7 +50,8 @@ pub(crate) fn create_with<C>(
 
 /// The property as librdkafka calls it. `None`: it means nothing outside of Java, or what it asks for is done anyway.
 fn translate<'a>(name: &'a str, value: &str) -> Option<(&'a str, String)> {
-    let value = value.to_owned();
+    // As Java's clients take values.
+    let value = value.trim().to_owned();
     let class = value.rsplit('.').next().unwrap_or_default().to_owned();
     match name {
         "key.serializer" | "value.serializer" | "key.deserializer" | "value.deserializer" => None,
@@ -102,7 +103,7 @@ fn buffer(size: String) -> String {
 /// would send, which is nothing that a consumer does.
 pub(crate) fn settle_fetch_size(properties: &mut Properties) {
     let given = properties.get("fetch.max.bytes");
-    let given = given.and_then(|bytes| bytes.parse::<i32>().ok());
+    let given = given.and_then(|bytes| bytes.trim().parse::<i32>().ok());
     let Some(bytes) = given.filter(|bytes| *bytes < MESSAGE_BYTES_DEFAULT) else {
         return;
     };
@@ -208,6 +209,10 @@ mod tests {
             Some(("queue.buffering.max.kbytes", "32768".to_owned()))
         );
         assert_eq!(translate("key.serializer", "x"), None);
+        assert_eq!(
+            translate("linger.ms", " 5 "),
+            Some(("linger.ms", "5".to_owned()))
+        );
         assert_eq!(
             translate("auto.offset.reset", "none"),
             Some(("auto.offset.reset", "error".to_owned()))

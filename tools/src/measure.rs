@@ -1,7 +1,7 @@
 //! What the measuring commands share: clients set up as Java's clients are, numbers as Java prints them, a clock, and
 //! librdkafka's statistics as a table of metrics in Kafka's layout.
 //!
-//! What is measured is up to the commands.
+//! What is measured is up to the commands. When a producer is idempotent console-producer, too, has from here.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -35,12 +35,12 @@ pub(crate) fn producer_defaults() -> Properties {
 /// Sets what follows from other properties, as in Java's producer: it is idempotent unless that is impossible.
 pub(crate) fn settle_idempotence(properties: &mut Properties) {
     let is = |name: &str, values: &[&str]| {
-        let value = properties.get(name).map(String::as_str);
+        let value = properties.get(name).map(|value| value.trim());
         value.is_some_and(|value| values.contains(&value))
     };
     let in_flight = properties
         .get("max.in.flight.requests.per.connection")
-        .and_then(|value| value.parse::<u32>().ok());
+        .and_then(|value| value.trim().parse::<u32>().ok());
     let possible = is("acks", &["all", "-1"])
         && !is("retries", &["0"])
         && in_flight.is_none_or(|count| count <= 5);
@@ -234,6 +234,7 @@ mod tests {
             properties["enable.idempotence"].clone()
         };
         assert_eq!(settled("acks", "all"), "true");
+        assert_eq!(settled("acks", "all "), "true");
         assert_eq!(settled("acks", "1"), "false");
         assert_eq!(settled("retries", "0"), "false");
         assert_eq!(

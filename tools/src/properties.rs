@@ -46,11 +46,11 @@ pub(crate) fn parse(text: &str) -> Properties {
     properties
 }
 
-/// A property that is a time in milliseconds, if it is given.
+/// A property that is a time in milliseconds, if it is given. Blanks around a value mean nothing to Java's clients.
 pub(crate) fn millis(properties: &Properties, name: &str) -> Result<Option<Duration>, NotMillis> {
     let given = properties.get(name);
     let parsed = given.map(|value| {
-        let millis = value.parse().map(Duration::from_millis);
+        let millis = value.trim().parse().map(Duration::from_millis);
         millis.map_err(|_| NotMillis {
             name: name.to_owned(),
             value: value.clone(),

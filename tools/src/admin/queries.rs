@@ -114,18 +114,13 @@ impl Admin {
             return Ok(leaders);
         }
         let topics = self.topics(Some(&names)).await?;
+        let known = leaders_by_place(&topics);
         for partition in partitions {
-            let topic = topics
-                .iter()
-                .find(|topic| topic.name.as_deref() == Some(partition.topic.as_str()));
-            let found = topic.and_then(|topic| {
-                let mut partitions = topic.partitions.iter();
-                partitions.find(|found| found.partition_index == partition.partition)
-            });
-            let leader = match found {
+            let place = (partition.topic.as_str(), partition.partition);
+            let leader = match known.get(&place) {
                 None => Err(ErrorCode::UnknownTopicOrPartition),
-                Some(found) if found.leader_id < 0 => Err(ErrorCode::LeaderNotAvailable),
-                Some(found) => Ok(found.leader_id),
+                Some(leader) if *leader < 0 => Err(ErrorCode::LeaderNotAvailable),
+                Some(leader) => Ok(*leader),
             };
             leaders.insert(partition.clone(), leader);
         }
@@ -262,6 +257,18 @@ impl Admin {
         found.dedup_by(|left, right| left.group_id == right.group_id);
         Ok(found)
     }
+}
+
+/// The leader of each partition (below 0: none), by topic and number.
+fn leaders_by_place(topics: &[MetadataResponseTopic]) -> BTreeMap<(&str, i32), i32> {
+    let mut leaders = BTreeMap::new();
+    for topic in topics {
+        let name = topic.name.as_deref().unwrap_or_default();
+        for partition in &topic.partitions {
+            leaders.insert((name, partition.partition_index), partition.leader_id);
+        }
+    }
+    leaders
 }
 
 fn offsets_topics(partitions: &[TopicPartition], timestamp: i64) -> Vec<ListOffsetsRequestTopic> {

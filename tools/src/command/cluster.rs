@@ -29,6 +29,8 @@ enum Action {
 }
 
 #[derive(Args, Debug)]
+// Of Kafka's tools this one alone has a letter for it.
+#[command(mut_arg("bootstrap_server", |flag| flag.short('b')))]
 struct ConnectFlags {
     #[command(flatten)]
     connect: Connect,
@@ -138,7 +140,35 @@ fn table(brokers: &[DescribeClusterBroker]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[test]
+    fn the_flags_to_connect_have_letters() {
+        let connect = |action: &str| {
+            let line = format!("x {action} -b a:1 -c f");
+            let Program { flags } = Program::parse_from(line.split(' '));
+            match flags.action {
+                Action::ClusterId(flags) => flags,
+                Action::ListEndpoints(flags) => flags.connect,
+            }
+        };
+        for action in ["cluster-id", "list-endpoints"] {
+            let flags = connect(action);
+            let servers = flags.connect.bootstrap_server.as_deref();
+            assert_eq!(servers, Some("a:1"), "{action}");
+            assert_eq!(flags.config.as_deref(), Some(Path::new("f")), "{action}");
+        }
+    }
 
     #[test]
     fn endpoints_are_printed_as_kafka_4_3_does() {

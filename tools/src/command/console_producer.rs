@@ -21,7 +21,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use super::Failure;
 use crate::flags::missing;
 use crate::properties::{self, Properties};
-use crate::{clients, print};
+use crate::{clients, measure, print};
 use line::LineReader;
 
 /// Sends each line of the standard input as a record
@@ -160,13 +160,7 @@ impl Flags {
         properties
             .extend(given.filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))));
         properties.insert("bootstrap.servers".to_owned(), servers.clone());
-        let acks = properties.get("acks").map_or("all", String::as_str);
-        let retries = properties.get("retries").map_or("1", String::as_str);
-        let idempotent = matches!(acks, "all" | "-1") && retries != "0";
-        let default = || idempotent.to_string();
-        properties
-            .entry("enable.idempotence".to_owned())
-            .or_insert_with(default);
+        measure::settle_idempotence(&mut properties);
         Ok(properties)
     }
 
@@ -354,7 +348,7 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(3600);
 fn finish(producer: &ThreadedProducer<Deliveries>, properties: &Properties) -> Result<(), Failure> {
     let timeout = properties
         .get("delivery.timeout.ms")
-        .and_then(|value| value.parse().ok());
+        .and_then(|value| value.trim().parse().ok());
     let timeout = Duration::from_millis(timeout.unwrap_or(120_000)) + Duration::from_secs(5);
     producer
         .flush(timeout)
@@ -400,6 +394,20 @@ mod tests {
         assert_eq!(properties["enable.idempotence"], "true");
         assert_eq!(properties["max.block.ms"], "60000");
         assert!(clients::create::<Created>(&properties).is_ok());
+    }
+
+    #[test]
+    fn more_requests_in_flight_than_an_idempotent_producer_may_have_are_no_error() {
+        let idempotent = |count: &str| {
+            let name = "max.in.flight.requests.per.connection";
+            let line = format!("x --broker-list a:1 --producer-property {name}={count}");
+            let Program { flags } = Program::parse_from(line.split(' '));
+            let properties = flags.producer_properties().unwrap();
+            assert!(clients::create::<Created>(&properties).is_ok(), "{count}");
+            properties["enable.idempotence"].clone()
+        };
+        assert_eq!(idempotent("5"), "true");
+        assert_eq!(idempotent("6"), "false");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod schemas;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
@@ -161,9 +161,12 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
 
 /// Reads a segment batch by batch.
 #[derive(Debug)]
-struct Segment {
-    file: BufReader<File>,
+struct Segment<F = File> {
+    file: BufReader<F>,
+    /// Where the next batch begins.
     position: u64,
+    /// Where `file` stands: behind `position` once what begins there was no batch.
+    cursor: u64,
     length: u64,
 }
 
@@ -174,17 +177,29 @@ impl Segment {
             .metadata()
             .map_err(|error| Failure::file(path, &error))?
             .len();
-        let file = BufReader::with_capacity(1 << 20, file);
-        Ok(Self {
-            file,
+        Ok(Self::of(file, length.min(length_max)))
+    }
+}
+
+impl<F: Read + Seek> Segment<F> {
+    /// What lies in the first `length` bytes of a file that stands at its beginning.
+    fn of(file: F, length: u64) -> Self {
+        Self {
+            file: BufReader::with_capacity(1 << 20, file),
             position: 0,
-            length: length.min(length_max),
-        })
+            cursor: 0,
+            length,
+        }
     }
 
     fn seek(&mut self, position: u64) -> std::io::Result<()> {
+        let distance = i128::from(position) - i128::from(self.cursor);
+        let distance = i64::try_from(distance).map_err(std::io::Error::other)?;
+        // Keeps what is buffered; any other way to seek reads it again.
+        self.file.seek_relative(distance)?;
         self.position = position;
-        self.file.seek(SeekFrom::Start(position)).map(drop)
+        self.cursor = position;
+        Ok(())
     }
 
     /// The next whole batch. `None` at the end; the text says why something that is left is no batch.
@@ -199,6 +214,7 @@ impl Segment {
         }
         let mut bytes = BytesMut::zeroed(BATCH_HEADER_LENGTH);
         self.file.read_exact(&mut bytes)?;
+        self.cursor = self.position.saturating_add(header_length);
         let header = match BatchHeader::parse(&bytes) {
             Ok(header) => header,
             Err(error) => return Ok(Some(Err(error.to_string()))),
@@ -215,6 +231,7 @@ impl Segment {
             self.file.read_exact(body)?;
         }
         self.position = self.position.saturating_add(claimed);
+        self.cursor = self.position;
         Ok(Some(Ok(Batch {
             header,
             bytes: bytes.freeze(),

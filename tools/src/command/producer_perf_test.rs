@@ -155,7 +155,7 @@ impl Flags {
             })?;
         let block_max = properties
             .get("max.block.ms")
-            .and_then(|ms| ms.parse().ok());
+            .and_then(|ms| ms.trim().parse().ok());
         Ok(Plan {
             topic,
             records: records.unsigned_abs(),
@@ -491,7 +491,7 @@ fn finish(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let timeout = plan.properties.get("delivery.timeout.ms");
-    let timeout = timeout.and_then(|value| value.parse().ok());
+    let timeout = timeout.and_then(|value| value.trim().parse().ok());
     let timeout = Duration::from_millis(timeout.unwrap_or(120_000)) + Duration::from_secs(5);
     let begin = Instant::now();
     loop {

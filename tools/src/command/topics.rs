@@ -307,6 +307,12 @@ async fn alter(flags: &Flags, admin: &mut Admin) -> Result<(), Failure> {
 
 async fn delete(flags: &Flags, admin: &mut Admin) -> Result<(), Failure> {
     let names = existing(flags, admin).await?;
+    delete_named(&names, admin).await
+}
+
+/// Deletes all that can be; the first topic that cannot be says why it failed.
+async fn delete_named(names: &[String], admin: &mut Admin) -> Result<(), Failure> {
+    let mut deleted = Ok(());
     let length = u64::try_from(names.len()).unwrap_or(u64::MAX);
     let bar = print::progress(length, "deleting", print::Unit::Pieces);
     for chunk in names.chunks(DELETED_AT_ONCE) {
@@ -322,12 +328,13 @@ async fn delete(flags: &Flags, admin: &mut Admin) -> Result<(), Failure> {
         };
         let response = admin.ask(Target::Controller, &request).await?;
         for topic in &response.responses {
-            AdminError::check(topic.error_code, topic.error_message.as_deref())?;
+            let message = topic.error_message.as_deref();
+            deleted = deleted.and(AdminError::check(topic.error_code, message));
         }
         bar.inc(u64::try_from(chunk.len()).unwrap_or_default());
     }
     bar.finish_and_clear();
-    Ok(())
+    deleted.map_err(Failure::Admin)
 }
 
 /// How long the broker may take.
@@ -408,7 +415,48 @@ fn parse_assignment(list: Option<&str>) -> Result<Vec<Vec<i32>>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use millrace_wire::message::delete_topics::{DeleteTopicsResponse, DeleteTopicsResponseTopic};
+
     use super::*;
+    use crate::admin::stub::{self, Question};
+
+    #[tokio::test]
+    async fn a_topic_that_cannot_be_deleted_keeps_no_other_from_it() {
+        let deleted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&deleted);
+        let answer = move |question: &mut Question| {
+            let one = |topic: DeleteTopicsRequestTopic| {
+                let error_code = match topic.name.as_deref() {
+                    Some("t7") => ErrorCode::UnknownTopicOrPartition,
+                    Some("t207") => ErrorCode::TopicAuthorizationFailed,
+                    _ => ErrorCode::None,
+                };
+                if !error_code.is_error() {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+                DeleteTopicsResponseTopic {
+                    name: topic.name,
+                    error_code,
+                    ..Default::default()
+                }
+            };
+            question.answer(|request: DeleteTopicsRequest| DeleteTopicsResponse {
+                responses: request.topics.into_iter().map(one).collect(),
+                ..Default::default()
+            });
+        };
+        let names: Vec<String> = (0..250).map(|number| format!("t{number}")).collect();
+        let mut admin = stub::admin(answer).await;
+        let error = delete_named(&names, &mut admin).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            ErrorCode::UnknownTopicOrPartition.message()
+        );
+        assert_eq!(deleted.load(Ordering::Relaxed), 248);
+    }
 
     #[test]
     fn an_assignment_lists_brokers_partition_by_partition() {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use millrace_wire::message::delete_groups::DeleteGroupsRequest;
+use millrace_wire::message::delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
 use millrace_wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+    OffsetDeleteResponse,
 };
-use millrace_wire::{ErrorCode, Str};
+use millrace_wire::{ErrorCode, Message, Str};
 
 use super::{Failure, Flags, print_error};
 use crate::admin::{Admin, AdminError, Target, TopicPartition, exception};
@@ -21,6 +22,11 @@ pub(super) async fn groups(
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
     let groups = flags.groups(admin).await?;
+    let code_of = |response: &DeleteGroupsResponse| {
+        let group = response.results.first();
+        group.map_or(ErrorCode::None, |group| group.error_code)
+    };
+    let newest = *DeleteGroupsRequest::VERSIONS.end();
     let mut deleted = Vec::new();
     let mut failed = Vec::new();
     for group in groups {
@@ -28,12 +34,11 @@ pub(super) async fn groups(
         let request = DeleteGroupsRequest {
             groups_names: vec![Str::from(&group)],
         };
-        let response = admin.ask(Target::Node(coordinator.id), &request).await?;
-        match response
-            .results
-            .first()
-            .map_or(ErrorCode::None, |result| result.error_code)
-        {
+        let target = Target::Node(coordinator.id);
+        let response = admin
+            .ask_patiently(target, &request, newest, code_of)
+            .await?;
+        match code_of(&response) {
             ErrorCode::None => deleted.push(format!("'{group}'")),
             code => failed.push((group, code)),
         }
@@ -101,8 +106,12 @@ pub(super) async fn offsets(
         group_id: Str::from(&group),
         topics: topics.iter().map(topic).collect(),
     };
-    let coordinator = admin.coordinator(&group).await?;
-    let response = admin.ask(Target::Node(coordinator.id), &request).await?;
+    let target = Target::Node(admin.coordinator(&group).await?.id);
+    let newest = *OffsetDeleteRequest::VERSIONS.end();
+    let code_of = |response: &OffsetDeleteResponse| response.error_code;
+    let response = admin
+        .ask_patiently(target, &request, newest, code_of)
+        .await?;
     let mut worst = response.error_code;
     let status = |code: ErrorCode| match code {
         ErrorCode::None => "Successful".to_owned(),
@@ -156,4 +165,75 @@ pub(super) async fn offsets(
     }
     table.print(out)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_wire::message::delete_groups::DeleteGroupsResult;
+    use millrace_wire::message::offset_delete::{
+        OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+    };
+
+    use super::*;
+    use crate::admin::stub::{self, Question};
+
+    /// What a coordinator says that is still being read when it is asked first.
+    fn once_loading() -> impl FnMut() -> ErrorCode + Send + 'static {
+        let mut codes = vec![ErrorCode::CoordinatorLoadInProgress];
+        move || codes.pop().unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn groups_are_deleted_once_their_coordinator_has_been_read() {
+        let mut next = once_loading();
+        let answer = move |question: &mut Question| {
+            question.answer(|request: DeleteGroupsRequest| {
+                let one = |group_id| DeleteGroupsResult {
+                    group_id,
+                    error_code: next(),
+                };
+                DeleteGroupsResponse {
+                    results: request.groups_names.into_iter().map(one).collect(),
+                    ..Default::default()
+                }
+            });
+        };
+        let flags = Flags {
+            group: vec!["g".into()],
+            ..Default::default()
+        };
+        let mut out = Vec::new();
+        let mut admin = stub::admin(answer).await;
+        groups(&flags, &mut admin, &mut out).await.unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "Deletion of requested consumer groups ('g') was successful.\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn offsets_are_deleted_once_their_coordinator_has_been_read() {
+        let mut next = once_loading();
+        let answer = move |question: &mut Question| {
+            question.answer(|_: OffsetDeleteRequest| OffsetDeleteResponse {
+                error_code: next(),
+                topics: vec![OffsetDeleteResponseTopic {
+                    name: "t".into(),
+                    partitions: vec![OffsetDeleteResponsePartition::default()],
+                }],
+                ..Default::default()
+            });
+        };
+        let flags = Flags {
+            group: vec!["g".into()],
+            topic: vec!["t:0".into()],
+            ..Default::default()
+        };
+        let mut out = Vec::new();
+        let mut admin = stub::admin(answer).await;
+        offsets(&flags, &mut admin, &mut out).await.unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let expected = "Request succeeded for deleting offsets from group g.\n";
+        assert!(text.starts_with(expected), "{text}");
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use millrace_wire::message::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+    OffsetCommitResponse,
 };
 use millrace_wire::{ErrorCode, Str};
 
@@ -292,12 +293,16 @@ async fn commit(admin: &mut Admin, group: &str, offsets: &Offsets) -> Result<(),
     };
     let coordinator = Target::Node(admin.coordinator(group).await?.id);
     let response = admin
-        .ask_up_to(coordinator, &request, OFFSETS_BY_NAME_VERSION)
+        .ask_patiently(coordinator, &request, OFFSETS_BY_NAME_VERSION, first_error)
         .await?;
-    for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
-        AdminError::check(partition.error_code, None)?;
-    }
-    Ok(())
+    AdminError::check(first_error(&response), None).map_err(Failure::Admin)
+}
+
+/// The error of the first partition that has one.
+fn first_error(response: &OffsetCommitResponse) -> ErrorCode {
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let mut codes = partitions.map(|partition| partition.error_code);
+    codes.find(|code| code.is_error()).unwrap_or_default()
 }
 
 fn export(
@@ -368,7 +373,45 @@ fn now_ms() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use millrace_wire::message::offset_commit::{
+        OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+    };
+
     use super::*;
+    use crate::admin::stub::{self, Question};
+
+    #[tokio::test]
+    async fn offsets_are_committed_once_their_coordinator_has_been_read() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        let answer = move |question: &mut Question| {
+            question.answer(|request: OffsetCommitRequest| {
+                let error_code = match counted.fetch_add(1, Ordering::Relaxed) {
+                    0 => ErrorCode::CoordinatorLoadInProgress,
+                    _ => ErrorCode::None,
+                };
+                let topic = |topic: OffsetCommitRequestTopic| OffsetCommitResponseTopic {
+                    name: topic.name,
+                    partitions: vec![OffsetCommitResponsePartition {
+                        partition_index: 0,
+                        error_code,
+                    }],
+                    ..Default::default()
+                };
+                OffsetCommitResponse {
+                    topics: request.topics.into_iter().map(topic).collect(),
+                    ..Default::default()
+                }
+            });
+        };
+        let mut admin = stub::admin(answer).await;
+        let offsets = Offsets::from([(at("t", 0), 5)]);
+        commit(&mut admin, "g", &offsets).await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
 
     fn at(topic: &str, partition: i32) -> TopicPartition {
         TopicPartition {

@@ -3,7 +3,7 @@
 //! Offset and time indexes are compared with the log, which is right if they differ.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, Bytes};
@@ -154,7 +154,11 @@ pub(super) fn offset_index(
     Ok(())
 }
 
-fn batch_at(segment: &mut Segment, log: &Path, position: u64) -> Result<Option<Batch>, Failure> {
+fn batch_at<F: Read + Seek>(
+    segment: &mut Segment<F>,
+    log: &Path,
+    position: u64,
+) -> Result<Option<Batch>, Failure> {
     let failed = |error: std::io::Error| Failure::file(log, &error);
     segment.seek(position).map_err(failed)?;
     Ok(segment.next().map_err(failed)?.and_then(Result::ok))
@@ -191,11 +195,7 @@ pub(super) fn time_index(
     let mut segment = Segment::open(&log, u64::MAX)?;
     let mut before = -1;
     for (timestamp, offset) in entries {
-        let below = positions
-            .iter()
-            .rev()
-            .find(|(indexed, _)| *indexed <= offset);
-        let start = below.map_or(0, |(_, position)| *position);
+        let start = position_below(&positions, offset);
         match batch_with(&mut segment, &log, start, offset)? {
             Some(batch) if batch.header.last_offset().0 == offset => {
                 let found = max_timestamp(&batch);
@@ -219,9 +219,16 @@ pub(super) fn time_index(
     Ok(())
 }
 
+/// The position of the last of these entries at or below `offset`; the log's beginning where there is none.
+fn position_below(positions: &[(i64, u64)], offset: i64) -> u64 {
+    let count = positions.partition_point(|(indexed, _)| *indexed <= offset);
+    let below = positions.iter().take(count).next_back();
+    below.map_or(0, |(_, position)| *position)
+}
+
 /// The first batch from `position` on that ends at or behind `offset`.
-fn batch_with(
-    segment: &mut Segment,
+fn batch_with<F: Read + Seek>(
+    segment: &mut Segment<F>,
     log: &Path,
     position: u64,
     offset: i64,
@@ -343,7 +350,100 @@ pub(super) fn leader_epochs(path: &Path, out: &mut dyn Write) -> Result<(), Fail
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Cursor, SeekFrom};
+
+    use millrace_engine::record::BatchBuilder;
+    use millrace_engine::types::{Offset, Timestamp};
+
     use super::*;
+
+    /// A file that counts what is read of it.
+    struct Counted {
+        file: Cursor<Vec<u8>>,
+        read_bytes: usize,
+    }
+
+    impl Read for Counted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.file.read(buffer)?;
+            self.read_bytes += count;
+            Ok(count)
+        }
+    }
+
+    impl Seek for Counted {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.file.seek(to)
+        }
+    }
+
+    /// Batches of one record of 8 KiB with offsets from 0 on; and their entries in an offset index.
+    fn batches(count: i64) -> (Segment<Counted>, Vec<(i64, u64)>) {
+        let mut log = Vec::new();
+        let mut entries = Vec::new();
+        for offset in 0..count {
+            entries.push((offset, u64::try_from(log.len()).unwrap()));
+            let mut batch = BatchBuilder::new().at(Offset(offset));
+            batch.push(Timestamp(offset), None, Some(&[7; 8192]), &[]);
+            log.extend(batch.build());
+        }
+        let length = u64::try_from(log.len()).unwrap();
+        let file = Counted {
+            file: Cursor::new(log),
+            read_bytes: 0,
+        };
+        (Segment::of(file, length), entries)
+    }
+
+    fn last_offset(batch: Option<Batch>) -> Option<i64> {
+        batch.map(|batch| batch.header.last_offset().0)
+    }
+
+    #[test]
+    fn the_log_of_an_index_is_read_once() {
+        let log = Path::new("x.log");
+        let (mut segment, entries) = batches(1_000);
+        for (offset, position) in &entries {
+            let found = batch_at(&mut segment, log, *position).unwrap();
+            assert_eq!(last_offset(found), Some(*offset));
+        }
+        let length = usize::try_from(segment.length).unwrap();
+        assert_eq!(segment.file.get_ref().read_bytes, length);
+
+        let (mut segment, _) = batches(1_000);
+        // Every second batch has an entry: the others are come to from the one before.
+        let indexed: Vec<(i64, u64)> = entries.iter().copied().step_by(2).collect();
+        for (offset, _) in &entries {
+            let start = position_below(&indexed, *offset);
+            let found = batch_with(&mut segment, log, start, *offset).unwrap();
+            assert_eq!(last_offset(found), Some(*offset));
+        }
+        assert!(segment.file.get_ref().read_bytes < 3 * length);
+    }
+
+    #[test]
+    fn a_position_that_is_no_batch_leaves_the_next_where_it_is() {
+        let log = Path::new("x.log");
+        let (mut segment, entries) = batches(3);
+        for (offset, position) in entries.into_iter().rev() {
+            assert!(batch_at(&mut segment, log, position + 9).unwrap().is_none());
+            let found = batch_at(&mut segment, log, position).unwrap();
+            assert_eq!(last_offset(found), Some(offset));
+        }
+        let end = segment.length;
+        assert!(batch_at(&mut segment, log, end + 9).unwrap().is_none());
+        let found = batch_at(&mut segment, log, 0).unwrap();
+        assert_eq!(last_offset(found), Some(0));
+    }
+
+    #[test]
+    fn a_search_begins_at_the_last_entry_below() {
+        let positions = [(5, 70), (9, 140)];
+        for (offset, position) in [(4, 0), (5, 70), (8, 70), (9, 140), (20, 140)] {
+            assert_eq!(position_below(&positions, offset), position, "{offset}");
+        }
+        assert_eq!(position_below(&[], 4), 0);
+    }
 
     #[test]
     fn a_snapshot_of_producers_is_printed_as_kafka_prints_it() {

@@ -2,7 +2,7 @@
 //!
 //! Brokers that do not serve DescribeTopicPartitions are asked for plain metadata; then eligible leaders are unknown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use millrace_wire::message::describe_configs::{
@@ -154,22 +154,28 @@ async fn add_configs(admin: &mut Admin, topics: &mut [Description]) -> Result<()
         resource_name: Str::from(&topic.name),
         configuration_keys: None,
     };
-    let request = DescribeConfigsRequest {
-        resources: topics.iter().map(resource).collect(),
-        ..Default::default()
-    };
-    let response = admin.ask(Target::Any, &request).await?;
-    for result in response.results {
-        AdminError::check(result.error_code, result.error_message.as_deref())?;
-        let mut named = topics
+    for topics in topics.chunks_mut(CONFIGS_AT_ONCE) {
+        let request = DescribeConfigsRequest {
+            resources: topics.iter().map(resource).collect(),
+            ..Default::default()
+        };
+        let response = admin.ask(Target::Any, &request).await?;
+        let mut configs: BTreeMap<&str, &mut Vec<DescribeConfigsEntry>> = topics
             .iter_mut()
-            .filter(|topic| result.resource_name == topic.name.as_str());
-        if let Some(topic) = named.next() {
-            topic.configs = result.configs;
+            .map(|topic| (topic.name.as_str(), &mut topic.configs))
+            .collect();
+        for result in response.results {
+            AdminError::check(result.error_code, result.error_message.as_deref())?;
+            if let Some(configs) = configs.get_mut(result.resource_name.as_str()) {
+                **configs = result.configs;
+            }
         }
     }
     Ok(())
 }
+
+/// Topics whose properties are asked for at once: a broker's answer to very many has its limit.
+const CONFIGS_AT_ONCE: usize = 1_000;
 
 /// The number for topics in requests about configuration.
 const TOPIC_RESOURCE: i8 = 2;
@@ -269,7 +275,54 @@ fn partition_line(topic: &str, partition: &DescribeTopicPartitionsResponsePartit
 
 #[cfg(test)]
 mod tests {
+    use millrace_wire::ErrorCode;
+    use millrace_wire::message::describe_configs::{
+        DescribeConfigsResponse, DescribeConfigsResponseResource,
+    };
+
     use super::*;
+    use crate::admin::stub::{self, Question};
+
+    #[tokio::test]
+    async fn properties_of_very_many_topics_are_asked_for_piece_by_piece() {
+        let answer = |question: &mut Question| {
+            let one = |(number, asked): (usize, DescribeConfigsRequestResource)| {
+                let error_code = match number < 1_000 {
+                    true => ErrorCode::None,
+                    false => ErrorCode::InvalidRequest,
+                };
+                let config = DescribeConfigsEntry {
+                    name: "x.name".into(),
+                    value: Some(asked.resource_name.clone()),
+                    ..Default::default()
+                };
+                DescribeConfigsResponseResource {
+                    error_code,
+                    resource_type: asked.resource_type,
+                    resource_name: asked.resource_name,
+                    configs: vec![config],
+                    ..Default::default()
+                }
+            };
+            question.answer(|request: DescribeConfigsRequest| DescribeConfigsResponse {
+                results: request.resources.into_iter().enumerate().map(one).collect(),
+                ..Default::default()
+            });
+        };
+        let topic = |number: u32| Description {
+            name: format!("t{number}"),
+            ..Default::default()
+        };
+        let mut topics: Vec<Description> = (0..2_500).map(topic).collect();
+        let mut admin = stub::admin(answer).await;
+        add_configs(&mut admin, &mut topics).await.unwrap();
+        for topic in &topics {
+            let [config] = topic.configs.as_slice() else {
+                unreachable!("{topic:?} has one property");
+            };
+            assert_eq!(config.value.as_deref(), Some(topic.name.as_str()));
+        }
+    }
 
     fn printed(flags: &Flags) -> String {
         let partition = |index, leader, isr: &[i32]| DescribeTopicPartitionsResponsePartition {
