@@ -9,6 +9,7 @@ use millrace_wire::message::DescribeLogDirsRequest;
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::ledger::{Acknowledged, TOPIC, check, count, produce};
+use crate::skipped;
 use crate::small_disk::SmallDisk;
 use crate::support::broker::Broker;
 use crate::support::eventually;
@@ -38,7 +39,7 @@ fn a_full_disk_stops_producers_only_and_only_until_there_is_room() {
     let disk = match SmallDisk::mount(48) {
         Ok(disk) => disk,
         Err(why) => {
-            eprintln!("SKIPPED, nothing was tested: {why}");
+            skipped(&why);
             return;
         }
     };
