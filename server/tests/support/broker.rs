@@ -308,15 +308,26 @@ impl Broker {
         self.status_bytes("VmHWM:")
     }
 
+    /// Whether SIGHUP does nothing to it.
+    pub(crate) fn ignores_hangup(&self) -> bool {
+        let ignored = u64::from_str_radix(&self.status("SigIgn:"), 16).expect("a mask of signals");
+        // The lowest bit is signal 1.
+        ignored & 1 != 0
+    }
+
     fn status_bytes(&self, field: &str) -> u64 {
+        let kibibytes: u64 = self.status(field).parse().expect("a resident set size");
+        kibibytes * 1024
+    }
+
+    /// The first word of a field of proc(5).
+    fn status(&self, field: &str) -> String {
         let process = self.process.as_ref().expect("a running broker");
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))
             .expect("the state of our own child");
-        let kibibytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kibibytes.expect("a resident set size") * 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        let word = value.and_then(|value| value.split_whitespace().next());
+        word.expect("a field of the process's state").to_owned()
     }
 }
 
