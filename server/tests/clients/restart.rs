@@ -228,6 +228,16 @@ fn running_clients_go_on_after_a_restart() {
     assert_eq!(text(&take(&member, 1)[0]), "after");
 }
 
+/// Brokers on lasting ports rely on it: somebody may be quicker.
+#[test]
+fn a_port_that_somebody_has_is_passed_over() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let broker = Broker::start_on_one_of([port, 0], &[]);
+    assert_ne!(broker.address().port(), port);
+    Wire::connect(&broker).ask(&MetadataRequest::default(), 9);
+}
+
 #[test]
 fn a_directory_in_use_is_refused_with_the_reason() {
     let broker = Broker::start(&[]);
