@@ -201,10 +201,15 @@ fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
         ("request.memory.bytes", "1048576"),
         ("socket.send.buffer.bytes", "16384"),
     ]);
-    // Together they are more than there is memory for: one may exceed it.
-    let mut slow: Vec<Wire> = (0..2).map(|_| Wire::connect(&broker)).collect();
-    for wire in &mut slow {
-        wire.send(&metadata_of(12_000, &"x".repeat(120)), 9);
+    // The first is longer than the memory of all and has that; the second, which is not, has the right to exceed it: so
+    // neither is given up for the other. At 20 kB per second the second takes more than half a minute.
+    let asked = [(12_000, 120), (8_000, 100)];
+    let mut slow = asked.map(|_| Wire::connect(&broker));
+    for (wire, (count, length)) in slow.iter_mut().zip(asked) {
+        // Otherwise the kernel may take all of the answer, or tell the broker of room too seldom.
+        let sized = socket2::SockRef::from(wire.stream()).set_recv_buffer_size(65_536);
+        sized.unwrap();
+        wire.send(&metadata_of(count, &"x".repeat(length)), 9);
         let mut first = [0];
         wire.patience(Duration::from_secs(60));
         wire.stream().read_exact(&mut first).unwrap();
@@ -217,7 +222,7 @@ fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
                 while !is_served.load(Ordering::Relaxed) {
                     // Given up, it is not answered to the end.
                     let _ = wire.stream().read(&mut little);
-                    std::thread::sleep(Duration::from_millis(250));
+                    std::thread::sleep(Duration::from_millis(400));
                 }
             });
         }
