@@ -258,8 +258,13 @@ fn a_resource_that_is_asked_for_many_times_is_described_once() {
 /// A few bytes ask for all that a partition remembers of producers: those who ask at the same time wait for room.
 #[test]
 fn descriptions_of_very_many_producers_are_made_as_there_is_room() {
-    const PRODUCERS: i64 = 20_000;
-    let broker = Broker::start(&[("num.shards", "1"), ("request.memory.bytes", "4194304")]);
+    const PRODUCERS: i64 = 45_000;
+    let broker = Broker::start(&[
+        ("num.shards", "1"),
+        ("request.memory.bytes", "4194304"),
+        // What the kernel takes of an answer is not the broker's. Of more answers than fit, the oldest is given up.
+        ("socket.send.buffer.bytes", "16384"),
+    ]);
     let mut bystander = Bystander::new(&broker);
     let mut wire = Wire::connect(&broker).patiently();
     wire.create_topic("t", 1, &[]);
@@ -282,7 +287,7 @@ fn descriptions_of_very_many_producers_are_made_as_there_is_room() {
             partition_indexes: vec![0],
         }],
     };
-    let before = broker.resident_bytes();
+    let before = broker.resident_bytes_max();
     let mut wires: Vec<_> = (0..16)
         .map(|_| Wire::connect(&broker).patiently())
         .collect();
@@ -300,8 +305,9 @@ fn descriptions_of_very_many_producers_are_made_as_there_is_room() {
         assert!(ids.eq(0..PRODUCERS), "all of them, by id");
     }
     bystander.is_served();
+    // One has the room, another the right to exceed it; each takes some 4 MiB. All at once would be more than 25.
     let grown = broker.resident_bytes_max().saturating_sub(before) >> 20;
-    assert!(grown < 32, "{grown} MiB more were resident");
+    assert!(grown < 20, "{grown} MiB more were resident");
 }
 
 /// A name is compared once for all partitions behind it, not once for each.

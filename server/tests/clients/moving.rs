@@ -6,15 +6,18 @@ use millrace_wire::ErrorCode;
 use millrace_wire::message::ProduceResponse;
 
 use crate::support::broker::Broker;
-use crate::support::eventually;
 use crate::support::records::{batch, read, values};
 use crate::support::wire::{Limits, Wire, fetch_request, produce_request, record_bytes};
+use crate::support::within;
 
 /// A client with one request in flight, and pauses that leave the other thread calm.
 const ROUNDS: i64 = 40;
 const PAUSE: Duration = Duration::from_millis(3);
 /// Requests of one that never waits for an answer before it sends the next.
 const IN_FLIGHT: usize = 5;
+/// A thread that the machine keeps waiting looks busy, and a connection may go elsewhere, or nowhere: on a busy machine
+/// it may take minutes until the threads look as calm as they are.
+const CALM: Duration = Duration::from_secs(300);
 
 #[test]
 fn a_connection_that_asks_for_one_partition_moves_and_keeps_its_order_and_its_session() {
@@ -30,7 +33,7 @@ fn a_connection_that_asks_for_one_partition_moves_and_keeps_its_order_and_its_se
     };
     // The two partitions are on different threads, so each connection is on the wrong one in every other turn.
     let mut turns = 0;
-    eventually("both connections to move", || {
+    within(CALM, "both connections to move", || {
         let (partition, first) = (turns % 2, i64::from(turns / 2) * ROUNDS);
         let mut request = fetch_request("t", partition, first, Limits::default());
         request.session_epoch = 0;
@@ -66,6 +69,9 @@ fn connections_that_ask_for_all_partitions_share_a_thread_while_it_has_time() {
     wire.create_topic("t", 2, &[]);
     // Every connection comes to the thread with the fewest, so one of them at least is not on the first.
     let mut producers = [(); 3].map(|()| Wire::connect(&broker));
+    let addresses = producers
+        .each_ref()
+        .map(|producer| producer.stream().local_addr().unwrap().to_string());
     let mut round = 0;
     let mut go_round = || {
         for producer in &mut producers {
@@ -75,19 +81,22 @@ fn connections_that_ask_for_all_partitions_share_a_thread_while_it_has_time() {
         std::thread::sleep(PAUSE);
     };
     let moved = || broker.printed_with("goes where there is time for it");
-    eventually("one of them to move", || {
-        go_round();
-        (!moved().is_empty()).then_some(())
+    // Where each went last, if anywhere.
+    let is_on_the_first = |moves: &[String], address: &String| {
+        let address = format!("address={address} ");
+        let last = moves.iter().rfind(|line| line.contains(&address));
+        last.is_none_or(|line| line.contains("shard=0"))
+    };
+    within(CALM, "all of them to share the first thread", || {
+        for _ in 0..2 * ROUNDS {
+            go_round();
+        }
+        let moves = moved();
+        let share = addresses
+            .iter()
+            .all(|address| is_on_the_first(&moves, address));
+        (!moves.is_empty() && share).then_some(())
     });
-    for _ in 0..2 * ROUNDS {
-        go_round();
-    }
-    let moves = moved();
-    assert!(
-        moves.iter().all(|line| line.contains("shard=0")),
-        "{moves:?}"
-    );
-    assert!(moves.len() < producers.len(), "{moves:?}");
     let settled = broker.printed_with("goes where its partitions are");
     assert_eq!(settled, Vec::<String>::new());
 }
@@ -122,7 +131,7 @@ fn a_connection_that_always_has_requests_in_flight_moves_and_keeps_their_order()
             std::thread::sleep(PAUSE);
         }
         if partition == 1 && moved() == 0 {
-            eventually("the connection to move", || {
+            within(CALM, "the connection to move", || {
                 answer_one(&mut producer);
                 producer.send(&request, 9);
                 (moved() > before).then_some(())

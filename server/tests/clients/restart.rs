@@ -1,7 +1,6 @@
 //! What a broker still knows after it was stopped or killed.
 
 use std::process::Command;
-use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -168,8 +167,8 @@ fn a_hangup_stops_a_broker_in_order() {
 #[test]
 fn a_hangup_does_not_stop_a_broker_that_is_to_outlive_its_terminal() {
     let mut broker = Broker::start_by(&["nohup"]);
+    assert!(broker.ignores_hangup());
     broker.signal(Signal::SIGHUP);
-    std::thread::sleep(Duration::from_millis(300));
     Wire::connect(&broker).ask(&MetadataRequest::default(), 9);
     let status = broker.stop();
     assert!(status.success(), "{status}");
@@ -227,6 +226,16 @@ fn running_clients_go_on_after_a_restart() {
     sender.send_value("t", 0, 1, "after");
     assert_eq!(sender.finish_well(), [(0, 1)]);
     assert_eq!(text(&take(&member, 1)[0]), "after");
+}
+
+/// Brokers on lasting ports rely on it: somebody may be quicker.
+#[test]
+fn a_port_that_somebody_has_is_passed_over() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let broker = Broker::start_on_one_of([port, 0], &[]);
+    assert_ne!(broker.address().port(), port);
+    Wire::connect(&broker).ask(&MetadataRequest::default(), 9);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::failing_disk::{Cache, FailingDisk, Fault};
 use crate::ledger::{Acknowledged, TOPIC, check, count, produce};
+use crate::skipped;
 use crate::support::broker::Broker;
 use crate::support::eventually;
 use crate::support::librdkafka::create_topic;
@@ -41,7 +42,7 @@ impl Scene {
         let disk = match FailingDisk::mount(cache) {
             Ok(disk) => disk,
             Err(why) => {
-                eprintln!("SKIPPED, nothing was tested: {why}");
+                skipped(&why);
                 return None;
             }
         };

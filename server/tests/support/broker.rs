@@ -4,11 +4,13 @@
 //! and shown when the test fails. Nothing stays behind.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -35,33 +37,64 @@ pub(crate) struct Broker {
     /// The command that runs its program, if another does.
     launcher: &'static [&'static str],
     printed: Arc<Mutex<Vec<String>>>,
+    /// They keep what the process prints, and end with it.
+    readers: Vec<JoinHandle<()>>,
     directory: TempDir,
 }
 
 impl Broker {
     /// A broker on an empty directory and a port the system picks.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        Self::start_on(0, settings, &[])
+        Self::started(settings, &[])
     }
 
     /// A broker whose program is run by another, as in `nohup program`.
     pub(crate) fn start_by(launcher: &'static [&'static str]) -> Self {
-        Self::start_on(0, &[], launcher)
+        Self::started(&[], launcher)
     }
 
     /// A broker on a port that the system gives to no outgoing connection: a client that keeps trying while the broker
     /// is down would, sooner or later, be given the very port it tries to reach, connect to itself and keep it.
     pub(crate) fn start_on_a_lasting_port(settings: &[(&str, &str)]) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
+        let outgoing = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        let lasting = lasting_ports(&outgoing.unwrap_or_default());
         let own = u16::try_from(std::process::id() % 10_000).unwrap_or(0);
-        let port = (0..1000)
-            .map(|_| 20_000 + (own + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-        let port = port.expect("a free port between 20000 and 30000");
-        Self::start_on(port, settings, &[])
+        let ports = (0..100).map(|_| {
+            let place = own.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            lasting.start + place % (lasting.end - lasting.start)
+        });
+        Self::start_on_one_of(ports, settings)
     }
 
-    fn start_on(port: u16, settings: &[(&str, &str)], launcher: &'static [&'static str]) -> Self {
+    /// A broker on the first of these ports that nobody has. The broker itself tells: whoever looked before might be
+    /// overtaken.
+    pub(crate) fn start_on_one_of(
+        ports: impl IntoIterator<Item = u16>,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut broker = Self::not_started(settings, &[]);
+        for port in ports {
+            match broker.try_start_at(SocketAddr::from(([127, 0, 0, 1], port))) {
+                Ok(()) => {
+                    broker.home = broker.address;
+                    return broker;
+                }
+                Err(said) if said.contains("Address already in use") => {}
+                Err(said) => panic!("{said}"),
+            }
+        }
+        panic!("somebody has each of the ports");
+    }
+
+    fn started(settings: &[(&str, &str)], launcher: &'static [&'static str]) -> Self {
+        let mut broker = Self::not_started(settings, launcher);
+        broker.start_again();
+        broker.home = broker.address;
+        broker
+    }
+
+    fn not_started(settings: &[(&str, &str)], launcher: &'static [&'static str]) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("millrace-test-")
             .tempdir()
@@ -71,19 +104,17 @@ impl Broker {
             .chain(settings)
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
-        let home = SocketAddr::from(([127, 0, 0, 1], port));
-        let mut broker = Self {
+        let home = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
             process: None,
             address: home,
             home,
             settings,
             launcher,
             printed: Arc::default(),
+            readers: Vec::new(),
             directory,
-        };
-        broker.start_again();
-        broker.home = broker.address;
-        broker
+        }
     }
 
     /// Starts the process on the same directory and port.
@@ -97,12 +128,19 @@ impl Broker {
     }
 
     fn start_at(&mut self, address: SocketAddr) {
+        self.try_start_at(address)
+            .unwrap_or_else(|said| panic!("{said}"));
+    }
+
+    /// As [`Self::start_at`]; what it said, if it ended at once.
+    fn try_start_at(&mut self, address: SocketAddr) -> Result<(), String> {
         let printed_before = self.printed().len();
         self.spawn(address);
-        self.address = self.bound_address(printed_before);
+        self.address = self.bound_address(printed_before)?;
         eventually("a connection to the broker", || {
             std::net::TcpStream::connect(self.address).ok()
         });
+        Ok(())
     }
 
     /// Starts the process and kills it soon after, wherever it is by then.
@@ -136,34 +174,39 @@ impl Broker {
             command.arg("--override").arg(setting);
         }
         let mut process = command.spawn().expect("the broker starts");
-        if let Some(stdout) = process.stdout.take() {
-            self.keep(stdout);
-        }
-        if let Some(stderr) = process.stderr.take() {
-            self.keep(stderr);
-        }
+        let stdout = process.stdout.take().map(|stdout| self.keep(stdout));
+        let stderr = process.stderr.take().map(|stderr| self.keep(stderr));
+        self.readers = stdout.into_iter().chain(stderr).collect();
         self.process = Some(process);
     }
 
-    /// The address that the broker says it listens on, found in what it printed since it was started.
-    fn bound_address(&mut self, printed_before: usize) -> SocketAddr {
+    /// The address that the broker says it listens on, found in what it printed since it was started; or what it said, if
+    /// it ended instead.
+    fn bound_address(&mut self, printed_before: usize) -> Result<SocketAddr, String> {
         let printed = Arc::clone(&self.printed);
-        eventually("the broker to print its listener", || {
+        let bound = eventually("the broker to print its listener", || {
             if let Some(status) = self
                 .process
                 .as_mut()
                 .and_then(|process| process.try_wait().ok()?)
             {
-                panic!("the broker ended at once: {status}");
+                return Some(Err(status));
             }
             let printed = printed.lock().unwrap_or_else(PoisonError::into_inner);
-            printed[printed_before..]
-                .iter()
-                .find_map(|line| listener_in(line))
+            let mut new = printed[printed_before..].iter();
+            new.find_map(|line| listener_in(line)).map(Ok)
+        });
+        bound.map_err(|status| {
+            self.kill();
+            for reader in self.readers.drain(..) {
+                let _ = reader.join();
+            }
+            let said = self.printed()[printed_before..].join("\n");
+            format!("the broker ended at once: {status}\n{said}")
         })
     }
 
-    fn keep(&self, output: impl Read + Send + 'static) {
+    fn keep(&self, output: impl Read + Send + 'static) -> JoinHandle<()> {
         let printed = Arc::clone(&self.printed);
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines() {
@@ -173,7 +216,7 @@ impl Broker {
                     .unwrap_or_else(PoisonError::into_inner)
                     .push(line);
             }
-        });
+        })
     }
 
     /// Where clients connect to.
@@ -308,15 +351,26 @@ impl Broker {
         self.status_bytes("VmHWM:")
     }
 
+    /// Whether SIGHUP does nothing to it.
+    pub(crate) fn ignores_hangup(&self) -> bool {
+        let ignored = u64::from_str_radix(&self.status("SigIgn:"), 16).expect("a mask of signals");
+        // The lowest bit is signal 1.
+        ignored & 1 != 0
+    }
+
     fn status_bytes(&self, field: &str) -> u64 {
+        let kibibytes: u64 = self.status(field).parse().expect("a resident set size");
+        kibibytes * 1024
+    }
+
+    /// The first word of a field of proc(5).
+    fn status(&self, field: &str) -> String {
         let process = self.process.as_ref().expect("a running broker");
         let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))
             .expect("the state of our own child");
-        let kibibytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kibibytes.expect("a resident set size") * 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        let word = value.and_then(|value| value.split_whitespace().next());
+        word.expect("a field of the process's state").to_owned()
     }
 }
 
@@ -358,6 +412,26 @@ pub(crate) fn run_to_its_end(command: &mut Command) -> Output {
         std::thread::sleep(Duration::from_millis(5));
     }
     process.wait_with_output().expect("what it printed")
+}
+
+/// Ports below those that the system gives to outgoing connections, which `outgoing` names as `ip_local_port_range` does
+/// (ip(7)); where there are hardly any, they are as good as others.
+fn lasting_ports(outgoing: &str) -> Range<u16> {
+    let first = outgoing.split_whitespace().next();
+    let end = match first.and_then(|first| first.parse::<u16>().ok()) {
+        Some(first) if first >= 12_000 => first,
+        Some(_) => 30_000,
+        None => 32_768,
+    };
+    end - 10_000..end
+}
+
+#[test]
+fn lasting_ports_are_below_those_of_outgoing_connections() {
+    assert_eq!(lasting_ports("32768\t60999\n"), 22_768..32_768);
+    assert_eq!(lasting_ports("15000\t61000\n"), 5_000..15_000);
+    assert_eq!(lasting_ports("1024\t65535\n"), 20_000..30_000);
+    assert_eq!(lasting_ports(""), 22_768..32_768);
 }
 
 /// The broker under test; `MILLRACE_SERVER` names another program that takes the same arguments.
