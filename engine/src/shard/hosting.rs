@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::admission::DirectoryPlace;
+use super::early::EarlyRequest;
 use super::jobs::Errand;
 use super::step::{Effects, LogDirectory, Pending, Shard, Timer, is_abandoned};
 use crate::config::TopicConfig;
@@ -270,12 +271,12 @@ impl Shard {
     }
 
     /// Appends to a partition, wherever it stands. The waiter is told in `told` or later. [`Shard::flush`] sees to what the disk has
-    /// to do. Where it has to wait for the log `request_bytes` count, once.
+    /// to do. Where it has to wait for the log its `request` counts, once.
     pub(super) fn append(
         &mut self,
         id: TopicIdPartition,
         offered: Offered,
-        request_bytes: &mut usize,
+        request: EarlyRequest,
         now: Now,
         told: &mut Told,
     ) {
@@ -287,7 +288,7 @@ impl Shard {
                 }
             }
             Some(Slot::Opening(_)) => {
-                if let Err(waiter) = self.early.push(id, offered, request_bytes) {
+                if let Err(waiter) = self.early.push(id, offered, request) {
                     told.push((waiter, Err(Unavailable::NotLeader(id).into())));
                 }
             }
