@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::refused::RefusedBatches;
 use crate::partition::{AppendError, Offered, Told, Waiter};
-use crate::types::TopicIdPartition;
+use crate::types::{Monotonic, TopicIdPartition};
 
 /// The batches of a shard that wait for logs to be opened.
 #[derive(Debug, Default)]
@@ -15,6 +16,8 @@ pub(super) struct EarlyAppends {
     requests: BTreeMap<u64, Counted>,
     /// What those take in memory, about.
     bytes: usize,
+    /// Those that did not wait, or not long enough.
+    refused: RefusedBatches,
 }
 
 /// A request, as far as its batches may have to wait.
@@ -44,14 +47,19 @@ impl EarlyAppends {
     /// Keeps a batch. A request that alone is too large is taken when no other waits.
     ///
     /// # Errors
-    /// There is no room for the request: who waits is to be told.
+    /// There is no room for the request, or an earlier batch of the producer was refused: who waits is to be told.
     pub(super) fn push(
         &mut self,
         id: TopicIdPartition,
         offered: Offered,
         request: EarlyRequest,
+        now: Monotonic,
     ) -> Result<(), Waiter> {
+        if self.refused.overtakes(id, &offered.records, now) {
+            return Err(offered.waiter);
+        }
         if !self.has_room(request) {
+            self.refused.note(id, &offered.records, now);
             return Err(offered.waiter);
         }
         let EarlyRequest { work, bytes } = request;
@@ -81,6 +89,26 @@ impl EarlyAppends {
         waiting.into_iter().map(|early| early.offered)
     }
 
+    /// Whether a batch may be appended to an open log, also one that has waited for it: none is before an earlier one
+    /// of its producer that was refused.
+    pub(super) fn lets_in(
+        &mut self,
+        id: TopicIdPartition,
+        offered: &Offered,
+        now: Monotonic,
+    ) -> bool {
+        self.refused.lets_in(id, &offered.records, now)
+    }
+
+    /// Refuses the batches of a partition that is not open yet: who waits is to be told.
+    pub(super) fn refuse(&mut self, id: TopicIdPartition, now: Monotonic) -> Vec<Waiter> {
+        let refused = self.take(id).map(|offered| {
+            self.refused.note(id, &offered.records, now);
+            offered.waiter
+        });
+        refused.collect()
+    }
+
     /// A batch of a request has left.
     fn let_go(&mut self, work: u64) {
         let Some(counted) = self.requests.get_mut(&work) else {
@@ -97,6 +125,7 @@ impl EarlyAppends {
     pub(super) fn drop_overdue(
         &mut self,
         overdue: impl Fn(Waiter) -> bool,
+        now: Monotonic,
     ) -> Vec<(TopicIdPartition, Told)> {
         let mut dropped = Vec::new();
         for (id, waiting) in &mut self.waiting {
@@ -110,6 +139,7 @@ impl EarlyAppends {
         let told = dropped.into_iter().map(|(id, leaving)| {
             let told = leaving.into_iter().map(|early| {
                 self.let_go(early.work);
+                self.refused.note(id, &early.offered.records, now);
                 (early.offered.waiter, Err(AppendError::TimedOut))
             });
             (id, told.collect())
@@ -131,6 +161,7 @@ mod tests {
     use crate::shard::step::tests::partition;
 
     const HALF: usize = EARLY_BYTES_MAX / 2;
+    const NOW: Monotonic = Monotonic(0);
 
     fn who(work: u64) -> Waiter {
         Waiter::Produce { work, index: 0 }
@@ -145,7 +176,8 @@ mod tests {
             waiter: who(work),
         };
         let request = EarlyRequest { work, bytes };
-        early.push(partition(place), offered, request).is_ok()
+        let pushed = early.push(partition(place), offered, request, NOW);
+        pushed.is_ok()
     }
 
     fn left(early: &mut EarlyAppends, place: i32) -> Vec<Waiter> {
@@ -162,7 +194,7 @@ mod tests {
         assert_eq!(left(&mut early, 1), [who(2)]);
         assert!(offer(&mut early, 0, 4, HALF));
         assert!(!offer(&mut early, 1, 5, 1));
-        let dropped = early.drop_overdue(|waiter| waiter == who(1));
+        let dropped = early.drop_overdue(|waiter| waiter == who(1), NOW);
         assert!(matches!(
             dropped.as_slice(),
             [(id, told)] if *id == partition(0) && told.len() == 1
@@ -196,7 +228,7 @@ mod tests {
         for place in [0, 1, 1] {
             assert!(offer(&mut early, place, 1, EARLY_BYTES_MAX));
         }
-        let dropped = early.drop_overdue(|waiter| waiter == who(1));
+        let dropped = early.drop_overdue(|waiter| waiter == who(1), NOW);
         let counts = dropped.iter().map(|(id, told)| (*id, told.len()));
         let expected = [(partition(0), 1), (partition(1), 2)];
         assert_eq!(counts.collect::<Vec<_>>(), expected);

@@ -241,7 +241,7 @@ impl Shard {
         }
         if were_any {
             let overdue = |waiter| self.produces.was_answered_early(waiter);
-            for (id, told) in self.early.drop_overdue(overdue) {
+            for (id, told) in self.early.drop_overdue(overdue, now.monotonic) {
                 self.tell(id, told, effects);
             }
         }
