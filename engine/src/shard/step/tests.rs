@@ -20,11 +20,14 @@ use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
     TopicReference,
 };
-use crate::partition::{Acks, AppendError, Fault, OffsetLookupError, Unavailable};
+use crate::partition::{
+    Acks, AppendError, Fault, Isolation, OffsetLookupError, OffsetSpec, Unavailable,
+};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{
-    DescribeProducers, GroupRequest, Produce, ProducePartition, Produced, ProducerRange, Producers,
+    DeleteRecords, DescribeProducers, GroupRequest, LookupEpochEnds, LookupOffsets, OffsetLookup,
+    Produce, ProducePartition, Produced, ProducerRange, Producers,
 };
 use crate::types::{
     GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
@@ -982,6 +985,58 @@ fn who_asks_for_the_producers_of_a_log_does_not_wait_until_it_is_open() {
     bench.take_in(Input::Command(describe));
     let not_yet = OffsetLookupError::Unavailable(Unavailable::NotLeader(partition));
     assert_eq!(answer.try_recv().unwrap(), [Err(not_yet)]);
+}
+
+/// Their clients were told that the time was up, and asked again and again: the memory of what they had asked was in no budget.
+#[test]
+fn questions_that_nobody_waits_for_are_not_kept_until_a_log_is_open() {
+    let (mut bench, effects) = bench_of_unopened("t", 1);
+    let partition = bench.partitions[0];
+    let live = 8;
+    let mut answers = Vec::new();
+    for _ in 0..live {
+        let (reply, answer) = oneshot::channel();
+        let partitions = vec![(partition, None)];
+        let delete = Command::DeleteRecords(DeleteRecords { partitions, reply });
+        bench.take_in(Input::Command(delete));
+        answers.push(answer);
+    }
+    for _ in 0..10_000 {
+        for question in abandoned_questions(partition) {
+            bench.take_in(Input::Command(question));
+        }
+        assert!(bench.shard.deferred.len() <= 2 * live);
+    }
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()));
+    bench.carry_out(effects);
+    bench.end_syncs();
+    for answer in &mut answers {
+        assert_eq!(answer.try_recv().unwrap(), [Ok(Offset::ZERO)]);
+    }
+    assert!(bench.shard.deferred.is_empty());
+}
+
+fn abandoned_questions(partition: TopicIdPartition) -> [Command; 3] {
+    let (reply, _) = oneshot::channel();
+    let partitions = vec![(partition, None)];
+    let delete = DeleteRecords { partitions, reply };
+    let (reply, _) = oneshot::channel();
+    let lookups = vec![(partition, LeaderEpoch::NONE, LeaderEpoch::NONE)];
+    let epoch_ends = LookupEpochEnds { lookups, reply };
+    let (reply, _) = oneshot::channel();
+    let lookup = OffsetLookup {
+        partition,
+        spec: OffsetSpec::Latest,
+        current_leader_epoch: LeaderEpoch::NONE,
+        isolation: Isolation::ReadUncommitted,
+    };
+    let lookups = vec![lookup];
+    let offsets = LookupOffsets { lookups, reply };
+    [
+        Command::DeleteRecords(delete),
+        Command::LookupEpochEnds(epoch_ends),
+        Command::LookupOffsets(offsets),
+    ]
 }
 
 /// A first join, whose subscription takes so many bytes.
