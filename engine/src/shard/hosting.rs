@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::admission::DirectoryPlace;
+use super::early::EarlyRequest;
 use super::jobs::Errand;
 use super::step::{Effects, LogDirectory, Pending, Shard, Timer, is_abandoned};
 use crate::config::TopicConfig;
@@ -193,7 +194,11 @@ impl Shard {
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
                 for offered in self.early.take(id) {
-                    leader.append(offered, now, &mut self.allowance, &mut told);
+                    if self.early.lets_in(id, &offered, now.monotonic) {
+                        leader.append(offered, now, &mut self.allowance, &mut told);
+                    } else {
+                        told.push((offered.waiter, Err(Unavailable::NotLeader(id).into())));
+                    }
                 }
                 self.slots.insert(id, Slot::Leading(leader));
                 self.note_opened_indexes(id);
@@ -244,12 +249,9 @@ impl Shard {
                     tracing::error!(partition = %opening.name, %error, "cannot be opened yet");
                 }
                 opening.wants_room = true;
-                let told = self
-                    .early
-                    .take(id)
-                    .map(|offered| (offered.waiter, Err(AppendError::Storage)))
-                    .collect();
-                self.tell(id, told, effects);
+                let refused = self.early.refuse(id, now.monotonic).into_iter();
+                let told = refused.map(|waiter| (waiter, Err(AppendError::Storage)));
+                self.tell(id, told.collect(), effects);
                 self.wake_readers(id);
                 self.retry_deferred(now, effects);
                 NO_SPACE_DELAY
@@ -270,24 +272,28 @@ impl Shard {
     }
 
     /// Appends to a partition, wherever it stands. The waiter is told in `told` or later. [`Shard::flush`] sees to what the disk has
-    /// to do. Where it has to wait for the log `request_bytes` count, once.
+    /// to do. Where it has to wait for the log its `request` counts, once.
     pub(super) fn append(
         &mut self,
         id: TopicIdPartition,
         offered: Offered,
-        request_bytes: &mut usize,
+        request: EarlyRequest,
         now: Now,
         told: &mut Told,
     ) {
         match self.slots.get_mut(&id) {
             Some(Slot::Leading(leader)) => {
+                if !self.early.lets_in(id, &offered, now.monotonic) {
+                    told.push((offered.waiter, Err(Unavailable::NotLeader(id).into())));
+                    return;
+                }
                 leader.append(offered, now, &mut self.allowance, told);
                 if leader.touch() {
                     self.touched.push(id);
                 }
             }
             Some(Slot::Opening(_)) => {
-                if let Err(waiter) = self.early.push(id, offered, request_bytes) {
+                if let Err(waiter) = self.early.push(id, offered, request, now.monotonic) {
                     told.push((waiter, Err(Unavailable::NotLeader(id).into())));
                 }
             }

@@ -18,6 +18,7 @@ mod jobs;
 mod lookups;
 mod news;
 mod produces;
+mod refused;
 mod reported;
 mod router;
 mod run;

@@ -6,6 +6,7 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::oneshot;
 
 use super::command::{Produce, ProducePartition, Produced, ReplySlot};
+use super::early::EarlyRequest;
 use super::step::{Effects, Shard, Timer};
 use super::timers::TimerKey;
 use crate::coordinator::AppendSequence;
@@ -156,7 +157,10 @@ impl Shard {
             reply,
         } = produce;
         let number = self.produces.begin(partitions.len(), reply);
-        let mut request_bytes = bytes_in(&partitions);
+        let request = EarlyRequest {
+            work: number.0,
+            bytes: bytes_in(&partitions),
+        };
         for (index, entry) in partitions.into_iter().enumerate() {
             let waiter = Waiter::Produce {
                 work: number.0,
@@ -170,7 +174,7 @@ impl Shard {
                 acks,
                 waiter,
             };
-            self.append(id, offered, &mut request_bytes, now, &mut told);
+            self.append(id, offered, request, now, &mut told);
             self.tell(id, told, effects);
         }
         let Some(work) = self.produces.get_mut(number) else {
@@ -237,7 +241,7 @@ impl Shard {
         }
         if were_any {
             let overdue = |waiter| self.produces.was_answered_early(waiter);
-            for (id, told) in self.early.drop_overdue(overdue) {
+            for (id, told) in self.early.drop_overdue(overdue, now.monotonic) {
                 self.tell(id, told, effects);
             }
         }

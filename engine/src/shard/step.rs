@@ -434,9 +434,23 @@ fn waits_for_reading(command: &GroupCommand) -> bool {
     }
 }
 
-/// Whether whoever asked has gone, before what may wait for other members was begun: nobody would speak for the member.
+/// Whether whoever asked has gone, or was told that the time is up, before it was begun. Nobody would speak for a member, and the
+/// memory of questions is not counted any more.
 pub(super) fn is_abandoned(command: &Command) -> bool {
-    matches!(command, Command::Group(request) if request.command.parks() && request.reply.is_closed())
+    match command {
+        Command::LookupOffsets(lookup) => lookup.reply.is_closed(),
+        Command::LookupEpochEnds(lookup) => lookup.reply.is_closed(),
+        Command::DeleteRecords(delete) => delete.reply.is_closed(),
+        Command::Group(request) => request.command.parks() && request.reply.is_closed(),
+        Command::Produce(_)
+        | Command::Fetch(_)
+        | Command::FetchNews(_)
+        | Command::WakeFetch(_)
+        | Command::ForgetStanding(_)
+        | Command::DescribeLogs(_)
+        | Command::MeasureDirectories(_)
+        | Command::DescribeProducers(_) => false,
+    }
 }
 
 /// The largest request of a member that waits while its coordinator is read. There may be one of every connection.

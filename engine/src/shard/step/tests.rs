@@ -20,11 +20,14 @@ use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
     TopicReference,
 };
-use crate::partition::{Acks, AppendError, Fault, OffsetLookupError, Unavailable};
+use crate::partition::{
+    Acks, AppendError, Fault, Isolation, OffsetLookupError, OffsetSpec, Unavailable,
+};
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
 use crate::shard::command::{
-    DescribeProducers, GroupRequest, Produce, ProducePartition, Produced, ProducerRange, Producers,
+    DeleteRecords, DescribeProducers, GroupRequest, LookupEpochEnds, LookupOffsets, OffsetLookup,
+    Produce, ProducePartition, Produced, ProducerRange, Producers,
 };
 use crate::types::{
     GenerationId, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
@@ -177,8 +180,13 @@ pub(in crate::shard) fn bench_of_nothing(sim: &Sim, syncs_in_flight_max: usize) 
 
 /// A shard with one coordinator, whose partition is opened once the effects are carried out.
 fn bench_of_unopened_coordinator() -> (Bench, Effects) {
+    bench_of_unopened("__consumer_offsets", 1)
+}
+
+/// A shard whose partitions are opened once the effects are carried out.
+fn bench_of_unopened(topic: &str, partitions: i32) -> (Bench, Effects) {
     let mut bench = bench_of_nothing(&Sim::new(1), 1);
-    let image = Input::Image(Arc::new(image("__consumer_offsets", 1)));
+    let image = Input::Image(Arc::new(image(topic, partitions)));
     let mut effects = Effects::default();
     bench.shard.step(NOW, image, &mut effects);
     bench.partitions = bench.shard.slots.keys().copied().collect();
@@ -668,9 +676,8 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
         .shard
         .step(NOW, Input::Image(Arc::new(image)), &mut effects);
     bench.partitions = bench.shard.slots.keys().copied().collect();
-    let mut append = |bench: &mut Bench, seconds| {
+    let mut append = |bench: &mut Bench, seconds, mut builder: BatchBuilder| {
         let (reply, answer) = oneshot::channel();
-        let mut builder = BatchBuilder::new();
         builder.push(NOW.wall, None, Some(b"value"), &[]);
         let entry = ProducePartition {
             partition: bench.partitions[0],
@@ -687,8 +694,9 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
         bench.shard.step(NOW, command, &mut effects);
         answer
     };
-    let mut overdue = append(&mut bench, 1);
-    let mut patient = append(&mut bench, 60);
+    let mut overdue = append(&mut bench, 1, of_producer(0));
+    let mut next = append(&mut bench, 60, of_producer(1));
+    let mut patient = append(&mut bench, 60, BatchBuilder::new());
     let later = Now {
         monotonic: NOW.monotonic.after(Duration::from_secs(2)),
         ..NOW
@@ -703,6 +711,97 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
     let appended = patient.try_recv().unwrap().results.remove(0).unwrap();
     assert_eq!(appended.base_offset, Offset::ZERO);
     assert_eq!(bench.next_offset(0), Offset(1));
+    // The log would take it for the producer's first.
+    let overtaking = next.try_recv().unwrap().results.remove(0).unwrap_err();
+    assert!(is_not_yet(&overtaking), "{overtaking}");
+    for (sequence, offset) in [(0, 1), (1, 2)] {
+        let mut again = bench.produce_with(0, of_producer(sequence));
+        bench.end_syncs();
+        let appended = again.try_recv().unwrap().results.remove(0).unwrap();
+        assert_eq!(appended.base_offset, Offset(offset));
+    }
+}
+
+/// The beginning of a batch of an idempotent producer that no log knows.
+fn of_producer(sequence: i32) -> BatchBuilder {
+    BatchBuilder::new().producer(ProducerId(9), ProducerEpoch(0), Sequence(sequence))
+}
+
+/// Whether a producer is told to come again, because the log is not open yet.
+fn is_not_yet(error: &AppendError) -> bool {
+    matches!(error, AppendError::Unavailable(Unavailable::NotLeader(_)))
+}
+
+/// The log took the later batch for the producer's first, and the earlier one was out of order for ever.
+#[test]
+fn a_batch_that_finds_no_room_before_the_log_is_open_is_not_overtaken_by_the_next() {
+    let (mut bench, effects) = bench_of_unopened("t", 2);
+    let large = |mut builder: BatchBuilder| {
+        builder.push(NOW.wall, None, Some(&[0; 1_000_000]), &[]);
+        builder
+    };
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        waiting.push(bench.produce_with(1, large(BatchBuilder::new())));
+    }
+    // Each has two records.
+    let first = || large(of_producer(0));
+    let second = || {
+        let mut builder = of_producer(2);
+        builder.push(NOW.wall, None, Some(b"value"), &[]);
+        builder
+    };
+    let refused = |bench: &mut Bench, builder| {
+        let answer = bench.produce_with(0, builder).try_recv();
+        let result = answer.unwrap().results.remove(0);
+        assert!(is_not_yet(&result.unwrap_err()));
+    };
+    refused(&mut bench, first());
+    refused(&mut bench, second());
+    let is_of_other =
+        |(_, job): &(JobId, Job)| matches!(job, Job::Open(open) if open.name == place("t", 1));
+    let (of_other, of_it): (Vec<_>, Vec<_>) = effects.jobs.into_iter().partition(is_of_other);
+    for jobs in [of_other, of_it] {
+        assert_eq!(jobs.len(), 1);
+        bench.carry_out(Effects {
+            jobs,
+            ..Effects::default()
+        });
+        refused(&mut bench, second());
+    }
+    let mut again = [first(), second()].map(|builder| bench.produce_with(0, builder));
+    bench.end_syncs();
+    let offsets = again.each_mut().map(|answer| {
+        let result = answer.try_recv().unwrap().results.remove(0);
+        result.unwrap().base_offset
+    });
+    assert_eq!(offsets, [Offset(0), Offset(2)]);
+}
+
+#[test]
+fn a_batch_whose_log_finds_no_space_to_be_opened_is_not_overtaken_by_the_next() {
+    let (mut bench, mut effects) = bench_of_unopened("t", 1);
+    let mut first = bench.produce_with(0, of_producer(0));
+    let Some((id, Job::Open(open))) = effects.jobs.pop() else {
+        panic!("the partition is opened first");
+    };
+    let full = IoError::new("write", Path::new("/data"), io::ErrorKind::StorageFull);
+    let done = Done::NotYetOpened(open, NotYet::NoSpace(full));
+    bench.take_in(Input::Done(id, done));
+    let result = first.try_recv().unwrap().results.remove(0);
+    assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+    let mut second = bench.produce_with(0, of_producer(1));
+    let result = second.try_recv().unwrap().results.remove(0);
+    assert!(is_not_yet(&result.unwrap_err()));
+    let again = bench.produce_with(0, of_producer(0));
+    bench.pass(1_000);
+    let mut answers = [again, bench.produce_with(0, of_producer(1))];
+    bench.end_syncs();
+    let offsets = answers.each_mut().map(|answer| {
+        let result = answer.try_recv().unwrap().results.remove(0);
+        result.unwrap().base_offset
+    });
+    assert_eq!(offsets, [Offset(0), Offset(1)]);
 }
 
 /// At acks=1 nobody's time is ever up: they could take the memory of all requests while one log was recovered.
@@ -886,6 +985,58 @@ fn who_asks_for_the_producers_of_a_log_does_not_wait_until_it_is_open() {
     bench.take_in(Input::Command(describe));
     let not_yet = OffsetLookupError::Unavailable(Unavailable::NotLeader(partition));
     assert_eq!(answer.try_recv().unwrap(), [Err(not_yet)]);
+}
+
+/// Their clients were told that the time was up, and asked again and again: the memory of what they had asked was in no budget.
+#[test]
+fn questions_that_nobody_waits_for_are_not_kept_until_a_log_is_open() {
+    let (mut bench, effects) = bench_of_unopened("t", 1);
+    let partition = bench.partitions[0];
+    let live = 8;
+    let mut answers = Vec::new();
+    for _ in 0..live {
+        let (reply, answer) = oneshot::channel();
+        let partitions = vec![(partition, None)];
+        let delete = Command::DeleteRecords(DeleteRecords { partitions, reply });
+        bench.take_in(Input::Command(delete));
+        answers.push(answer);
+    }
+    for _ in 0..10_000 {
+        for question in abandoned_questions(partition) {
+            bench.take_in(Input::Command(question));
+        }
+        assert!(bench.shard.deferred.len() <= 2 * live);
+    }
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()));
+    bench.carry_out(effects);
+    bench.end_syncs();
+    for answer in &mut answers {
+        assert_eq!(answer.try_recv().unwrap(), [Ok(Offset::ZERO)]);
+    }
+    assert!(bench.shard.deferred.is_empty());
+}
+
+fn abandoned_questions(partition: TopicIdPartition) -> [Command; 3] {
+    let (reply, _) = oneshot::channel();
+    let partitions = vec![(partition, None)];
+    let delete = DeleteRecords { partitions, reply };
+    let (reply, _) = oneshot::channel();
+    let lookups = vec![(partition, LeaderEpoch::NONE, LeaderEpoch::NONE)];
+    let epoch_ends = LookupEpochEnds { lookups, reply };
+    let (reply, _) = oneshot::channel();
+    let lookup = OffsetLookup {
+        partition,
+        spec: OffsetSpec::Latest,
+        current_leader_epoch: LeaderEpoch::NONE,
+        isolation: Isolation::ReadUncommitted,
+    };
+    let lookups = vec![lookup];
+    let offsets = LookupOffsets { lookups, reply };
+    [
+        Command::DeleteRecords(delete),
+        Command::LookupEpochEnds(epoch_ends),
+        Command::LookupOffsets(offsets),
+    ]
 }
 
 /// A first join, whose subscription takes so many bytes.
