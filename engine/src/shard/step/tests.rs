@@ -369,7 +369,11 @@ impl Bench {
     }
 
     /// A batch of one record that `builder` begins.
-    fn produce_with(&mut self, place: usize, mut builder: BatchBuilder) -> Answer {
+    pub(in crate::shard) fn produce_with(
+        &mut self,
+        place: usize,
+        mut builder: BatchBuilder,
+    ) -> Answer {
         builder.push(NOW.wall, None, Some(b"value"), &[]);
         let (reply, answer) = oneshot::channel();
         let entry = ProducePartition {
