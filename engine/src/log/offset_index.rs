@@ -91,6 +91,16 @@ impl OffsetIndex {
         Some((self.offset_of(entry), u64::from(entry.position)))
     }
 
+    /// The entry with the least offset above `offset`: its offset and position. `None` behind the last.
+    #[must_use]
+    pub fn above(&self, offset: Offset) -> Option<(Offset, u64)> {
+        let above = self
+            .entries
+            .partition_point(|entry| self.offset_of(entry) <= offset);
+        let entry = self.entries.get(above)?;
+        Some((self.offset_of(entry), u64::from(entry.position)))
+    }
+
     /// The last entry: offset and position.
     #[must_use]
     pub fn last(&self) -> Option<(Offset, u64)> {
@@ -116,6 +126,21 @@ impl OffsetIndex {
             .entries
             .partition_point(|entry| u64::from(entry.position) < position);
         self.entries.truncate(keep);
+    }
+
+    /// Leaves the first entry and the last, and between them one for every so many bytes of the log.
+    pub fn thin(&mut self, distance: u64) {
+        let last = self.entries.last().copied();
+        let mut due = 0;
+        self.entries.retain(|entry| {
+            let position = u64::from(entry.position);
+            let stays = position >= due || last == Some(*entry);
+            if stays {
+                due = position.saturating_add(distance);
+            }
+            stays
+        });
+        self.entries.shrink_to_fit();
     }
 
     /// What it takes in memory, in bytes.

@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 
-use super::segment::{BatchPlace, IndexJob, IndexState, LoadedIndex};
+use super::append::length;
+use super::segment::{BatchPlace, IndexJob, IndexState, LoadedIndex, THINNED_BYTES};
 use super::walk::{Fault, FaultReason};
 use super::{Damage, Log};
 use crate::io::{Check, File};
@@ -14,6 +15,8 @@ use crate::types::Offset;
 
 /// Bytes of headers and small batches read in one step of a lookup.
 const SCAN_BYTES: u64 = 8 * 1024;
+/// And at most where the batch may lie so far on: between two entries of a thinned index, one step finds it.
+const SCAN_BYTES_MAX: u64 = THINNED_BYTES + SCAN_BYTES;
 
 /// A stretch of a segment's file. The file lives at least as long, also when its name is gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +89,8 @@ pub struct Lookup {
     position: u64,
     /// What the index said of the first batch: its last offset.
     promised: Option<Offset>,
+    /// By what the index says, the batch that holds the offset begins here at the latest.
+    begins_by: u64,
     goal: Goal,
     /// The batch that answers the read, once it is found.
     first: Option<BatchPlace>,
@@ -203,6 +208,10 @@ impl Log {
             promised: place
                 .map(|entry| entry.0)
                 .filter(|_| segment.file.asks_for(Check::Indexes)),
+            begins_by: index
+                .offsets
+                .above(offset)
+                .map_or(segment.length, |entry| entry.1),
             goal: Goal::First,
             first: None,
             offset,
@@ -333,11 +342,13 @@ impl Lookup {
     #[must_use]
     pub fn action(&self) -> (&File, u64, u32) {
         let left = self.segment_length.saturating_sub(self.position);
-        let length = left.min(SCAN_BYTES);
+        let to_go = self.begins_by.saturating_sub(self.position);
+        let wanted = to_go.saturating_add(length(BATCH_HEADER_LENGTH));
+        let step = left.min(wanted.clamp(SCAN_BYTES, SCAN_BYTES_MAX));
         (
             &self.file,
             self.position,
-            u32::try_from(length).unwrap_or(u32::MAX),
+            u32::try_from(step).unwrap_or(u32::MAX),
         )
     }
 

@@ -62,7 +62,7 @@ pub struct RolledSegment {
 
 impl RollJob {
     /// Trims and (unless the topic caches writes) syncs the old file, writes its indexes, the producer snapshot and the
-    /// epochs, then makes the new file and its name durable.
+    /// epochs, then makes the new file and its name durable. Of the old indexes little stays in memory.
     ///
     /// # Errors
     /// [`IoError`] when the disk refuses; the roll may be tried again.
@@ -85,6 +85,7 @@ impl RollJob {
             let _ = disk.remove_file(&path);
             return Err(error);
         }
+        index.thin();
         Ok(RolledSegment {
             base_offset: self.base_offset,
             file,

@@ -1117,6 +1117,44 @@ fn an_index_that_lies_is_built_anew() {
     }
 }
 
+/// Little of it is left, and each batch is found as fast.
+#[test]
+fn a_lookup_takes_one_step_in_the_index_of_a_closed_segment_and_one_more_at_most() {
+    let fixture = Fixture::new(config(200_000));
+    let mut log = fixture.fresh();
+    while log.segment_count() < 2 {
+        fixture.append(&mut log, &batch(1, 200, 1));
+    }
+    let end = log.active_base_offset();
+    log.recent = Recent::default();
+    let [(_, bytes)] = *log.loaded_indexes().collect::<Vec<_>>() else {
+        panic!("there is one closed segment");
+    };
+    assert!(bytes < 200, "{bytes} bytes");
+    for loaded_anew in [false, true] {
+        if loaded_anew {
+            log.drop_indexes();
+            drop(fixture.read(&mut log, 0, 1, end.0).unwrap());
+        }
+        for offset in (0..end.0).map(Offset) {
+            let mut plan = log.read(offset, 1, end).unwrap();
+            let mut steps = 0;
+            while let ReadPlan::Scan(lookup) = plan {
+                let (file, position, length) = lookup.action();
+                let mut bytes = vec![0; length as usize];
+                file.read_exact_at(position, &mut bytes).unwrap();
+                plan = lookup.resume(&bytes.into()).unwrap();
+                steps += 1;
+            }
+            let ReadPlan::Ready(found) = plan else {
+                panic!("{plan:?}");
+            };
+            assert_eq!(found.base_offset, offset);
+            assert!((1..=2).contains(&steps), "{steps} steps to {offset}");
+        }
+    }
+}
+
 /// Whoever reads there asks for it again and again, and each time the segment was walked up to the damage.
 #[test]
 fn an_index_that_damage_keeps_from_being_built_is_not_tried_again() {

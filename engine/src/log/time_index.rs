@@ -97,6 +97,22 @@ impl TimeIndex {
         self.entries.truncate(keep);
     }
 
+    /// Leaves the last entry, and of those before it the first of each stretch of the log: `stretch_of` says in which one an
+    /// offset lies.
+    pub fn thin<S: PartialEq>(&mut self, stretch_of: impl Fn(Offset) -> S) {
+        let mut entries = std::mem::take(&mut self.entries);
+        let last = entries.last().copied();
+        let mut before = None;
+        entries.retain(|entry| {
+            let stretch = Some(stretch_of(self.offset_of(entry)));
+            let stays = stretch != before || last == Some(*entry);
+            before = stretch;
+            stays
+        });
+        entries.shrink_to_fit();
+        self.entries = entries;
+    }
+
     /// What it takes in memory, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

@@ -25,7 +25,7 @@ pub struct TimestampedOffset {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     AtOrAfter(Timestamp),
     Greatest,
 }
@@ -202,7 +202,7 @@ impl Log {
 }
 
 /// Where in a segment the search begins: no earlier batch can hold the answer.
-fn start_position(
+pub(super) fn start_position(
     index: &SegmentIndex,
     target: Target,
     greatest: Option<(Timestamp, Offset)>,

@@ -164,15 +164,52 @@ impl Removal {
     }
 }
 
-/// Takes partitions of deleted topics away, and says in their order what came of each. What has to be on stable storage is
-/// written once for all of a log directory: first that the checkpoints know none of them, then their new names.
+/// A deleted partition's directory, by the name that says so: nobody looks for it any more but the sweep of the next start.
+#[derive(Debug)]
+pub struct DoomedDirectory {
+    path: PathBuf,
+    /// Names of files that are left, perhaps not all; `None` before somebody has looked.
+    left: Option<Vec<String>>,
+}
+
+impl DoomedDirectory {
+    const fn at(path: PathBuf) -> Self {
+        Self { path, left: None }
+    }
+
+    /// Unlinks a few of its files, and behind the last the directory itself: true when that is gone. Each may have a gibibyte
+    /// to be given back, and whatever waits for the thread waits for all of these.
+    pub(super) fn unlink_some(&mut self, disk: &Disk) -> Result<bool, IoError> {
+        let mut names = match self.left.take() {
+            Some(names) => names,
+            None => {
+                let files = disk.list(&self.path)?.into_iter();
+                let files = files.filter(|entry| !entry.is_dir);
+                files.map(|entry| entry.name).collect()
+            }
+        };
+        let left = names.split_off(names.len().min(UNLINKED_AT_ONCE_MAX));
+        let is_last = left.is_empty();
+        self.left = Some(left);
+        for name in names {
+            disk.remove_file(&self.path.join(name))?;
+        }
+        if is_last {
+            disk.remove_dir_all(&self.path)?;
+        }
+        Ok(is_last)
+    }
+}
+
+/// Takes partitions of deleted topics out of the way, and says in their order what is to be unlinked of each. What has to be on
+/// stable storage is written once for all of a log directory: first that the checkpoints know none of them, then their new names.
 ///
 /// A removal that the disk refuses goes on where it was when it comes again.
 pub(super) fn remove(
     disk: &Disk,
     checkpoints: &Checkpoints,
     removals: &[&Removal],
-) -> Vec<Result<(), IoError>> {
+) -> Vec<Result<Option<DoomedDirectory>, IoError>> {
     let mut claims = Vec::with_capacity(removals.len());
     let mut claimed: BTreeMap<&Path, Vec<&TopicPartition>> = BTreeMap::new();
     for removal in removals {
@@ -197,18 +234,12 @@ pub(super) fn remove(
         .into_keys()
         .map(|directory| (directory, disk.sync_dir(directory)))
         .collect();
-    let unlink = |removal: &Removal, doomed: &Path| match synced.get(&*removal.log_directory) {
-        Some(Err(error)) => Err(error.duplicate()),
-        _ => disk.remove_dir_all(doomed),
-    };
     let ended = removals.iter().zip(doomed).map(|(removal, doomed)| {
-        let removed = match doomed {
-            Ok(Some(doomed)) => unlink(removal, &doomed),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
         checkpoints.release(&removal.log_directory, &removal.name, removal.topic_id);
-        removed
+        match (doomed?, synced.get(&*removal.log_directory)) {
+            (Some(_), Some(Err(error))) => Err(error.duplicate()),
+            (doomed, _) => Ok(doomed.map(DoomedDirectory::at)),
+        }
     });
     ended.collect()
 }
@@ -335,6 +366,9 @@ fn sweep_directory(
     disk.rename(&path, &aside)?;
     Ok(Some(aside))
 }
+
+/// How many files are unlinked at once: those of some ten segments.
+const UNLINKED_AT_ONCE_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
-use super::directory::{self, OpenPartition, Removal};
+use super::directory::{self, DoomedDirectory, OpenPartition, Removal};
 use super::replay::{Replay, ReplayError, Replayed};
 use crate::group::GroupRuntime;
 use crate::io::{Disk, IoError, Space};
@@ -25,10 +25,12 @@ pub struct JobId(pub u64);
 pub enum Job {
     /// Open or make a partition's directory.
     Open(Box<OpenPartition>),
-    /// Take a partition's directory away for good.
+    /// Take a partition's directory out of the way, for good.
     Remove(Removal),
     /// The same for several that were ordered one by one.
     RemoveAll(Vec<(JobId, Removal)>),
+    /// Unlink the next few files of a removed directory.
+    UnlinkDirectory(DoomedDirectory),
     /// Roll the active segment.
     Roll(RollJob),
     /// Cut a failed write off.
@@ -113,8 +115,8 @@ pub enum Done {
     Opened(Result<(Box<Log>, RecoveryReport), OpenError>),
     /// Of [`Job::Open`]: to be ordered again.
     NotYetOpened(Box<OpenPartition>, NotYet),
-    /// Of [`Job::Remove`].
-    Removed(Result<(), IoError>),
+    /// Of [`Job::Remove`]: what is to be unlinked.
+    Removed(Result<Option<DoomedDirectory>, IoError>),
     /// Of [`Job::RemoveAll`]: what each by itself would have come to.
     RemovedAll(Vec<(JobId, Done)>),
     /// Of [`Job::Roll`].
@@ -131,8 +133,10 @@ pub enum Done {
     Marked(Result<(), IoError>),
     /// Of [`Job::Delete`].
     Deleted(Result<Doomed, IoError>),
-    /// Of [`Job::Unlink`].
+    /// Of [`Job::Unlink`], and of [`Job::UnlinkDirectory`] when all is gone.
     Unlinked(Result<(), IoError>),
+    /// Of [`Job::UnlinkDirectory`]: to be ordered again.
+    PartUnlinked(DoomedDirectory),
     /// Of [`Job::LoadIndex`].
     IndexLoaded(Result<LoadedIndex, WalkError>),
     /// Of [`Job::Lookup`].
@@ -191,8 +195,8 @@ impl Job {
                 }
             }
             Self::Remove(removal) => {
-                let removed = directory::remove(disk, checkpoints, &[&removal]);
-                removed_or_put_off(removal, removed.into_iter().collect())
+                let removed = directory::remove(disk, checkpoints, &[&removal]).pop();
+                removed_or_put_off(removal, removed.unwrap_or(Ok(None)))
             }
             Self::RemoveAll(all) => {
                 let removals: Vec<&Removal> = all.iter().map(|(_, removal)| removal).collect();
@@ -202,6 +206,14 @@ impl Job {
                     each.map(|((id, removal), removed)| (id, removed_or_put_off(removal, removed)));
                 Done::RemovedAll(done.collect())
             }
+            Self::UnlinkDirectory(mut directory) => match directory.unlink_some(disk) {
+                Ok(true) => Done::Unlinked(Ok(())),
+                Ok(false) => Done::PartUnlinked(directory),
+                Err(error) if error.is_out_of_space() => {
+                    Done::PutOff(Box::new(Self::UnlinkDirectory(directory)), error)
+                }
+                Err(error) => Done::Unlinked(Err(error)),
+            },
             Self::Roll(job) => Done::Rolled(job.run(disk).map(Box::new)),
             Self::CutBack(job) => Done::CutBack(job.run(disk)),
             Self::Preallocate(job) => {
@@ -315,7 +327,7 @@ impl Job {
 }
 
 /// What a removal came to.
-fn removed_or_put_off(removal: Removal, removed: Result<(), IoError>) -> Done {
+fn removed_or_put_off(removal: Removal, removed: Result<Option<DoomedDirectory>, IoError>) -> Done {
     match removed {
         Err(error) if error.is_out_of_space() => {
             Done::PutOff(Box::new(Job::Remove(removal)), error)

@@ -11,7 +11,7 @@ mod pool;
 mod replay;
 
 pub use checkpoints::{CheckpointLine, Checkpoints, OwnedLine};
-pub use directory::{OpenPartition, Removal, Swept, any_partition, sweep};
+pub use directory::{DoomedDirectory, OpenPartition, Removal, Swept, any_partition, sweep};
 pub(crate) use job::UNMARKED;
 pub use job::{Done, Job, JobId, NotYet};
 pub use pool::{Pool, PoolHandle, PoolThreads};

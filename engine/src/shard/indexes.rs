@@ -148,10 +148,10 @@ impl Shard {
     }
 }
 
-/// How much the indexes of closed segments take in memory: five full ones of the default settings.
+/// How much the indexes of closed segments take in memory: thinned as they are, some eighty of full segments of the default settings.
 const INDEX_BYTES_MAX: usize = 32 << 20;
-/// So many are kept whatever they take, some 21 MB each at most unless `segment.index.bytes` is raised: readers of two old segments
-/// would have theirs loaded in turns else.
+/// So many are kept whatever they take: readers of two old segments would have theirs loaded in turns else. Those that found no room
+/// on the disk at a start are whole, some 21 MB each at most unless `segment.index.bytes` is raised.
 const KEPT_MIN: usize = 3;
 /// What an index takes besides its entries, here and in its log.
 const HELD_BYTES: usize = 256;

@@ -9,7 +9,7 @@ use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, RollJob, Searched, WalkError};
-use crate::maintenance::{Done, Job, JobId, Removal, Replay, UNMARKED};
+use crate::maintenance::{Done, DoomedDirectory, Job, JobId, Removal, Replay, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
 
@@ -42,6 +42,8 @@ pub(super) enum Errand {
     Delete(TopicIdPartition),
     /// Segments that are unlinked: nobody waits.
     Unlink,
+    /// The same of a partition's directory.
+    UnlinkDirectory,
     /// An index that fetches wait for.
     LoadIndex(IndexLoad),
     /// One entry of an offset lookup.
@@ -86,6 +88,7 @@ impl Errand {
             Self::CutBack(_)
             | Self::Unpack(_)
             | Self::Unlink
+            | Self::UnlinkDirectory
             | Self::LoadIndex(_)
             | Self::Lookup { .. }
             | Self::Replay(_)
@@ -119,6 +122,7 @@ impl Errand {
             | Self::Unpack(_)
             | Self::Delete(_)
             | Self::Unlink
+            | Self::UnlinkDirectory
             | Self::Lookup { .. }
             | Self::Clean(_)
             | Self::CleanFiles(_)
@@ -141,6 +145,8 @@ pub(super) struct Jobs {
     new: Lane,
     /// The others about files.
     files: Lane,
+    /// Directories that are unlinked, which for a large topic takes minutes: nothing else may have to wait for that.
+    unlinks: Lane,
     /// Those about batches of clients, who must not hold up the others.
     batches: Lane,
     /// Coordinators that are read: one is served before the next is begun, or all would have to wait for the last.
@@ -263,6 +269,7 @@ impl Default for Jobs {
             urgent: Lane::of(URGENT_OUT_MAX),
             new: Lane::of(NEW_OUT_MAX),
             files: Lane::of(LEISURELY_OUT_MAX),
+            unlinks: Lane::of(UNLINKS_OUT_MAX),
             batches: Lane::of(UNPACKING_OUT_MAX),
             replays: Lane::of(REPLAYS_OUT_MAX),
             changing: BTreeMap::new(),
@@ -309,6 +316,7 @@ impl Jobs {
             Errand::Unpack(_) => Some(&mut self.batches),
             Errand::Replay(_) => Some(&mut self.replays),
             Errand::Make(_) => Some(&mut self.new),
+            Errand::UnlinkDirectory => Some(&mut self.unlinks),
             _ if errand.is_urgent() => Some(&mut self.urgent),
             _ => Some(&mut self.files),
         }
@@ -413,6 +421,13 @@ impl Jobs {
         }
     }
 
+    /// Takes the directories off the books that wait to be unlinked.
+    fn give_up_unlinks(&mut self) {
+        for ordered in std::mem::take(&mut self.unlinks.waiting) {
+            self.errands.remove(&ordered.id);
+        }
+    }
+
     /// Takes a job off the books that was put off, and will not be tried again.
     fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, PutOff)> {
         let put_off = self.put_off.remove(&id)?;
@@ -432,6 +447,11 @@ impl Shard {
     /// Reads no more coordinators than are being read, and of those no more than a slice: nobody asks them any more.
     pub(super) fn give_up_replays(&mut self) {
         self.jobs.give_up_replays();
+    }
+
+    /// Unlinks no more directories than it has begun with, and of those no more than a few files: the next start does it.
+    pub(super) fn give_up_unlinks(&mut self) {
+        self.jobs.give_up_unlinks();
     }
 
     /// Hands a job out as soon as it may run.
@@ -468,6 +488,7 @@ impl Shard {
         let done = match done {
             Done::PutOff(job, error) => return self.put_off(id, job, error, now, effects),
             Done::PartReplayed(replay) => return self.replay_on(id, replay, effects),
+            Done::PartUnlinked(directory) => return self.unlink_on(id, directory, effects),
             Done::RemovedAll(each) => {
                 for (id, done) in each {
                     self.done(id, done, now, effects);
@@ -549,7 +570,10 @@ impl Shard {
             }
             (Errand::LetGo, Done::LetGo) => {}
             (Errand::Checkpoint, Done::Checkpointed(result)) => warn_of(result, "a checkpoint"),
-            (Errand::Remove(_), Done::Removed(result)) => warn_of(result, "a deleted partition"),
+            (Errand::Remove(_), Done::Removed(result)) => self.removed(result, effects),
+            (Errand::UnlinkDirectory, Done::Unlinked(result)) => {
+                warn_of(result, "a deleted partition");
+            }
             (Errand::Unlink, Done::Unlinked(result)) => warn_of(result, "a deleted segment"),
             (Errand::Close(id), Done::Closed(result)) => self.closed(id, result),
             (errand, done) => unreachable_pair(errand, &done),
@@ -567,6 +591,26 @@ impl Shard {
             effects.jobs.push((id, Job::Replay(replay)));
         } else {
             self.jobs.done(id, effects);
+        }
+    }
+
+    /// A partition is out of the way, whatever has to be unlinked still.
+    fn removed(&mut self, result: Result<Option<DoomedDirectory>, IoError>, effects: &mut Effects) {
+        match result {
+            Ok(Some(directory)) if !self.stopping => {
+                let job = Job::UnlinkDirectory(directory);
+                self.order(Errand::UnlinkDirectory, job, effects);
+            }
+            result => warn_of(result.map(drop), "a deleted partition"),
+        }
+    }
+
+    /// Some files of a directory are unlinked. The next come behind what was ordered meanwhile.
+    fn unlink_on(&mut self, id: JobId, directory: DoomedDirectory, effects: &mut Effects) {
+        if self.stopping {
+            self.jobs.done(id, effects);
+        } else {
+            effects.jobs.push((id, Job::UnlinkDirectory(directory)));
         }
     }
 
@@ -597,7 +641,7 @@ impl Shard {
     /// come of that.
     pub(super) fn try_again(&mut self, id: JobId, now: Now, effects: &mut Effects) {
         let wanted = match self.jobs.errands.get(&id).copied() {
-            Some(Errand::Remove(_)) => true,
+            Some(Errand::Remove(_) | Errand::UnlinkDirectory) => true,
             Some(errand) => errand.changes().is_some_and(|id| self.leads(id)),
             None => return,
         };
@@ -706,7 +750,9 @@ pub(super) const JOBS_OUT_MAX: usize = 64;
 const LEISURELY_OUT_MAX: usize = 8;
 /// And how many may be new partitions.
 const NEW_OUT_MAX: usize = 4;
-const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX - NEW_OUT_MAX;
+/// And how many may unlink directories: another goes on where one log directory hangs.
+const UNLINKS_OUT_MAX: usize = 2;
+const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX - NEW_OUT_MAX - UNLINKS_OUT_MAX;
 /// How many removals make one job: its flushes are few among so many, and it keeps a thread no longer than a recovery.
 const REMOVALS_MAX: usize = 256;
 /// And how many about batches: more would only wait elsewhere.
@@ -739,6 +785,22 @@ mod tests {
             self.jobs
                 .order(Ordered { id, errand, job }, &mut self.effects);
             id
+        }
+
+        /// Removes partitions by jobs that may be joined.
+        fn remove(&mut self, count: i32) {
+            for number in 0..count {
+                let id = partition(number);
+                let removal = Removal {
+                    name: TopicPartition {
+                        topic: "t".parse().unwrap(),
+                        partition: number,
+                    },
+                    log_directory: "/data".into(),
+                    topic_id: id.topic_id,
+                };
+                self.order_job(Errand::Remove(id), Job::Remove(removal));
+            }
         }
 
         /// Removes very many partitions.
@@ -840,18 +902,7 @@ mod tests {
     #[test]
     fn removals_that_wait_are_handed_out_together() {
         let mut bench = Bench::default();
-        for number in 0..1_000 {
-            let id = partition(number);
-            let removal = Removal {
-                name: TopicPartition {
-                    topic: "t".parse().unwrap(),
-                    partition: number,
-                },
-                log_directory: "/data".into(),
-                topic_id: id.topic_id,
-            };
-            bench.order_job(Errand::Remove(id), Job::Remove(removal));
-        }
+        bench.remove(1_000);
         bench.order(Errand::Checkpoint);
         let mut jobs = Vec::new();
         while let Some((id, job)) = bench.effects.jobs.pop() {
@@ -866,6 +917,37 @@ mod tests {
         }
         assert_eq!(jobs, [1, 256, 256, 256, 224, 1, 1, 1, 1, 1, 1, 1, 1]);
         assert!(bench.jobs.errands.is_empty());
+    }
+
+    /// For a large topic that took minutes, of which its partitions' own jobs were the least.
+    #[test]
+    fn nothing_waits_until_the_files_of_deleted_partitions_are_unlinked() {
+        let mut bench = Bench::default();
+        bench.remove(300);
+        let alone = bench.handed_out();
+        assert_eq!(alone.len(), 8);
+        let joint: Vec<JobId> = alone.into_iter().flat_map(|id| bench.done(id)).collect();
+        assert_eq!(joint, [JobId(9)], "256 of them");
+        let one = partition(1_000);
+        let flush = bench.order(Errand::Flush(one));
+        let roll = bench.order(Errand::Roll(one));
+        assert_eq!(bench.handed_out(), []);
+        let mut unlinks = Vec::new();
+        let mut handed_out = Vec::new();
+        for id in (9..9 + 256).map(JobId) {
+            handed_out.extend(bench.done(id));
+            unlinks.push(bench.order(Errand::UnlinkDirectory));
+            handed_out.extend(bench.handed_out());
+        }
+        let rest = JobId(9 + 256);
+        assert_eq!(handed_out, [unlinks[0], unlinks[1], flush, rest]);
+        assert_eq!(bench.done(flush), [roll]);
+        for id in (rest.0..=300).map(JobId) {
+            assert_eq!(bench.done(id), []);
+        }
+        let checkpoint = bench.order(Errand::Checkpoint);
+        assert_eq!(bench.handed_out(), [checkpoint]);
+        assert_eq!(bench.done(unlinks[0]), [unlinks[2]]);
     }
 
     #[test]

@@ -61,7 +61,12 @@ impl Bench {
         };
         let removals: Vec<Removal> = names.iter().map(removal).collect();
         let removals: Vec<&Removal> = removals.iter().collect();
-        remove(&self.disk, &self.checkpoints, &removals)
+        let removed = remove(&self.disk, &self.checkpoints, &removals).into_iter();
+        let unlinked = removed.map(|removed| match removed? {
+            Some(mut doomed) => doomed.unlink_some(&self.disk).map(|gone| assert!(gone)),
+            None => Ok(()),
+        });
+        unlinked.collect()
     }
 
     /// What a start does to the directory.
@@ -204,6 +209,28 @@ fn of_partitions_that_are_removed_together_one_that_fails_keeps_no_other() {
     written.load(&bench.disk, Path::new(DATA)).unwrap();
     let lines = names.map(|name| written.line(Path::new(DATA), &name));
     assert_eq!(lines, [None; 3]);
+}
+
+/// A directory of very many kept a thread for all of them.
+#[test]
+fn files_of_a_removed_partition_are_unlinked_a_few_at_a_time() {
+    let bench = Bench::new();
+    let deleted = names::deleted_directory(&partition("t"), OURS);
+    let path = Path::new(DATA).join(&deleted);
+    bench.disk.create_dir_all(&path).unwrap();
+    for number in 0..=2 * UNLINKED_AT_ONCE_MAX {
+        let file = path.join(number.to_string());
+        bench.disk.write_atomic(&file, b"a segment").unwrap();
+    }
+    let mut doomed = DoomedDirectory::at(path);
+    for _ in 0..2 {
+        let before = bench.names(&deleted).len();
+        assert!(!doomed.unlink_some(&bench.disk).unwrap());
+        let after = bench.names(&deleted).len();
+        assert_eq!(before - after, UNLINKED_AT_ONCE_MAX);
+    }
+    assert!(doomed.unlink_some(&bench.disk).unwrap());
+    assert!(bench.directories().is_empty());
 }
 
 #[test]

@@ -1,7 +1,15 @@
 //! Which indexes stay, and which go.
 
+use tokio::sync::oneshot;
+
 use super::*;
-use crate::shard::step::tests::{Bench, bench, partition};
+use crate::maintenance::Job;
+use crate::partition::Isolation;
+use crate::record::BatchBuilder;
+use crate::shard::command::{Command, Fetch, FetchId, FetchPartition};
+use crate::shard::step::tests::{Bench, NOW, bench, partition};
+use crate::shard::step::{Effects, Input};
+use crate::types::{LeaderEpoch, Monotonic};
 
 /// A shard whose partitions have many small segments.
 fn with_segments(partitions: i32) -> Bench {
@@ -60,4 +68,64 @@ fn a_log_that_is_not_read_keeps_only_the_index_of_the_segment_it_closed_last() {
 fn indexes_of_all_logs_together_take_no_more_than_they_may() {
     let mut bench = with_segments(5);
     assert_eq!(loaded(&mut bench), [0, 0, 1, 1, 1]);
+}
+
+/// Reads the beginning of each log; says how many indexes had to be loaded for that.
+fn read_in_turns(bench: &mut Bench) -> usize {
+    let mut loads = 0;
+    for id in bench.partitions.clone() {
+        let (reply, mut answer) = oneshot::channel();
+        let wanted = FetchPartition {
+            partition: id,
+            offset: Offset::ZERO,
+            bytes_max: 1_000,
+            current_leader_epoch: LeaderEpoch::NONE,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let fetch = Fetch {
+            id: FetchId(1),
+            partitions: vec![wanted],
+            bytes_max: u64::MAX,
+            bytes_min: 0,
+            deadline: Monotonic(u64::MAX),
+            reply,
+        };
+        let mut effects = Effects::default();
+        let command = Input::Command(Command::Fetch(fetch));
+        bench.shard.step(NOW, command, &mut effects);
+        let jobs = effects.jobs.iter();
+        loads += jobs
+            .filter(|(_, job)| matches!(job, Job::LoadIndex(_)))
+            .count();
+        bench.carry_out(effects);
+        let results = answer.try_recv().unwrap();
+        assert!(results[0].as_ref().unwrap().extent.is_some());
+    }
+    loads
+}
+
+/// Of more than five logs none had its index left when its turn came again: each fetch read and decoded one of 5 MB.
+#[test]
+fn readers_of_old_segments_of_many_logs_do_not_have_the_indexes_loaded_in_turns() {
+    let mut bench = bench(12, 1);
+    // A 4096th of the default settings.
+    bench.shard.indexes.bytes_max = INDEX_BYTES_MAX >> 12;
+    for place in 0..bench.partitions.len() {
+        bench.configure(place, |config| {
+            (config.segment_bytes, config.index_interval_bytes) = (256 << 10, 512);
+            config.write_caching = true;
+        });
+        for _ in 0..300 {
+            let mut builder = BatchBuilder::new();
+            builder.push(NOW.wall, None, Some(&[0; 1_000]), &[]);
+            drop(bench.produce_with(place, builder));
+        }
+        let id = bench.partitions[place];
+        let log = bench.shard.leading(id).unwrap().log_mut();
+        assert_eq!(log.segment_count(), 2);
+        log.drop_indexes();
+    }
+    assert_eq!(read_in_turns(&mut bench), 12);
+    assert_eq!(read_in_turns(&mut bench), 0);
 }

@@ -377,7 +377,11 @@ impl Bench {
     }
 
     /// A batch of one record that `builder` begins.
-    fn produce_with(&mut self, place: usize, mut builder: BatchBuilder) -> Answer {
+    pub(in crate::shard) fn produce_with(
+        &mut self,
+        place: usize,
+        mut builder: BatchBuilder,
+    ) -> Answer {
         builder.push(NOW.wall, None, Some(b"value"), &[]);
         let (reply, answer) = oneshot::channel();
         let entry = ProducePartition {
@@ -1252,14 +1256,44 @@ fn a_large_topic_that_is_deleted_holds_up_neither_a_new_one_nor_a_stop() {
     let is_new = matches!(last, Job::Open(open) if open.name == place("new", 0));
     assert!(is_new, "it waits behind {last:?}");
     bench.shard.step(NOW, Input::Stop, &mut effects);
-    // Three changes for each partition, and what they share.
+    // A few changes for each partition, and what they share.
     sim.stand_still_after(6 * 300);
     bench.carry_out(effects);
     assert!(!sim.stands_still(), "the disk has far more to do");
     assert_eq!(bench.shard.stopped(), Some(true));
     let left = bench.disk.list(Path::new("/data")).unwrap().into_iter();
     let left = left.filter(|entry| entry.is_dir).map(|entry| entry.name);
-    assert_eq!(left.collect::<Vec<_>>(), ["new-0"]);
+    let is_deleted = |name: &String| crate::log::names::is_deleted_directory(name);
+    let (deleted, left): (Vec<_>, Vec<_>) = left.partition(is_deleted);
+    assert_eq!(left, ["new-0"]);
+    assert_eq!(deleted.len(), 300, "they are unlinked by the next start");
+}
+
+/// All 256 of a joint job were unlinked by that, and whatever the shard had to do about files waited for it.
+#[test]
+fn partitions_that_are_removed_together_are_unlinked_one_by_one_behind_that() {
+    let mut bench = bench(20, 1);
+    let delete = metadata::Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name("t".to_owned())],
+    });
+    let gone = Input::Image(Arc::new(after(bench.shard.image(), &delete)));
+    let mut effects = Effects::default();
+    bench.shard.step(NOW, gone, &mut effects);
+    let directories = |bench: &Bench| {
+        let entries = bench.disk.list(Path::new("/data")).unwrap().into_iter();
+        entries.filter(|entry| entry.is_dir).count()
+    };
+    let mut unlinked = 0;
+    while !effects.jobs.is_empty() {
+        let (id, job) = effects.jobs.remove(0);
+        let unlinks = usize::from(matches!(job, Job::UnlinkDirectory(_)));
+        let before = directories(&bench);
+        let done = bench.run(job);
+        assert_eq!(before - directories(&bench), unlinks, "{done:?}");
+        unlinked += unlinks;
+        bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+    }
+    assert_eq!((unlinked, directories(&bench)), (20, 0));
 }
 
 /// Its tombstones failed, so it was read again, and wrote them again.
