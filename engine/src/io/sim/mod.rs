@@ -19,8 +19,8 @@ use nix::errno::Errno;
 
 use self::content::Content;
 use self::old_blocks::OldBlocks;
+use self::ring::Queued;
 use self::tree::Tree;
-use super::action::Job;
 use super::disk::Disk;
 use super::ring::Ring;
 use super::rng::Random;
@@ -115,7 +115,7 @@ struct World {
     next_id: u64,
     locked: BTreeSet<PathBuf>,
     /// What each ring has been given and not yet done.
-    rings: BTreeMap<u64, Vec<Job>>,
+    rings: BTreeMap<u64, Vec<Queued>>,
     /// Everything that ever happened, folded into one number.
     history: DefaultHasher,
 }
@@ -162,7 +162,8 @@ impl Sim {
     }
 
     /// A ring on it. Nothing submitted is begun before a `reap`; each reap performs one or more of the actions in
-    /// flight, in an order of its own.
+    /// flight, in an order of its own. A sync promises what was written before it was submitted; what came later goes with it
+    /// or does not.
     #[must_use]
     pub fn ring(&self) -> Ring {
         Ring::sim(SimRing::new(self.clone()))
@@ -245,10 +246,10 @@ impl Sim {
     pub fn crash(&self) {
         self.go_on();
         let in_flight = std::mem::take(&mut self.lock().rings);
-        for job in in_flight.into_values().flatten() {
+        for queued in in_flight.into_values().flatten() {
             if self.lock().random.chance(1, 2) {
                 // Nobody is left to hear how it went.
-                let _ = job.task.finish();
+                let _ = queued.perform();
             }
         }
         let mut world = self.lock();

@@ -259,6 +259,25 @@ fn a_failed_sync_loses_writes_that_a_later_sync_does_not_bring_back() {
 }
 
 #[test]
+fn a_sync_on_a_ring_promises_nothing_that_was_written_after_it_was_submitted() {
+    let mut lost = 0;
+    for seed in SEEDS {
+        let (sim, disk) = machine(seed);
+        let file = created(&disk, "/data/a");
+        file.write_all_at(0, &[1; 512]).unwrap();
+        let mut ring = sim.ring();
+        ring.submit(Ticket(1), Action::Sync { file: file.clone() });
+        file.write_all_at(512, &[2; 512]).unwrap();
+        turned(&mut ring, 1);
+        sim.crash();
+        let found = content(&disk, "/data/a");
+        assert!(found.starts_with(&[1; 512]), "seed {seed}");
+        lost += u64::from(!found.ends_with(&[2; 512]));
+    }
+    assert!(lost > 0 && lost < SEEDS.end, "{lost}");
+}
+
+#[test]
 fn a_full_disk_takes_what_fits_and_says_so() {
     let (sim, disk) = machine(1);
     let file = created(&disk, "/data/a");
