@@ -37,6 +37,8 @@ pub(crate) struct Producer {
     /// The partition that what is outstanding is for.
     pub(crate) target: Option<TopicIdPartition>,
     pub(crate) outstanding: VecDeque<Sent>,
+    /// How many batches found no room.
+    pub(crate) refused: u64,
 }
 
 impl Producer {
@@ -49,6 +51,7 @@ impl Producer {
             next_sequence: 0,
             target: None,
             outstanding: VecDeque::new(),
+            refused: 0,
         }
     }
 
@@ -111,7 +114,11 @@ impl Producer {
         for sent in &mut self.outstanding {
             if let Some(answer) = &mut sent.answer {
                 match answer.try_recv() {
-                    Ok(mut produced) => sent.result = Some(produced.results.remove(0)),
+                    Ok(mut produced) => {
+                        let result = produced.results.remove(0);
+                        self.refused += u64::from(matches!(result, Err(AppendError::Storage)));
+                        sent.result = Some(result);
+                    }
                     Err(oneshot::error::TryRecvError::Empty) => continue,
                     // The broker died: nobody knows.
                     Err(oneshot::error::TryRecvError::Closed) => {

@@ -13,7 +13,7 @@ use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
 use millrace_engine::log::checkpoint::CleanShutdown;
 use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
-use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
+use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, NotYet, sweep};
 use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
@@ -38,6 +38,10 @@ pub(crate) struct Machine {
     running: Option<Running>,
     fetches: u64,
     cleaner: CleanerShare,
+    /// How many writes were cut off that had found no room.
+    pub(crate) cut_backs: u64,
+    /// How many jobs found no room and are to be tried again.
+    pub(crate) put_off: u64,
 }
 
 struct Running {
@@ -76,6 +80,8 @@ impl Machine {
             running: None,
             fetches: 0,
             cleaner: cleaner(CleanerSettings::default()),
+            cut_backs: 0,
+            put_off: 0,
         }
     }
 
@@ -254,6 +260,11 @@ impl Machine {
             let chosen = usize::try_from(random.below(among)).unwrap();
             let (index, id, job) = running.jobs.remove(chosen).unwrap();
             let done = job.run(&disk, &running.checkpoints);
+            match &done {
+                Done::CutBack(_) => self.cut_backs += 1,
+                Done::PutOff(..) | Done::NotYetOpened(_, NotYet::NoSpace(_)) => self.put_off += 1,
+                _ => {}
+            }
             running.seats[index].results.push_back((id, done));
         }
     }

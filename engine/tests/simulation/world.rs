@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) brief_life: u64,
     /// One of so many rounds amid a death changes the metadata.
     pub(crate) metadata_rest: u64,
+    /// The disk is full at times.
+    pub(crate) fills_up: bool,
     /// The journal of this life takes no more.
     journal_failed: bool,
     topics: Vec<Topic>,
@@ -78,6 +80,11 @@ impl World {
         let mut random = Random::seeded(seed ^ 0x5eed);
         let shards = 1 + usize::try_from(random.below(2)).unwrap();
         let mut machine = Machine::new(seed, shards);
+        machine.sim.let_names_take_room();
+        if random.chance(1, 2) {
+            // What is reserved for the active segments takes long to fill.
+            machine.sim.reserve_nothing_for(&[".log"]);
+        }
         for topic in topics {
             machine.create_topic(topic.name, topic.partitions, topic.settings, random.u128());
         }
@@ -131,6 +138,7 @@ impl World {
             offline: 0,
             brief_life: 6,
             metadata_rest: 10,
+            fills_up: true,
             journal_failed: false,
             topics: topics.to_vec(),
             producers,
@@ -157,6 +165,11 @@ impl World {
         trace.finish()
     }
 
+    /// How many batches were refused because they found no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.producers.iter().map(|producer| producer.refused).sum()
+    }
+
     /// Something happens.
     pub(crate) fn step(&mut self) -> Verdict {
         self.steps += 1;
@@ -177,7 +190,7 @@ impl World {
             59..=74 => self.machine.reap(index),
             75..=84 => self.machine.run_job(&mut self.random),
             85..=92 => self.machine.deliver(index),
-            93 if self.random.chance(1, 20) => self.change_disk_size(),
+            93 if self.fills_up => self.change_disk_size(),
             _ => {
                 let time = Duration::from_micros(self.random.below(60_000));
                 self.machine.pass(time);
@@ -450,8 +463,7 @@ impl World {
         let size = if self.random.chance(1, 2) {
             1 << 40
         } else {
-            let size = ROOM_OF_THE_JOURNAL_BYTES + 200_000 + self.random.below(400_000);
-            size.max(self.machine.used_bytes())
+            self.machine.used_bytes() + self.random.below(40_000)
         };
         self.machine.sim.set_capacity_bytes(size);
     }
@@ -466,6 +478,4 @@ impl World {
     }
 }
 
-/// What the journal keeps for a start, and some more.
-const ROOM_OF_THE_JOURNAL_BYTES: u64 = 1_200_000;
 const ANSWER_ROUNDS_MAX: usize = 5_000;

@@ -305,6 +305,39 @@ fn a_full_disk_takes_what_fits_and_says_so() {
 }
 
 #[test]
+fn on_a_full_disk_some_names_find_no_room_and_nothing_was_reserved_where_that_cannot_be() {
+    let (mut refused, mut taken) = (0, 0);
+    for seed in SEEDS {
+        let (sim, disk) = machine(seed);
+        let file = created(&disk, "/data/a.log");
+        sim.reserve_nothing_for(&[".log"]);
+        sim.let_names_take_room();
+        sim.set_capacity_bytes(10_000);
+        file.preallocate(0, 20_000).unwrap();
+        assert_eq!(disk.space(path("/data")).unwrap().usable_bytes, 10_000);
+        created(&disk, "/data/b");
+        file.write_all_at(0, &[1; 10_000]).unwrap();
+        let made = disk.create_new(path("/data/c")).map(drop);
+        let renamed = disk.rename(path("/data/b"), path("/data/d"));
+        assert_eq!(disk.exists(path("/data/c")).unwrap(), made.is_ok());
+        assert_eq!(disk.exists(path("/data/b")).unwrap(), renamed.is_err());
+        for result in [made, renamed] {
+            match result {
+                Ok(()) => taken += 1,
+                Err(error) => {
+                    assert!(error.is_out_of_space(), "seed {seed}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 20 && taken > 20,
+        "{refused} refused, {taken} taken"
+    );
+}
+
+#[test]
 fn short_reads_and_errors_come_at_the_rate_that_was_set() {
     let (sim, disk) = machine(3);
     let file = created(&disk, "/data/a");

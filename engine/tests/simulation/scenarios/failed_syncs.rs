@@ -9,6 +9,8 @@ use crate::invariants::{Violation, recovery_settles};
 use crate::world::World;
 
 pub(crate) fn play(world: &mut World) -> Result<(), Violation> {
+    // No mark can be made on a full disk.
+    world.fills_up = false;
     for _ in 0..LIVES {
         let faults = Faults {
             sync_errors: 4_000,
