@@ -23,14 +23,14 @@ use millrace_engine::shard::command::{
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::oneshot;
 
-use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
+use crate::clients::{Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
 use crate::faults::one_of;
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
 use crate::invariants::{Checkers, Verdict};
-use crate::topics::{CACHED, COUNTED, OFFSETS, TOPICS, Topic};
+use crate::topics::{CACHED, COUNTED, OFFSETS, SIFTED, TOPICS, Topic, is_compacted};
 
 pub(crate) struct World {
     pub(crate) machine: Machine,
@@ -244,6 +244,9 @@ impl World {
         let producer = &mut self.producers[index];
         let records = producer.batch(&producer.outstanding[place]);
         let sent = &mut producer.outstanding[place];
+        if is_compacted(producer.topic) {
+            self.checkers.compacted.sent(id, &sent.ids);
+        }
         sent.alone = place == 0;
         sent.result = None;
         sent.answer = Some(answer);
@@ -312,7 +315,7 @@ impl World {
             };
             self.acknowledged += 1;
             let checkers = &mut self.checkers;
-            if producer.topic == DISTILLED {
+            if is_compacted(producer.topic) {
                 checkers
                     .compacted
                     .acknowledged(id, base, grade, &sent.ids)?;
@@ -433,7 +436,7 @@ impl World {
     fn delete_records(&mut self) {
         // Of compacted topics nothing may be deleted.
         let topic = one_of(&mut self.random, &self.topics);
-        if topic.name == DISTILLED {
+        if is_compacted(topic.name) {
             return;
         }
         let Some(id) = self.machine.partition(topic.name, 0) else {
@@ -473,8 +476,13 @@ impl World {
     }
 
     fn is_compacted(&self, partition: TopicIdPartition) -> bool {
-        let distilled = |number| self.machine.partition(DISTILLED, number);
-        (0..2).any(|number| distilled(number) == Some(partition))
+        let mut compacted = self.topics.iter().filter(|topic| is_compacted(topic.name));
+        compacted.any(|topic| self.machine.partition(topic.name, 0) == Some(partition))
+    }
+
+    /// Whether a delete marker of it goes after a while.
+    fn loses_markers(&self, partition: TopicIdPartition) -> bool {
+        self.machine.partition(SIFTED, 0) == Some(partition)
     }
 }
 
