@@ -207,6 +207,22 @@ impl File {
         }
     }
 
+    /// How many changes of a simulated file there were.
+    pub(super) fn simulated_changes(&self) -> u64 {
+        match &self.inner.body {
+            Body::Sim(file) => file.changes(),
+            Body::Real(_) => 0,
+        }
+    }
+
+    /// [`File::sync_data`] of a simulated file, asked for behind so many changes; does nothing to a real one.
+    pub(super) fn sync_simulated(&self, changes: u64) -> Result<(), IoError> {
+        match &self.inner.body {
+            Body::Sim(file) => file.sync_up_to(changes).map_err(self.refused("fdatasync")),
+            Body::Real(_) => Ok(()),
+        }
+    }
+
     /// [`File::reread`] of a simulated file; does nothing to a real one.
     pub(super) fn reread_simulated(&self, from: u64, to: u64) -> Result<(), IoError> {
         match &self.inner.body {

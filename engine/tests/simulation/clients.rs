@@ -12,6 +12,8 @@ use millrace_engine::types::{
 };
 use tokio::sync::oneshot;
 
+use crate::topics::is_compacted;
+
 /// The slot an answer comes into.
 pub(crate) type Answer<T> = oneshot::Receiver<T>;
 
@@ -37,6 +39,8 @@ pub(crate) struct Producer {
     /// The partition that what is outstanding is for.
     pub(crate) target: Option<TopicIdPartition>,
     pub(crate) outstanding: VecDeque<Sent>,
+    /// How many batches found no room.
+    pub(crate) refused: u64,
 }
 
 impl Producer {
@@ -49,6 +53,7 @@ impl Producer {
             next_sequence: 0,
             target: None,
             outstanding: VecDeque::new(),
+            refused: 0,
         }
     }
 
@@ -59,7 +64,7 @@ impl Producer {
             builder = builder.producer(id, epoch, Sequence(sent.sequence));
         }
         for id in &sent.ids {
-            if self.topic == DISTILLED {
+            if is_compacted(self.topic) {
                 push_keyed(&mut builder, *id, sent.timestamp);
                 continue;
             }
@@ -111,7 +116,11 @@ impl Producer {
         for sent in &mut self.outstanding {
             if let Some(answer) = &mut sent.answer {
                 match answer.try_recv() {
-                    Ok(mut produced) => sent.result = Some(produced.results.remove(0)),
+                    Ok(mut produced) => {
+                        let result = produced.results.remove(0);
+                        self.refused += u64::from(matches!(result, Err(AppendError::Storage)));
+                        sent.result = Some(result);
+                    }
                     Err(oneshot::error::TryRecvError::Empty) => continue,
                     // The broker died: nobody knows.
                     Err(oneshot::error::TryRecvError::Closed) => {
@@ -130,6 +139,11 @@ pub(crate) fn key_of(id: u64) -> u64 {
     id % KEYS
 }
 
+/// Whether a message to a compacted topic deletes its key.
+pub(crate) fn is_delete_marker(id: u64) -> bool {
+    id.is_multiple_of(4)
+}
+
 /// A message to a compacted topic: some are delete markers, whose number is in a header.
 fn push_keyed(builder: &mut BatchBuilder, id: u64, timestamp: Timestamp) {
     let header = RecordHeader {
@@ -137,7 +151,7 @@ fn push_keyed(builder: &mut BatchBuilder, id: u64, timestamp: Timestamp) {
         value: Some(Bytes::copy_from_slice(&id.to_be_bytes())),
     };
     let value = vec![u8::try_from(id % 251).unwrap(); usize::try_from(id % 300).unwrap()];
-    let value = Some(value.as_slice()).filter(|_| !id.is_multiple_of(4));
+    let value = Some(value.as_slice()).filter(|_| !is_delete_marker(id));
     let key = key_of(id).to_be_bytes();
     builder.push(timestamp, Some(&key), value, &[header]);
 }
@@ -179,6 +193,4 @@ pub(crate) struct Deletion {
     pub(crate) answer: Answer<Vec<Result<Offset, DeleteRecordsError>>>,
 }
 
-/// The compacted topic.
-pub(crate) const DISTILLED: &str = "distilled";
 const KEYS: u64 = 7;

@@ -6,14 +6,17 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millrace_engine::config::TopicDefaults;
 use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
+use millrace_engine::log::Cleaning;
 use millrace_engine::log::checkpoint::CleanShutdown;
+use millrace_engine::log::clean::Next;
 use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
-use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
+use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, NotYet, sweep};
 use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
@@ -38,6 +41,14 @@ pub(crate) struct Machine {
     running: Option<Running>,
     fetches: u64,
     cleaner: CleanerShare,
+    /// Whether compactions begin.
+    compacts: Arc<AtomicBool>,
+    /// How many writes were cut off that had found no room.
+    pub(crate) cut_backs: u64,
+    /// How many jobs found no room and are to be tried again.
+    pub(crate) put_off: u64,
+    /// How many lives ended amid a compaction that had put some groups in place and had more to come.
+    pub(crate) ended_amid_groups: u64,
 }
 
 struct Running {
@@ -65,6 +76,7 @@ impl Machine {
         disk.create_dir_all(&directory()).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
         let controller = Controller::new(&disk, seed);
+        let compacts = Arc::new(AtomicBool::new(true));
         Self {
             disk,
             sim,
@@ -75,13 +87,26 @@ impl Machine {
             controller,
             running: None,
             fetches: 0,
-            cleaner: cleaner(CleanerSettings::default()),
+            cleaner: cleaner(CleanerSettings::default(), &compacts),
+            compacts,
+            cut_backs: 0,
+            put_off: 0,
+            ended_amid_groups: 0,
         }
     }
 
     /// Broker settings of compaction from the next start on.
     pub(crate) fn set_cleaner(&mut self, settings: CleanerSettings) {
-        self.cleaner = cleaner(settings);
+        self.cleaner = cleaner(settings, &self.compacts);
+    }
+
+    /// Whether there are threads for compactions from now on; those that run come to their end.
+    pub(crate) fn compact(&self, compacts: bool) {
+        self.compacts.store(compacts, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compacts(&self) -> bool {
+        self.compacts.load(Ordering::Relaxed)
     }
 
     pub(crate) fn now(&self) -> Now {
@@ -254,6 +279,11 @@ impl Machine {
             let chosen = usize::try_from(random.below(among)).unwrap();
             let (index, id, job) = running.jobs.remove(chosen).unwrap();
             let done = job.run(&disk, &running.checkpoints);
+            match &done {
+                Done::CutBack(_) => self.cut_backs += 1,
+                Done::PutOff(..) | Done::NotYetOpened(_, NotYet::NoSpace(_)) => self.put_off += 1,
+                _ => {}
+            }
             running.seats[index].results.push_back((id, done));
         }
     }
@@ -344,6 +374,7 @@ impl Machine {
 
     /// The power fails.
     pub(crate) fn cut_power(&mut self) {
+        self.ended_amid_groups += u64::from(self.is_amid_groups());
         self.sim.crash();
         self.running = None;
         self.controller.die();
@@ -351,6 +382,7 @@ impl Machine {
 
     /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
     pub(crate) fn kill(&mut self, random: &mut Random) {
+        self.ended_amid_groups += u64::from(self.is_amid_groups());
         let stood_still = self.sim.stands_still();
         self.sim.go_on();
         self.controller.die();
@@ -364,6 +396,26 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Whether a compaction has put some of its groups in place, and others not.
+    fn is_amid_groups(&self) -> bool {
+        let Some(running) = &self.running else {
+            return false;
+        };
+        let ordered = running.jobs.iter().filter_map(|(_, _, job)| match job {
+            Job::Clean { cleaning, .. } => Some(cleaning),
+            _ => None,
+        });
+        let results = running.seats.iter().flat_map(|seat| &seat.results);
+        let done = results.filter_map(|(_, done)| match done {
+            Done::Cleaned(Ok(cleaning)) => Some(cleaning),
+            _ => None,
+        });
+        let is_amid = |cleaning: &Cleaning| {
+            cleaning.stats().segments_written > 0 && cleaning.next() != Next::End
+        };
+        ordered.chain(done).any(|cleaning| is_amid(cleaning))
     }
 
     /// Stops the broker as an operator does. Says whether everything was left in order.
@@ -424,9 +476,16 @@ impl Seat {
     }
 }
 
-fn cleaner(settings: CleanerSettings) -> CleanerShare {
+fn cleaner(settings: CleanerSettings, compacts: &Arc<AtomicBool>) -> CleanerShare {
+    let compacts = Arc::clone(compacts);
     CleanerShare {
-        settings: CleanerSource::fixed(settings),
+        settings: CleanerSource(Arc::new(move |_, _| {
+            let on = compacts.load(Ordering::Relaxed);
+            CleanerSettings {
+                threads: if on { settings.threads } else { 0 },
+                ..settings.clone()
+            }
+        })),
         seats: CleanerSeats::default(),
         seed: 7,
     }

@@ -1,7 +1,5 @@
 //! The topics of the simulation: what is promised of each differs.
 
-use crate::clients::DISTILLED;
-
 /// A topic of the simulation.
 #[derive(Clone, Copy)]
 pub(crate) struct Topic {
@@ -15,12 +13,23 @@ pub(crate) const CACHED: &str = "cached";
 /// Cached, and no record is acknowledged before it is synced.
 pub(crate) const COUNTED: &str = "counted";
 pub(crate) const BRIEF: &str = "brief";
+/// Compacted; what is deleted leaves its marker for good.
+pub(crate) const DISTILLED: &str = "distilled";
+/// Compacted in many groups of few records, and a delete marker goes after a while.
+pub(crate) const SIFTED: &str = "sifted";
+/// Compacted, and let go of after a while.
+pub(crate) const FLEETING: &str = "fleeting";
 pub(crate) const OFFSETS: &str = "__consumer_offsets";
 
 /// They come and go, and nobody writes to them.
 pub(crate) const SIDE_TOPICS: [&str; 4] = ["side-0", "side-1", "side-2", "side-3"];
 
-pub(crate) const TOPICS: [Topic; 6] = [
+/// Whether its messages have keys, of which the last one counts.
+pub(crate) fn is_compacted(topic: &str) -> bool {
+    [DISTILLED, SIFTED, FLEETING].contains(&topic)
+}
+
+pub(crate) const TOPICS: [Topic; 8] = [
     Topic {
         name: STEADY,
         partitions: 2,
@@ -63,12 +72,38 @@ pub(crate) const TOPICS: [Topic; 6] = [
     },
     Topic {
         name: DISTILLED,
-        partitions: 2,
+        partitions: 1,
         settings: &[
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "200"),
             ("index.interval.bytes", "500"),
+            ("file.delete.delay.ms", "100"),
+        ],
+    },
+    Topic {
+        name: SIFTED,
+        partitions: 1,
+        settings: &[
+            ("cleanup.policy", "compact"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("segment.ms", "200"),
+            // A group holds no more log than four entries are for.
+            ("segment.index.bytes", "48"),
+            ("index.interval.bytes", "500"),
+            ("delete.retention.ms", "600"),
+            ("file.delete.delay.ms", "100"),
+        ],
+    },
+    Topic {
+        name: FLEETING,
+        partitions: 1,
+        settings: &[
+            ("cleanup.policy", "compact,delete"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+            ("segment.ms", "300"),
+            ("index.interval.bytes", "500"),
+            ("retention.ms", "2500"),
             ("file.delete.delay.ms", "100"),
         ],
     },

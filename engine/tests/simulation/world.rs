@@ -23,14 +23,14 @@ use millrace_engine::shard::command::{
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::oneshot;
 
-use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
+use crate::clients::{Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
 use crate::faults::one_of;
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
 use crate::invariants::{Checkers, Verdict};
-use crate::topics::{CACHED, COUNTED, OFFSETS, TOPICS, Topic};
+use crate::topics::{CACHED, COUNTED, OFFSETS, SIFTED, TOPICS, Topic, is_compacted};
 
 pub(crate) struct World {
     pub(crate) machine: Machine,
@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) brief_life: u64,
     /// One of so many rounds amid a death changes the metadata.
     pub(crate) metadata_rest: u64,
+    /// The disk is full at times.
+    pub(crate) fills_up: bool,
     /// The journal of this life takes no more.
     journal_failed: bool,
     topics: Vec<Topic>,
@@ -78,6 +80,11 @@ impl World {
         let mut random = Random::seeded(seed ^ 0x5eed);
         let shards = 1 + usize::try_from(random.below(2)).unwrap();
         let mut machine = Machine::new(seed, shards);
+        machine.sim.let_names_take_room();
+        if random.chance(1, 2) {
+            // What is reserved for the active segments takes long to fill.
+            machine.sim.reserve_nothing_for(&[".log"]);
+        }
         for topic in topics {
             machine.create_topic(topic.name, topic.partitions, topic.settings, random.u128());
         }
@@ -131,6 +138,7 @@ impl World {
             offline: 0,
             brief_life: 6,
             metadata_rest: 10,
+            fills_up: true,
             journal_failed: false,
             topics: topics.to_vec(),
             producers,
@@ -157,6 +165,11 @@ impl World {
         trace.finish()
     }
 
+    /// How many batches were refused because they found no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.producers.iter().map(|producer| producer.refused).sum()
+    }
+
     /// Something happens.
     pub(crate) fn step(&mut self) -> Verdict {
         self.steps += 1;
@@ -177,7 +190,7 @@ impl World {
             59..=74 => self.machine.reap(index),
             75..=84 => self.machine.run_job(&mut self.random),
             85..=92 => self.machine.deliver(index),
-            93 if self.random.chance(1, 20) => self.change_disk_size(),
+            93 if self.fills_up => self.change_disk_size(),
             _ => {
                 let time = Duration::from_micros(self.random.below(60_000));
                 self.machine.pass(time);
@@ -231,6 +244,9 @@ impl World {
         let producer = &mut self.producers[index];
         let records = producer.batch(&producer.outstanding[place]);
         let sent = &mut producer.outstanding[place];
+        if is_compacted(producer.topic) {
+            self.checkers.compacted.sent(id, &sent.ids);
+        }
         sent.alone = place == 0;
         sent.result = None;
         sent.answer = Some(answer);
@@ -299,7 +315,7 @@ impl World {
             };
             self.acknowledged += 1;
             let checkers = &mut self.checkers;
-            if producer.topic == DISTILLED {
+            if is_compacted(producer.topic) {
                 checkers
                     .compacted
                     .acknowledged(id, base, grade, &sent.ids)?;
@@ -420,7 +436,7 @@ impl World {
     fn delete_records(&mut self) {
         // Of compacted topics nothing may be deleted.
         let topic = one_of(&mut self.random, &self.topics);
-        if topic.name == DISTILLED {
+        if is_compacted(topic.name) {
             return;
         }
         let Some(id) = self.machine.partition(topic.name, 0) else {
@@ -450,8 +466,7 @@ impl World {
         let size = if self.random.chance(1, 2) {
             1 << 40
         } else {
-            let size = ROOM_OF_THE_JOURNAL_BYTES + 200_000 + self.random.below(400_000);
-            size.max(self.machine.used_bytes())
+            self.machine.used_bytes() + self.random.below(40_000)
         };
         self.machine.sim.set_capacity_bytes(size);
     }
@@ -461,11 +476,14 @@ impl World {
     }
 
     fn is_compacted(&self, partition: TopicIdPartition) -> bool {
-        let distilled = |number| self.machine.partition(DISTILLED, number);
-        (0..2).any(|number| distilled(number) == Some(partition))
+        let mut compacted = self.topics.iter().filter(|topic| is_compacted(topic.name));
+        compacted.any(|topic| self.machine.partition(topic.name, 0) == Some(partition))
+    }
+
+    /// Whether a delete marker of it goes after a while.
+    fn loses_markers(&self, partition: TopicIdPartition) -> bool {
+        self.machine.partition(SIFTED, 0) == Some(partition)
     }
 }
 
-/// What the journal keeps for a start, and some more.
-const ROOM_OF_THE_JOURNAL_BYTES: u64 = 1_200_000;
 const ANSWER_ROUNDS_MAX: usize = 5_000;

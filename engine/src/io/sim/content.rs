@@ -18,6 +18,8 @@ pub(super) struct Content {
     durable: Vec<u8>,
     /// Changes of `cached` since the last sync, oldest first.
     unsynced: Vec<Change>,
+    /// How many changes there ever were.
+    changes: u64,
     /// End of the reserved blocks, in bytes; may lie past the length.
     reserved: usize,
     /// The same as the device holds it.
@@ -35,6 +37,11 @@ enum Change {
 impl Content {
     pub(super) fn length(&self) -> u64 {
         self.cached.len() as u64
+    }
+
+    /// How many changes there were so far: the number of the newest.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Bytes of the device that the file occupies.
@@ -91,10 +98,19 @@ impl Content {
     fn change(&mut self, change: Change) {
         change.apply(&mut self.cached, |_| true);
         self.unsynced.push(change);
+        self.changes += 1;
     }
 
-    pub(super) fn sync(&mut self) {
-        for change in self.unsynced.drain(..) {
+    /// A sync that was asked for behind so many changes. Of later ones it promises nothing: they go with it or stay.
+    pub(super) fn sync(&mut self, changes: u64, random: &mut Random) {
+        let later = usize::try_from(self.changes.saturating_sub(changes)).unwrap_or(usize::MAX);
+        let later = later.min(self.unsynced.len());
+        let stay = if later > 0 && random.chance(1, 2) {
+            later
+        } else {
+            0
+        };
+        for change in self.unsynced.drain(..self.unsynced.len() - stay) {
             change.apply(&mut self.durable, |_| true);
         }
         self.reserved_durably = self.reserved;

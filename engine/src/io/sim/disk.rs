@@ -31,6 +31,7 @@ impl Sim {
             Some(id) => id,
             None => {
                 let (dir, name) = world.tree.place(path)?;
+                world.place_name()?;
                 let id = world.new_id();
                 world.files.insert(id, Content::default());
                 world.tree.change(vec![Edit {
@@ -121,6 +122,7 @@ impl Sim {
             (Node::Dir(_), Ok(Node::File(_))) => return Err(Errno::ENOTDIR),
             (_, Err(errno)) => return Err(errno),
         }
+        world.place_name()?;
         world.tree.change(vec![
             Edit {
                 dir: from_dir,

@@ -100,6 +100,11 @@ impl SimFile {
     }
 
     pub(in crate::io) fn sync(&self) -> Result<(), Errno> {
+        self.sync_up_to(u64::MAX)
+    }
+
+    /// The same, asked for behind so many changes: of later ones nothing is promised.
+    pub(in crate::io) fn sync_up_to(&self, changes: u64) -> Result<(), Errno> {
         self.with(|world, content| {
             let rate = world.faults.sync_errors;
             if let Some(errno) = world.goes_wrong(SimOperation::Sync, &self.path, rate) {
@@ -112,9 +117,14 @@ impl SimFile {
             if lie.is_some_and(|ending| self.path.to_string_lossy().ends_with(ending)) {
                 return Ok(());
             }
-            content.sync();
+            content.sync(changes, &mut world.random);
             Ok(())
         })
+    }
+
+    /// How many changes of the file there were; of a handle from before a crash that is of no matter.
+    pub(in crate::io) fn changes(&self) -> u64 {
+        self.with(|_, content| Ok(content.changes())).unwrap_or(0)
     }
 
     /// Lets the cache show what the device holds; from `from` to `to` that counts as written anew.
@@ -143,6 +153,11 @@ impl SimFile {
             }
             world.planned(SimOperation::Resize, &self.path)?;
             world.note(("preallocate", position, length));
+            let path = self.path.to_string_lossy();
+            let mut endings = world.reserves_nothing_for.iter();
+            if endings.any(|ending| path.ends_with(ending.as_str())) {
+                return Ok(());
+            }
             let end = position.saturating_add(length);
             if end > world.free_bytes().max(content.occupied()) {
                 return Err(Errno::ENOSPC);

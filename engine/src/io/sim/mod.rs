@@ -19,8 +19,8 @@ use nix::errno::Errno;
 
 use self::content::Content;
 use self::old_blocks::OldBlocks;
+use self::ring::Queued;
 use self::tree::Tree;
-use super::action::Job;
 use super::disk::Disk;
 use super::ring::Ring;
 use super::rng::Random;
@@ -106,6 +106,10 @@ struct World {
     left_out: BTreeSet<Check>,
     old_blocks: OldBlocks,
     capacity_bytes: u64,
+    /// Whether new names need room.
+    names_take_room: bool,
+    /// Files with a path that ends like one of these get no blocks ahead.
+    reserves_nothing_for: Vec<String>,
     /// Counts the crashes: handles from before one are void.
     boot: u64,
     tree: Tree,
@@ -115,7 +119,7 @@ struct World {
     next_id: u64,
     locked: BTreeSet<PathBuf>,
     /// What each ring has been given and not yet done.
-    rings: BTreeMap<u64, Vec<Job>>,
+    rings: BTreeMap<u64, Vec<Queued>>,
     /// Everything that ever happened, folded into one number.
     history: DefaultHasher,
 }
@@ -141,6 +145,8 @@ impl Sim {
             left_out: BTreeSet::new(),
             old_blocks: OldBlocks::default(),
             capacity_bytes: CAPACITY_BYTES,
+            names_take_room: false,
+            reserves_nothing_for: Vec::new(),
             boot: 0,
             tree: Tree::new(),
             files: BTreeMap::new(),
@@ -162,7 +168,8 @@ impl Sim {
     }
 
     /// A ring on it. Nothing submitted is begun before a `reap`; each reap performs one or more of the actions in
-    /// flight, in an order of its own.
+    /// flight, in an order of its own. A sync promises what was written before it was submitted; what came later goes with it
+    /// or does not.
     #[must_use]
     pub fn ring(&self) -> Ring {
         Ring::sim(SimRing::new(self.clone()))
@@ -176,6 +183,19 @@ impl Sim {
     /// The size of the disk. May be less than is stored already: then nothing can grow.
     pub fn set_capacity_bytes(&self, capacity_bytes: u64) {
         self.lock().capacity_bytes = capacity_bytes;
+    }
+
+    /// The file system reserves nothing for files with a path that ends like one of `endings`, as some cannot, and says it
+    /// had: each write has to find its own room.
+    pub fn reserve_nothing_for(&self, endings: &[&str]) {
+        self.lock().reserves_nothing_for =
+            endings.iter().map(|&ending| ending.to_owned()).collect();
+    }
+
+    /// From now on a directory may have to grow for a new name, and on a full disk cannot: every other file that is to be
+    /// made or renamed there finds no room.
+    pub fn let_names_take_room(&self) {
+        self.lock().names_take_room = true;
     }
 
     /// Lets the next `operation` on a path that ends with `path_end` fail with `errno`, once. Several plans for the
@@ -245,10 +265,10 @@ impl Sim {
     pub fn crash(&self) {
         self.go_on();
         let in_flight = std::mem::take(&mut self.lock().rings);
-        for job in in_flight.into_values().flatten() {
+        for queued in in_flight.into_values().flatten() {
             if self.lock().random.chance(1, 2) {
                 // Nobody is left to hear how it went.
-                let _ = job.task.finish();
+                let _ = queued.perform();
             }
         }
         let mut world = self.lock();
@@ -334,6 +354,15 @@ impl World {
         self.capacity_bytes.saturating_sub(self.occupied_bytes())
     }
 
+    /// Finds a place for a new name.
+    fn place_name(&mut self) -> Result<(), Errno> {
+        let full = self.names_take_room && self.free_bytes() < DIRECTORY_BLOCK_BYTES;
+        if full && self.random.chance(1, 2) {
+            return Err(Errno::ENOSPC);
+        }
+        Ok(())
+    }
+
     fn crash(&mut self) {
         self.tree.crash(&mut self.random);
         self.boot += 1;
@@ -360,6 +389,8 @@ impl World {
 }
 
 const CAPACITY_BYTES: u64 = 1 << 40;
+/// What a directory grows by.
+const DIRECTORY_BLOCK_BYTES: u64 = 4_096;
 const FILES_KEPT_MIN: usize = 256;
 
 #[cfg(test)]

@@ -3,12 +3,34 @@
 use std::collections::VecDeque;
 
 use super::Sim;
-use crate::io::action::{Completion, Job};
+use crate::io::action::{Completion, Job, Outcome, Task};
+use crate::io::error::IoError;
 
 /// A ring's place in the world; void after a crash.
 pub(in crate::io) struct SimRing {
     sim: Sim,
     id: u64,
+}
+
+/// A job that waits for its turn.
+pub(super) struct Queued {
+    job: Job,
+    /// How many changes of its file there were when it was submitted: a sync promises no later ones.
+    changes: u64,
+}
+
+impl Queued {
+    fn new(job: Job) -> Self {
+        let changes = job.task.file().simulated_changes();
+        Self { job, changes }
+    }
+
+    pub(super) fn perform(self) -> Result<Outcome, IoError> {
+        match self.job.task {
+            Task::Sync { file } => file.sync_simulated(self.changes).map(|()| Outcome::Synced),
+            task => task.finish(),
+        }
+    }
 }
 
 impl SimRing {
@@ -22,13 +44,14 @@ impl SimRing {
 
     /// Queues the job. After a crash nobody will ever do it.
     pub(in crate::io) fn submit(&mut self, job: Job) {
+        let queued = Queued::new(job);
         let mut world = self.sim.lock();
         let refused = match world.rings.get_mut(&self.id) {
             Some(jobs) => {
-                jobs.push(job);
+                jobs.push(queued);
                 None
             }
-            None => Some(job),
+            None => Some(queued),
         };
         // Only then may the job's file go.
         drop(world);
@@ -37,10 +60,10 @@ impl SimRing {
 
     /// Performs between one and all of the queued jobs.
     pub(in crate::io) fn turn(&mut self, done: &mut VecDeque<Completion>) {
-        for job in self.chosen() {
+        for queued in self.chosen() {
             let completion = Completion {
-                ticket: job.ticket,
-                result: job.task.finish(),
+                ticket: queued.job.ticket,
+                result: queued.perform(),
             };
             let mut world = self.sim.lock();
             world.note((completion.ticket, completion.result.is_ok()));
@@ -48,7 +71,7 @@ impl SimRing {
         }
     }
 
-    fn chosen(&self) -> Vec<Job> {
+    fn chosen(&self) -> Vec<Queued> {
         let mut world = self.sim.lock();
         let mut jobs = world
             .rings

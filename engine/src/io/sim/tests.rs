@@ -259,6 +259,25 @@ fn a_failed_sync_loses_writes_that_a_later_sync_does_not_bring_back() {
 }
 
 #[test]
+fn a_sync_on_a_ring_promises_nothing_that_was_written_after_it_was_submitted() {
+    let mut lost = 0;
+    for seed in SEEDS {
+        let (sim, disk) = machine(seed);
+        let file = created(&disk, "/data/a");
+        file.write_all_at(0, &[1; 512]).unwrap();
+        let mut ring = sim.ring();
+        ring.submit(Ticket(1), Action::Sync { file: file.clone() });
+        file.write_all_at(512, &[2; 512]).unwrap();
+        turned(&mut ring, 1);
+        sim.crash();
+        let found = content(&disk, "/data/a");
+        assert!(found.starts_with(&[1; 512]), "seed {seed}");
+        lost += u64::from(!found.ends_with(&[2; 512]));
+    }
+    assert!(lost > 0 && lost < SEEDS.end, "{lost}");
+}
+
+#[test]
 fn a_full_disk_takes_what_fits_and_says_so() {
     let (sim, disk) = machine(1);
     let file = created(&disk, "/data/a");
@@ -283,6 +302,39 @@ fn a_full_disk_takes_what_fits_and_says_so() {
     other.preallocate(0, 600).unwrap();
     other.write_all_at(0, &[1; 600]).unwrap();
     assert_eq!(disk.space(path("/data")).unwrap().usable_bytes, 400);
+}
+
+#[test]
+fn on_a_full_disk_some_names_find_no_room_and_nothing_was_reserved_where_that_cannot_be() {
+    let (mut refused, mut taken) = (0, 0);
+    for seed in SEEDS {
+        let (sim, disk) = machine(seed);
+        let file = created(&disk, "/data/a.log");
+        sim.reserve_nothing_for(&[".log"]);
+        sim.let_names_take_room();
+        sim.set_capacity_bytes(10_000);
+        file.preallocate(0, 20_000).unwrap();
+        assert_eq!(disk.space(path("/data")).unwrap().usable_bytes, 10_000);
+        created(&disk, "/data/b");
+        file.write_all_at(0, &[1; 10_000]).unwrap();
+        let made = disk.create_new(path("/data/c")).map(drop);
+        let renamed = disk.rename(path("/data/b"), path("/data/d"));
+        assert_eq!(disk.exists(path("/data/c")).unwrap(), made.is_ok());
+        assert_eq!(disk.exists(path("/data/b")).unwrap(), renamed.is_err());
+        for result in [made, renamed] {
+            match result {
+                Ok(()) => taken += 1,
+                Err(error) => {
+                    assert!(error.is_out_of_space(), "seed {seed}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 20 && taken > 20,
+        "{refused} refused, {taken} taken"
+    );
 }
 
 #[test]

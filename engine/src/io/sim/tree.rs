@@ -149,7 +149,8 @@ impl Tree {
 
     /// Every file that has a name now.
     pub(super) fn named_files(&self) -> BTreeSet<u64> {
-        files(reachable(&self.seen, ROOT))
+        // A directory that is not there any more is empty.
+        files(self.seen.values().flat_map(BTreeMap::values).copied())
     }
 
     /// Every file that has a name now, had one durably, or may have one after a crash.

@@ -53,6 +53,10 @@ pub(crate) struct Reading {
     pub(crate) batches: Vec<SeenBatch>,
     /// Of a compacted topic.
     pub(crate) compacted: bool,
+    /// Of one whose delete markers go after a while.
+    pub(crate) loses_markers: bool,
+    /// Nothing was compacted meanwhile.
+    pub(crate) at_rest: bool,
 }
 
 /// Everything readable at one time.

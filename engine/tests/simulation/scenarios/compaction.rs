@@ -9,11 +9,14 @@ use millrace_engine::partition::Isolation;
 use millrace_engine::record::{BatchBuilder, Batches, records};
 use millrace_engine::shard::CleanerSettings;
 use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
-use millrace_engine::types::{LeaderEpoch, Offset, TopicIdPartition};
+use millrace_engine::types::{LeaderEpoch, Offset, TopicId, TopicIdPartition, Uuid};
 use millrace_engine::{io::Random, partition::Acks};
 use tokio::sync::oneshot;
 
 use crate::driver::Machine;
+use crate::invariants::acknowledged_survives::Grade;
+use crate::invariants::compacted::Compacted;
+use crate::invariants::{Reading, SeenBatch};
 
 const SETTINGS: [(&str, &str); 4] = [
     ("cleanup.policy", "compact"),
@@ -327,4 +330,56 @@ fn a_full_disk_puts_a_compaction_off() {
     }
     let left = stage.read();
     assert!(left.len() < 8, "{left:?}");
+}
+
+/// What comes of a reading that shows these messages, by offset, after a value of key 1 and the marker that deletes it.
+fn judged(shown: &[(i64, u64)], loses_markers: bool, at_rest: bool) -> Result<(), &'static str> {
+    let id = TopicIdPartition {
+        topic_id: TopicId(Uuid(1)),
+        partition: 0,
+    };
+    let batches = shown.iter().map(|(offset, number)| SeenBatch {
+        base: Offset(*offset),
+        next: Offset(*offset + 1),
+        digest: *number,
+        ids: vec![*number],
+        offsets: vec![Offset(*offset)],
+    });
+    let reading = Reading {
+        log_start: Offset(0),
+        high_watermark: Offset(2),
+        batches: batches.collect(),
+        compacted: true,
+        loses_markers,
+        at_rest,
+    };
+    let mut compacted = Compacted::default();
+    let sent = [VALUE.1, MARKER.1];
+    compacted.sent(id, &sent);
+    compacted
+        .acknowledged(id, Offset(0), Grade::Power, &sent)
+        .unwrap();
+    let audited = compacted.audit(id, &reading);
+    audited.map_err(|found| found.invariant)
+}
+
+const VALUE: (i64, u64) = (0, 1);
+const MARKER: (i64, u64) = (1, 8);
+
+#[test]
+fn a_deleted_value_that_is_there_without_its_marker_is_found_out() {
+    let lost = Err("INV-COMPACT-1");
+    for at_rest in [false, true] {
+        for loses_markers in [false, true] {
+            for shown in [&[VALUE, MARKER][..], &[MARKER]] {
+                assert_eq!(judged(shown, loses_markers, at_rest), Ok(()));
+            }
+        }
+        assert_eq!(judged(&[], true, at_rest), Ok(()));
+        assert_eq!(judged(&[], false, at_rest), lost, "markers stay");
+        assert_eq!(judged(&[VALUE], false, at_rest), lost);
+    }
+    assert_eq!(judged(&[VALUE], true, true), lost);
+    // Its reader may have come to the one before it went, and to the place of the other after that.
+    assert_eq!(judged(&[VALUE], true, false), Ok(()));
 }

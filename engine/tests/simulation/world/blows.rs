@@ -35,6 +35,16 @@ impl World {
         }
     }
 
+    /// Lets the compactions that run come to their end, and begins no others.
+    pub(crate) fn stop_compacting(&mut self) {
+        self.machine.compact(false);
+        self.machine.sim.set_capacity_bytes(1 << 40);
+        self.come_to_rest();
+        // One that was put off goes on.
+        self.machine.pass(Duration::from_millis(1_100));
+        self.come_to_rest();
+    }
+
     /// Ends the broker's life one way or another.
     pub(crate) fn strike(&mut self, blow: Blow) -> Verdict {
         format!("{blow:?}").hash(&mut self.trace);

@@ -12,11 +12,12 @@ use millrace_engine::types::{LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::oneshot;
 
 use super::{ANSWER_ROUNDS_MAX, World};
-use crate::clients::{Answer, DISTILLED, PendingFetch, id_of};
+use crate::clients::{Answer, PendingFetch, id_of};
 use crate::faults::one_of;
 use crate::invariants::{
     Reading, Readings, SeenBatch, Verdict, Violation, acknowledged_survives, everyone_is_answered,
 };
+use crate::topics::is_compacted;
 
 impl World {
     pub(super) fn read(&mut self) {
@@ -25,7 +26,7 @@ impl World {
         if self.readers[index].pending.is_some() {
             return;
         }
-        if topic == DISTILLED && self.random.chance(1, 6) {
+        if is_compacted(topic) && self.random.chance(1, 6) {
             // A consumer that begins at the beginning, whatever goes on.
             self.readers[index].positions.clear();
         }
@@ -136,7 +137,7 @@ impl World {
                         batch.next <= fetched.high_watermark,
                         "{batch:?} {fetched:?}"
                     );
-                    if self.is_compacted(partition) {
+                    if gaps {
                         self.checkers.compacted.observe(partition, &batch)?;
                     } else {
                         self.checkers.visible.observe(partition, &batch)?;
@@ -232,6 +233,8 @@ impl World {
             high_watermark: Offset::ZERO,
             batches: Vec::new(),
             compacted: self.is_compacted(id),
+            loses_markers: self.loses_markers(id),
+            at_rest: !self.machine.compacts(),
         };
         let mut position = Offset::ZERO;
         for _ in 0..ANSWER_ROUNDS_MAX {
