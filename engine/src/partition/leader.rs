@@ -494,7 +494,7 @@ impl Leader {
         let end = Offset(last_offset.0 + 1);
         let reached = match acks {
             Acks::None | Acks::Leader => end <= self.unflushed_bound(),
-            Acks::All => end <= self.high_watermark,
+            Acks::All => end <= self.promised_end(),
         };
         if reached {
             told.push((waiter, Ok(appended)));
@@ -651,7 +651,7 @@ impl Leader {
                 self.waiting.lost(undone.from_offset, told);
                 // Batches that were repeated may have waited behind those, and for nothing else.
                 self.waiting.written(self.unflushed_bound(), told);
-                self.waiting.committed(watermark, told);
+                self.waiting.committed(self.promised_end(), told);
                 for arrival in self.backlog.drain(..) {
                     told.push((arrival.waiter, Err(AppendError::Storage)));
                 }
@@ -807,25 +807,29 @@ impl Leader {
     /// Tells those whose batches are as far as they wait for, and moves the high watermark to what the topic's promise
     /// covers.
     fn advance(&mut self, told: &mut Told) {
-        let written = self.unflushed_bound();
-        self.waiting.written(written, told);
-        let covered = if self.config.write_caching {
-            written
+        self.waiting.written(self.unflushed_bound(), told);
+        let promised = self.promised_end();
+        // A topic whose promise was just tightened has shown more than it would show now; nothing is taken back.
+        if promised > self.high_watermark {
+            let end = self.log.log_end_offset();
+            assert!(
+                promised <= end,
+                "INV-HW-3: high watermark {promised} is past log end offset {end}"
+            );
+            self.high_watermark = promised;
+            self.log.release_below(promised);
+        }
+        self.waiting.committed(promised, told);
+    }
+
+    /// Where ends what is as safe as the topic promises whoever waits for all to be: below the high watermark while what a topic
+    /// showed before it was to cache no more is not synced.
+    fn promised_end(&self) -> Offset {
+        if self.config.write_caching {
+            self.unflushed_bound()
         } else {
             self.log.durable_end_offset()
-        };
-        // A topic whose promise was just tightened has shown more than it would show now; nothing is taken back.
-        if covered <= self.high_watermark {
-            return;
         }
-        let end = self.log.log_end_offset();
-        assert!(
-            covered <= end,
-            "INV-HW-3: high watermark {covered} is past log end offset {end}"
-        );
-        self.high_watermark = covered;
-        self.log.release_below(covered);
-        self.waiting.committed(covered, told);
     }
 
     /// Where to read from `offset` on, at most `bytes_max` bytes unless the first batch alone is longer.

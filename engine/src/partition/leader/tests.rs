@@ -209,6 +209,23 @@ fn a_duplicate_is_answered_with_the_first_offset_and_not_before_that_is_durable(
 }
 
 #[test]
+fn a_duplicate_of_what_was_cached_is_answered_once_it_is_durable_where_the_topic_caches_no_more() {
+    let mut bench = bench(&[("write.caching", "true")]);
+    let batch = || BatchBuilder::new().producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
+    let cached = bench.offer(Acks::All, batch());
+    bench.do_write();
+    assert_eq!(bench.heard(), [(cached, Some(0))]);
+    bench
+        .leader
+        .reconfigure(config(&[]), LeaderEpoch(0), &mut bench.told);
+    let again = bench.offer(Acks::All, batch());
+    assert_eq!(bench.heard(), [], "a power cut may take it yet");
+    let files = bench.begin_sync();
+    bench.end_sync(files);
+    assert_eq!(bench.heard(), [(again, Some(0))]);
+}
+
+#[test]
 fn a_full_disk_fails_what_it_did_not_take_and_nothing_else() {
     let mut bench = bench(&[]);
     let safe = bench.plain(Acks::All);
