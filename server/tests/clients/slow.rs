@@ -1,7 +1,6 @@
 //! Clients that take their time: sending a byte now and then, or never reading.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use millrace_wire::frame::request_frame;
@@ -191,49 +190,6 @@ fn answers_that_nobody_reads_take_no_more_than_their_memory() {
         });
         is_prompt(&broker);
     });
-}
-
-/// Taking a little now and then, they were none of those who had not read for the longest.
-#[test]
-fn clients_that_hardly_read_long_answers_keep_nobody_waiting_for_long() {
-    let broker = Broker::start(&[
-        ("num.shards", "1"),
-        ("request.memory.bytes", "1048576"),
-        ("socket.send.buffer.bytes", "16384"),
-    ]);
-    // The first is longer than the memory of all and has that; the second, which is not, has the right to exceed it: so
-    // neither is given up for the other. At 20 kB per second the second takes more than half a minute.
-    let asked = [(12_000, 120), (8_000, 100)];
-    let mut slow = asked.map(|_| Wire::connect(&broker));
-    for (wire, (count, length)) in slow.iter_mut().zip(asked) {
-        // Otherwise the kernel may take all of the answer, or tell the broker of room too seldom.
-        let sized = socket2::SockRef::from(wire.stream()).set_recv_buffer_size(65_536);
-        sized.unwrap();
-        wire.send(&metadata_of(count, &"x".repeat(length)), 9);
-        let mut first = [0];
-        wire.patience(Duration::from_secs(60));
-        wire.stream().read_exact(&mut first).unwrap();
-    }
-    let is_served = &AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for wire in &slow {
-            scope.spawn(move || {
-                let mut little = [0; 8_192];
-                while !is_served.load(Ordering::Relaxed) {
-                    // Given up, it is not answered to the end.
-                    let _ = wire.stream().read(&mut little);
-                    std::thread::sleep(Duration::from_millis(400));
-                }
-            });
-        }
-        let mut other = Wire::connect(&broker);
-        other.patience(Duration::from_secs(25));
-        other.send(&metadata_of(12_000, "y"), 9);
-        let answered = other.try_frame();
-        is_served.store(true, Ordering::Relaxed);
-        assert!(answered.unwrap().is_some());
-    });
-    broker.await_printed("were not read while others needed the memory", 1);
 }
 
 /// Answers of any length are made a few at a time: one that waits behind an answer which nobody reads is none of them.
