@@ -91,6 +91,8 @@ pub struct Lookup {
     promised: Option<Offset>,
     /// By what the index says, the batch that holds the offset begins here at the latest.
     begins_by: u64,
+    /// Whether a first step has been taken.
+    has_looked: bool,
     goal: Goal,
     /// The batch that answers the read, once it is found.
     first: Option<BatchPlace>,
@@ -208,6 +210,7 @@ impl Log {
             promised: place
                 .map(|entry| entry.0)
                 .filter(|_| segment.file.asks_for(Check::Indexes)),
+            has_looked: false,
             begins_by: index
                 .offsets
                 .above(offset)
@@ -343,7 +346,11 @@ impl Lookup {
     pub fn action(&self) -> (&File, u64, u32) {
         let left = self.segment_length.saturating_sub(self.position);
         let to_go = self.begins_by.saturating_sub(self.position);
-        let wanted = to_go.saturating_add(length(BATCH_HEADER_LENGTH));
+        let wanted = match self.has_looked {
+            true => to_go.saturating_add(length(BATCH_HEADER_LENGTH)),
+            // Mostly the entry is that of the batch.
+            false => SCAN_BYTES,
+        };
         let step = left.min(wanted.clamp(SCAN_BYTES, SCAN_BYTES_MAX));
         (
             &self.file,
@@ -358,6 +365,7 @@ impl Lookup {
     /// [`ReadError::Corrupt`] when they are not the batches that must be there.
     pub fn resume(mut self: Box<Self>, bytes: &Bytes) -> Result<ReadPlan, ReadError> {
         let start = self.position;
+        self.has_looked = true;
         loop {
             if self.position >= self.segment_length {
                 return Ok(self.finish_at_segment_end());

@@ -462,9 +462,9 @@ impl IndexJob {
     }
 }
 
-/// How far apart the batches lie that a thinned index tells of, at least: it takes 0.4 MB for a gibibyte, and a lookup reads no more
-/// than that for a batch.
-pub(super) const THINNED_BYTES: u64 = 64 * 1024;
+/// How far apart the batches lie that a thinned index tells of, at least: it takes 1.6 MB for a gibibyte, and a lookup reads little more
+/// than that for a batch. Where batches are larger it has them all.
+pub(super) const THINNED_BYTES: u64 = 16 * 1024;
 
 #[cfg(test)]
 mod tests;
