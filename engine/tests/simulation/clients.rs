@@ -193,4 +193,4 @@ pub(crate) struct Deletion {
     pub(crate) answer: Answer<Vec<Result<Offset, DeleteRecordsError>>>,
 }
 
-const KEYS: u64 = 7;
+const KEYS: u64 = 13;

@@ -399,7 +399,7 @@ impl Machine {
     }
 
     /// Whether a compaction has put some of its groups in place, and others not.
-    fn is_amid_groups(&self) -> bool {
+    pub(crate) fn is_amid_groups(&self) -> bool {
         let Some(running) = &self.running else {
             return false;
         };

@@ -88,10 +88,11 @@ pub(crate) const TOPICS: [Topic; 8] = [
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "200"),
-            // A group holds no more log than four entries are for.
+            // A group holds no more log than four entries are for, and nearly every batch has one.
             ("segment.index.bytes", "48"),
-            ("index.interval.bytes", "500"),
-            ("delete.retention.ms", "600"),
+            ("index.interval.bytes", "100"),
+            // Every key is soon written again.
+            ("delete.retention.ms", "100"),
             ("file.delete.delay.ms", "100"),
         ],
     },

@@ -9,4 +9,5 @@ mod metadata;
 mod mixed;
 mod rebalances;
 mod replay;
+mod sifting;
 mod waiting;
