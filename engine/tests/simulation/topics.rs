@@ -10,6 +10,13 @@ pub(crate) struct Topic {
     pub(crate) settings: &'static [(&'static str, &'static str)],
 }
 
+impl Topic {
+    pub(crate) fn setting(&self, name: &str) -> Option<&'static str> {
+        let found = self.settings.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
+}
+
 pub(crate) const STEADY: &str = "steady";
 pub(crate) const CACHED: &str = "cached";
 /// Cached, and no record is acknowledged before it is synced.

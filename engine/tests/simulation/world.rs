@@ -20,7 +20,9 @@ use millrace_engine::shard::CleanerSettings;
 use millrace_engine::shard::command::{
     Command, DeleteRecords, GroupRequest, Produce, ProducePartition,
 };
-use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use millrace_engine::types::{
+    GenerationId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition,
+};
 use tokio::sync::oneshot;
 
 use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
@@ -306,7 +308,7 @@ impl World {
             } else {
                 checkers
                     .acknowledged
-                    .acknowledged(id, base, grade, &sent.ids)?;
+                    .acknowledged(id, base, grade, &sent.ids, sent.timestamp)?;
             }
         }
         if !all_heard {
@@ -434,6 +436,7 @@ impl World {
             .find(|(of, _)| *of == id);
         let back = i64::try_from(self.random.below(40)).unwrap();
         let offset = seen.map_or(Offset::ZERO, |(_, next)| Offset((next.0 - back).max(0)));
+        self.checkers.deleted.asked(id, offset);
         let (reply, answer) = oneshot::channel();
         self.deletions.push(Deletion {
             partition: id,
@@ -458,6 +461,18 @@ impl World {
 
     pub(crate) fn is_cached(&self, partition: TopicIdPartition) -> bool {
         self.machine.partition(CACHED, 0) == Some(partition)
+    }
+
+    /// Of a topic with retention: records from before that may be gone.
+    pub(crate) fn kept_from(&self, partition: TopicIdPartition) -> Option<Timestamp> {
+        let now = self.machine.now().wall;
+        self.topics.iter().find_map(|topic| {
+            let limit: i64 = topic.setting("retention.ms")?.parse().unwrap();
+            let mut numbers = 0..topic.partitions;
+            numbers
+                .any(|number| self.machine.partition(topic.name, number) == Some(partition))
+                .then_some(Timestamp(now.0 - limit))
+        })
     }
 
     fn is_compacted(&self, partition: TopicIdPartition) -> bool {

@@ -17,7 +17,9 @@ pub(crate) mod visible_stays;
 
 use std::collections::BTreeMap;
 
-use millrace_engine::types::{Offset, TopicIdPartition};
+use millrace_engine::types::{Offset, Timestamp, TopicIdPartition};
+
+use self::deleted_stays_deleted::DeletedStaysDeleted;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ pub(crate) struct Checkers {
     pub(crate) groups: group_offsets::GroupOffsets,
     pub(crate) generations: group_generations::GroupGenerations,
     pub(crate) statics: static_members::StaticMembers,
-    pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
+    pub(crate) deleted: DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
     pub(crate) metadata: metadata_stays::MetadataStays,
 }
@@ -85,12 +87,33 @@ impl Checkers {
                 self.visible.audit(*partition, reading)?;
             }
             self.watermark.observe(*partition, reading.high_watermark)?;
-            self.deleted.observe(*partition, reading.log_start)?;
             for batch in &reading.batches {
                 self.once.observe(*partition, batch)?;
             }
         }
         Ok(())
+    }
+
+    /// A log was seen to start there. Of a topic with retention what is older than `kept_from` may be gone.
+    pub(crate) fn log_starts(
+        &self,
+        partition: TopicIdPartition,
+        log_start: Offset,
+        kept_from: Option<Timestamp>,
+    ) -> Verdict {
+        self.deleted.observe(partition, log_start)?;
+        let Some(gone) = self.deleted.unasked(partition, log_start) else {
+            return Ok(());
+        };
+        let Some(kept_from) = kept_from else {
+            return Err(DeletedStaysDeleted::lost(partition, &gone));
+        };
+        match self.acknowledged.newest_in(partition, &gone) {
+            Some((base, timestamp)) if timestamp >= kept_from => Err(
+                DeletedStaysDeleted::too_young(partition, &gone, base, timestamp, kept_from),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The topic of these partitions was deleted: nothing is promised any more.

@@ -5,6 +5,7 @@ mod endless;
 mod failed_syncs;
 mod left_out_checks;
 mod lying_disk;
+mod meddling;
 mod metadata;
 mod mixed;
 mod rebalances;

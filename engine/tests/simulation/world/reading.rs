@@ -124,9 +124,7 @@ impl World {
                 self.checkers
                     .watermark
                     .observe(partition, fetched.high_watermark)?;
-                self.checkers
-                    .deleted
-                    .observe(partition, fetched.log_start_offset)?;
+                self.log_starts(partition, fetched.log_start_offset)?;
                 let gaps = self.is_compacted(partition);
                 let batches = self.batches(&fetched, offset, *first, gaps)?;
                 *first &= fetched.extent.is_none();
@@ -160,10 +158,16 @@ impl World {
                         ),
                     });
                 }
+                self.log_starts(partition, log_start_offset)?;
                 Ok(log_start_offset)
             }
             Err(ReadError::Unavailable(_) | ReadError::Storage) => Ok(offset),
         }
+    }
+
+    fn log_starts(&self, partition: TopicIdPartition, log_start: Offset) -> Verdict {
+        let kept_from = self.kept_from(partition);
+        self.checkers.log_starts(partition, log_start, kept_from)
     }
 
     /// The whole batches of an answer.
@@ -240,6 +244,7 @@ impl World {
             match result {
                 Ok(fetched) => {
                     reading.log_start = fetched.log_start_offset;
+                    self.log_starts(id, reading.log_start)?;
                     // Retention may go on between two answers.
                     reading
                         .batches

@@ -1,0 +1,93 @@
+//! What a broker finds changed between two of its lives, in files that are sound each by itself: the checkers have to
+//! find out.
+
+use std::path::{Path, PathBuf};
+
+use crate::faults::Blow;
+use crate::invariants::{Verdict, Violation};
+use crate::topics::{STEADY, TOPICS, Topic};
+use crate::world::World;
+
+#[test]
+fn an_oldest_segment_that_is_gone_is_found_out() {
+    found_out("INV-DEL-2", STEADY, |world| {
+        let files = files_of(world, STEADY);
+        let logs = files.iter().filter(|path| ends_with(path, ".log"));
+        let mut bases: Vec<&str> = logs.filter_map(|path| base_of(path)).collect();
+        bases.sort_unstable();
+        // The last segment is no old one.
+        bases.pop();
+        let Some(first) = bases.first() else {
+            return;
+        };
+        let gone = files.iter().filter(|path| base_of(path) == Some(*first));
+        for path in gone {
+            world.machine.sim.disk().remove_file(path).unwrap();
+        }
+    });
+}
+
+/// What is done to a topic's files must break this promise for some seed, which is kept where they are left alone.
+fn found_out(invariant: &str, topic: &str, meddle: impl Fn(&mut World)) {
+    let found = (1..=SEEDS_TO_FIND_OUT).find_map(|seed| {
+        println!("MILLRACE_SIM_SEED={seed}");
+        let violation = two_lives(seed, topic, &meddle).err()?;
+        Some((seed, violation)).filter(|(_, violation)| violation.invariant == invariant)
+    });
+    println!("{invariant}: {found:?}");
+    let Some((seed, _)) = found else {
+        panic!("no checker noticed what breaks {invariant}");
+    };
+    assert_eq!(
+        two_lives(seed, topic, &|_: &mut World| {}),
+        Ok(()),
+        "seed {seed} breaks its promise for another reason"
+    );
+}
+
+/// Lives, lets `meddle` change what is left, and reads it in the next life.
+fn two_lives(seed: u64, topic: &str, meddle: &impl Fn(&mut World)) -> Verdict {
+    let mut world = one_life(seed, topic)?;
+    meddle(&mut world);
+    world.machine.start();
+    let readings = world.read_all()?;
+    world.checkers.audit(&readings)
+}
+
+/// A life with one topic that ends in order.
+fn one_life(seed: u64, topic: &str) -> Result<World, Violation> {
+    let topics: Vec<Topic> = TOPICS.into_iter().filter(|one| one.name == topic).collect();
+    let mut world = World::of(seed, &topics);
+    for _ in 0..1_500 {
+        world.step()?;
+    }
+    world.rest()?;
+    world.strike(Blow::Stop {
+        then_power_cut: false,
+    })?;
+    Ok(world)
+}
+
+/// The files of the topic's first partition.
+fn files_of(world: &World, topic: &str) -> Vec<PathBuf> {
+    let directory = PathBuf::from(format!("/data/{topic}-0"));
+    let entries = world.machine.sim.disk().list(&directory).unwrap();
+    let paths = entries.iter().map(|entry| directory.join(&entry.name));
+    paths.collect()
+}
+
+/// The offset in a file's name, as it stands there: those of a partition sort as their texts do.
+fn base_of(path: &Path) -> Option<&str> {
+    let (base, _) = name_of(path).split_once('.')?;
+    (base.len() == 20).then_some(base)
+}
+
+fn ends_with(path: &Path, ending: &str) -> bool {
+    name_of(path).ends_with(ending)
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap()
+}
+
+const SEEDS_TO_FIND_OUT: u64 = 40;
