@@ -31,6 +31,7 @@ use crate::driver::Machine;
 use crate::faults::one_of;
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
+use crate::invariants::own_records::Message;
 use crate::invariants::{Checkers, Verdict};
 use crate::topics::{CACHED, COUNTED, OFFSETS, TOPICS, Topic};
 
@@ -233,6 +234,12 @@ impl World {
         let producer = &mut self.producers[index];
         let records = producer.batch(&producer.outstanding[place]);
         let sent = &mut producer.outstanding[place];
+        let message = Message {
+            partition: id,
+            topic: producer.topic,
+            timestamp: sent.timestamp,
+        };
+        self.checkers.own.sent(&sent.ids, message);
         sent.alone = place == 0;
         sent.result = None;
         sent.answer = Some(answer);

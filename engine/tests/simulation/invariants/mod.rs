@@ -11,6 +11,7 @@ pub(crate) mod group_generations;
 pub(crate) mod group_offsets;
 pub(crate) mod high_watermark;
 pub(crate) mod metadata_stays;
+pub(crate) mod own_records;
 pub(crate) mod recovery_settles;
 pub(crate) mod static_members;
 pub(crate) mod visible_stays;
@@ -72,6 +73,7 @@ pub(crate) struct Checkers {
     pub(crate) statics: static_members::StaticMembers,
     pub(crate) deleted: DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
+    pub(crate) own: own_records::OwnRecords,
     pub(crate) metadata: metadata_stays::MetadataStays,
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::faults::Blow;
 use crate::invariants::{Verdict, Violation};
-use crate::topics::{STEADY, TOPICS, Topic};
+use crate::topics::{BRIEF, STEADY, TOPICS, Topic};
 use crate::world::World;
 
 #[test]
@@ -23,6 +23,42 @@ fn an_oldest_segment_that_is_gone_is_found_out() {
         let gone = files.iter().filter(|path| base_of(path) == Some(*first));
         for path in gone {
             world.machine.sim.disk().remove_file(path).unwrap();
+        }
+    });
+}
+
+#[test]
+fn records_of_the_topic_that_had_the_name_before_are_found_out() {
+    found_out("INV-OWN-1", BRIEF, |world| {
+        let disk = world.machine.sim.disk();
+        let directory = Path::new("/data/brief-0");
+        let is_there = disk.exists(directory).unwrap();
+        // It may have gone by itself.
+        if !is_there || world.machine.partition(BRIEF, 0).is_none() {
+            return;
+        }
+        let read = |path: PathBuf| {
+            let bytes = disk.read(&path, 1 << 30).unwrap();
+            (path, bytes)
+        };
+        let old: Vec<_> = files_of(world, BRIEF).into_iter().map(read).collect();
+        let settings = TOPICS.into_iter().find(|one| one.name == BRIEF);
+        let settings = settings.unwrap().settings;
+        world.machine.start();
+        world.machine.delete_topic(BRIEF);
+        world.machine.create_topic(BRIEF, 1, settings, 99);
+        for _ in 0..200 {
+            world.machine.pump(&mut world.random);
+        }
+        // No stop in order, so that the new topic's leader epoch is not below that of the records.
+        world.machine.kill(&mut world.random);
+        let others = |path: &PathBuf| !ends_with(path, "partition.metadata");
+        for path in files_of(world, BRIEF).iter().filter(|path| others(path)) {
+            disk.remove_file(path).unwrap();
+        }
+        for (path, bytes) in old.iter().filter(|(path, _)| others(path)) {
+            let file = disk.open_or_create(path).unwrap();
+            file.write_all_at(0, bytes).unwrap();
         }
     });
 }
