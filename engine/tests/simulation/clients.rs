@@ -141,7 +141,11 @@ pub(crate) fn content_of(topic: &str, id: u64) -> Content {
     if topic == DISTILLED {
         return keyed(id, fill);
     }
-    let mut value = vec![fill; 8 + usize::try_from(id % 700).unwrap()];
+    let length = match topic {
+        PACKED if id.is_multiple_of(16) => PACKED_ASIDE_BYTES,
+        _ => 8 + usize::try_from(id % 700).unwrap(),
+    };
+    let mut value = vec![fill; length];
     value[..8].copy_from_slice(&id.to_be_bytes());
     Content {
         key: None,
@@ -204,4 +208,8 @@ pub(crate) struct Deletion {
 
 /// The compacted topic.
 pub(crate) const DISTILLED: &str = "distilled";
+/// The broker packs what is sent to it; what is large is packed beside other work, and what follows waits for that.
+pub(crate) const PACKED: &str = "packed";
+/// More than the broker packs at once.
+const PACKED_ASIDE_BYTES: usize = 70_000;
 const KEYS: u64 = 7;

@@ -1,6 +1,6 @@
 //! The topics of the simulation: what is promised of each differs.
 
-use crate::clients::DISTILLED;
+use crate::clients::{DISTILLED, PACKED};
 
 /// A topic of the simulation.
 #[derive(Clone, Copy)]
@@ -27,7 +27,7 @@ pub(crate) const OFFSETS: &str = "__consumer_offsets";
 /// They come and go, and nobody writes to them.
 pub(crate) const SIDE_TOPICS: [&str; 4] = ["side-0", "side-1", "side-2", "side-3"];
 
-pub(crate) const TOPICS: [Topic; 6] = [
+pub(crate) const TOPICS: [Topic; 7] = [
     Topic {
         name: STEADY,
         partitions: 2,
@@ -77,6 +77,15 @@ pub(crate) const TOPICS: [Topic; 6] = [
             ("segment.ms", "200"),
             ("index.interval.bytes", "500"),
             ("file.delete.delay.ms", "100"),
+        ],
+    },
+    Topic {
+        name: PACKED,
+        partitions: 1,
+        settings: &[
+            ("compression.type", "lz4"),
+            ("segment.ms", "600"),
+            ("index.interval.bytes", "500"),
         ],
     },
 ];

@@ -236,6 +236,7 @@ impl World {
         let sent = &mut producer.outstanding[place];
         let message = Message {
             partition: id,
+            producer: index,
             topic: producer.topic,
             timestamp: sent.timestamp,
         };
@@ -308,6 +309,7 @@ impl World {
             };
             self.acknowledged += 1;
             let checkers = &mut self.checkers;
+            checkers.order.acknowledged(id, index, base, grade)?;
             if producer.topic == DISTILLED {
                 checkers
                     .compacted

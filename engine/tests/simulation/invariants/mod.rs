@@ -15,12 +15,14 @@ pub(crate) mod own_records;
 pub(crate) mod recovery_settles;
 pub(crate) mod static_members;
 pub(crate) mod visible_stays;
+pub(crate) mod written_in_order;
 
 use std::collections::BTreeMap;
 
 use millrace_engine::types::{Offset, Timestamp, TopicIdPartition};
 
 use self::deleted_stays_deleted::DeletedStaysDeleted;
+use self::written_in_order::WrittenInOrder;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +76,7 @@ pub(crate) struct Checkers {
     pub(crate) deleted: DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
     pub(crate) own: own_records::OwnRecords,
+    pub(crate) order: WrittenInOrder,
     pub(crate) metadata: metadata_stays::MetadataStays,
 }
 
@@ -88,6 +91,7 @@ impl Checkers {
                 self.acknowledged.audit(*partition, reading)?;
                 self.visible.audit(*partition, reading)?;
             }
+            WrittenInOrder::check(*partition, reading, &self.own)?;
             self.watermark.observe(*partition, reading.high_watermark)?;
             for batch in &reading.batches {
                 self.once.observe(*partition, batch)?;
@@ -125,12 +129,14 @@ impl Checkers {
         self.once.forget(partition);
         self.watermark.forget(partition);
         self.deleted.forget(partition);
+        self.order.forget(partition);
     }
 
     /// The power failed: what only page caches held may be gone, in the partitions named with all they showed.
     pub(crate) fn power_failed(&mut self, cached: &[TopicIdPartition]) {
         self.acknowledged.power_failed();
         self.compacted.power_failed();
+        self.order.power_failed();
         for partition in cached {
             self.visible.forget(*partition);
             self.once.forget(*partition);

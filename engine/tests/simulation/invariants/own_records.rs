@@ -12,6 +12,8 @@ use crate::clients::{content_of, id_of};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message {
     pub(crate) partition: TopicIdPartition,
+    /// Which of all producers sent it.
+    pub(crate) producer: usize,
     pub(crate) topic: &'static str,
     pub(crate) timestamp: Timestamp,
 }
@@ -25,6 +27,10 @@ pub(crate) struct OwnRecords {
 impl OwnRecords {
     pub(crate) fn sent(&mut self, ids: &[u64], message: Message) {
         self.sent.extend(ids.iter().map(|id| (*id, message)));
+    }
+
+    pub(crate) fn producer_of(&self, id: u64) -> Option<usize> {
+        self.sent.get(&id).map(|message| message.producer)
     }
 
     /// Answers the number of the message that a record is.

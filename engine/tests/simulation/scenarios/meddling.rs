@@ -1,8 +1,9 @@
-//! What a broker finds changed between two of its lives, in files that are sound each by itself: the checkers have to
-//! find out.
+//! What a broker finds changed between two of its lives, in files that are sound each by itself, and requests that overtake
+//! one another: the checkers have to find out.
 
 use std::path::{Path, PathBuf};
 
+use super::lying_disk;
 use crate::faults::Blow;
 use crate::invariants::{Verdict, Violation};
 use crate::topics::{BRIEF, STEADY, TOPICS, Topic};
@@ -61,6 +62,16 @@ fn records_of_the_topic_that_had_the_name_before_are_found_out() {
             file.write_all_at(0, bytes).unwrap();
         }
     });
+}
+
+#[test]
+fn writes_that_overtake_one_another_are_found_out() {
+    // With few producers one is often behind itself.
+    let begin = |seed| World::of(seed, &TOPICS[..1]);
+    let found = lying_disk::found_out("writes in order", 20, begin, |world| {
+        world.machine.writes_overtake = true;
+    });
+    assert_eq!(found.invariant, "INV-ORDER-1", "{found:?}");
 }
 
 /// What is done to a topic's files must break this promise for some seed, which is kept where they are left alone.
