@@ -5,7 +5,7 @@ mod consumers;
 mod metadata;
 mod reading;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
-use crate::faults::one_of;
+use crate::faults::{Step, one_of};
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
 use crate::invariants::own_records::Message;
@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
     pub(crate) stops_in_order: u64,
+    /// How often a life ended at a place that a blow had chosen.
+    pub(crate) ends_at: HashMap<Step, u64>,
     /// Partitions that a fault took offline.
     pub(crate) offline: u64,
     /// How many times another thing is done before the topic that comes and goes is replaced.
@@ -131,6 +133,7 @@ impl World {
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
+            ends_at: HashMap::new(),
             offline: 0,
             brief_life: 6,
             metadata_rest: 10,

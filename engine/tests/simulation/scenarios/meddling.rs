@@ -1,11 +1,11 @@
-//! What a broker finds changed between two of its lives, in files that are sound each by itself, and requests that overtake
-//! one another: the checkers have to find out.
+//! What a broker finds changed between two of its lives, in files that are mostly sound each by itself, and requests that
+//! overtake one another: the checkers have to find out.
 
 use std::path::{Path, PathBuf};
 
 use super::lying_disk;
 use crate::faults::Blow;
-use crate::invariants::{Verdict, Violation};
+use crate::invariants::{Verdict, Violation, files_agree};
 use crate::topics::{BRIEF, STEADY, TOPICS, Topic};
 use crate::world::World;
 
@@ -62,6 +62,21 @@ fn records_of_the_topic_that_had_the_name_before_are_found_out() {
             file.write_all_at(0, bytes).unwrap();
         }
     });
+}
+
+#[test]
+fn a_spoiled_snapshot_of_producers_is_found_out() {
+    let world = one_life(1, STEADY).unwrap();
+    let disk = world.machine.sim.disk();
+    let check = |world: &World| files_agree::check(&disk, &world.machine.verify());
+    assert_eq!(check(&world), Ok(()));
+    let files = files_of(&world, STEADY);
+    let mut snapshots = files.iter().filter(|path| ends_with(path, ".snapshot"));
+    let of_somebody = snapshots.rfind(|path| disk.read(path, 1 << 20).unwrap().len() > 10);
+    let file = disk.open(of_somebody.unwrap()).unwrap();
+    file.write_all_at(20, b"spoiled").unwrap();
+    let violation = check(&world).unwrap_err();
+    assert_eq!(violation.invariant, "INV-FILES-1", "{violation:?}");
 }
 
 #[test]

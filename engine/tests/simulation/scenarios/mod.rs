@@ -8,6 +8,7 @@ mod lying_disk;
 mod meddling;
 mod metadata;
 mod mixed;
+mod places;
 mod rebalances;
 mod replay;
 mod waiting;
