@@ -34,6 +34,12 @@ pub(crate) struct Machine {
     pub(crate) shard_count: usize,
     /// Syncs of the rings are answered and not done: the lie that the checkers have to find.
     pub(crate) syncs_are_lies: bool,
+    /// Of two requests to write the second is handed over first: another such lie.
+    pub(crate) writes_overtake: bool,
+    /// The one that is overtaken.
+    kept_back: Option<(TopicIdPartition, Command)>,
+    /// How many batches were opened or packed beside other work.
+    pub(crate) unpacked: u64,
     disk: Disk,
     clock: Clock,
     hands: SimClock,
@@ -82,6 +88,9 @@ impl Machine {
             sim,
             shard_count,
             syncs_are_lies: false,
+            writes_overtake: false,
+            kept_back: None,
+            unpacked: 0,
             clock,
             hands,
             controller,
@@ -230,6 +239,24 @@ impl Machine {
 
     /// Hands a command to the shard it is for, which by then has the newest metadata.
     pub(crate) fn send(&mut self, partition: TopicIdPartition, command: Command) {
+        let writes = matches!(command, Command::Produce(_));
+        if writes && self.writes_overtake && self.kept_back.is_none() {
+            self.kept_back = Some((partition, command));
+            return;
+        }
+        self.hand_over(partition, command);
+        if writes {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some((partition, command)) = self.kept_back.take() {
+            self.hand_over(partition, command);
+        }
+    }
+
+    fn hand_over(&mut self, partition: TopicIdPartition, command: Command) {
         let (now, image) = (self.now(), Arc::clone(&self.controller.image));
         let ShardIndex(owner) = shard_of(partition, self.shard_count);
         if let Some(running) = &mut self.running {
@@ -278,6 +305,7 @@ impl Machine {
             }
             let chosen = usize::try_from(random.below(among)).unwrap();
             let (index, id, job) = running.jobs.remove(chosen).unwrap();
+            self.unpacked += u64::from(matches!(job, Job::Unpack(_)));
             let done = job.run(&disk, &running.checkpoints);
             match &done {
                 Done::CutBack(_) => self.cut_backs += 1,
@@ -362,6 +390,7 @@ impl Machine {
 
     /// One round of everything that goes on by itself.
     pub(crate) fn pump(&mut self, random: &mut Random) {
+        self.let_go();
         for index in 0..self.shard_count {
             self.publish(index);
             self.flush(index);
@@ -375,6 +404,7 @@ impl Machine {
     /// The power fails.
     pub(crate) fn cut_power(&mut self) {
         self.ended_amid_groups += u64::from(self.is_amid_groups());
+        self.kept_back = None;
         self.sim.crash();
         self.running = None;
         self.controller.die();
@@ -383,6 +413,7 @@ impl Machine {
     /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
     pub(crate) fn kill(&mut self, random: &mut Random) {
         self.ended_amid_groups += u64::from(self.is_amid_groups());
+        self.kept_back = None;
         let stood_still = self.sim.stands_still();
         self.sim.go_on();
         self.controller.die();
@@ -420,6 +451,7 @@ impl Machine {
 
     /// Stops the broker as an operator does. Says whether everything was left in order.
     pub(crate) fn stop(&mut self, random: &mut Random) -> bool {
+        self.let_go();
         let now = self.now();
         for index in 0..self.shard_count {
             self.with_seat(index, |seat, _| seat.step(now, Input::Stop));

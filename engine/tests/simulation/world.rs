@@ -5,7 +5,7 @@ mod consumers;
 mod metadata;
 mod reading;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
@@ -20,15 +20,18 @@ use millrace_engine::shard::CleanerSettings;
 use millrace_engine::shard::command::{
     Command, DeleteRecords, GroupRequest, Produce, ProducePartition,
 };
-use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use millrace_engine::types::{
+    GenerationId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition,
+};
 use tokio::sync::oneshot;
 
 use crate::clients::{Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
-use crate::faults::one_of;
+use crate::faults::{Step, one_of};
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
+use crate::invariants::own_records::Message;
 use crate::invariants::{Checkers, Verdict};
 use crate::topics::{CACHED, COUNTED, OFFSETS, SIFTED, TOPICS, Topic, is_compacted};
 
@@ -42,6 +45,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
     pub(crate) stops_in_order: u64,
+    /// How often a life ended at a place that a blow had chosen.
+    pub(crate) ends_at: HashMap<Step, u64>,
     /// Partitions that a fault took offline.
     pub(crate) offline: u64,
     /// How many times another thing is done before the topic that comes and goes is replaced.
@@ -135,6 +140,7 @@ impl World {
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
+            ends_at: HashMap::new(),
             offline: 0,
             brief_life: 6,
             metadata_rest: 10,
@@ -247,6 +253,13 @@ impl World {
         if is_compacted(producer.topic) {
             self.checkers.compacted.sent(id, &sent.ids);
         }
+        let message = Message {
+            partition: id,
+            producer: index,
+            topic: producer.topic,
+            timestamp: sent.timestamp,
+        };
+        self.checkers.own.sent(&sent.ids, message);
         sent.alone = place == 0;
         sent.result = None;
         sent.answer = Some(answer);
@@ -315,6 +328,7 @@ impl World {
             };
             self.acknowledged += 1;
             let checkers = &mut self.checkers;
+            checkers.order.acknowledged(id, index, base, grade)?;
             if is_compacted(producer.topic) {
                 checkers
                     .compacted
@@ -322,7 +336,7 @@ impl World {
             } else {
                 checkers
                     .acknowledged
-                    .acknowledged(id, base, grade, &sent.ids)?;
+                    .acknowledged(id, base, grade, &sent.ids, sent.timestamp)?;
             }
         }
         if !all_heard {
@@ -450,6 +464,7 @@ impl World {
             .find(|(of, _)| *of == id);
         let back = i64::try_from(self.random.below(40)).unwrap();
         let offset = seen.map_or(Offset::ZERO, |(_, next)| Offset((next.0 - back).max(0)));
+        self.checkers.deleted.asked(id, offset);
         let (reply, answer) = oneshot::channel();
         self.deletions.push(Deletion {
             partition: id,
@@ -473,6 +488,18 @@ impl World {
 
     pub(crate) fn is_cached(&self, partition: TopicIdPartition) -> bool {
         self.machine.partition(CACHED, 0) == Some(partition)
+    }
+
+    /// Of a topic with retention: records from before that may be gone.
+    pub(crate) fn kept_from(&self, partition: TopicIdPartition) -> Option<Timestamp> {
+        let now = self.machine.now().wall;
+        self.topics.iter().find_map(|topic| {
+            let limit: i64 = topic.setting("retention.ms")?.parse().unwrap();
+            let mut numbers = 0..topic.partitions;
+            numbers
+                .any(|number| self.machine.partition(topic.name, number) == Some(partition))
+                .then_some(Timestamp(now.0 - limit))
+        })
     }
 
     fn is_compacted(&self, partition: TopicIdPartition) -> bool {
