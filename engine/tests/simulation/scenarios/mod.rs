@@ -3,6 +3,7 @@
 mod compaction;
 mod endless;
 mod failed_syncs;
+mod flush_ms;
 mod left_out_checks;
 mod lying_disk;
 mod metadata;
