@@ -13,7 +13,7 @@ use millrace_engine::group::GroupConfig;
 use millrace_engine::io::{Action, Clock, Completion, Disk, Outcome, Random, Ring, Sim, SimClock};
 use millrace_engine::log::checkpoint::CleanShutdown;
 use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
-use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, sweep};
+use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, REPLAY_SLICE_BYTES, sweep};
 use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
@@ -31,6 +31,10 @@ pub(crate) struct Machine {
     pub(crate) shard_count: usize,
     /// Syncs of the rings are answered and not done: the lie that the checkers have to find.
     pub(crate) syncs_are_lies: bool,
+    /// How much is read of a coordinator at a time, from the next start on.
+    pub(crate) replay_slice_bytes: usize,
+    /// How often a coordinator was read in part, and others got their turn.
+    pub(crate) parts_replayed: u64,
     disk: Disk,
     clock: Clock,
     hands: SimClock,
@@ -70,6 +74,8 @@ impl Machine {
             sim,
             shard_count,
             syncs_are_lies: false,
+            replay_slice_bytes: REPLAY_SLICE_BYTES,
+            parts_replayed: 0,
             clock,
             hands,
             controller,
@@ -194,6 +200,7 @@ impl Machine {
                 initial_rebalance_delay: Duration::from_millis(30),
                 ..GroupConfig::default()
             },
+            replay_slice_bytes: self.replay_slice_bytes,
             producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
@@ -254,6 +261,7 @@ impl Machine {
             let chosen = usize::try_from(random.below(among)).unwrap();
             let (index, id, job) = running.jobs.remove(chosen).unwrap();
             let done = job.run(&disk, &running.checkpoints);
+            self.parts_replayed += u64::from(matches!(done, Done::PartReplayed(_)));
             running.seats[index].results.push_back((id, done));
         }
     }

@@ -15,6 +15,7 @@ use millrace_engine::group::{
 };
 use millrace_engine::io::Random;
 use millrace_engine::log::ProducerError;
+use millrace_engine::maintenance::REPLAY_SLICE_BYTES;
 use millrace_engine::partition::{Acks, AppendError};
 use millrace_engine::shard::CleanerSettings;
 use millrace_engine::shard::command::{
@@ -94,6 +95,9 @@ impl World {
             backoff: Duration::from_millis(150),
             ..CleanerSettings::default()
         });
+        // Of its own, so that it moves no other choice of the seed.
+        let slices = [600, 5_000, REPLAY_SLICE_BYTES];
+        machine.replay_slice_bytes = one_of(&mut Random::seeded(seed ^ 0x511ce), &slices);
         machine.start();
         let mut checkers = Checkers::default();
         checkers.metadata.begin(&machine.controller.image).unwrap();
