@@ -3,25 +3,20 @@
 mod blows;
 mod consumers;
 mod metadata;
+mod offsets;
 mod reading;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use millrace_engine::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupId, GroupReply, MemberId, NamedTopic,
-    OffsetToCommit, partition_for,
-};
 use millrace_engine::io::Random;
 use millrace_engine::log::ProducerError;
 use millrace_engine::maintenance::REPLAY_SLICE_BYTES;
 use millrace_engine::partition::{Acks, AppendError};
 use millrace_engine::shard::CleanerSettings;
-use millrace_engine::shard::command::{
-    Command, DeleteRecords, GroupRequest, Produce, ProducePartition,
-};
-use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use millrace_engine::shard::command::{Command, DeleteRecords, Produce, ProducePartition};
+use millrace_engine::types::{GenerationId, Offset, TopicIdPartition};
 use tokio::sync::oneshot;
 
 use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
@@ -86,6 +81,8 @@ impl World {
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "500"),
+            // What marks a deletion goes soon, and what was deleted has to be gone by then.
+            ("delete.retention.ms", "300"),
         ];
         machine.create_topic(OFFSETS, 2, &offsets, random.u128());
         machine.set_cleaner(CleanerSettings {
@@ -336,87 +333,6 @@ impl World {
             }
             // The power cut took what came before.
             producer.bump_epoch();
-        }
-        Ok(())
-    }
-
-    fn use_group(&mut self) {
-        let index = self.below(self.groups.len());
-        let group = &mut self.groups[index];
-        let number = partition_for(&group.name, 2);
-        let Some(id) = self.machine.partition(OFFSETS, number) else {
-            return;
-        };
-        if group.pending.is_some() {
-            return;
-        }
-        let place = TopicPartition {
-            topic: OFFSETS.parse().unwrap(),
-            partition: 0,
-        };
-        let name = GroupId::from(group.name.as_str());
-        let (command, committing) = if self.random.chance(2, 3) {
-            group.sent += 1;
-            let offset = OffsetToCommit {
-                partition: place,
-                topic: NamedTopic::ByName,
-                offset: Offset(group.sent),
-                leader_epoch: LeaderEpoch::NONE,
-                metadata: "".into(),
-            };
-            let commit = CommitOffsets {
-                group: name,
-                member_id: MemberId::from(""),
-                instance_id: None,
-                generation: GenerationId(-1),
-                retention_ms: None,
-                offsets: vec![offset],
-            };
-            (GroupCommand::CommitOffsets(commit), Some(group.sent))
-        } else {
-            let fetch = FetchOffsets {
-                group: name,
-                partitions: Some(vec![place]),
-                require_stable: false,
-            };
-            (GroupCommand::FetchOffsets(fetch), None)
-        };
-        let (reply, answer) = oneshot::channel();
-        group.pending = Some((committing, answer));
-        let request = GroupRequest {
-            partition: id,
-            command,
-            reply,
-        };
-        self.machine.send(id, Command::Group(Box::new(request)));
-    }
-
-    fn hear_group(&mut self, index: usize) -> Verdict {
-        let group = &mut self.groups[index];
-        let Some((committing, answer)) = &mut group.pending else {
-            return Ok(());
-        };
-        let committing = *committing;
-        let answer = match answer.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(oneshot::error::TryRecvError::Empty) => return Ok(()),
-            Err(oneshot::error::TryRecvError::Closed) => None,
-        };
-        group.pending = None;
-        match (answer, committing) {
-            (Some(Ok(GroupReply::OffsetsCommitted(results))), Some(offset))
-                if results.iter().all(Result::is_ok) =>
-            {
-                self.checkers.groups.committed(&group.name, offset);
-            }
-            (Some(Ok(GroupReply::OffsetsFetched(offsets))), None) => {
-                let found = offsets[0].offset.0;
-                (index, found).hash(&mut self.trace);
-                self.checkers
-                    .groups
-                    .fetched(&group.name, found, group.sent)?;
-            }
-            _ => {}
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod compaction;
 mod endless;
 mod failed_syncs;
 mod flush_ms;
+mod group_offsets;
 mod left_out_checks;
 mod lying_disk;
 mod metadata;
