@@ -10,5 +10,6 @@ mod lying_disk;
 mod metadata;
 mod mixed;
 mod rebalances;
+mod removals;
 mod replay;
 mod waiting;
