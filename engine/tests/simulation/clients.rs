@@ -22,6 +22,9 @@ pub(crate) struct Sent {
     pub(crate) timestamp: Timestamp,
     /// Nothing before it was unanswered when it was sent last.
     pub(crate) alone: bool,
+    /// How often it was sent, and how often its topic's `write.caching` had been changed when it was sent last.
+    pub(crate) sendings: u64,
+    pub(crate) cachings: u64,
     pub(crate) answer: Option<Answer<Produced>>,
     pub(crate) result: Option<Result<Appended, AppendError>>,
 }
@@ -89,6 +92,8 @@ impl Producer {
             ids,
             timestamp,
             alone: false,
+            sendings: 0,
+            cachings: 0,
             answer: None,
             result: None,
         }

@@ -131,6 +131,16 @@ impl Machine {
         })
     }
 
+    /// Whether a topic has this setting of its own at present.
+    pub(crate) fn is_set(&self, topic: &str, setting: &str, value: &str) -> bool {
+        let image = &self.controller.image;
+        let name: TopicName = topic.parse().unwrap();
+        image.topic(&name).is_some_and(|topic| {
+            let found = image.topic_overrides(topic.id).get(setting);
+            found.is_some_and(|found| found == value)
+        })
+    }
+
     /// Starts the broker on what the disk holds.
     pub(crate) fn start(&mut self) {
         self.sim.go_on();

@@ -19,6 +19,7 @@ use millrace_engine::shard::command::{Command, DeleteRecords, Produce, ProducePa
 use millrace_engine::types::{GenerationId, Offset, TopicIdPartition};
 use tokio::sync::oneshot;
 
+use self::metadata::WRITE_CACHING;
 use crate::clients::{DISTILLED, Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
@@ -44,6 +45,10 @@ pub(crate) struct World {
     pub(crate) brief_life: u64,
     /// One of so many rounds amid a death changes the metadata.
     pub(crate) metadata_rest: u64,
+    /// How often `write.caching` of the cached topic was asked to be changed.
+    cachings: u64,
+    /// How many batches of the cached topic were acknowledged as durable, because it was not cached then.
+    pub(crate) uncached: u64,
     /// The journal of this life takes no more.
     journal_failed: bool,
     topics: Vec<Topic>,
@@ -132,6 +137,8 @@ impl World {
             offline: 0,
             brief_life: 6,
             metadata_rest: 10,
+            cachings: 0,
+            uncached: 0,
             journal_failed: false,
             topics: topics.to_vec(),
             producers,
@@ -233,6 +240,8 @@ impl World {
         let records = producer.batch(&producer.outstanding[place]);
         let sent = &mut producer.outstanding[place];
         sent.alone = place == 0;
+        sent.sendings += 1;
+        sent.cachings = self.cachings;
         sent.result = None;
         sent.answer = Some(answer);
         let entry = ProducePartition {
@@ -291,9 +300,17 @@ impl World {
             let Some(sent) = producer.outstanding.pop_front() else {
                 break;
             };
+            let uncached = producer.topic == CACHED
+                && producer.acks == Acks::All
+                && !self.machine.is_set(CACHED, WRITE_CACHING, "true")
+                && sent.cachings == self.cachings
+                // One that was sent before may be answered as what it was then.
+                && sent.sendings == 1;
+            self.uncached += u64::from(uncached);
             (index, base, &sent.ids).hash(&mut self.trace);
             let grade = match producer.acks {
                 Acks::None => continue,
+                _ if uncached => Grade::Power,
                 Acks::All if producer.topic != CACHED => Grade::Power,
                 Acks::Leader if producer.topic == COUNTED => Grade::Power,
                 Acks::Leader | Acks::All => Grade::Process,
