@@ -2,6 +2,7 @@
 
 mod compaction;
 mod endless;
+mod engine_starts;
 mod failed_syncs;
 mod flush_ms;
 mod group_offsets;
