@@ -24,6 +24,9 @@ pub(crate) struct Sent {
     pub(crate) timestamp: Timestamp,
     /// Nothing before it was unanswered when it was sent last.
     pub(crate) alone: bool,
+    /// How often it was sent, and how often its topic's `write.caching` had been changed when it was sent last.
+    pub(crate) sendings: u64,
+    pub(crate) cachings: u64,
     pub(crate) answer: Option<Answer<Produced>>,
     pub(crate) result: Option<Result<Appended, AppendError>>,
 }
@@ -92,6 +95,8 @@ impl Producer {
             ids,
             timestamp,
             alone: false,
+            sendings: 0,
+            cachings: 0,
             answer: None,
             result: None,
         }
@@ -204,15 +209,26 @@ pub(crate) struct PendingFetch {
     pub(crate) answer: Answer<Vec<Result<Fetched, ReadError>>>,
 }
 
-/// Commits offsets that only go forward, and looks at them.
+/// Commits offsets that only go forward, looks at them, and deletes them.
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) sent: i64,
     pub(crate) pending: Option<PendingGroup>,
 }
 
-/// A commit of this offset, or a look at the offset, under way.
-pub(crate) type PendingGroup = (Option<i64>, Answer<Result<GroupReply, GroupError>>);
+/// What a group was asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum GroupAsk {
+    /// To commit this offset.
+    Commit(i64),
+    /// To show its offset.
+    Look,
+    /// To delete its offset, or itself.
+    Delete,
+}
+
+/// What was asked, and the answer.
+pub(crate) type PendingGroup = (GroupAsk, Answer<Result<GroupReply, GroupError>>);
 
 /// A DeleteRecords under way.
 pub(crate) struct Deletion {

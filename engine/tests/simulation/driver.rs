@@ -16,7 +16,9 @@ use millrace_engine::log::Cleaning;
 use millrace_engine::log::checkpoint::CleanShutdown;
 use millrace_engine::log::clean::Next;
 use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
-use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, NotYet, sweep};
+use millrace_engine::maintenance::{
+    Checkpoints, Done, Job, JobId, NotYet, REPLAY_SLICE_BYTES, sweep,
+};
 use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
@@ -40,6 +42,10 @@ pub(crate) struct Machine {
     kept_back: Option<(TopicIdPartition, Command)>,
     /// How many batches were opened or packed beside other work.
     pub(crate) unpacked: u64,
+    /// How much is read of a coordinator at a time, from the next start on.
+    pub(crate) replay_slice_bytes: usize,
+    /// How often a coordinator was read in part, and others got their turn.
+    pub(crate) parts_replayed: u64,
     disk: Disk,
     clock: Clock,
     hands: SimClock,
@@ -91,6 +97,8 @@ impl Machine {
             writes_overtake: false,
             kept_back: None,
             unpacked: 0,
+            replay_slice_bytes: REPLAY_SLICE_BYTES,
+            parts_replayed: 0,
             clock,
             hands,
             controller,
@@ -156,6 +164,16 @@ impl Machine {
         Some(TopicIdPartition {
             topic_id: topic.id,
             partition: number,
+        })
+    }
+
+    /// Whether a topic has this setting of its own at present.
+    pub(crate) fn is_set(&self, topic: &str, setting: &str, value: &str) -> bool {
+        let image = &self.controller.image;
+        let name: TopicName = topic.parse().unwrap();
+        image.topic(&name).is_some_and(|topic| {
+            let found = image.topic_overrides(topic.id).get(setting);
+            found.is_some_and(|found| found == value)
         })
     }
 
@@ -228,6 +246,7 @@ impl Machine {
                 initial_rebalance_delay: Duration::from_millis(30),
                 ..GroupConfig::default()
             },
+            replay_slice_bytes: self.replay_slice_bytes,
             producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
@@ -310,6 +329,7 @@ impl Machine {
             match &done {
                 Done::CutBack(_) => self.cut_backs += 1,
                 Done::PutOff(..) | Done::NotYetOpened(_, NotYet::NoSpace(_)) => self.put_off += 1,
+                Done::PartReplayed(_) => self.parts_replayed += 1,
                 _ => {}
             }
             running.seats[index].results.push_back((id, done));

@@ -3,28 +3,23 @@
 mod blows;
 mod consumers;
 mod metadata;
+mod offsets;
 mod reading;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use millrace_engine::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupId, GroupReply, MemberId, NamedTopic,
-    OffsetToCommit, partition_for,
-};
 use millrace_engine::io::Random;
 use millrace_engine::log::ProducerError;
+use millrace_engine::maintenance::REPLAY_SLICE_BYTES;
 use millrace_engine::partition::{Acks, AppendError};
 use millrace_engine::shard::CleanerSettings;
-use millrace_engine::shard::command::{
-    Command, DeleteRecords, GroupRequest, Produce, ProducePartition,
-};
-use millrace_engine::types::{
-    GenerationId, LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicPartition,
-};
+use millrace_engine::shard::command::{Command, DeleteRecords, Produce, ProducePartition};
+use millrace_engine::types::{GenerationId, Offset, Timestamp, TopicIdPartition};
 use tokio::sync::oneshot;
 
+use self::metadata::WRITE_CACHING;
 use crate::clients::{Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
@@ -55,6 +50,10 @@ pub(crate) struct World {
     pub(crate) metadata_rest: u64,
     /// The disk is full at times.
     pub(crate) fills_up: bool,
+    /// How often `write.caching` of the cached topic was asked to be changed.
+    cachings: u64,
+    /// How many batches of the cached topic were acknowledged as durable, because it was not cached then.
+    pub(crate) uncached: u64,
     /// The journal of this life takes no more.
     journal_failed: bool,
     topics: Vec<Topic>,
@@ -97,6 +96,8 @@ impl World {
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "500"),
+            // What marks a deletion goes soon, and what was deleted has to be gone by then.
+            ("delete.retention.ms", "300"),
         ];
         machine.create_topic(OFFSETS, 2, &offsets, random.u128());
         machine.set_cleaner(CleanerSettings {
@@ -106,6 +107,9 @@ impl World {
             backoff: Duration::from_millis(150),
             ..CleanerSettings::default()
         });
+        // Of its own, so that it moves no other choice of the seed.
+        let slices = [600, 5_000, REPLAY_SLICE_BYTES];
+        machine.replay_slice_bytes = one_of(&mut Random::seeded(seed ^ 0x511ce), &slices);
         machine.start();
         let mut checkers = Checkers::default();
         checkers.metadata.begin(&machine.controller.image).unwrap();
@@ -145,6 +149,8 @@ impl World {
             brief_life: 6,
             metadata_rest: 10,
             fills_up: true,
+            cachings: 0,
+            uncached: 0,
             journal_failed: false,
             topics: topics.to_vec(),
             producers,
@@ -261,6 +267,8 @@ impl World {
         };
         self.checkers.own.sent(&sent.ids, message);
         sent.alone = place == 0;
+        sent.sendings += 1;
+        sent.cachings = self.cachings;
         sent.result = None;
         sent.answer = Some(answer);
         let entry = ProducePartition {
@@ -319,9 +327,17 @@ impl World {
             let Some(sent) = producer.outstanding.pop_front() else {
                 break;
             };
+            let uncached = producer.topic == CACHED
+                && producer.acks == Acks::All
+                && !self.machine.is_set(CACHED, WRITE_CACHING, "true")
+                && sent.cachings == self.cachings
+                // One that was sent before may be answered as what it was then.
+                && sent.sendings == 1;
+            self.uncached += u64::from(uncached);
             (index, base, &sent.ids).hash(&mut self.trace);
             let grade = match producer.acks {
                 Acks::None => continue,
+                _ if uncached => Grade::Power,
                 Acks::All if producer.topic != CACHED => Grade::Power,
                 Acks::Leader if producer.topic == COUNTED => Grade::Power,
                 Acks::Leader | Acks::All => Grade::Process,
@@ -362,87 +378,6 @@ impl World {
             }
             // The power cut took what came before.
             producer.bump_epoch();
-        }
-        Ok(())
-    }
-
-    fn use_group(&mut self) {
-        let index = self.below(self.groups.len());
-        let group = &mut self.groups[index];
-        let number = partition_for(&group.name, 2);
-        let Some(id) = self.machine.partition(OFFSETS, number) else {
-            return;
-        };
-        if group.pending.is_some() {
-            return;
-        }
-        let place = TopicPartition {
-            topic: OFFSETS.parse().unwrap(),
-            partition: 0,
-        };
-        let name = GroupId::from(group.name.as_str());
-        let (command, committing) = if self.random.chance(2, 3) {
-            group.sent += 1;
-            let offset = OffsetToCommit {
-                partition: place,
-                topic: NamedTopic::ByName,
-                offset: Offset(group.sent),
-                leader_epoch: LeaderEpoch::NONE,
-                metadata: "".into(),
-            };
-            let commit = CommitOffsets {
-                group: name,
-                member_id: MemberId::from(""),
-                instance_id: None,
-                generation: GenerationId(-1),
-                retention_ms: None,
-                offsets: vec![offset],
-            };
-            (GroupCommand::CommitOffsets(commit), Some(group.sent))
-        } else {
-            let fetch = FetchOffsets {
-                group: name,
-                partitions: Some(vec![place]),
-                require_stable: false,
-            };
-            (GroupCommand::FetchOffsets(fetch), None)
-        };
-        let (reply, answer) = oneshot::channel();
-        group.pending = Some((committing, answer));
-        let request = GroupRequest {
-            partition: id,
-            command,
-            reply,
-        };
-        self.machine.send(id, Command::Group(Box::new(request)));
-    }
-
-    fn hear_group(&mut self, index: usize) -> Verdict {
-        let group = &mut self.groups[index];
-        let Some((committing, answer)) = &mut group.pending else {
-            return Ok(());
-        };
-        let committing = *committing;
-        let answer = match answer.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(oneshot::error::TryRecvError::Empty) => return Ok(()),
-            Err(oneshot::error::TryRecvError::Closed) => None,
-        };
-        group.pending = None;
-        match (answer, committing) {
-            (Some(Ok(GroupReply::OffsetsCommitted(results))), Some(offset))
-                if results.iter().all(Result::is_ok) =>
-            {
-                self.checkers.groups.committed(&group.name, offset);
-            }
-            (Some(Ok(GroupReply::OffsetsFetched(offsets))), None) => {
-                let found = offsets[0].offset.0;
-                (index, found).hash(&mut self.trace);
-                self.checkers
-                    .groups
-                    .fetched(&group.name, found, group.sent)?;
-            }
-            _ => {}
         }
         Ok(())
     }

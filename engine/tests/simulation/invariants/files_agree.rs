@@ -33,9 +33,9 @@ fn is_snapshot_of_nobody(disk: &Disk, finding: &Finding) -> bool {
     finding.sort == Sort::Snapshot && length.is_ok_and(|length| length <= OF_NOBODY_BYTES)
 }
 
-/// On a full disk a directory may have been begun, and hold no segment yet, when its topic went. It is nobody's and stays
-/// until the next start, which sweeps it away; a topic made since by that name may have fewer partitions, and the lines of
-/// the topic before are still there.
+/// On a full disk a directory may have been begun, and hold no segment yet, when its topic went. It is nobody's and
+/// stays until the next start, which sweeps it away; a topic made since by that name may have fewer partitions, and the
+/// lines of the topic before are still there.
 fn is_of_an_unfinished_directory(disk: &Disk, finding: &Finding) -> bool {
     let named = || {
         let (_, rest) = finding.expected.split_once(" of ")?;

@@ -332,7 +332,7 @@ fn a_full_disk_puts_a_compaction_off() {
     assert!(left.len() < 8, "{left:?}");
 }
 
-/// What comes of a reading that shows these messages, by offset, after a value of one key and the marker that deletes it.
+/// What comes of a reading that shows these messages, by offset, after a value and the marker that deletes it.
 fn judged(shown: &[(i64, u64)], loses_markers: bool, at_rest: bool) -> Result<(), &'static str> {
     let id = TopicIdPartition {
         topic_id: TopicId(Uuid(1)),

@@ -2,7 +2,10 @@
 
 mod compaction;
 mod endless;
+mod engine_starts;
 mod failed_syncs;
+mod flush_ms;
+mod group_offsets;
 mod left_out_checks;
 mod lying_disk;
 mod meddling;
@@ -10,6 +13,7 @@ mod metadata;
 mod mixed;
 mod places;
 mod rebalances;
+mod removals;
 mod replay;
 mod sifting;
 mod waiting;

@@ -13,9 +13,9 @@ pub(crate) fn world(seed: u64) -> World {
 
 pub(crate) fn play(world: &mut World) -> Result<(), Violation> {
     for _ in 0..LIVES {
-        // A burst; and then little that makes the log dirty again, as what is deleted comes to its time.
-        for steps in [300, 30, 30, 30] {
-            for _ in 0..10 + world.random.below(steps) {
+        // A burst; and then so little that some keys are not written again while what is deleted comes to its time.
+        for steps in [300, 12, 12, 12] {
+            for _ in 0..steps / 2 + world.random.below(steps) {
                 world.step()?;
             }
             pause(world)?;

@@ -297,7 +297,7 @@ impl World {
         Err(everyone_is_answered::violated("a reader of everything"))
     }
 
-    fn wait_for<T>(&mut self, mut answer: Answer<T>, who: &str) -> Result<T, Violation> {
+    pub(super) fn wait_for<T>(&mut self, mut answer: Answer<T>, who: &str) -> Result<T, Violation> {
         for _ in 0..ANSWER_ROUNDS_MAX {
             match answer.try_recv() {
                 Ok(answer) => return Ok(answer),
