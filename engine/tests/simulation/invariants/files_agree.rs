@@ -1,20 +1,22 @@
 //! INV-FILES-1: of the files that a stop in order leaves none is at fault: indexes, epochs and checkpoints agree with
 //! their logs.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use millrace_engine::io::Disk;
+use millrace_engine::log::names::partition_of_directory;
 use millrace_engine::log::verify::{Finding, Sort};
+use millrace_engine::metadata::MetadataImage;
 use millrace_engine::verify::Report;
 
 use super::{Verdict, Violation};
 
-pub(crate) fn check(disk: &Disk, report: &Report) -> Verdict {
+pub(crate) fn check(disk: &Disk, report: &Report, image: &MetadataImage) -> Verdict {
     let wrong = report.findings.iter().find(|finding| {
         // Whoever misses a file makes it anew.
         let excused = finding.found == "no file"
             || is_snapshot_of_nobody(disk, finding)
-            || is_of_an_unfinished_directory(disk, finding);
+            || is_of_no_partition(image, finding);
         finding.is_fault() && !excused
     });
     match wrong {
@@ -33,21 +35,23 @@ fn is_snapshot_of_nobody(disk: &Disk, finding: &Finding) -> bool {
     finding.sort == Sort::Snapshot && length.is_ok_and(|length| length <= OF_NOBODY_BYTES)
 }
 
-/// On a full disk a directory may have been begun, and hold no segment yet, when its topic went. It is nobody's and
-/// stays until the next start, which sweeps it away; a topic made since by that name may have fewer partitions, and the
-/// lines of the topic before are still there.
-fn is_of_an_unfinished_directory(disk: &Disk, finding: &Finding) -> bool {
-    let named = || {
-        let (_, rest) = finding.expected.split_once(" of ")?;
-        rest.split_once(" up to 0, ").map(|(name, _)| name)
-    };
-    let directory = match finding.sort {
-        Sort::PartitionMetadata => finding.path.parent().map(PathBuf::from),
-        Sort::Checkpoint => named().map(|name| finding.path.with_file_name(name)),
+/// A full disk may have kept its directory from being set aside when its topic went, and by a start since. It is in
+/// nobody's way, though a topic made by that name may have other partitions, and the next start with room sweeps it
+/// away.
+fn is_of_no_partition(image: &MetadataImage, finding: &Finding) -> bool {
+    let directory = finding.path.parent().and_then(Path::file_name);
+    let named = match finding.sort {
+        // A line of a checkpoint.
+        Sort::Checkpoint => {
+            let line = finding.expected.split_once(" of ");
+            line.and_then(|(_, rest)| rest.split_once(" up to "))
+                .map(|(name, _)| name)
+        }
+        Sort::PartitionMetadata => directory.and_then(|name| name.to_str()),
         _ => None,
     };
-    let entries = directory.and_then(|directory| disk.list(&directory).ok());
-    entries.is_some_and(|entries| !entries.iter().any(|entry| entry.name.ends_with(".log")))
+    let partition = named.and_then(partition_of_directory);
+    partition.is_some_and(|partition| image.topic_of(&partition).is_none())
 }
 
 /// A version, a checksum and the count of producers.

@@ -84,7 +84,8 @@ impl World {
                 self.stops_in_order += u64::from(in_order);
                 if in_order {
                     self.checkers.settled();
-                    files_agree::check(&self.machine.sim.disk(), &self.machine.verify())?;
+                    let (disk, report) = (self.machine.sim.disk(), self.machine.verify());
+                    files_agree::check(&disk, &report, &self.machine.controller.image)?;
                 }
                 if then_power_cut {
                     self.machine.cut_power();
