@@ -81,7 +81,7 @@ const EIO: i32 = 5;
 #[test]
 fn what_is_read_after_a_failed_sync_and_a_restart_is_on_the_device() {
     let (mut acknowledged, mut offline) = (0, 0);
-    for seed in seeds(32) {
+    for seed in seeds(24) {
         println!("MILLRACE_SIM_SEED={seed}");
         let mut world = World::new(seed);
         if let Err(violation) = play(&mut world) {
