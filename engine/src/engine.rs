@@ -15,7 +15,7 @@ use crate::control::{Control, ControlHandle};
 use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown};
-use crate::maintenance::{Checkpoints, Pool, PoolThreads, sweep};
+use crate::maintenance::{Checkpoints, Pool, PoolThreads, REPLAY_SLICE_BYTES, sweep};
 use crate::metadata::{self, Endpoint, Metadata, MetadataImage, ProposeError};
 use crate::shard::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex,
@@ -424,6 +424,7 @@ fn shard_settings(
         log_directories: directories.iter().map(directory).collect(),
         topic_defaults: options.topic_defaults.clone(),
         groups: options.groups.clone(),
+        replay_slice_bytes: REPLAY_SLICE_BYTES,
         producer_id_expiration_ms: Arc::clone(&options.producer_id_expiration_ms),
         retention_check_interval: options.retention_check_interval,
         checkpoint_interval: options.checkpoint_interval,

@@ -161,6 +161,12 @@ impl Desk {
         next.map(|proposal| self.decide(proposal)).is_some()
     }
 
+    /// Deals with a change at once whose outcome nobody waits for.
+    pub(crate) fn take_note(&mut self, command: Command) {
+        let (outcome, _) = oneshot::channel();
+        self.decide(Proposal { command, outcome });
+    }
+
     /// Closes the journal.
     ///
     /// # Errors

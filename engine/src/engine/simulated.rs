@@ -18,12 +18,13 @@ use crate::io::{Clock, Completion, DirLock, Disk, LocalRing, Random, Sim};
 use crate::maintenance::{Checkpoints, Job, JobId};
 use crate::shard::command::Command;
 use crate::shard::{CleanerSeats, CleanerShare, Effects, Gateway, Input, Shard};
-use crate::types::{Monotonic, Now};
+use crate::types::{BrokerId, Monotonic, Now};
 
 /// An engine that is moved by hand. Dropping it is a kill.
 pub struct SimulatedEngine {
     seats: Vec<Seat>,
     gateway: Gateway,
+    broker: BrokerId,
     desk: Desk,
     control: ControlHandle,
     /// Jobs that no maintenance thread would have begun, in the order they were ordered.
@@ -97,6 +98,7 @@ impl SimulatedEngine {
         Ok(Self {
             seats,
             gateway,
+            broker: options.broker,
             desk,
             control,
             jobs: VecDeque::new(),
@@ -132,6 +134,10 @@ impl SimulatedEngine {
                 busy = true;
             }
             busy |= seat.turn(now);
+            for failed in seat.effects.failed_directories.drain(..) {
+                self.desk.take_note(failed.command(self.broker));
+                busy = true;
+            }
             let jobs = seat.effects.jobs.drain(..);
             self.jobs.extend(jobs.map(|(id, job)| (index, id, job)));
         }
@@ -209,8 +215,6 @@ impl Seat {
             busy = true;
         }
         self.shard.flush(now, &mut self.effects);
-        // The simulated machine's disk has no faults of its own.
-        self.effects.failed_directories.clear();
         busy |= !self.effects.actions.is_empty() || !self.effects.jobs.is_empty();
         for (ticket, action) in self.effects.actions.drain(..) {
             self.ring.submit(ticket, action);

@@ -15,4 +15,4 @@ pub use directory::{DoomedDirectory, OpenPartition, Removal, Swept, any_partitio
 pub(crate) use job::UNMARKED;
 pub use job::{Done, Job, JobId, NotYet};
 pub use pool::{Pool, PoolHandle, PoolThreads};
-pub use replay::{Replay, ReplayError};
+pub use replay::{REPLAY_SLICE_BYTES, Replay, ReplayError};

@@ -155,7 +155,7 @@ mod tests {
     use crate::group::GroupConfig;
     use crate::io::Sim;
     use crate::log::BatchScan;
-    use crate::maintenance::Replay;
+    use crate::maintenance::{REPLAY_SLICE_BYTES, Replay};
 
     #[test]
     fn a_coordinator_that_is_read_keeps_no_thread_from_other_jobs() {
@@ -168,7 +168,8 @@ mod tests {
         let (_pool, handle) =
             Pool::start(threads, 2, &Sim::new(1).disk(), &Arc::default()).unwrap();
         let (sender, mut results) = mpsc::channel(2);
-        let replay = Replay::new(BatchScan::of_nothing(), GroupConfig::default());
+        let (scan, config) = (BatchScan::of_nothing(), GroupConfig::default());
+        let replay = Replay::new(scan, config, REPLAY_SLICE_BYTES);
         // Nobody takes it.
         let _ = handle.order(JobId(1), Job::Replay(Box::new(replay)), &sender);
         handle

@@ -21,6 +21,7 @@ pub enum ReplayError {
 pub struct Replay {
     scan: BatchScan,
     runtime: Box<GroupRuntime>,
+    slice_bytes: usize,
     /// Records that were skipped.
     unreadable: u64,
 }
@@ -35,12 +36,14 @@ pub(super) enum Replayed {
 }
 
 impl Replay {
-    /// Of every record below the bound of `scan`, into a coordinator with these settings.
+    /// Of every record below the bound of `scan`, into a coordinator with these settings. A slice ends with the batch that
+    /// brings it to `slice_bytes`.
     #[must_use]
-    pub fn new(scan: BatchScan, config: GroupConfig) -> Self {
+    pub fn new(scan: BatchScan, config: GroupConfig, slice_bytes: usize) -> Self {
         Self {
             scan,
             runtime: Box::new(GroupRuntime::new(GroupCoordinator::new(config))),
+            slice_bytes,
             unreadable: 0,
         }
     }
@@ -48,14 +51,14 @@ impl Replay {
     /// Replays the next slice. A record that no version of ours understands is skipped and said once.
     pub(super) fn run(mut self: Box<Self>) -> Result<Replayed, ReplayError> {
         let mut bytes = 0;
-        while bytes < SLICE_BYTES {
-            let Some(batch) = self.scan.next_batch()? else {
-                return Ok(self.end());
-            };
+        while let Some(batch) = self.scan.next_batch()? {
             bytes += batch.bytes.len();
             self.take_in(&batch)?;
+            if bytes >= self.slice_bytes {
+                return Ok(Replayed::Part(self));
+            }
         }
-        Ok(Replayed::Part(self))
+        Ok(self.end())
     }
 
     fn take_in(&mut self, batch: &Batch) -> Result<(), RecordError> {
@@ -84,5 +87,5 @@ impl Replay {
     }
 }
 
-/// What is read before others get their turn, and a stop is heard of: some ten milliseconds' worth.
-const SLICE_BYTES: usize = 4 << 20;
+/// What is read of a coordinator before others get their turn, and a stop is heard of: some ten milliseconds' worth.
+pub const REPLAY_SLICE_BYTES: usize = 4 << 20;

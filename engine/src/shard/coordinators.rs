@@ -80,7 +80,8 @@ impl Shard {
             return;
         }
         let scan = leader.log().scan(leader.high_watermark());
-        let replay = Replay::new(scan, self.settings.groups.clone());
+        let settings = &self.settings;
+        let replay = Replay::new(scan, settings.groups.clone(), settings.replay_slice_bytes);
         self.coordinators.hosted.insert(id, Hosted::Loading);
         self.order(Errand::Replay(id), Job::Replay(Box::new(replay)), effects);
     }

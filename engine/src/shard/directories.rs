@@ -34,12 +34,17 @@ pub struct FailedDirectory {
 }
 
 impl FailedDirectory {
-    /// Tells the controller; says so once, whichever shards tell it.
-    pub(super) async fn report(self, broker: BrokerId, control: ControlHandle) {
-        let command = Command::FailDirectory {
+    /// What the controller is to be told.
+    pub(crate) const fn command(&self, broker: BrokerId) -> Command {
+        Command::FailDirectory {
             broker,
             directory: self.id,
-        };
+        }
+    }
+
+    /// Tells the controller; says so once, whichever shards tell it.
+    pub(super) async fn report(self, broker: BrokerId, control: ControlHandle) {
+        let command = self.command(broker);
         let (path, error) = (self.path.display(), &self.error);
         match control.propose(command).await {
             Ok(Reply::FailDirectory { failed: true }) => {

@@ -106,6 +106,8 @@ pub struct ShardSettings {
     pub topic_defaults: TopicDefaultsSource,
     /// The group coordinators' settings.
     pub groups: GroupConfig,
+    /// How much is read of a coordinator's partition before others get their turn.
+    pub replay_slice_bytes: usize,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: Arc<AtomicI64>,
     /// `log.retention.check.interval.ms`.

@@ -12,7 +12,7 @@ use millrace_engine::types::{
 };
 use tokio::sync::oneshot;
 
-use crate::topics::is_compacted;
+use crate::topics::{PACKED, is_compacted};
 
 /// The slot an answer comes into.
 pub(crate) type Answer<T> = oneshot::Receiver<T>;
@@ -24,6 +24,9 @@ pub(crate) struct Sent {
     pub(crate) timestamp: Timestamp,
     /// Nothing before it was unanswered when it was sent last.
     pub(crate) alone: bool,
+    /// How often it was sent, and how often its topic's `write.caching` had been changed when it was sent last.
+    pub(crate) sendings: u64,
+    pub(crate) cachings: u64,
     pub(crate) answer: Option<Answer<Produced>>,
     pub(crate) result: Option<Result<Appended, AppendError>>,
 }
@@ -64,14 +67,12 @@ impl Producer {
             builder = builder.producer(id, epoch, Sequence(sent.sequence));
         }
         for id in &sent.ids {
-            if is_compacted(self.topic) {
-                push_keyed(&mut builder, *id, sent.timestamp);
-                continue;
-            }
-            let length = 8 + usize::try_from(id % 700).unwrap();
-            let mut value = vec![u8::try_from(id % 251).unwrap(); length];
-            value[..8].copy_from_slice(&id.to_be_bytes());
-            builder.push(sent.timestamp, None, Some(&value), &[]);
+            let Content {
+                key,
+                value,
+                headers,
+            } = content_of(self.topic, *id);
+            builder.push(sent.timestamp, key.as_deref(), value.as_deref(), &headers);
         }
         builder.build()
     }
@@ -94,6 +95,8 @@ impl Producer {
             ids,
             timestamp,
             alone: false,
+            sendings: 0,
+            cachings: 0,
             answer: None,
             result: None,
         }
@@ -144,23 +147,52 @@ pub(crate) fn is_delete_marker(id: u64) -> bool {
     id.is_multiple_of(4)
 }
 
+/// What a message is made of.
+pub(crate) struct Content {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<RecordHeader>,
+}
+
+/// That of a message with this number.
+pub(crate) fn content_of(topic: &str, id: u64) -> Content {
+    let fill = u8::try_from(id % 251).unwrap();
+    if is_compacted(topic) {
+        return keyed(id, fill);
+    }
+    let length = match topic {
+        PACKED if id.is_multiple_of(16) => PACKED_ASIDE_BYTES,
+        _ => 8 + usize::try_from(id % 700).unwrap(),
+    };
+    let mut value = vec![fill; length];
+    value[..8].copy_from_slice(&id.to_be_bytes());
+    Content {
+        key: None,
+        value: Some(value),
+        headers: Vec::new(),
+    }
+}
+
 /// A message to a compacted topic: some are delete markers, whose number is in a header.
-fn push_keyed(builder: &mut BatchBuilder, id: u64, timestamp: Timestamp) {
+fn keyed(id: u64, fill: u8) -> Content {
     let header = RecordHeader {
         key: Bytes::from_static(b"id"),
         value: Some(Bytes::copy_from_slice(&id.to_be_bytes())),
     };
-    let value = vec![u8::try_from(id % 251).unwrap(); usize::try_from(id % 300).unwrap()];
-    let value = Some(value.as_slice()).filter(|_| !is_delete_marker(id));
-    let key = key_of(id).to_be_bytes();
-    builder.push(timestamp, Some(&key), value, &[header]);
+    let value = vec![fill; usize::try_from(id % 300).unwrap()];
+    Content {
+        key: Some(key_of(id).to_be_bytes().to_vec()),
+        value: Some(value).filter(|_| !is_delete_marker(id)),
+        headers: vec![header],
+    }
 }
 
-/// The number of a message.
-pub(crate) fn id_of(record: &Record) -> u64 {
+/// The number of a message, if it has one.
+pub(crate) fn id_of(record: &Record) -> Option<u64> {
     let header = record.headers.first();
     let bytes = header.map_or(&record.value, |header| &header.value);
-    u64::from_be_bytes(bytes.as_ref().unwrap()[..8].try_into().unwrap())
+    let number = bytes.as_ref()?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*number))
 }
 
 /// Tails every partition of a topic.
@@ -177,15 +209,26 @@ pub(crate) struct PendingFetch {
     pub(crate) answer: Answer<Vec<Result<Fetched, ReadError>>>,
 }
 
-/// Commits offsets that only go forward, and looks at them.
+/// Commits offsets that only go forward, looks at them, and deletes them.
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) sent: i64,
     pub(crate) pending: Option<PendingGroup>,
 }
 
-/// A commit of this offset, or a look at the offset, under way.
-pub(crate) type PendingGroup = (Option<i64>, Answer<Result<GroupReply, GroupError>>);
+/// What a group was asked for.
+#[derive(Clone, Copy)]
+pub(crate) enum GroupAsk {
+    /// To commit this offset.
+    Commit(i64),
+    /// To show its offset.
+    Look,
+    /// To delete its offset, or itself.
+    Delete,
+}
+
+/// What was asked, and the answer.
+pub(crate) type PendingGroup = (GroupAsk, Answer<Result<GroupReply, GroupError>>);
 
 /// A DeleteRecords under way.
 pub(crate) struct Deletion {
@@ -193,4 +236,6 @@ pub(crate) struct Deletion {
     pub(crate) answer: Answer<Vec<Result<Offset, DeleteRecordsError>>>,
 }
 
-const KEYS: u64 = 7;
+/// More than the broker packs at once.
+const PACKED_ASIDE_BYTES: usize = 70_000;
+const KEYS: u64 = 13;

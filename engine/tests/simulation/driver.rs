@@ -16,7 +16,9 @@ use millrace_engine::log::Cleaning;
 use millrace_engine::log::checkpoint::CleanShutdown;
 use millrace_engine::log::clean::Next;
 use millrace_engine::log::names::{FLUSH_FAILED, partition_of_directory};
-use millrace_engine::maintenance::{Checkpoints, Done, Job, JobId, NotYet, sweep};
+use millrace_engine::maintenance::{
+    Checkpoints, Done, Job, JobId, NotYet, REPLAY_SLICE_BYTES, sweep,
+};
 use millrace_engine::metadata::{MetadataImage, Reply};
 use millrace_engine::shard::command::{Command, FetchId};
 use millrace_engine::shard::{
@@ -34,6 +36,16 @@ pub(crate) struct Machine {
     pub(crate) shard_count: usize,
     /// Syncs of the rings are answered and not done: the lie that the checkers have to find.
     pub(crate) syncs_are_lies: bool,
+    /// Of two requests to write the second is handed over first: another such lie.
+    pub(crate) writes_overtake: bool,
+    /// The one that is overtaken.
+    kept_back: Option<(TopicIdPartition, Command)>,
+    /// How many batches were opened or packed beside other work.
+    pub(crate) unpacked: u64,
+    /// How much is read of a coordinator at a time, from the next start on.
+    pub(crate) replay_slice_bytes: usize,
+    /// How often a coordinator was read in part, and others got their turn.
+    pub(crate) parts_replayed: u64,
     disk: Disk,
     clock: Clock,
     hands: SimClock,
@@ -82,6 +94,11 @@ impl Machine {
             sim,
             shard_count,
             syncs_are_lies: false,
+            writes_overtake: false,
+            kept_back: None,
+            unpacked: 0,
+            replay_slice_bytes: REPLAY_SLICE_BYTES,
+            parts_replayed: 0,
             clock,
             hands,
             controller,
@@ -147,6 +164,16 @@ impl Machine {
         Some(TopicIdPartition {
             topic_id: topic.id,
             partition: number,
+        })
+    }
+
+    /// Whether a topic has this setting of its own at present.
+    pub(crate) fn is_set(&self, topic: &str, setting: &str, value: &str) -> bool {
+        let image = &self.controller.image;
+        let name: TopicName = topic.parse().unwrap();
+        image.topic(&name).is_some_and(|topic| {
+            let found = image.topic_overrides(topic.id).get(setting);
+            found.is_some_and(|found| found == value)
         })
     }
 
@@ -219,6 +246,7 @@ impl Machine {
                 initial_rebalance_delay: Duration::from_millis(30),
                 ..GroupConfig::default()
             },
+            replay_slice_bytes: self.replay_slice_bytes,
             producer_id_expiration_ms: Arc::new(86_400_000.into()),
             retention_check_interval: Duration::from_secs(2),
             checkpoint_interval: Duration::from_secs(1),
@@ -230,6 +258,24 @@ impl Machine {
 
     /// Hands a command to the shard it is for, which by then has the newest metadata.
     pub(crate) fn send(&mut self, partition: TopicIdPartition, command: Command) {
+        let writes = matches!(command, Command::Produce(_));
+        if writes && self.writes_overtake && self.kept_back.is_none() {
+            self.kept_back = Some((partition, command));
+            return;
+        }
+        self.hand_over(partition, command);
+        if writes {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some((partition, command)) = self.kept_back.take() {
+            self.hand_over(partition, command);
+        }
+    }
+
+    fn hand_over(&mut self, partition: TopicIdPartition, command: Command) {
         let (now, image) = (self.now(), Arc::clone(&self.controller.image));
         let ShardIndex(owner) = shard_of(partition, self.shard_count);
         if let Some(running) = &mut self.running {
@@ -278,10 +324,12 @@ impl Machine {
             }
             let chosen = usize::try_from(random.below(among)).unwrap();
             let (index, id, job) = running.jobs.remove(chosen).unwrap();
+            self.unpacked += u64::from(matches!(job, Job::Unpack(_)));
             let done = job.run(&disk, &running.checkpoints);
             match &done {
                 Done::CutBack(_) => self.cut_backs += 1,
                 Done::PutOff(..) | Done::NotYetOpened(_, NotYet::NoSpace(_)) => self.put_off += 1,
+                Done::PartReplayed(_) => self.parts_replayed += 1,
                 _ => {}
             }
             running.seats[index].results.push_back((id, done));
@@ -362,6 +410,7 @@ impl Machine {
 
     /// One round of everything that goes on by itself.
     pub(crate) fn pump(&mut self, random: &mut Random) {
+        self.let_go();
         for index in 0..self.shard_count {
             self.publish(index);
             self.flush(index);
@@ -375,6 +424,7 @@ impl Machine {
     /// The power fails.
     pub(crate) fn cut_power(&mut self) {
         self.ended_amid_groups += u64::from(self.is_amid_groups());
+        self.kept_back = None;
         self.sim.crash();
         self.running = None;
         self.controller.die();
@@ -383,6 +433,7 @@ impl Machine {
     /// The process is killed: what it had given the kernel is partly still done, and the page cache stays.
     pub(crate) fn kill(&mut self, random: &mut Random) {
         self.ended_amid_groups += u64::from(self.is_amid_groups());
+        self.kept_back = None;
         let stood_still = self.sim.stands_still();
         self.sim.go_on();
         self.controller.die();
@@ -399,7 +450,7 @@ impl Machine {
     }
 
     /// Whether a compaction has put some of its groups in place, and others not.
-    fn is_amid_groups(&self) -> bool {
+    pub(crate) fn is_amid_groups(&self) -> bool {
         let Some(running) = &self.running else {
             return false;
         };
@@ -420,6 +471,7 @@ impl Machine {
 
     /// Stops the broker as an operator does. Says whether everything was left in order.
     pub(crate) fn stop(&mut self, random: &mut Random) -> bool {
+        self.let_go();
         let now = self.now();
         for index in 0..self.shard_count {
             self.with_seat(index, |seat, _| seat.step(now, Input::Stop));

@@ -40,7 +40,7 @@ impl Blow {
             12..=15 => Self::amid(random),
             0..=2 => Self::PowerCut,
             10..=11 => {
-                let (operation, path_end) = one_of(random, &COMPACTION_STEPS);
+                let (operation, path_end) = amid_compaction(random);
                 Self::PowerCutInCompaction(operation, path_end)
             }
             3..=5 => {
@@ -85,7 +85,7 @@ impl Blow {
                 power_cut: random.chance(1, 2),
             },
             5..=7 => Self::At {
-                step: one_of(random, &COMPACTION_STEPS),
+                step: amid_compaction(random),
                 power_cut: random.chance(1, 2),
             },
             _ => Self::amid(random),
@@ -101,6 +101,29 @@ impl Blow {
     }
 }
 
+fn amid_compaction(random: &mut Random) -> Step {
+    if random.chance(1, 14) {
+        return NOWHERE;
+    }
+    one_of(random, &COMPACTION_STEPS)
+}
+
+/// Where a start is cut short.
+pub(crate) fn amid_start(random: &mut Random) -> Step {
+    one_of(random, &STARTING_STEPS)
+}
+
+/// All places that a running broker comes to.
+pub(crate) fn running_steps() -> impl Iterator<Item = Step> {
+    let all = STEPS.into_iter().chain(JOURNAL_STEPS);
+    all.chain(COMPACTION_STEPS)
+}
+
+/// All that only a start comes to.
+pub(crate) fn starting_steps() -> impl Iterator<Item = Step> {
+    STARTING_STEPS.into_iter()
+}
+
 pub(crate) fn one_of<T: Copy>(random: &mut Random, choices: &[T]) -> T {
     choices[usize::try_from(random.below(choices.len() as u64)).unwrap()]
 }
@@ -109,16 +132,21 @@ pub(crate) fn one_of<T: Copy>(random: &mut Random, choices: &[T]) -> T {
 pub(crate) type Step = (SimOperation, &'static str);
 
 /// Places where a job can be cut short.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 19] = [
     (SimOperation::Resize, ".log"),
     (SimOperation::Sync, ".log"),
-    (SimOperation::Write, ".index"),
-    (SimOperation::Sync, ".index"),
-    (SimOperation::Sync, ".timeindex"),
+    (SimOperation::Write, ".index.tmp"),
+    (SimOperation::Sync, ".index.tmp"),
+    (SimOperation::Sync, ".timeindex.tmp"),
+    (SimOperation::Write, ".snapshot"),
+    (SimOperation::Sync, ".snapshot"),
+    (SimOperation::Write, ".windows"),
+    (SimOperation::Sync, ".windows"),
     (SimOperation::Write, ".tmp"),
     (SimOperation::Sync, ".tmp"),
     (SimOperation::Name, ""),
     (SimOperation::Name, ".log"),
+    (SimOperation::Name, "-delete"),
     (SimOperation::Open, ".log"),
     (SimOperation::SyncDir, ""),
     (SimOperation::SyncDir, "/data"),
@@ -126,8 +154,8 @@ const STEPS: [Step; 14] = [
     (SimOperation::Open, ""),
 ];
 
-/// Places where a change of the metadata, a snapshot of it, or a start can be cut short.
-const JOURNAL_STEPS: [Step; 10] = [
+/// Places where a change of the metadata or a snapshot of it can be cut short.
+const JOURNAL_STEPS: [Step; 9] = [
     (SimOperation::Write, ".journal"),
     (SimOperation::Sync, ".journal"),
     (SimOperation::Resize, ".journal"),
@@ -137,11 +165,17 @@ const JOURNAL_STEPS: [Step; 10] = [
     (SimOperation::Name, ".snapshot.tmp"),
     (SimOperation::Name, ".snapshot"),
     (SimOperation::SyncDir, "__cluster_metadata-0"),
+];
+
+/// Places where a start can be cut short that nothing comes to later.
+const STARTING_STEPS: [Step; 3] = [
+    (SimOperation::Write, ".vote.tmp"),
+    (SimOperation::Sync, ".vote.tmp"),
     (SimOperation::Name, ".vote.tmp"),
 ];
 
 /// Places where a compaction can be cut short.
-const COMPACTION_STEPS: [Step; 14] = [
+const COMPACTION_STEPS: [Step; 13] = [
     (SimOperation::Open, ".log.cleaned"),
     (SimOperation::Write, ".log.cleaned"),
     (SimOperation::Sync, ".log.cleaned"),
@@ -155,6 +189,7 @@ const COMPACTION_STEPS: [Step; 14] = [
     (SimOperation::Name, ".log.swap"),
     (SimOperation::Write, "cleaner-offset-checkpoint.tmp"),
     (SimOperation::SyncDir, "-0"),
-    // Nothing goes wrong but the power.
-    (SimOperation::Name, ".never"),
 ];
+
+/// Nothing comes to it: nothing goes wrong but the power.
+const NOWHERE: Step = (SimOperation::Name, ".never");

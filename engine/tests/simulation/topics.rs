@@ -8,6 +8,13 @@ pub(crate) struct Topic {
     pub(crate) settings: &'static [(&'static str, &'static str)],
 }
 
+impl Topic {
+    pub(crate) fn setting(&self, name: &str) -> Option<&'static str> {
+        let found = self.settings.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| *value)
+    }
+}
+
 pub(crate) const STEADY: &str = "steady";
 pub(crate) const CACHED: &str = "cached";
 /// Cached, and no record is acknowledged before it is synced.
@@ -19,6 +26,8 @@ pub(crate) const DISTILLED: &str = "distilled";
 pub(crate) const SIFTED: &str = "sifted";
 /// Compacted, and let go of after a while.
 pub(crate) const FLEETING: &str = "fleeting";
+/// The broker packs what is sent to it; what is large is packed beside other work, and what follows waits for that.
+pub(crate) const PACKED: &str = "packed";
 pub(crate) const OFFSETS: &str = "__consumer_offsets";
 
 /// They come and go, and nobody writes to them.
@@ -29,7 +38,7 @@ pub(crate) fn is_compacted(topic: &str) -> bool {
     [DISTILLED, SIFTED, FLEETING].contains(&topic)
 }
 
-pub(crate) const TOPICS: [Topic; 8] = [
+pub(crate) const TOPICS: [Topic; 9] = [
     Topic {
         name: STEADY,
         partitions: 2,
@@ -88,10 +97,11 @@ pub(crate) const TOPICS: [Topic; 8] = [
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "200"),
-            // A group holds no more log than four entries are for.
+            // A group holds no more log than four entries are for, and nearly every batch has one.
             ("segment.index.bytes", "48"),
-            ("index.interval.bytes", "500"),
-            ("delete.retention.ms", "600"),
+            ("index.interval.bytes", "100"),
+            // Every key is soon written again.
+            ("delete.retention.ms", "100"),
             ("file.delete.delay.ms", "100"),
         ],
     },
@@ -105,6 +115,15 @@ pub(crate) const TOPICS: [Topic; 8] = [
             ("index.interval.bytes", "500"),
             ("retention.ms", "2500"),
             ("file.delete.delay.ms", "100"),
+        ],
+    },
+    Topic {
+        name: PACKED,
+        partitions: 1,
+        settings: &[
+            ("compression.type", "lz4"),
+            ("segment.ms", "600"),
+            ("index.interval.bytes", "500"),
         ],
     },
 ];

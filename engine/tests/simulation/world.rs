@@ -3,32 +3,30 @@
 mod blows;
 mod consumers;
 mod metadata;
+mod offsets;
 mod reading;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use millrace_engine::group::{
-    CommitOffsets, FetchOffsets, GroupCommand, GroupId, GroupReply, MemberId, NamedTopic,
-    OffsetToCommit, partition_for,
-};
 use millrace_engine::io::Random;
 use millrace_engine::log::ProducerError;
+use millrace_engine::maintenance::REPLAY_SLICE_BYTES;
 use millrace_engine::partition::{Acks, AppendError};
 use millrace_engine::shard::CleanerSettings;
-use millrace_engine::shard::command::{
-    Command, DeleteRecords, GroupRequest, Produce, ProducePartition,
-};
-use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
+use millrace_engine::shard::command::{Command, DeleteRecords, Produce, ProducePartition};
+use millrace_engine::types::{GenerationId, Offset, Timestamp, TopicIdPartition};
 use tokio::sync::oneshot;
 
+use self::metadata::WRITE_CACHING;
 use crate::clients::{Deletion, Group, Producer, Reader};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
-use crate::faults::one_of;
+use crate::faults::{Step, one_of};
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::exactly_once::ExactlyOnce;
+use crate::invariants::own_records::Message;
 use crate::invariants::{Checkers, Verdict};
 use crate::topics::{CACHED, COUNTED, OFFSETS, SIFTED, TOPICS, Topic, is_compacted};
 
@@ -42,6 +40,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: u64,
     pub(crate) blows: u64,
     pub(crate) stops_in_order: u64,
+    /// How often a life ended at a place that a blow had chosen.
+    pub(crate) ends_at: HashMap<Step, u64>,
     /// Partitions that a fault took offline.
     pub(crate) offline: u64,
     /// How many times another thing is done before the topic that comes and goes is replaced.
@@ -50,6 +50,10 @@ pub(crate) struct World {
     pub(crate) metadata_rest: u64,
     /// The disk is full at times.
     pub(crate) fills_up: bool,
+    /// How often `write.caching` of the cached topic was asked to be changed.
+    cachings: u64,
+    /// How many batches of the cached topic were acknowledged as durable, because it was not cached then.
+    pub(crate) uncached: u64,
     /// The journal of this life takes no more.
     journal_failed: bool,
     topics: Vec<Topic>,
@@ -92,6 +96,8 @@ impl World {
             ("cleanup.policy", "compact"),
             ("min.cleanable.dirty.ratio", "0.01"),
             ("segment.ms", "500"),
+            // What marks a deletion goes soon, and what was deleted has to be gone by then.
+            ("delete.retention.ms", "300"),
         ];
         machine.create_topic(OFFSETS, 2, &offsets, random.u128());
         machine.set_cleaner(CleanerSettings {
@@ -101,6 +107,9 @@ impl World {
             backoff: Duration::from_millis(150),
             ..CleanerSettings::default()
         });
+        // Of its own, so that it moves no other choice of the seed.
+        let slices = [600, 5_000, REPLAY_SLICE_BYTES];
+        machine.replay_slice_bytes = one_of(&mut Random::seeded(seed ^ 0x511ce), &slices);
         machine.start();
         let mut checkers = Checkers::default();
         checkers.metadata.begin(&machine.controller.image).unwrap();
@@ -135,10 +144,13 @@ impl World {
             acknowledged: 0,
             blows: 0,
             stops_in_order: 0,
+            ends_at: HashMap::new(),
             offline: 0,
             brief_life: 6,
             metadata_rest: 10,
             fills_up: true,
+            cachings: 0,
+            uncached: 0,
             journal_failed: false,
             topics: topics.to_vec(),
             producers,
@@ -247,7 +259,16 @@ impl World {
         if is_compacted(producer.topic) {
             self.checkers.compacted.sent(id, &sent.ids);
         }
+        let message = Message {
+            partition: id,
+            producer: index,
+            topic: producer.topic,
+            timestamp: sent.timestamp,
+        };
+        self.checkers.own.sent(&sent.ids, message);
         sent.alone = place == 0;
+        sent.sendings += 1;
+        sent.cachings = self.cachings;
         sent.result = None;
         sent.answer = Some(answer);
         let entry = ProducePartition {
@@ -306,15 +327,24 @@ impl World {
             let Some(sent) = producer.outstanding.pop_front() else {
                 break;
             };
+            let uncached = producer.topic == CACHED
+                && producer.acks == Acks::All
+                && !self.machine.is_set(CACHED, WRITE_CACHING, "true")
+                && sent.cachings == self.cachings
+                // One that was sent before may be answered as what it was then.
+                && sent.sendings == 1;
+            self.uncached += u64::from(uncached);
             (index, base, &sent.ids).hash(&mut self.trace);
             let grade = match producer.acks {
                 Acks::None => continue,
+                _ if uncached => Grade::Power,
                 Acks::All if producer.topic != CACHED => Grade::Power,
                 Acks::Leader if producer.topic == COUNTED => Grade::Power,
                 Acks::Leader | Acks::All => Grade::Process,
             };
             self.acknowledged += 1;
             let checkers = &mut self.checkers;
+            checkers.order.acknowledged(id, index, base, grade)?;
             if is_compacted(producer.topic) {
                 checkers
                     .compacted
@@ -322,7 +352,7 @@ impl World {
             } else {
                 checkers
                     .acknowledged
-                    .acknowledged(id, base, grade, &sent.ids)?;
+                    .acknowledged(id, base, grade, &sent.ids, sent.timestamp)?;
             }
         }
         if !all_heard {
@@ -352,87 +382,6 @@ impl World {
         Ok(())
     }
 
-    fn use_group(&mut self) {
-        let index = self.below(self.groups.len());
-        let group = &mut self.groups[index];
-        let number = partition_for(&group.name, 2);
-        let Some(id) = self.machine.partition(OFFSETS, number) else {
-            return;
-        };
-        if group.pending.is_some() {
-            return;
-        }
-        let place = TopicPartition {
-            topic: OFFSETS.parse().unwrap(),
-            partition: 0,
-        };
-        let name = GroupId::from(group.name.as_str());
-        let (command, committing) = if self.random.chance(2, 3) {
-            group.sent += 1;
-            let offset = OffsetToCommit {
-                partition: place,
-                topic: NamedTopic::ByName,
-                offset: Offset(group.sent),
-                leader_epoch: LeaderEpoch::NONE,
-                metadata: "".into(),
-            };
-            let commit = CommitOffsets {
-                group: name,
-                member_id: MemberId::from(""),
-                instance_id: None,
-                generation: GenerationId(-1),
-                retention_ms: None,
-                offsets: vec![offset],
-            };
-            (GroupCommand::CommitOffsets(commit), Some(group.sent))
-        } else {
-            let fetch = FetchOffsets {
-                group: name,
-                partitions: Some(vec![place]),
-                require_stable: false,
-            };
-            (GroupCommand::FetchOffsets(fetch), None)
-        };
-        let (reply, answer) = oneshot::channel();
-        group.pending = Some((committing, answer));
-        let request = GroupRequest {
-            partition: id,
-            command,
-            reply,
-        };
-        self.machine.send(id, Command::Group(Box::new(request)));
-    }
-
-    fn hear_group(&mut self, index: usize) -> Verdict {
-        let group = &mut self.groups[index];
-        let Some((committing, answer)) = &mut group.pending else {
-            return Ok(());
-        };
-        let committing = *committing;
-        let answer = match answer.try_recv() {
-            Ok(answer) => Some(answer),
-            Err(oneshot::error::TryRecvError::Empty) => return Ok(()),
-            Err(oneshot::error::TryRecvError::Closed) => None,
-        };
-        group.pending = None;
-        match (answer, committing) {
-            (Some(Ok(GroupReply::OffsetsCommitted(results))), Some(offset))
-                if results.iter().all(Result::is_ok) =>
-            {
-                self.checkers.groups.committed(&group.name, offset);
-            }
-            (Some(Ok(GroupReply::OffsetsFetched(offsets))), None) => {
-                let found = offsets[0].offset.0;
-                (index, found).hash(&mut self.trace);
-                self.checkers
-                    .groups
-                    .fetched(&group.name, found, group.sent)?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn delete_records(&mut self) {
         // Of compacted topics nothing may be deleted.
         let topic = one_of(&mut self.random, &self.topics);
@@ -450,6 +399,7 @@ impl World {
             .find(|(of, _)| *of == id);
         let back = i64::try_from(self.random.below(40)).unwrap();
         let offset = seen.map_or(Offset::ZERO, |(_, next)| Offset((next.0 - back).max(0)));
+        self.checkers.deleted.asked(id, offset);
         let (reply, answer) = oneshot::channel();
         self.deletions.push(Deletion {
             partition: id,
@@ -473,6 +423,18 @@ impl World {
 
     pub(crate) fn is_cached(&self, partition: TopicIdPartition) -> bool {
         self.machine.partition(CACHED, 0) == Some(partition)
+    }
+
+    /// Of a topic with retention: records from before that may be gone.
+    pub(crate) fn kept_from(&self, partition: TopicIdPartition) -> Option<Timestamp> {
+        let now = self.machine.now().wall;
+        self.topics.iter().find_map(|topic| {
+            let limit: i64 = topic.setting("retention.ms")?.parse().unwrap();
+            let mut numbers = 0..topic.partitions;
+            numbers
+                .any(|number| self.machine.partition(topic.name, number) == Some(partition))
+                .then_some(Timestamp(now.0 - limit))
+        })
     }
 
     fn is_compacted(&self, partition: TopicIdPartition) -> bool {

@@ -15,7 +15,7 @@ use crate::group::{
     MemberId, NamedTopic, OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
-use crate::maintenance::{Checkpoints, NotYet};
+use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
     TopicReference,
@@ -125,6 +125,7 @@ pub(in crate::shard) fn settings(syncs_in_flight_max: usize) -> ShardSettings {
         }],
         topic_defaults: TopicDefaultsSource(Arc::new(move |_, _| Arc::clone(&defaults))),
         groups: GroupConfig::default(),
+        replay_slice_bytes: REPLAY_SLICE_BYTES,
         producer_id_expiration_ms: Arc::new(1_000.into()),
         retention_check_interval: Duration::from_secs(60),
         checkpoint_interval: Duration::from_secs(60),

@@ -2,9 +2,10 @@
 //! was to survive.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use millrace_engine::partition::ReadError;
-use millrace_engine::types::{Offset, TopicIdPartition};
+use millrace_engine::types::{Offset, Timestamp, TopicIdPartition};
 
 use super::{Reading, Verdict, Violation};
 
@@ -43,7 +44,15 @@ pub(crate) fn refused(error: &str) -> Violation {
 
 #[derive(Debug, Default)]
 pub(crate) struct AcknowledgedSurvives {
-    batches: BTreeMap<(TopicIdPartition, Offset), (Grade, Vec<u64>)>,
+    batches: BTreeMap<(TopicIdPartition, Offset), Acknowledged>,
+}
+
+#[derive(Debug)]
+struct Acknowledged {
+    grade: Grade,
+    ids: Vec<u64>,
+    /// Of its records.
+    timestamp: Timestamp,
 }
 
 impl AcknowledgedSurvives {
@@ -53,12 +62,15 @@ impl AcknowledgedSurvives {
         base: Offset,
         grade: Grade,
         ids: &[u64],
+        timestamp: Timestamp,
     ) -> Verdict {
-        let before = self
-            .batches
-            .insert((partition, base), (grade, ids.to_vec()));
-        match before {
-            Some((_, other)) if other != ids => Err(Violation {
+        let batch = Acknowledged {
+            grade,
+            ids: ids.to_vec(),
+            timestamp,
+        };
+        match self.batches.insert((partition, base), batch) {
+            Some(Acknowledged { ids: other, .. }) if other != ids => Err(Violation {
                 invariant: "INV-DUR-1",
                 text: format!("{partition:?}: offset {base} was given to {other:?} and to {ids:?}"),
             }),
@@ -68,7 +80,7 @@ impl AcknowledgedSurvives {
 
     pub(crate) fn audit(&self, partition: TopicIdPartition, reading: &Reading) -> Verdict {
         let all = (partition, reading.log_start)..=(partition, Offset(i64::MAX));
-        for ((_, base), (grade, ids)) in self.batches.range(all) {
+        for ((_, base), Acknowledged { grade, ids, .. }) in self.batches.range(all) {
             let found = reading.batches.iter().find(|batch| batch.base == *base);
             if found.map(|batch| &batch.ids) != Some(ids) {
                 return Err(Violation {
@@ -84,13 +96,25 @@ impl AcknowledgedSurvives {
         Ok(())
     }
 
+    /// Of the batches that begin there, the newest by its timestamp, and its offset.
+    pub(crate) fn newest_in(
+        &self,
+        partition: TopicIdPartition,
+        offsets: &Range<Offset>,
+    ) -> Option<(Offset, Timestamp)> {
+        let all = (partition, offsets.start)..(partition, offsets.end);
+        let batches = self.batches.range(all);
+        let newest = batches.max_by_key(|(_, batch)| batch.timestamp);
+        newest.map(|((_, base), batch)| (*base, batch.timestamp))
+    }
+
     pub(crate) fn power_failed(&mut self) {
-        self.batches.retain(|_, (grade, _)| *grade == Grade::Power);
+        self.batches.retain(|_, batch| batch.grade == Grade::Power);
     }
 
     pub(crate) fn settled(&mut self) {
-        for (grade, _) in self.batches.values_mut() {
-            *grade = Grade::Power;
+        for batch in self.batches.values_mut() {
+            batch.grade = Grade::Power;
         }
     }
 

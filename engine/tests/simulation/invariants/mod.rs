@@ -11,13 +11,18 @@ pub(crate) mod group_generations;
 pub(crate) mod group_offsets;
 pub(crate) mod high_watermark;
 pub(crate) mod metadata_stays;
+pub(crate) mod own_records;
 pub(crate) mod recovery_settles;
 pub(crate) mod static_members;
 pub(crate) mod visible_stays;
+pub(crate) mod written_in_order;
 
 use std::collections::BTreeMap;
 
-use millrace_engine::types::{Offset, TopicIdPartition};
+use millrace_engine::types::{Offset, Timestamp, TopicIdPartition};
+
+use self::deleted_stays_deleted::DeletedStaysDeleted;
+use self::written_in_order::WrittenInOrder;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +77,10 @@ pub(crate) struct Checkers {
     pub(crate) groups: group_offsets::GroupOffsets,
     pub(crate) generations: group_generations::GroupGenerations,
     pub(crate) statics: static_members::StaticMembers,
-    pub(crate) deleted: deleted_stays_deleted::DeletedStaysDeleted,
+    pub(crate) deleted: DeletedStaysDeleted,
     pub(crate) compacted: compacted::Compacted,
+    pub(crate) own: own_records::OwnRecords,
+    pub(crate) order: WrittenInOrder,
     pub(crate) metadata: metadata_stays::MetadataStays,
 }
 
@@ -88,13 +95,35 @@ impl Checkers {
                 self.acknowledged.audit(*partition, reading)?;
                 self.visible.audit(*partition, reading)?;
             }
+            WrittenInOrder::check(*partition, reading, &self.own)?;
             self.watermark.observe(*partition, reading.high_watermark)?;
-            self.deleted.observe(*partition, reading.log_start)?;
             for batch in &reading.batches {
                 self.once.observe(*partition, batch)?;
             }
         }
         Ok(())
+    }
+
+    /// A log was seen to start there. Of a topic with retention what is older than `kept_from` may be gone.
+    pub(crate) fn log_starts(
+        &self,
+        partition: TopicIdPartition,
+        log_start: Offset,
+        kept_from: Option<Timestamp>,
+    ) -> Verdict {
+        self.deleted.observe(partition, log_start)?;
+        let Some(gone) = self.deleted.unasked(partition, log_start) else {
+            return Ok(());
+        };
+        let Some(kept_from) = kept_from else {
+            return Err(DeletedStaysDeleted::lost(partition, &gone));
+        };
+        match self.acknowledged.newest_in(partition, &gone) {
+            Some((base, timestamp)) if timestamp >= kept_from => Err(
+                DeletedStaysDeleted::too_young(partition, &gone, base, timestamp, kept_from),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The topic of these partitions was deleted: nothing is promised any more.
@@ -104,12 +133,14 @@ impl Checkers {
         self.once.forget(partition);
         self.watermark.forget(partition);
         self.deleted.forget(partition);
+        self.order.forget(partition);
     }
 
     /// The power failed: what only page caches held may be gone, in the partitions named with all they showed.
     pub(crate) fn power_failed(&mut self, cached: &[TopicIdPartition]) {
         self.acknowledged.power_failed();
         self.compacted.power_failed();
+        self.order.power_failed();
         for partition in cached {
             self.visible.forget(*partition);
             self.once.forget(*partition);

@@ -332,7 +332,7 @@ fn a_full_disk_puts_a_compaction_off() {
     assert!(left.len() < 8, "{left:?}");
 }
 
-/// What comes of a reading that shows these messages, by offset, after a value of key 1 and the marker that deletes it.
+/// What comes of a reading that shows these messages, by offset, after a value and the marker that deletes it.
 fn judged(shown: &[(i64, u64)], loses_markers: bool, at_rest: bool) -> Result<(), &'static str> {
     let id = TopicIdPartition {
         topic_id: TopicId(Uuid(1)),
@@ -364,7 +364,7 @@ fn judged(shown: &[(i64, u64)], loses_markers: bool, at_rest: bool) -> Result<()
 }
 
 const VALUE: (i64, u64) = (0, 1);
-const MARKER: (i64, u64) = (1, 8);
+const MARKER: (i64, u64) = (1, 40);
 
 #[test]
 fn a_deleted_value_that_is_there_without_its_marker_is_found_out() {

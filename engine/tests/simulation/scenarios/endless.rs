@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_engine::io::Clock;
 
-use super::{failed_syncs, metadata, mixed, rebalances};
+use super::{failed_syncs, metadata, mixed, rebalances, sifting};
 use crate::invariants::Violation;
 use crate::world::World;
 
@@ -20,12 +20,17 @@ struct Sum {
 type Play = fn(u64) -> (u64, u64, Result<(), Violation>);
 
 /// What is played of each seed: steps and blows come of it, and a verdict.
-const PLAYS: [(&str, Play); 7] = [
+const PLAYS: [(&str, Play); 8] = [
     ("mixed", |seed| of_storage(seed, mixed::play)),
     ("hasty", |seed| of_storage(seed, mixed::play_hastily)),
     ("alone", |seed| {
         let mut world = mixed::alone(seed);
         let verdict = mixed::play_alone(&mut world);
+        (world.steps, world.blows, verdict)
+    }),
+    ("sifting", |seed| {
+        let mut world = sifting::world(seed);
+        let verdict = sifting::play(&mut world);
         (world.steps, world.blows, verdict)
     }),
     ("metadata", |seed| {

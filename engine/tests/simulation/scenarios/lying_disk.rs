@@ -3,12 +3,13 @@
 use millrace_engine::io::Lies;
 
 use super::mixed::play;
+use crate::invariants::Violation;
 use crate::world::World;
 
 #[test]
 fn a_ring_that_drops_syncs_is_found_out() {
     found_out("syncs of the rings", 20, World::new, |world| {
-        world.machine.syncs_are_lies = true
+        world.machine.syncs_are_lies = true;
     });
 }
 
@@ -20,7 +21,7 @@ fn a_disk_that_leaves_out_the_syncs_of_a_directory_is_found_out() {
             ..Lies::default()
         };
         found_out(&format!("syncs of {directory}"), 100, World::new, |world| {
-            world.machine.sim.set_lies(lies.clone())
+            world.machine.sim.set_lies(lies.clone());
         });
     }
 }
@@ -33,7 +34,7 @@ fn a_disk_that_leaves_out_the_syncs_of_small_files_is_found_out() {
             ..Lies::default()
         };
         found_out(&format!("syncs of {ending}"), 200, World::new, |world| {
-            world.machine.sim.set_lies(lies.clone())
+            world.machine.sim.set_lies(lies.clone());
         });
     }
 }
@@ -44,7 +45,7 @@ pub(super) fn found_out(
     seeds: u64,
     begin: impl Fn(u64) -> World,
     leave_out: impl Fn(&mut World),
-) {
+) -> Violation {
     let found = (1..=seeds).find_map(|seed| {
         println!("MILLRACE_SIM_SEED={seed}");
         let mut world = begin(seed);
@@ -52,7 +53,7 @@ pub(super) fn found_out(
         play(&mut world).err().map(|violation| (seed, violation))
     });
     println!("{left_out}: {found:?}");
-    let Some((seed, _)) = found else {
+    let Some((seed, violation)) = found else {
         panic!("no checker noticed that {left_out} are left out");
     };
     assert_eq!(
@@ -60,4 +61,5 @@ pub(super) fn found_out(
         Ok(()),
         "seed {seed} breaks its promise for another reason"
     );
+    violation
 }

@@ -83,12 +83,18 @@ pub(crate) fn play_alone(world: &mut World) -> Result<(), Violation> {
     judge(world)
 }
 
-/// Reads everything and judges it; then again after another recovery with nothing in between, not even a compaction.
-fn judge(world: &mut World) -> Result<(), Violation> {
+/// Reads everything and judges it; then again after another recovery, or an end in order, with nothing in between, not
+/// even a compaction.
+pub(super) fn judge(world: &mut World) -> Result<(), Violation> {
+    world.look_at_offsets()?;
     world.stop_compacting();
     let first = world.read_all()?;
     world.checkers.audit(&first)?;
-    let blow = one_of(&mut world.random, &[Blow::Kill, Blow::PowerCut]);
+    // The files that a stop leaves are looked at: what a recovery has made of them before, too.
+    let stop = Blow::Stop {
+        then_power_cut: false,
+    };
+    let blow = one_of(&mut world.random, &[Blow::Kill, Blow::PowerCut, stop]);
     world.strike(blow)?;
     world.begin()?;
     let second = world.read_all()?;
@@ -99,7 +105,8 @@ fn judge(world: &mut World) -> Result<(), Violation> {
         .into_iter()
         .filter(|(partition, before)| {
             let lost = blow.cuts_power() && world.is_cached(*partition);
-            let kept = |after: &Reading| after.log_start == before.log_start;
+            let retained = world.kept_from(*partition).is_some();
+            let kept = |after: &Reading| !retained || after.log_start == before.log_start;
             !lost && second.get(partition).is_some_and(kept)
         })
         .collect();
@@ -119,7 +126,7 @@ const LIVES: usize = 5;
 
 #[test]
 fn no_promise_is_broken_to_a_topic_that_is_alone() {
-    breaks_nothing(48, |seed| {
+    breaks_nothing(36, |seed| {
         let mut world = alone(seed);
         let verdict = play_alone(&mut world);
         (world, verdict)
@@ -128,7 +135,7 @@ fn no_promise_is_broken_to_a_topic_that_is_alone() {
 
 #[test]
 fn no_promise_is_broken_in_short_lives() {
-    breaks_nothing(16, |seed| {
+    breaks_nothing(10, |seed| {
         let mut world = World::new(seed);
         let verdict = play_hastily(&mut world);
         (world, verdict)
@@ -137,7 +144,7 @@ fn no_promise_is_broken_in_short_lives() {
 
 /// Plays `count` seeds, none of which may break a promise, or do nothing.
 fn breaks_nothing(count: u64, play: impl Fn(u64) -> (World, Result<(), Violation>)) {
-    let (mut acknowledged, mut blows) = (0, 0);
+    let (mut acknowledged, mut blows, mut ends_at) = (0, 0, 0);
     for seed in seeds(count) {
         println!("MILLRACE_SIM_SEED={seed}");
         let (world, verdict) = play(seed);
@@ -146,10 +153,12 @@ fn breaks_nothing(count: u64, play: impl Fn(u64) -> (World, Result<(), Violation
         }
         acknowledged += world.acknowledged;
         blows += world.blows;
+        ends_at += world.ends_at.values().sum::<u64>();
     }
-    println!("{acknowledged} batches, {blows} blows");
+    println!("{acknowledged} batches, {blows} blows, {ends_at} at the place they had chosen");
+    let alone = std::env::var("MILLRACE_SIM_SEED").is_ok();
     assert!(
-        acknowledged > 0 && blows > 0,
+        acknowledged > 0 && blows > 0 && (ends_at > 0 || alone),
         "a simulation that does nothing"
     );
 }
@@ -157,7 +166,7 @@ fn breaks_nothing(count: u64, play: impl Fn(u64) -> (World, Result<(), Violation
 #[test]
 fn no_promise_is_broken_whatever_befalls_the_broker() {
     let mut sums = BTreeMap::new();
-    for seed in seeds(36) {
+    for seed in seeds(20) {
         println!("MILLRACE_SIM_SEED={seed}");
         let mut world = World::new(seed);
         if let Err(violation) = play(&mut world) {
@@ -177,17 +186,21 @@ fn no_promise_is_broken_whatever_befalls_the_broker() {
 }
 
 /// What has to come about with some of the seeds.
-fn counts(world: &World) -> [(&'static str, u64); 9] {
+fn counts(world: &World) -> [(&'static str, u64); 10] {
     [
         ("batches", world.acknowledged),
+        ("batches packed aside", world.machine.unpacked),
         ("blows", world.blows),
         ("stops in order", world.stops_in_order),
         (
             "records compacted away",
             world.checkers.compacted.superseded,
         ),
-        ("delete markers gone", world.checkers.compacted.markers_gone),
-        ("ends amid groups", world.machine.ended_amid_groups),
+        (
+            "deletions of groups and offsets",
+            world.checkers.groups.deletions,
+        ),
+        ("batches of a cached topic made durable", world.uncached),
         ("batches without room", world.refused()),
         ("writes cut off", world.machine.cut_backs),
         ("jobs put off", world.machine.put_off),

@@ -21,20 +21,21 @@ use tokio::sync::oneshot;
 use crate::clients::Answer;
 use crate::driver::Machine;
 
-struct Stage {
-    machine: Machine,
-    random: Random,
+/// A broker of one shard, and what is asked of it.
+pub(super) struct Stage {
+    pub(super) machine: Machine,
+    pub(super) random: Random,
 }
 
-type Outcome = Answer<Produced>;
-type Read = Answer<Vec<Result<Fetched, ReadError>>>;
+pub(super) type Outcome = Answer<Produced>;
+pub(super) type Read = Answer<Vec<Result<Fetched, ReadError>>>;
 
 impl Stage {
     fn new(topics: &[(&str, &[(&str, &str)])]) -> Self {
         Self::seeded(1, topics)
     }
 
-    fn seeded(seed: u64, topics: &[(&str, &[(&str, &str)])]) -> Self {
+    pub(super) fn seeded(seed: u64, topics: &[(&str, &[(&str, &str)])]) -> Self {
         let mut machine = Machine::new(seed, 1);
         for (place, (name, settings)) in topics.iter().enumerate() {
             machine.create_topic(name, 1, settings, 1 + place as u128);
@@ -48,17 +49,22 @@ impl Stage {
         stage
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         for _ in 0..100 {
             self.machine.pump(&mut self.random);
         }
     }
 
-    fn id(&self, topic: &str) -> TopicIdPartition {
+    pub(super) fn id(&self, topic: &str) -> TopicIdPartition {
         self.machine.partition(topic, 0).unwrap()
     }
 
-    fn produce(&mut self, id: TopicIdPartition, bytes: usize, timeout: Duration) -> Outcome {
+    pub(super) fn produce(
+        &mut self,
+        id: TopicIdPartition,
+        bytes: usize,
+        timeout: Duration,
+    ) -> Outcome {
         let mut builder = BatchBuilder::new();
         let value = vec![0; bytes];
         builder.push(self.machine.now().wall, None, Some(&value), &[]);
@@ -78,7 +84,7 @@ impl Stage {
         answer
     }
 
-    fn store(&mut self, id: TopicIdPartition, bytes: usize) -> Offset {
+    pub(super) fn store(&mut self, id: TopicIdPartition, bytes: usize) -> Offset {
         let mut answer = self.produce(id, bytes, Duration::from_secs(60));
         self.settle();
         answer
@@ -90,7 +96,7 @@ impl Stage {
             .base_offset
     }
 
-    fn fetch(
+    pub(super) fn fetch(
         &mut self,
         wanted: &[(TopicIdPartition, i64)],
         bytes_max: u64,
@@ -141,7 +147,7 @@ impl Stage {
     }
 }
 
-fn lengths(results: &[Result<Fetched, ReadError>]) -> Vec<u64> {
+pub(super) fn lengths(results: &[Result<Fetched, ReadError>]) -> Vec<u64> {
     let extents = results
         .iter()
         .map(|result| result.as_ref().unwrap().extent.as_ref());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millrace_engine::types::{Offset, TopicIdPartition};
 
 use super::{ANSWER_ROUNDS_MAX, World};
-use crate::faults::Blow;
+use crate::faults::{Blow, Step, amid_start};
 use crate::invariants::{
     Verdict, Violation, acknowledged_survives, everyone_is_answered, files_agree,
 };
@@ -72,12 +72,11 @@ impl World {
                 }
                 self.end_amid(power_cut)?;
             }
-            Blow::At {
-                step: (operation, path_end),
-                power_cut,
-            } => {
-                self.machine.sim.stand_still_at(operation, path_end);
-                self.end_amid(power_cut)?;
+            Blow::At { step, power_cut } => {
+                self.machine.sim.stand_still_at(step.0, step.1);
+                if self.end_amid(power_cut)? {
+                    *self.ends_at.entry(step).or_default() += 1;
+                }
             }
             Blow::Stop { then_power_cut } => {
                 let in_order = self.machine.stop(&mut self.random);
@@ -85,7 +84,8 @@ impl World {
                 self.stops_in_order += u64::from(in_order);
                 if in_order {
                     self.checkers.settled();
-                    files_agree::check(&self.machine.verify())?;
+                    let (disk, report) = (self.machine.sim.disk(), self.machine.verify());
+                    files_agree::check(&disk, &report, &self.machine.controller.image)?;
                 }
                 if then_power_cut {
                     self.machine.cut_power();
@@ -104,8 +104,8 @@ impl World {
         Ok(())
     }
 
-    /// Lets the broker go on until it stands still, or long enough, and ends it there.
-    fn end_amid(&mut self, power_cut: bool) -> Verdict {
+    /// Lets the broker go on until it stands still, or long enough, and ends it there. Whether it stood still.
+    fn end_amid(&mut self, power_cut: bool) -> Result<bool, Violation> {
         for _ in 0..ROUNDS_AMID_MAX {
             if self.machine.sim.stands_still() {
                 break;
@@ -119,23 +119,32 @@ impl World {
             self.hear()?;
         }
         self.hear()?;
+        let stood_still = self.machine.sim.stands_still();
         if power_cut {
             self.machine.cut_power();
         } else {
             self.machine.kill(&mut self.random);
         }
-        Ok(())
+        Ok(stood_still)
     }
 
     /// Starts the broker, which may be struck again while it starts and while it recovers, and then again.
     pub(crate) fn start(&mut self) -> Verdict {
         while self.random.chance(1, 3) {
             let power_cut = self.random.chance(1, 2);
-            if self.random.chance(1, 2) {
-                let changes = self.random.below(40);
-                self.machine.sim.stand_still_after(changes);
-            }
-            if self.try_start()? {
+            let started = match self.random.below(6) {
+                0..=2 => {
+                    let changes = self.random.below(40);
+                    self.machine.sim.stand_still_after(changes);
+                    self.try_start()?
+                }
+                3 => {
+                    let step = amid_start(&mut self.random);
+                    self.start_towards(step)?
+                }
+                _ => self.try_start()?,
+            };
+            if started {
                 for _ in 0..self.random.below(12) {
                     self.machine.run_job(&mut self.random);
                     self.machine.deliver(0);
@@ -153,6 +162,16 @@ impl World {
             self.strike(blow)?;
         }
         self.begin()
+    }
+
+    /// Starts the broker, which stands still when it comes to this. Whether it runs.
+    pub(crate) fn start_towards(&mut self, step: Step) -> Result<bool, Violation> {
+        self.machine.sim.stand_still_at(step.0, step.1);
+        let started = self.try_start()?;
+        if self.machine.sim.stands_still() {
+            *self.ends_at.entry(step).or_default() += 1;
+        }
+        Ok(started)
     }
 
     /// Starts the broker in peace.

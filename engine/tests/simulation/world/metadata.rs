@@ -14,15 +14,16 @@ use crate::controller::{BROKER, create_topic, delete_topic};
 use crate::faults::one_of;
 use crate::invariants::metadata_stays::Change;
 use crate::invariants::{Verdict, Violation};
-use crate::topics::{BRIEF, SIDE_TOPICS, Topic};
+use crate::topics::{BRIEF, CACHED, DISTILLED, SIDE_TOPICS, Topic};
 
 impl World {
-    /// Somebody changes something beside the topics that are written to.
+    /// Somebody changes something, for the most part beside the topics that are written to.
     pub(crate) fn change_metadata(&mut self) -> Verdict {
         let name = one_of(&mut self.random, &SIDE_TOPICS);
         let there = self.machine.partition(name, 0).is_some();
-        match self.random.below(8) {
+        match self.random.below(9) {
             0 => self.allocate_producer_ids(),
+            8 => self.configure_written(),
             _ if !there => {
                 let partitions = 1 + i32::from(self.random.chance(1, 3));
                 self.create(name, partitions, &[("retention.ms", "9000")])
@@ -106,10 +107,36 @@ impl World {
     fn configure(&mut self, name: &str) -> Verdict {
         let value = self.random.chance(3, 4);
         let value = value.then(|| (10_000 + self.random.below(10_000)).to_string());
+        self.set(name, "retention.ms", value)
+    }
+
+    /// Changes what is promised of a topic while it is written to, or whether it is compacted.
+    fn configure_written(&mut self) -> Verdict {
+        let (name, setting, values) = if self.random.chance(1, 2) {
+            (CACHED, WRITE_CACHING, ["true", "false"])
+        } else {
+            (DISTILLED, "cleanup.policy", ["compact", "delete"])
+        };
+        if self.machine.partition(name, 0).is_none() {
+            return Ok(());
+        }
+        if name == CACHED {
+            self.cachings += 1;
+        }
+        let [one, other] = values;
+        let value = if self.machine.is_set(name, setting, one) {
+            other
+        } else {
+            one
+        };
+        self.set(name, setting, Some(value.to_owned()))
+    }
+
+    fn set(&mut self, name: &str, setting: &'static str, value: Option<String>) -> Verdict {
         let alteration = match &value {
-            Some(value) => Alteration::set("retention.ms", value.clone()),
+            Some(value) => Alteration::set(setting, value.clone()),
             None => Alteration {
-                name: "retention.ms".to_owned(),
+                name: setting.to_owned(),
                 operation: Operation::Delete,
                 value: None,
             },
@@ -125,7 +152,7 @@ impl World {
         });
         let change = Change::Set {
             name: name.to_owned(),
-            setting: "retention.ms",
+            setting,
             value,
         };
         self.propose(&command, Some(change)).map(|_| ())
@@ -164,3 +191,5 @@ impl World {
         Ok(true)
     }
 }
+
+pub(super) const WRITE_CACHING: &str = "write.caching";

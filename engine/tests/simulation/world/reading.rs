@@ -12,7 +12,7 @@ use millrace_engine::types::{LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::oneshot;
 
 use super::{ANSWER_ROUNDS_MAX, World};
-use crate::clients::{Answer, PendingFetch, id_of};
+use crate::clients::{Answer, PendingFetch};
 use crate::faults::one_of;
 use crate::invariants::{
     Reading, Readings, SeenBatch, Verdict, Violation, acknowledged_survives, everyone_is_answered,
@@ -125,11 +125,9 @@ impl World {
                 self.checkers
                     .watermark
                     .observe(partition, fetched.high_watermark)?;
-                self.checkers
-                    .deleted
-                    .observe(partition, fetched.log_start_offset)?;
+                self.log_starts(partition, fetched.log_start_offset)?;
                 let gaps = self.is_compacted(partition);
-                let batches = self.batches(&fetched, offset, *first, gaps)?;
+                let batches = self.batches(partition, &fetched, offset, *first, gaps)?;
                 *first &= fetched.extent.is_none();
                 let mut next = offset;
                 for batch in batches {
@@ -161,15 +159,22 @@ impl World {
                         ),
                     });
                 }
+                self.log_starts(partition, log_start_offset)?;
                 Ok(log_start_offset)
             }
             Err(ReadError::Unavailable(_) | ReadError::Storage) => Ok(offset),
         }
     }
 
+    fn log_starts(&self, partition: TopicIdPartition, log_start: Offset) -> Verdict {
+        let kept_from = self.kept_from(partition);
+        self.checkers.log_starts(partition, log_start, kept_from)
+    }
+
     /// The whole batches of an answer.
     fn batches(
         &self,
+        partition: TopicIdPartition,
         fetched: &Fetched,
         offset: Offset,
         first: bool,
@@ -198,7 +203,7 @@ impl World {
             }
             let batch = bytes.slice(position..end);
             check_crc(&batch).map_err(|error| acknowledged_survives::spoiled(&error))?;
-            found.push(seen(&header, &batch));
+            found.push(self.seen(partition, &header, &batch)?);
             position = end;
         }
         if first {
@@ -209,6 +214,29 @@ impl World {
             );
         }
         Ok(found)
+    }
+
+    fn seen(
+        &self,
+        partition: TopicIdPartition,
+        header: &BatchHeader,
+        batch: &Bytes,
+    ) -> Result<SeenBatch, Violation> {
+        let mut digest = DefaultHasher::new();
+        batch.hash(&mut digest);
+        let (mut ids, mut offsets) = (Vec::new(), Vec::new());
+        for record in records(batch, 1 << 20).unwrap() {
+            let record = record.unwrap();
+            ids.push(self.checkers.own.check(partition, &record)?);
+            offsets.push(record.offset);
+        }
+        Ok(SeenBatch {
+            base: header.base_offset(),
+            next: header.next_offset(),
+            digest: digest.finish(),
+            ids,
+            offsets,
+        })
     }
 
     /// Reads everything there is, from outside.
@@ -243,6 +271,7 @@ impl World {
             match result {
                 Ok(fetched) => {
                     reading.log_start = fetched.log_start_offset;
+                    self.log_starts(id, reading.log_start)?;
                     // Retention may go on between two answers.
                     reading
                         .batches
@@ -251,7 +280,7 @@ impl World {
                     if fetched.extent.is_none() {
                         return Ok(reading);
                     }
-                    let batches = self.batches(&fetched, position, true, reading.compacted)?;
+                    let batches = self.batches(id, &fetched, position, true, reading.compacted)?;
                     position = batches.last().map_or(position, |batch| batch.next);
                     reading.batches.extend(batches);
                 }
@@ -268,7 +297,7 @@ impl World {
         Err(everyone_is_answered::violated("a reader of everything"))
     }
 
-    fn wait_for<T>(&mut self, mut answer: Answer<T>, who: &str) -> Result<T, Violation> {
+    pub(super) fn wait_for<T>(&mut self, mut answer: Answer<T>, who: &str) -> Result<T, Violation> {
         for _ in 0..ANSWER_ROUNDS_MAX {
             match answer.try_recv() {
                 Ok(answer) => return Ok(answer),
@@ -276,23 +305,5 @@ impl World {
             }
         }
         Err(everyone_is_answered::violated(who))
-    }
-}
-
-fn seen(header: &BatchHeader, batch: &Bytes) -> SeenBatch {
-    let mut digest = DefaultHasher::new();
-    batch.hash(&mut digest);
-    let (mut ids, mut offsets) = (Vec::new(), Vec::new());
-    for record in records(batch, 1 << 20).unwrap() {
-        let record = record.unwrap();
-        ids.push(id_of(&record));
-        offsets.push(record.offset);
-    }
-    SeenBatch {
-        base: header.base_offset(),
-        next: header.next_offset(),
-        digest: digest.finish(),
-        ids,
-        offsets,
     }
 }
