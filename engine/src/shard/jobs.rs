@@ -750,7 +750,7 @@ pub(super) const JOBS_OUT_MAX: usize = 64;
 const LEISURELY_OUT_MAX: usize = 8;
 /// And how many may be new partitions.
 const NEW_OUT_MAX: usize = 4;
-/// And how many may unlink directories: another goes on where one log directory hangs.
+/// And how many may unlink directories: one may be large.
 const UNLINKS_OUT_MAX: usize = 2;
 const URGENT_OUT_MAX: usize = JOBS_OUT_MAX - LEISURELY_OUT_MAX - NEW_OUT_MAX - UNLINKS_OUT_MAX;
 /// How many removals make one job: its flushes are few among so many, and it keeps a thread no longer than a recovery.
