@@ -15,7 +15,7 @@ use crate::types::Offset;
 
 /// Bytes of headers and small batches read in one step of a lookup.
 const SCAN_BYTES: u64 = 8 * 1024;
-/// And at most where the batch may lie so far on: between two entries of a thinned index, one step finds it.
+/// And at most in a further step, where the batch may lie so far on: between two entries of a thinned index the second finds it.
 const SCAN_BYTES_MAX: u64 = THINNED_BYTES + SCAN_BYTES;
 
 /// A stretch of a segment's file. The file lives at least as long, also when its name is gone.

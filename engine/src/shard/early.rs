@@ -44,23 +44,21 @@ struct Counted {
 }
 
 impl EarlyAppends {
-    /// Keeps a batch. A request that alone is too large is taken when no other waits.
-    ///
-    /// # Errors
-    /// There is no room for the request, or an earlier batch of the producer was refused: who waits is to be told.
+    /// Keeps a batch. A request that alone is too large is taken when no other waits. False where there is no room for the request, or
+    /// an earlier batch of the producer was refused: who waits is to be told.
     pub(super) fn push(
         &mut self,
         id: TopicIdPartition,
         offered: Offered,
         request: EarlyRequest,
         now: Monotonic,
-    ) -> Result<(), Waiter> {
+    ) -> bool {
         if self.refused.overtakes(id, &offered.records, now) {
-            return Err(offered.waiter);
+            return false;
         }
         if !self.has_room(request) {
             self.refused.note(id, &offered.records, now);
-            return Err(offered.waiter);
+            return false;
         }
         let EarlyRequest { work, bytes } = request;
         let counted = self.requests.entry(work).or_default();
@@ -71,7 +69,7 @@ impl EarlyAppends {
         counted.batches += 1;
         let early = Early { offered, work };
         self.waiting.entry(id).or_default().push(early);
-        Ok(())
+        true
     }
 
     fn has_room(&self, request: EarlyRequest) -> bool {
@@ -176,8 +174,7 @@ mod tests {
             waiter: who(work),
         };
         let request = EarlyRequest { work, bytes };
-        let pushed = early.push(partition(place), offered, request, NOW);
-        pushed.is_ok()
+        early.push(partition(place), offered, request, NOW)
     }
 
     fn left(early: &mut EarlyAppends, place: i32) -> Vec<Waiter> {

@@ -281,27 +281,28 @@ impl Shard {
         now: Now,
         told: &mut Told,
     ) {
-        match self.slots.get_mut(&id) {
+        let waiter = offered.waiter;
+        let why = match self.slots.get_mut(&id) {
             Some(Slot::Leading(leader)) => {
-                if !self.early.lets_in(id, &offered, now.monotonic) {
-                    told.push((offered.waiter, Err(Unavailable::NotLeader(id).into())));
+                if self.early.lets_in(id, &offered, now.monotonic) {
+                    leader.append(offered, now, &mut self.allowance, told);
+                    if leader.touch() {
+                        self.touched.push(id);
+                    }
                     return;
                 }
-                leader.append(offered, now, &mut self.allowance, told);
-                if leader.touch() {
-                    self.touched.push(id);
-                }
+                Unavailable::NotLeader(id)
             }
             Some(Slot::Opening(_)) => {
-                if let Err(waiter) = self.early.push(id, offered, request, now.monotonic) {
-                    told.push((waiter, Err(Unavailable::NotLeader(id).into())));
+                if self.early.push(id, offered, request, now.monotonic) {
+                    return;
                 }
+                Unavailable::NotLeader(id)
             }
-            Some(Slot::Offline) => {
-                told.push((offered.waiter, Err(Unavailable::Offline(id).into())));
-            }
-            None => told.push((offered.waiter, Err(self.absent(id).into()))),
-        }
+            Some(Slot::Offline) => Unavailable::Offline(id),
+            None => self.absent(id),
+        };
+        told.push((waiter, Err(why.into())));
     }
 
     /// Why there is no slot for a partition.

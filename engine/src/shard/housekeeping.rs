@@ -133,8 +133,7 @@ impl Shard {
         self.stopping = true;
         self.answer_all_fetches();
         self.give_up_recoveries(effects);
-        self.give_up_replays();
-        self.give_up_unlinks();
+        self.give_up_slices();
         self.stop_cleaning(now, effects);
         self.give_up_put_off(now, effects);
         self.close_quiet_logs(effects);

@@ -148,7 +148,8 @@ impl Shard {
     }
 }
 
-/// How much the indexes of closed segments take in memory: thinned as they are, some twenty of full segments of the default settings, or more of larger batches.
+/// How much the indexes of closed segments take in memory: thinned as they are, some twenty of full segments of the default
+/// settings, or more of larger batches.
 const INDEX_BYTES_MAX: usize = 32 << 20;
 /// So many are kept whatever they take: readers of two old segments would have theirs loaded in turns else. Those that found no room
 /// on the disk at a start are whole, some 21 MB each at most unless `segment.index.bytes` is raised.

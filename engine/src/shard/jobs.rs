@@ -9,7 +9,7 @@ use super::hosting::{NO_SPACE_DELAY, fault};
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::{Doomed, RollJob, Searched, WalkError};
-use crate::maintenance::{Done, DoomedDirectory, Job, JobId, Removal, Replay, UNMARKED};
+use crate::maintenance::{Done, DoomedDirectory, Job, JobId, Removal, UNMARKED};
 use crate::partition::OffsetLookupError;
 use crate::types::{DirectoryId, Now, TopicIdPartition};
 
@@ -414,17 +414,12 @@ impl Jobs {
         }
     }
 
-    /// Takes the coordinators off the books that wait to be read.
-    fn give_up_replays(&mut self) {
-        for ordered in std::mem::take(&mut self.replays.waiting) {
-            self.errands.remove(&ordered.id);
-        }
-    }
-
-    /// Takes the directories off the books that wait to be unlinked.
-    fn give_up_unlinks(&mut self) {
-        for ordered in std::mem::take(&mut self.unlinks.waiting) {
-            self.errands.remove(&ordered.id);
+    /// Takes the coordinators off the books that wait to be read, and the directories that wait to be unlinked.
+    fn give_up_slices(&mut self) {
+        for lane in [&mut self.replays, &mut self.unlinks] {
+            for ordered in std::mem::take(&mut lane.waiting) {
+                self.errands.remove(&ordered.id);
+            }
         }
     }
 
@@ -444,14 +439,10 @@ impl Shard {
         self.jobs.give_up_recoveries(effects);
     }
 
-    /// Reads no more coordinators than are being read, and of those no more than a slice: nobody asks them any more.
-    pub(super) fn give_up_replays(&mut self) {
-        self.jobs.give_up_replays();
-    }
-
-    /// Unlinks no more directories than it has begun with, and of those no more than a few files: the next start does it.
-    pub(super) fn give_up_unlinks(&mut self) {
-        self.jobs.give_up_unlinks();
+    /// Reads no more coordinators and unlinks no more directories than it has begun with, and of those no more than a slice: nobody
+    /// asks the former any more, and the next start sees to the latter.
+    pub(super) fn give_up_slices(&mut self) {
+        self.jobs.give_up_slices();
     }
 
     /// Hands a job out as soon as it may run.
@@ -487,8 +478,13 @@ impl Shard {
     pub(super) fn done(&mut self, id: JobId, done: Done, now: Now, effects: &mut Effects) {
         let done = match done {
             Done::PutOff(job, error) => return self.put_off(id, job, error, now, effects),
-            Done::PartReplayed(replay) => return self.replay_on(id, replay, effects),
-            Done::PartUnlinked(directory) => return self.unlink_on(id, directory, effects),
+            Done::PartReplayed(replay) => {
+                let wanted = self.is_replay_wanted(id);
+                return self.go_on(id, Job::Replay(replay), wanted, effects);
+            }
+            Done::PartUnlinked(directory) => {
+                return self.go_on(id, Job::UnlinkDirectory(directory), true, effects);
+            }
             Done::RemovedAll(each) => {
                 for (id, done) in each {
                     self.done(id, done, now, effects);
@@ -580,18 +576,20 @@ impl Shard {
         }
     }
 
-    /// A slice of a coordinator's partition has been read. The next comes behind what was ordered meanwhile, but before the other
-    /// coordinators that wait; none does when nobody waits for it any more.
-    fn replay_on(&mut self, id: JobId, replay: Box<Replay>, effects: &mut Effects) {
-        let wanted = match self.jobs.errands.get(&id) {
-            Some(Errand::Replay(partition)) => self.is_being_read(*partition),
-            _ => false,
-        };
+    /// A slice of a job is done. The next comes behind what was ordered meanwhile, but before others of its lane that wait; none does
+    /// in a stop, or where it is not `wanted` any more.
+    fn go_on(&mut self, id: JobId, job: Job, wanted: bool, effects: &mut Effects) {
         if wanted && !self.stopping {
-            effects.jobs.push((id, Job::Replay(replay)));
+            effects.jobs.push((id, job));
         } else {
             self.jobs.done(id, effects);
         }
+    }
+
+    /// Whether somebody still waits for the coordinator that a job reads.
+    fn is_replay_wanted(&self, id: JobId) -> bool {
+        let errand = self.jobs.errands.get(&id);
+        matches!(errand, Some(Errand::Replay(partition)) if self.is_being_read(*partition))
     }
 
     /// A partition is out of the way, whatever has to be unlinked still.
@@ -602,15 +600,6 @@ impl Shard {
                 self.order(Errand::UnlinkDirectory, job, effects);
             }
             result => warn_of(result.map(drop), "a deleted partition"),
-        }
-    }
-
-    /// Some files of a directory are unlinked. The next come behind what was ordered meanwhile.
-    fn unlink_on(&mut self, id: JobId, directory: DoomedDirectory, effects: &mut Effects) {
-        if self.stopping {
-            self.jobs.done(id, effects);
-        } else {
-            effects.jobs.push((id, Job::UnlinkDirectory(directory)));
         }
     }
 

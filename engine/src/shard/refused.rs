@@ -73,15 +73,15 @@ impl RefusedBatches {
             return true;
         };
         let key = (id, producer);
-        let Some(refused) = self.earliest.get(&key) else {
-            return true;
-        };
-        let overtakes = now < refused.until && turn.is_after(refused.turn);
+        if self.is_behind(key, turn, now) {
+            return false;
+        }
         // One before it may be at fault itself, and not be appended.
-        if !overtakes && !refused.turn.is_after(turn) {
+        let refused = self.earliest.get(&key);
+        if refused.is_some_and(|refused| !refused.turn.is_after(turn)) {
             self.earliest.remove(&key);
         }
-        !overtakes
+        true
     }
 
     fn is_behind(&self, key: (TopicIdPartition, ProducerId), turn: Turn, now: Monotonic) -> bool {
