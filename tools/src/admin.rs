@@ -149,8 +149,19 @@ impl Admin {
         }
     }
 
-    /// As [`Self::ask_up_to`], again as long as the answer has an error that passes, until the time is over. `code_of` finds it.
+    /// As [`Self::ask`], again as long as the answer has an error that passes, until the time is over. `code_of` finds it.
     pub(crate) async fn ask_patiently<R: Request>(
+        &mut self,
+        target: Target,
+        request: &R,
+        code_of: impl Fn(&R::Response) -> ErrorCode,
+    ) -> Result<R::Response, AdminError> {
+        self.ask_patiently_up_to(target, request, *R::VERSIONS.end(), code_of)
+            .await
+    }
+
+    /// The same, in a version not above `version_max`.
+    pub(crate) async fn ask_patiently_up_to<R: Request>(
         &mut self,
         target: Target,
         request: &R,

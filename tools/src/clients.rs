@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use millrace_engine::metadata::INTERNAL_TOPICS;
 use rdkafka::ClientConfig;
@@ -110,6 +111,13 @@ pub(crate) fn settle_fetch_size(properties: &mut Properties) {
     let bytes = bytes.max(MESSAGE_BYTES_MIN).to_string();
     properties.insert("fetch.max.bytes".to_owned(), bytes.clone());
     properties.insert("message.max.bytes".to_owned(), bytes);
+}
+
+/// Longer than a delivery may take with these properties of a producer: what is not delivered by then has been given up.
+pub(crate) fn delivery_time_max(properties: &Properties) -> Duration {
+    let timeout = properties.get("delivery.timeout.ms");
+    let timeout = timeout.and_then(|value| value.trim().parse().ok());
+    Duration::from_millis(timeout.unwrap_or(120_000)) + Duration::from_secs(5)
 }
 
 /// librdkafka's `message.max.bytes`: its default, and the least that it takes. A fetch answers one batch always.

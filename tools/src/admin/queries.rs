@@ -16,7 +16,7 @@ use millrace_wire::message::metadata::{
 use millrace_wire::message::offset_fetch::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchResponse,
 };
-use millrace_wire::{ErrorCode, Message, Str};
+use millrace_wire::{ErrorCode, Str};
 
 use super::{Admin, AdminError, Node, Target};
 
@@ -225,7 +225,7 @@ impl Admin {
         };
         let target = Target::Node(coordinator.id);
         let response = self
-            .ask_patiently(target, &request, OFFSETS_BY_NAME_VERSION, code_of)
+            .ask_patiently_up_to(target, &request, OFFSETS_BY_NAME_VERSION, code_of)
             .await?;
         AdminError::check(code_of(&response), None)?;
         Ok(committed(&response))
@@ -242,14 +242,11 @@ impl Admin {
             states_filter: texts(states),
             types_filter: texts(types),
         };
-        let newest = *ListGroupsRequest::VERSIONS.end();
         let code_of = |response: &ListGroupsResponse| response.error_code;
         let mut found = Vec::new();
         for node in self.nodes().await? {
             let target = Target::Node(node.id);
-            let response = self
-                .ask_patiently(target, &request, newest, code_of)
-                .await?;
+            let response = self.ask_patiently(target, &request, code_of).await?;
             AdminError::check(response.error_code, None)?;
             found.extend(response.groups);
         }

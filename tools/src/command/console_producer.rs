@@ -346,12 +346,8 @@ const SYNC_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Waits until everything is delivered or given up.
 fn finish(producer: &ThreadedProducer<Deliveries>, properties: &Properties) -> Result<(), Failure> {
-    let timeout = properties
-        .get("delivery.timeout.ms")
-        .and_then(|value| value.trim().parse().ok());
-    let timeout = Duration::from_millis(timeout.unwrap_or(120_000)) + Duration::from_secs(5);
     producer
-        .flush(timeout)
+        .flush(clients::delivery_time_max(properties))
         .map_err(|error| Failure::Text(clients::reason(&error)))
 }
 

@@ -490,9 +490,7 @@ fn finish(
     producer: &ThreadedProducer<Deliveries>,
     out: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let timeout = plan.properties.get("delivery.timeout.ms");
-    let timeout = timeout.and_then(|value| value.trim().parse().ok());
-    let timeout = Duration::from_millis(timeout.unwrap_or(120_000)) + Duration::from_secs(5);
+    let timeout = clients::delivery_time_max(&plan.properties);
     let begin = Instant::now();
     loop {
         let flushed = producer.flush(SLICE);

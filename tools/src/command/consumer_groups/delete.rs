@@ -8,7 +8,7 @@ use millrace_wire::message::offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
     OffsetDeleteResponse,
 };
-use millrace_wire::{ErrorCode, Message, Str};
+use millrace_wire::{ErrorCode, Str};
 
 use super::{Failure, Flags, print_error};
 use crate::admin::{Admin, AdminError, Target, TopicPartition, exception};
@@ -26,7 +26,6 @@ pub(super) async fn groups(
         let group = response.results.first();
         group.map_or(ErrorCode::None, |group| group.error_code)
     };
-    let newest = *DeleteGroupsRequest::VERSIONS.end();
     let mut deleted = Vec::new();
     let mut failed = Vec::new();
     for group in groups {
@@ -35,9 +34,7 @@ pub(super) async fn groups(
             groups_names: vec![Str::from(&group)],
         };
         let target = Target::Node(coordinator.id);
-        let response = admin
-            .ask_patiently(target, &request, newest, code_of)
-            .await?;
+        let response = admin.ask_patiently(target, &request, code_of).await?;
         match code_of(&response) {
             ErrorCode::None => deleted.push(format!("'{group}'")),
             code => failed.push((group, code)),
@@ -107,11 +104,8 @@ pub(super) async fn offsets(
         topics: topics.iter().map(topic).collect(),
     };
     let target = Target::Node(admin.coordinator(&group).await?.id);
-    let newest = *OffsetDeleteRequest::VERSIONS.end();
     let code_of = |response: &OffsetDeleteResponse| response.error_code;
-    let response = admin
-        .ask_patiently(target, &request, newest, code_of)
-        .await?;
+    let response = admin.ask_patiently(target, &request, code_of).await?;
     let mut worst = response.error_code;
     let status = |code: ErrorCode| match code {
         ErrorCode::None => "Successful".to_owned(),

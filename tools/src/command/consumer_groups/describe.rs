@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use millrace_wire::message::describe_groups::{
     DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup,
 };
-use millrace_wire::{ErrorCode, Message, Str};
+use millrace_wire::{ErrorCode, Str};
 
 use super::{Failure, Flags, print_error};
 use crate::admin::{Admin, AdminError, GroupOffsets, Node, OffsetAnswer, Target, TopicPartition};
@@ -73,10 +73,7 @@ async fn described(admin: &mut Admin, name: &str) -> Result<Description, AdminEr
         group.map_or(ErrorCode::None, |group| group.error_code)
     };
     let target = Target::Node(coordinator.id);
-    let newest = *DescribeGroupsRequest::VERSIONS.end();
-    let response = admin
-        .ask_patiently(target, &request, newest, code_of)
-        .await?;
+    let response = admin.ask_patiently(target, &request, code_of).await?;
     let group = response.groups.into_iter().next().unwrap_or_default();
     AdminError::check(group.error_code, group.error_message.as_deref())?;
     Ok(Description { group, coordinator })

@@ -293,7 +293,7 @@ async fn commit(admin: &mut Admin, group: &str, offsets: &Offsets) -> Result<(),
     };
     let coordinator = Target::Node(admin.coordinator(group).await?.id);
     let response = admin
-        .ask_patiently(coordinator, &request, OFFSETS_BY_NAME_VERSION, first_error)
+        .ask_patiently_up_to(coordinator, &request, OFFSETS_BY_NAME_VERSION, first_error)
         .await?;
     AdminError::check(first_error(&response), None).map_err(Failure::Admin)
 }
