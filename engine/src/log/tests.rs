@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::CleanupPolicy;
-use crate::io::{Disk, Sim, SimOperation};
+use crate::io::{Disk, File, Sim, SimOperation};
 use crate::record::{BatchBuilder, Batches, PreparedBatch};
 use crate::types::{ProducerEpoch, Sequence};
 
@@ -710,8 +710,8 @@ fn snapshots_before_the_first_segment_go_and_those_that_cannot_keep_no_log_from_
     assert_eq!(snapshots().collect::<Vec<_>>(), ["6", "8"]);
 }
 
-#[test]
-fn damage_below_the_recovery_point_is_left_alone_and_refused() {
+/// A log of four batches of two records that was killed, and the file of its one segment, in which the third is damaged.
+fn with_a_damaged_third() -> (Fixture, Vec<Stored>, File) {
     let fixture = Fixture::new(config(100_000));
     let mut log = fixture.fresh();
     let stored: Vec<Stored> = (0..4)
@@ -720,9 +720,15 @@ fn damage_below_the_recovery_point_is_left_alone_and_refused() {
     drop(log);
     let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
     let file = fixture.disk.open(&path).unwrap();
-    let length = file.length().unwrap();
     let third = (stored[0].bytes.len() * 2) as u64;
     file.write_all_at(third + 16, &[9]).unwrap();
+    (fixture, stored, file)
+}
+
+#[test]
+fn damage_below_the_recovery_point_is_left_alone_and_refused() {
+    let (fixture, stored, file) = with_a_damaged_third();
+    let length = file.length().unwrap();
     let (mut log, report) = fixture.open(false, 8);
     assert_eq!(report.cuts, []);
     assert_eq!(report.damage.as_ref(), log.damage());
@@ -783,17 +789,8 @@ fn a_log_that_lost_stable_records_says_so() {
 /// It was said to have been on stable storage, and its tail was cut off before it was refused.
 #[test]
 fn a_log_that_ends_before_its_start_is_left_as_it_is_unless_its_topic_caches_writes() {
-    let mut fixture = Fixture::new(config(100_000));
-    let mut log = fixture.fresh();
-    let stored: Vec<Stored> = (0..4)
-        .map(|_| fixture.append(&mut log, &batch(2, 50, 1)))
-        .collect();
-    drop(log);
-    let path = names::segment_file(&fixture.path(), Offset(0), names::LOG);
-    let file = fixture.disk.open(&path).unwrap();
+    let (mut fixture, _, file) = with_a_damaged_third();
     let length = file.length().unwrap();
-    let third = (stored[0].bytes.len() * 2) as u64;
-    file.write_all_at(third + 16, &[9]).unwrap();
     let options = |fixture: &Fixture, clean| OpenOptions {
         log_start_offset: Offset(6),
         ..fixture.options(clean, 0)

@@ -349,31 +349,16 @@ const OPENING_WAIT_MAX: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::control::Desk;
     use crate::io::Sim;
-    use crate::metadata::{
-        CreatePartitions, CreateTopics, GrowTopic, Metadata, MetadataOptions, NewTopic,
-        RegisterBroker,
-    };
-    use crate::types::{BrokerId, DirectoryId, Timestamp, Uuid};
-
-    const BROKER: BrokerId = BrokerId(1);
+    use crate::metadata::{CreatePartitions, CreateTopics, GrowTopic, Metadata, NewTopic};
+    use crate::shard::step::tests::registered;
+    use crate::types::Timestamp;
 
     /// The metadata of a broker with a topic `t` of one partition.
     fn with_topic(sim: &Sim) -> Metadata {
-        let (disk, options) = (sim.disk(), MetadataOptions::default());
-        let metadata = Metadata::open(&disk, Path::new("/metadata"), BROKER, "cluster", options);
-        let mut metadata = metadata.unwrap();
-        let register = RegisterBroker {
-            id: BROKER,
-            incarnation: Uuid(1),
-            endpoints: Vec::new(),
-            rack: None,
-            log_directories: vec![DirectoryId(Uuid(7))],
-        };
+        let mut metadata = registered(sim);
         let topic = NewTopic {
             name: "t".to_owned(),
             partitions: 1,
@@ -390,12 +375,8 @@ mod tests {
             topic_defaults: Arc::default(),
             validate_only: false,
         };
-        for command in [
-            metadata::Command::RegisterBroker(register),
-            metadata::Command::CreateTopics(create),
-        ] {
-            metadata.propose(&command).unwrap();
-        }
+        let create = metadata::Command::CreateTopics(create);
+        metadata.propose(&create).unwrap();
         metadata
     }
 

@@ -332,18 +332,23 @@ pub(super) mod tests {
         _images: watch::Sender<Arc<MetadataImage>>,
     }
 
-    pub(in crate::shard) fn bench() -> Bench {
-        let (mailbox, commands) = mpsc::channel(4);
-        let (results, kept) = mpsc::channel(1);
-        let (images, image) = watch::channel(Arc::new(MetadataImage::empty()));
-        let disk = Sim::new(1).disk();
+    /// A pool that does nothing.
+    pub(in crate::shard) fn idle_pool(sim: &Sim) -> PoolHandle {
         let none = PoolThreads {
             files: 0,
             batches: 0,
             searches: 0,
             replays: 0,
         };
-        let (_, pool) = Pool::start(none, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
+        let checkpoints = Arc::new(Checkpoints::default());
+        Pool::start(none, 1, &sim.disk(), &checkpoints).unwrap().1
+    }
+
+    pub(in crate::shard) fn bench() -> Bench {
+        let (mailbox, commands) = mpsc::channel(4);
+        let (results, kept) = mpsc::channel(1);
+        let (images, image) = watch::channel(Arc::new(MetadataImage::empty()));
+        let pool = idle_pool(&Sim::new(1));
         let clock = Clock::real();
         let shard = Shard::new(settings(1), clock.now());
         let tackle = Tackle {

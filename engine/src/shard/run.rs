@@ -147,23 +147,20 @@ const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use bytes::Bytes;
 
     use super::*;
     use crate::control::Desk;
     use crate::io::Sim;
-    use crate::maintenance::{Checkpoints, Job, Pool, PoolThreads};
-    use crate::metadata::{Metadata, MetadataOptions};
+    use crate::maintenance::Job;
     use crate::partition::Acks;
     use crate::record::BatchBuilder;
     use crate::shard::command::{MeasureDirectories, Produce, ProducePartition};
     use crate::shard::helm::Tackle;
-    use crate::shard::helm::tests::{bench, fetch};
+    use crate::shard::helm::tests::{bench, fetch, idle_pool};
     use crate::shard::step::Effects;
-    use crate::shard::step::tests::{NOW, bench_on, partition};
-    use crate::types::{BrokerId, TopicIdPartition};
+    use crate::shard::step::tests::{NOW, bench_on, partition, registered};
+    use crate::types::TopicIdPartition;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -201,18 +198,7 @@ mod tests {
             panic!("the directories are measured by a job");
         };
 
-        let (disk, directory) = (sim.disk(), Path::new("/data/metadata"));
-        disk.create_dir_all(directory).unwrap();
-        let options = MetadataOptions::default();
-        let metadata = Metadata::open(&disk, directory, BrokerId(1), "c", options).unwrap();
-        let (_desk, control) = Desk::new(metadata);
-        let none = PoolThreads {
-            files: 0,
-            batches: 0,
-            searches: 0,
-            replays: 0,
-        };
-        let (_, pool) = Pool::start(none, 1, &disk, &Arc::new(Checkpoints::default())).unwrap();
+        let (_desk, control) = Desk::new(registered(&sim));
         let (clock, _) = Clock::sim(NOW.wall);
         let (mailbox, commands) = mpsc::channel(4);
         let (results_sender, results) = mpsc::channel(1);
@@ -221,7 +207,7 @@ mod tests {
         let tackle = Tackle {
             clock: clock.clone(),
             image: image.clone(),
-            pool,
+            pool: idle_pool(&sim),
             results: results_sender.clone(),
         };
         let shard_loop = Loop {

@@ -1,12 +1,13 @@
 //! The clients of the simulation: what each has asked and not been told yet.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millrace_engine::group::{GroupError, GroupReply};
 use millrace_engine::partition::{Acks, AppendError, Appended, DeleteRecordsError, ReadError};
 use millrace_engine::record::{BatchBuilder, Record, RecordHeader};
-use millrace_engine::shard::command::{Fetched, Produced};
+use millrace_engine::shard::command::{Command, Fetched, Produce, ProducePartition, Produced};
 use millrace_engine::types::{
     Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicIdPartition,
 };
@@ -16,6 +17,28 @@ use crate::topics::{PACKED, is_compacted};
 
 /// The slot an answer comes into.
 pub(crate) type Answer<T> = oneshot::Receiver<T>;
+
+/// The command that produces one batch, and where its answer comes.
+pub(crate) fn produce(
+    partition: TopicIdPartition,
+    records: Bytes,
+    acks: Acks,
+    timeout: Duration,
+) -> (Command, Answer<Produced>) {
+    let (reply, answer) = oneshot::channel();
+    let entry = ProducePartition {
+        partition,
+        records,
+        zstd_allowed: true,
+    };
+    let produce = Produce {
+        partitions: [entry].into(),
+        acks,
+        timeout,
+        reply,
+    };
+    (Command::Produce(produce), answer)
+}
 
 /// A batch on its way.
 pub(crate) struct Sent {

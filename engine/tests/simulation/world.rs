@@ -15,12 +15,12 @@ use millrace_engine::log::ProducerError;
 use millrace_engine::maintenance::REPLAY_SLICE_BYTES;
 use millrace_engine::partition::{Acks, AppendError};
 use millrace_engine::shard::CleanerSettings;
-use millrace_engine::shard::command::{Command, DeleteRecords, Produce, ProducePartition};
+use millrace_engine::shard::command::{Command, DeleteRecords};
 use millrace_engine::types::{GenerationId, Offset, Timestamp, TopicIdPartition};
 use tokio::sync::oneshot;
 
 use self::metadata::WRITE_CACHING;
-use crate::clients::{Deletion, Group, Producer, Reader};
+use crate::clients::{Deletion, Group, Producer, Reader, produce};
 use crate::consumers::Consumer;
 use crate::driver::Machine;
 use crate::faults::{Step, one_of};
@@ -252,9 +252,10 @@ impl World {
     }
 
     fn send(&mut self, index: usize, place: usize, id: TopicIdPartition) {
-        let (reply, answer) = oneshot::channel();
         let producer = &mut self.producers[index];
         let records = producer.batch(&producer.outstanding[place]);
+        let timeout = Duration::from_millis(100 + self.random.below(2_000));
+        let (command, answer) = produce(id, records, producer.acks, timeout);
         let sent = &mut producer.outstanding[place];
         if is_compacted(producer.topic) {
             self.checkers.compacted.sent(id, &sent.ids);
@@ -271,18 +272,7 @@ impl World {
         sent.cachings = self.cachings;
         sent.result = None;
         sent.answer = Some(answer);
-        let entry = ProducePartition {
-            partition: id,
-            records,
-            zstd_allowed: true,
-        };
-        let produce = Produce {
-            partitions: [entry].into(),
-            acks: producer.acks,
-            timeout: Duration::from_millis(100 + self.random.below(2_000)),
-            reply,
-        };
-        self.machine.send(id, Command::Produce(produce));
+        self.machine.send(id, command);
     }
 
     fn hear(&mut self) -> Verdict {

@@ -17,11 +17,11 @@ use crate::group::{
 use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES};
 use crate::metadata::{
-    self, ConfigResource, CreateTopics, DeleteTopics, MetadataRecord, NewTopic, RegisterBroker,
-    TopicReference,
+    self, ConfigResource, CreateTopics, DeleteTopics, Metadata, MetadataOptions, MetadataRecord,
+    NewTopic, RegisterBroker, TopicReference,
 };
 use crate::partition::{
-    Acks, AppendError, Fault, Isolation, OffsetLookupError, OffsetSpec, Unavailable,
+    Acks, AppendError, Appended, Fault, Isolation, OffsetLookupError, OffsetSpec, Unavailable,
 };
 use crate::record::{BatchBuilder, Compression};
 use crate::shard::cleaning::{CleanerSeats, CleanerSettings, CleanerShare, CleanerSource};
@@ -51,8 +51,8 @@ pub(in crate::shard) const NOW: Now = Now {
     monotonic: Monotonic(0),
 };
 const BROKER: BrokerId = BrokerId(1);
-const ENOSPC: i32 = 28;
 const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
+const ENOSPC: i32 = 28;
 
 /// A partition of a topic that is the same for all numbers.
 pub(in crate::shard) fn partition(number: i32) -> TopicIdPartition {
@@ -62,16 +62,27 @@ pub(in crate::shard) fn partition(number: i32) -> TopicIdPartition {
     }
 }
 
-pub(in crate::shard) fn image(topic: &str, partitions: i32) -> MetadataImage {
-    let register = RegisterBroker {
+fn register() -> metadata::Command {
+    metadata::Command::RegisterBroker(RegisterBroker {
         id: BROKER,
         incarnation: Uuid(1),
         endpoints: Vec::new(),
         rack: None,
         log_directories: vec![DIRECTORY],
-    };
-    let register = metadata::Command::RegisterBroker(register);
-    let registered = after(&MetadataImage::empty(), &register);
+    })
+}
+
+/// The metadata of a broker that knows nothing but itself.
+pub(in crate::shard) fn registered(sim: &Sim) -> Metadata {
+    let (disk, options) = (sim.disk(), MetadataOptions::default());
+    let metadata = Metadata::open(&disk, Path::new("/metadata"), BROKER, "cluster", options);
+    let mut metadata = metadata.unwrap();
+    metadata.propose(&register()).unwrap();
+    metadata
+}
+
+pub(in crate::shard) fn image(topic: &str, partitions: i32) -> MetadataImage {
+    let registered = after(&MetadataImage::empty(), &register());
     after(&registered, &create(topic, partitions, 5))
 }
 
@@ -713,18 +724,26 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
     assert_eq!(let_go, Err(TryRecvError::Closed));
     bench.carry_out(effects);
     bench.end_sync();
-    let appended = patient.try_recv().unwrap().results.remove(0).unwrap();
-    assert_eq!(appended.base_offset, Offset::ZERO);
+    assert_eq!(stored_at(&mut patient), Offset::ZERO);
     assert_eq!(bench.next_offset(0), Offset(1));
     // The log would take it for the producer's first.
-    let overtaking = next.try_recv().unwrap().results.remove(0).unwrap_err();
+    let overtaking = outcome_of(&mut next).unwrap_err();
     assert!(is_not_yet(&overtaking), "{overtaking}");
     for (sequence, offset) in [(0, 1), (1, 2)] {
         let mut again = bench.produce_with(0, of_producer(sequence));
         bench.end_syncs();
-        let appended = again.try_recv().unwrap().results.remove(0).unwrap();
-        assert_eq!(appended.base_offset, Offset(offset));
+        assert_eq!(stored_at(&mut again), Offset(offset));
     }
+}
+
+/// What became of the only batch of a request.
+fn outcome_of(answer: &mut Answer) -> Result<Appended, AppendError> {
+    answer.try_recv().unwrap().results.remove(0)
+}
+
+/// Where it was appended.
+fn stored_at(answer: &mut Answer) -> Offset {
+    outcome_of(answer).unwrap().base_offset
 }
 
 /// The beginning of a batch of an idempotent producer that no log knows.
@@ -776,10 +795,7 @@ fn a_batch_that_finds_no_room_before_the_log_is_open_is_not_overtaken_by_the_nex
     }
     let mut again = [first(), second()].map(|builder| bench.produce_with(0, builder));
     bench.end_syncs();
-    let offsets = again.each_mut().map(|answer| {
-        let result = answer.try_recv().unwrap().results.remove(0);
-        result.unwrap().base_offset
-    });
+    let offsets = again.each_mut().map(stored_at);
     assert_eq!(offsets, [Offset(0), Offset(2)]);
 }
 
@@ -793,30 +809,22 @@ fn a_batch_whose_log_finds_no_space_to_be_opened_is_not_overtaken_by_the_next() 
     let full = IoError::new("write", Path::new("/data"), io::ErrorKind::StorageFull);
     let done = Done::NotYetOpened(open, NotYet::NoSpace(full));
     bench.take_in(Input::Done(id, done));
-    let result = first.try_recv().unwrap().results.remove(0);
+    let result = outcome_of(&mut first);
     assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
     let mut second = bench.produce_with(0, of_producer(1));
-    let result = second.try_recv().unwrap().results.remove(0);
-    assert!(is_not_yet(&result.unwrap_err()));
+    assert!(is_not_yet(&outcome_of(&mut second).unwrap_err()));
     let again = bench.produce_with(0, of_producer(0));
     bench.pass(1_000);
     let mut answers = [again, bench.produce_with(0, of_producer(1))];
     bench.end_syncs();
-    let offsets = answers.each_mut().map(|answer| {
-        let result = answer.try_recv().unwrap().results.remove(0);
-        result.unwrap().base_offset
-    });
+    let offsets = answers.each_mut().map(stored_at);
     assert_eq!(offsets, [Offset(0), Offset(1)]);
 }
 
 /// At acks=1 nobody's time is ever up: they could take the memory of all requests while one log was recovered.
 #[test]
 fn no_more_batches_wait_for_a_log_to_be_opened_than_there_is_room_for() {
-    let mut bench = bench_of_nothing(&Sim::new(1), 1);
-    let image = Arc::new(image("t", 1));
-    let mut effects = Effects::default();
-    bench.shard.step(NOW, Input::Image(image), &mut effects);
-    bench.partitions = bench.shard.slots.keys().copied().collect();
+    let (mut bench, mut effects) = bench_of_unopened("t", 1);
     let mut append = || -> Answer {
         let (reply, answer) = oneshot::channel();
         let mut builder = BatchBuilder::new();
@@ -839,17 +847,14 @@ fn no_more_batches_wait_for_a_log_to_be_opened_than_there_is_room_for() {
     let mut waiting: Vec<Answer> = (0..4).map(|_| append()).collect();
     let mut excess: Vec<Answer> = (0..2).map(|_| append()).collect();
     for answer in &mut excess {
-        let result = answer.try_recv().unwrap().results.remove(0);
+        let result = outcome_of(answer);
         let not_yet = AppendError::from(Unavailable::NotLeader(bench.partitions[0]));
         assert_eq!(result.unwrap_err().to_string(), not_yet.to_string());
     }
     assert!(waiting.iter_mut().all(|answer| answer.try_recv().is_err()));
     bench.carry_out(effects);
-    let offsets = waiting.iter_mut().map(|answer| {
-        let result = answer.try_recv().unwrap().results.remove(0);
-        result.unwrap().base_offset.0
-    });
-    assert_eq!(offsets.collect::<Vec<_>>(), [0, 1, 2, 3]);
+    let offsets = waiting.iter_mut().map(stored_at);
+    assert_eq!(offsets.collect::<Vec<_>>(), [0, 1, 2, 3].map(Offset));
 }
 
 #[test]

@@ -8,11 +8,12 @@ use millrace_engine::io::SimOperation;
 use millrace_engine::partition::Isolation;
 use millrace_engine::record::{BatchBuilder, Batches, records};
 use millrace_engine::shard::CleanerSettings;
-use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
+use millrace_engine::shard::command::{Command, Fetch, FetchPartition};
 use millrace_engine::types::{LeaderEpoch, Offset, TopicId, TopicIdPartition, Uuid};
 use millrace_engine::{io::Random, partition::Acks};
 use tokio::sync::oneshot;
 
+use crate::clients::produce;
 use crate::driver::Machine;
 use crate::invariants::acknowledged_survives::Grade;
 use crate::invariants::compacted::Compacted;
@@ -61,19 +62,9 @@ impl Stage {
         let mut builder = BatchBuilder::new();
         let now = self.machine.now().wall;
         builder.push(now, Some(key.as_bytes()), Some(value.as_bytes()), &[]);
-        let entry = ProducePartition {
-            partition: self.id(),
-            records: builder.build(),
-            zstd_allowed: true,
-        };
-        let (reply, mut answer) = oneshot::channel();
-        let produce = Produce {
-            partitions: [entry].into(),
-            acks: Acks::All,
-            timeout: Duration::from_secs(60),
-            reply,
-        };
-        self.machine.send(self.id(), Command::Produce(produce));
+        let timeout = Duration::from_secs(60);
+        let (command, mut answer) = produce(self.id(), builder.build(), Acks::All, timeout);
+        self.machine.send(self.id(), command);
         let stored = (0..200).find_map(|_| {
             self.settle(1);
             answer.try_recv().ok()

@@ -12,12 +12,12 @@ use millrace_engine::metadata::MetadataImage;
 use millrace_engine::partition::{Acks, AppendError, Isolation};
 use millrace_engine::record::BatchBuilder;
 use millrace_engine::shard::Gateway;
-use millrace_engine::shard::command::{Command, Fetch, FetchPartition, Produce, ProducePartition};
+use millrace_engine::shard::command::{Command, Fetch, FetchPartition};
 use millrace_engine::types::{LeaderEpoch, Offset, Timestamp, TopicIdPartition, TopicName};
 use millrace_engine::{EngineOptions, SimulatedEngine, StartError};
 use tokio::sync::oneshot;
 
-use crate::clients::Answer;
+use crate::clients::{Answer, produce};
 use crate::controller::{BROKER, create_topic};
 
 /// A machine, and the engine when it runs.
@@ -145,20 +145,9 @@ impl Host {
         let gateway = self.gateway();
         let mut builder = BatchBuilder::new();
         builder.push(gateway.now().wall, None, Some(b"one of many"), &[]);
-        let entry = ProducePartition {
-            partition: id,
-            records: builder.build(),
-            zstd_allowed: true,
-        };
-        let (reply, answer) = oneshot::channel();
-        let produce = Produce {
-            partitions: [entry].into(),
-            acks: Acks::All,
-            timeout: Duration::from_secs(60),
-            reply,
-        };
-        let shard = gateway.owner(id);
-        gateway.try_send(shard, Command::Produce(produce)).unwrap();
+        let timeout = Duration::from_secs(60);
+        let (command, answer) = produce(id, builder.build(), Acks::All, timeout);
+        gateway.try_send(gateway.owner(id), command).unwrap();
         let result = self.wait_for(answer).results.remove(0);
         result.map(|appended| appended.base_offset)
     }

@@ -12,13 +12,12 @@ use millrace_engine::log::EpochEnd;
 use millrace_engine::partition::{Acks, AppendError, Isolation, OffsetLookupError, ReadError};
 use millrace_engine::record::BatchBuilder;
 use millrace_engine::shard::command::{
-    Command, Fetch, FetchPartition, Fetched, GroupRequest, LookupEpochEnds, Produce,
-    ProducePartition, Produced,
+    Command, Fetch, FetchPartition, Fetched, GroupRequest, LookupEpochEnds, Produced,
 };
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicIdPartition, TopicPartition};
 use tokio::sync::oneshot;
 
-use crate::clients::Answer;
+use crate::clients::{Answer, produce};
 use crate::driver::Machine;
 
 /// A broker of one shard, and what is asked of it.
@@ -68,19 +67,8 @@ impl Stage {
         let mut builder = BatchBuilder::new();
         let value = vec![0; bytes];
         builder.push(self.machine.now().wall, None, Some(&value), &[]);
-        let entry = ProducePartition {
-            partition: id,
-            records: builder.build(),
-            zstd_allowed: true,
-        };
-        let (reply, answer) = oneshot::channel();
-        let produce = Produce {
-            partitions: [entry].into(),
-            acks: Acks::All,
-            timeout,
-            reply,
-        };
-        self.machine.send(id, Command::Produce(produce));
+        let (command, answer) = produce(id, builder.build(), Acks::All, timeout);
+        self.machine.send(id, command);
         answer
     }
 
