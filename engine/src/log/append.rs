@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::leader_epochs::LeaderEpochs;
 use super::producer_state::{Producer, ProducerBatch, ProducerError, SequenceCheck};
+use super::producer_turn::{EarliestTurns, ProducerTurn};
 use super::replay::marker_of;
 use super::roll::RollReason;
 use super::segment::BatchPlace;
@@ -124,6 +125,9 @@ pub struct AppendUndone {
     /// ... to here (exclusive) are void, also those of batches staged behind the plan: whoever waits for one gets an
     /// error.
     pub to_offset: Offset,
+    /// The void batches of producers that the log does not know any more, the earliest of each: it would take a later one for its
+    /// first.
+    pub of_unknown: EarliestTurns,
 }
 
 /// Blocking work: removes what a failed write may have left behind the last whole batch.
@@ -196,6 +200,8 @@ impl Buffers {
 pub(super) struct Undo {
     /// The batch's.
     base_offset: Offset,
+    /// Its place among those of its producer.
+    turn: Option<ProducerTurn>,
     producer: Option<(ProducerId, Option<Producer>)>,
     epochs: Option<LeaderEpochs>,
 }
@@ -320,6 +326,7 @@ impl Log {
         let (header, payload) = batch.stamp(base_offset, leader_epoch);
         let mut undo = Undo {
             base_offset,
+            turn: ProducerTurn::of(&header),
             producer: None,
             epochs: None,
         };
@@ -432,7 +439,9 @@ impl Log {
     pub fn append_failed(&mut self, plan: &AppendPlan) -> AppendUndone {
         self.land(plan);
         let to_offset = self.next_offset;
+        let mut of_unknown = EarliestTurns::default();
         for undo in self.unwritten.undo.drain(..).rev() {
+            of_unknown.extend(undo.turn);
             if let Some((id, before)) = undo.producer {
                 self.producers.restore(id, before);
             }
@@ -441,6 +450,7 @@ impl Log {
                 self.epochs_version += 1;
             }
         }
+        of_unknown.leave_out(|id| self.producers.find(id).is_some());
         self.unwritten.batches.clear();
         self.unwritten.buffers = Buffers::default();
         self.unwritten.cut_pending = true;
@@ -455,6 +465,7 @@ impl Log {
             },
             from_offset: plan.first_offset,
             to_offset,
+            of_unknown,
         }
     }
 

@@ -17,6 +17,7 @@ mod open;
 pub mod producer_count;
 pub mod producer_snapshot;
 pub mod producer_state;
+mod producer_turn;
 mod read;
 mod recent;
 mod recover;
@@ -59,6 +60,7 @@ pub use open::{Cut, OpenError, OpenOptions, RecoveryReport, open};
 pub use producer_state::{
     AppendedBatch, Producer, ProducerError, SequenceCheck, WINDOW_BATCHES, Window,
 };
+pub use producer_turn::{EarliestTurns, ProducerTurn};
 pub use read::{Extent, Lookup, ReadError, ReadExtent, ReadPlan};
 pub use retention::{DeleteJob, Doomed, RetentionPlan};
 pub use roll::{Preallocation, RollJob, RollReason, RolledSegment};
@@ -234,6 +236,12 @@ impl Log {
         after: Option<ProducerId>,
     ) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.producers.after(after)
+    }
+
+    /// Whether a producer is remembered, counting batches not yet written. Of one that is not, any batch is taken for its first.
+    #[must_use]
+    pub fn knows_producer(&self, producer_id: ProducerId) -> bool {
+        self.producers.find(producer_id).is_some()
     }
 
     /// How many producers are remembered.

@@ -340,6 +340,7 @@ fn a_failed_write_takes_back_nothing_of_those_before_it() {
     stage(&mut log, batch(1, 10, 5));
     stage(&mut log, of_producer(1, 2, 2));
     stage(&mut log, of_producer(2, 0, 1));
+    stage(&mut log, of_producer(2, 1, 1));
     first
         .file
         .write_buffers_at(first.position, &first.buffers)
@@ -349,6 +350,10 @@ fn a_failed_write_takes_back_nothing_of_those_before_it() {
     let undone = log.append_failed(&second);
     assert_eq!(undone.from_offset, Offset(3));
     assert_eq!(log.producers, before);
+    // It would take the second batch of a producer that it does not know for the first.
+    let of_unknown: Vec<_> = undone.of_unknown.into_iter().collect();
+    let first_of_two = ProducerTurn::of(of_producer(2, 0, 1).header());
+    assert_eq!(of_unknown, [first_of_two.unwrap()]);
 }
 
 #[test]
