@@ -17,9 +17,9 @@ use super::waiting::{Acks, Appended, Told, Waiter, WaitingRoom};
 use crate::config::TopicConfig;
 use crate::io::{File, IoError};
 use crate::log::{
-    self, AppendPlan, CutBack, DeleteJob, EpochEnd, EpochsJob, EpochsWritten, FlushJob, Flushed,
-    Log, Preallocation, ReadPlan, RollJob, RolledSegment, Staged, SyncPlan, TimeSearch,
-    TimestampedOffset,
+    self, AppendPlan, CutBack, DeleteJob, EarliestTurns, EpochEnd, EpochsJob, EpochsWritten,
+    FlushJob, Flushed, Log, Preallocation, ProducerTurn, ReadPlan, RollJob, RolledSegment, Staged,
+    SyncPlan, TimeSearch, TimestampedOffset,
 };
 use crate::record::{
     Allowance, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin, prepare,
@@ -130,6 +130,8 @@ pub struct Leader {
     unpacking: Unpacking,
     /// Checked batches that have no offset yet, because the segment is full.
     backlog: VecDeque<Arrival>,
+    /// What was refused and may come again, of producers that the log does not know; until it is taken.
+    refused: EarliestTurns,
     writing: Option<AppendPlan>,
     syncing: Option<Syncing>,
     /// The segment is being rolled or cut: nothing may be written or synced meanwhile.
@@ -180,6 +182,7 @@ impl Leader {
             config,
             unpacking: Unpacking::default(),
             backlog: VecDeque::new(),
+            refused: EarliestTurns::default(),
             writing: None,
             syncing: None,
             segment_busy: false,
@@ -337,9 +340,14 @@ impl Leader {
     ) {
         match self.unpacking.unpacked(result) {
             Some(Ok(arrival)) => self.arrive(arrival, now, told),
-            Some(Err((waiter, error))) => told.push((waiter, Err(error.into()))),
+            Some(Err((waiter, error))) => told.push((waiter, Err(error))),
             None => {}
         }
+        self.take_in_ready(now, told);
+    }
+
+    /// Takes in those that have none before them any more that is to be opened.
+    fn take_in_ready(&mut self, now: Now, told: &mut Told) {
         while let Some(arrival) = self.unpacking.pop_ready() {
             self.arrive(arrival, now, told);
         }
@@ -652,10 +660,9 @@ impl Leader {
                 // Batches that were repeated may have waited behind those, and for nothing else.
                 self.waiting.written(self.unflushed_bound(), told);
                 self.waiting.committed(self.promised_end(), told);
-                for arrival in self.backlog.drain(..) {
-                    told.push((arrival.waiter, Err(AppendError::Storage)));
-                }
                 self.cut_due = Some(undone.cut);
+                self.refused.extend(undone.of_unknown);
+                self.refuse_backlog(now, told);
                 Ok(())
             }
             Err(error) => Err(Fault(error.to_string())),
@@ -703,7 +710,7 @@ impl Leader {
                 Ok(())
             }
             Err(error) if only_full(&error) => {
-                self.roll_put_off(told);
+                self.roll_put_off(now, told);
                 Ok(())
             }
             Err(error) => Err(Fault(error.to_string())),
@@ -711,12 +718,30 @@ impl Leader {
     }
 
     /// There is no room for a roll at present: the old segment goes on, and those who waited are told.
-    pub fn roll_put_off(&mut self, told: &mut Told) {
+    pub fn roll_put_off(&mut self, now: Now, told: &mut Told) {
         self.segment_busy = false;
         self.log.roll_failed();
+        self.refuse_backlog(now, told);
+    }
+
+    /// Refuses what has no place in the log yet, and what would overtake that or what was taken back: of a producer that it does not
+    /// know the log takes any batch for the first.
+    fn refuse_backlog(&mut self, now: Now, told: &mut Told) {
         for arrival in self.backlog.drain(..) {
+            let turn = ProducerTurn::of(arrival.batch.header());
+            let of_unknown = turn.filter(|turn| !self.log.knows_producer(turn.producer_id));
+            self.refused.extend(of_unknown);
             told.push((arrival.waiter, Err(AppendError::Storage)));
         }
+        self.unpacking.refuse_behind(&self.refused, told);
+        self.take_in_ready(now, told);
+    }
+
+    /// What was refused since the last call and may come again, of producers that the log does not know: the earliest of each.
+    /// Until it does come, whoever calls is to let no later one of that producer in.
+    #[must_use]
+    pub fn take_refused(&mut self) -> EarliestTurns {
+        std::mem::take(&mut self.refused)
     }
 
     /// A failed write has been cut off the file.

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::waiting::{Acks, Waiter};
+use super::error::AppendError;
+use super::waiting::{Acks, Told, Waiter};
+use crate::log::{EarliestTurns, ProducerTurn};
 use crate::record::{Begun, PackedBatch, PreparedBatch, RecordError};
 
 /// A checked batch on its way into the log.
@@ -17,12 +19,22 @@ pub(super) struct Arrival {
 /// which is within their connections' budgets, but for those that were packed anew.
 #[derive(Debug, Default)]
 pub(super) struct Unpacking {
-    /// Whose batch is being opened.
-    out: Option<(Acks, Waiter)>,
+    /// The batch that is being opened.
+    out: Option<Out>,
     /// Those behind it, in order.
     queue: VecDeque<(Begun, Acks, Waiter)>,
     /// Bytes of those in the queue that are ready.
     ready_bytes: u64,
+}
+
+/// A batch that is being opened.
+#[derive(Debug)]
+struct Out {
+    acks: Acks,
+    waiter: Waiter,
+    turn: Option<ProducerTurn>,
+    /// One that it stands behind was refused meanwhile.
+    is_refused: bool,
 }
 
 impl Unpacking {
@@ -46,32 +58,41 @@ impl Unpacking {
 
     /// The batch to be opened next, one at a time; then [`Unpacking::unpacked`].
     pub(super) fn next(&mut self) -> Option<Box<PackedBatch>> {
-        match self.pop()? {
-            (Begun::Packed(packed), acks, waiter) => {
-                self.out = Some((acks, waiter));
+        let (begun, acks, waiter) = self.pop()?;
+        let turn = ProducerTurn::of(begun.header());
+        match begun {
+            Begun::Packed(packed) => {
+                self.out = Some(Out {
+                    acks,
+                    waiter,
+                    turn,
+                    is_refused: false,
+                });
                 Some(packed)
             }
             ready => {
-                self.queue.push_front(ready);
+                self.queue.push_front((ready, acks, waiter));
                 None
             }
         }
     }
 
-    /// The batch that is out has been opened: it comes back as it is to be appended, or with what is wrong with it. `None`
-    /// where none was out.
+    /// The batch that is out has been opened: it comes back as it is to be appended, or with why it is not. `None` where none was
+    /// out.
     pub(super) fn unpacked(
         &mut self,
         result: Result<PreparedBatch, RecordError>,
-    ) -> Option<Result<Arrival, (Waiter, RecordError)>> {
-        let (acks, waiter) = self.out.take()?;
+    ) -> Option<Result<Arrival, (Waiter, AppendError)>> {
+        let out = self.out.take()?;
+        let (acks, waiter) = (out.acks, out.waiter);
         Some(match result {
+            Ok(_) if out.is_refused => Err((waiter, AppendError::Storage)),
             Ok(batch) => Ok(Arrival {
                 batch,
                 acks,
                 waiter,
             }),
-            Err(error) => Err((waiter, error)),
+            Err(error) => Err((waiter, error.into())),
         })
     }
 
@@ -93,11 +114,34 @@ impl Unpacking {
         }
     }
 
+    /// Refuses what stands behind one of `refused`: who waits is told now or, if the batch is out, once it has been opened. Then others
+    /// may be ready that have none before them any more.
+    pub(super) fn refuse_behind(&mut self, refused: &EarliestTurns, told: &mut Told) {
+        if refused.is_empty() {
+            return;
+        }
+        if let Some(out) = &mut self.out {
+            out.is_refused |= out.turn.is_some_and(|turn| refused.precede(turn));
+        }
+        let ready_bytes = &mut self.ready_bytes;
+        self.queue.retain(|(begun, _, waiter)| {
+            let turn = ProducerTurn::of(begun.header());
+            let goes = turn.is_some_and(|turn| refused.precede(turn));
+            if goes {
+                told.push((*waiter, Err(AppendError::Storage)));
+                if let Begun::Ready(batch) = begun {
+                    *ready_bytes -= batch.length_bytes() as u64;
+                }
+            }
+            !goes
+        });
+    }
+
     /// Gives everything up; says who waits.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Waiter> {
         self.ready_bytes = 0;
         let queued = self.queue.drain(..).map(|(_, _, waiter)| waiter);
-        let out = self.out.take().map(|(_, waiter)| waiter);
+        let out = self.out.take().map(|out| out.waiter);
         out.into_iter().chain(queued)
     }
 

@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::refused::RefusedBatches;
-use crate::partition::{AppendError, Offered, Told, Waiter};
+use crate::log::ProducerTurn;
+use crate::partition::{AppendError, Leader, Offered, Told, Waiter};
 use crate::types::{Monotonic, TopicIdPartition};
 
 /// The batches of a shard that wait for logs to be opened.
@@ -16,7 +17,7 @@ pub(super) struct EarlyAppends {
     requests: BTreeMap<u64, Counted>,
     /// What those take in memory, about.
     bytes: usize,
-    /// Those that did not wait, or not long enough.
+    /// Those that did not wait, or not long enough; and what leaders refused later.
     refused: RefusedBatches,
 }
 
@@ -87,15 +88,27 @@ impl EarlyAppends {
         waiting.into_iter().map(|early| early.offered)
     }
 
-    /// Whether a batch may be appended to an open log, also one that has waited for it: none is before an earlier one
-    /// of its producer that was refused.
+    /// Whether a batch may be appended to the open log of `leader`, also one that has waited for it: none is before an earlier one of
+    /// its producer that was refused.
     pub(super) fn lets_in(
         &mut self,
         id: TopicIdPartition,
         offered: &Offered,
+        leader: &Leader,
         now: Monotonic,
     ) -> bool {
-        self.refused.lets_in(id, &offered.records, now)
+        let is_known = |producer| leader.log().knows_producer(producer);
+        self.refused.lets_in(id, &offered.records, is_known, now)
+    }
+
+    /// Notes a batch that a leader has refused and that may come again.
+    pub(super) fn note_refused(
+        &mut self,
+        id: TopicIdPartition,
+        turn: ProducerTurn,
+        now: Monotonic,
+    ) {
+        self.refused.note_turn(id, turn, now);
     }
 
     /// Refuses the batches of a partition that is not open yet: who waits is to be told.

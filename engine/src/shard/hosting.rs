@@ -194,7 +194,7 @@ impl Shard {
                 let mut leader = Box::new(Leader::new(id, name, *log, epoch, config));
                 let mut told = Told::new();
                 for offered in self.early.take(id) {
-                    if self.early.lets_in(id, &offered, now.monotonic) {
+                    if self.early.lets_in(id, &offered, &leader, now.monotonic) {
                         leader.append(offered, now, &mut self.allowance, &mut told);
                     } else {
                         told.push((offered.waiter, Err(Unavailable::NotLeader(id).into())));
@@ -284,7 +284,7 @@ impl Shard {
         let waiter = offered.waiter;
         let why = match self.slots.get_mut(&id) {
             Some(Slot::Leading(leader)) => {
-                if self.early.lets_in(id, &offered, now.monotonic) {
+                if self.early.lets_in(id, &offered, leader, now.monotonic) {
                     leader.append(offered, now, &mut self.allowance, told);
                     if leader.touch() {
                         self.touched.push(id);
@@ -502,6 +502,9 @@ impl Shard {
         let outcome = change(leader, &mut told);
         let moved = leader.high_watermark() > before;
         let begun = leader.epoch() != epoch;
+        for turn in leader.take_refused() {
+            self.early.note_refused(id, turn, now.monotonic);
+        }
         self.tell(id, told, effects);
         if let Err(fault) = outcome {
             self.take_offline(id, &fault, now, effects);

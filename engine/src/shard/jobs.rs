@@ -469,7 +469,7 @@ impl Shard {
 
     fn put_roll_off(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
         self.advance(id, now, effects, |leader, told| {
-            leader.roll_put_off(told);
+            leader.roll_put_off(now, told);
             Ok(())
         });
     }

@@ -1,13 +1,15 @@
-//! Batches of idempotent producers that were refused before the log of their partition was open. A log that does not know a
-//! producer takes any batch for its first, so that a later one must not come before them: they would be out of order for ever.
+//! Batches of idempotent producers that were refused and may come again: before the log of their partition was open, or on a full
+//! disk. A log that does not know a producer takes any batch for its first, so that a later one must not come before them: they
+//! would be out of order for ever.
 //!
 //! What is remembered is bounded, and forgotten after a while: whoever has given up does not come again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::log::ProducerTurn;
 use crate::record::BatchHeader;
-use crate::types::{Monotonic, ProducerEpoch, ProducerId, Sequence, TopicIdPartition};
+use crate::types::{Monotonic, ProducerId, TopicIdPartition};
 
 /// The earliest refused batch of each producer, until it comes again.
 #[derive(Debug, Default)]
@@ -21,28 +23,25 @@ pub(super) struct RefusedBatches {
 
 #[derive(Clone, Copy, Debug)]
 struct Refused {
-    turn: Turn,
+    turn: ProducerTurn,
     /// When it does not count any more.
     until: Monotonic,
-}
-
-/// Where a batch stands among those of its producer.
-#[derive(Clone, Copy, Debug)]
-struct Turn {
-    epoch: ProducerEpoch,
-    sequence: Sequence,
 }
 
 impl RefusedBatches {
     /// Notes a batch that is refused and may come again.
     pub(super) fn note(&mut self, id: TopicIdPartition, records: &[u8], now: Monotonic) {
-        let Some((producer, turn)) = Turn::of(records) else {
-            return;
-        };
-        let key = (id, producer);
-        if self.is_behind(key, turn, now) {
+        if let Some(turn) = turn_of(records) {
+            self.note_turn(id, turn, now);
+        }
+    }
+
+    /// The same for one that had been let in.
+    pub(super) fn note_turn(&mut self, id: TopicIdPartition, turn: ProducerTurn, now: Monotonic) {
+        if self.is_behind(id, turn, now) {
             return;
         }
+        let key = (id, turn.producer_id);
         if !self.earliest.contains_key(&key) && !self.has_room(now) {
             return;
         }
@@ -56,12 +55,18 @@ impl RefusedBatches {
         if self.earliest.is_empty() {
             return false;
         }
-        let turn = Turn::of(records);
-        turn.is_some_and(|(producer, turn)| self.is_behind((id, producer), turn, now))
+        turn_of(records).is_some_and(|turn| self.is_behind(id, turn, now))
     }
 
-    /// Whether a batch may be appended now. Once the earliest refused one is, the log knows the producer and keeps the order.
-    pub(super) fn lets_in(&mut self, id: TopicIdPartition, records: &[u8], now: Monotonic) -> bool {
+    /// Whether a batch may be appended now. Once the earliest refused one is, the log knows the producer, as `is_known` says of it,
+    /// and keeps the order.
+    pub(super) fn lets_in(
+        &mut self,
+        id: TopicIdPartition,
+        records: &[u8],
+        is_known: impl FnOnce(ProducerId) -> bool,
+        now: Monotonic,
+    ) -> bool {
         if self.earliest.is_empty() {
             return true;
         }
@@ -69,14 +74,15 @@ impl RefusedBatches {
             self.earliest.clear();
             return true;
         }
-        let Some((producer, turn)) = Turn::of(records) else {
+        let Some(turn) = turn_of(records) else {
             return true;
         };
-        let key = (id, producer);
-        if self.is_behind(key, turn, now) {
+        // The earlier one may have been sent again, and let in, before it was refused: where its time was up.
+        if self.is_behind(id, turn, now) && !is_known(turn.producer_id) {
             return false;
         }
         // One before it may be at fault itself, and not be appended.
+        let key = (id, turn.producer_id);
         let refused = self.earliest.get(&key);
         if refused.is_some_and(|refused| !refused.turn.is_after(turn)) {
             self.earliest.remove(&key);
@@ -84,8 +90,8 @@ impl RefusedBatches {
         true
     }
 
-    fn is_behind(&self, key: (TopicIdPartition, ProducerId), turn: Turn, now: Monotonic) -> bool {
-        let refused = self.earliest.get(&key);
+    fn is_behind(&self, id: TopicIdPartition, turn: ProducerTurn, now: Monotonic) -> bool {
+        let refused = self.earliest.get(&(id, turn.producer_id));
         refused.is_some_and(|refused| now < refused.until && turn.is_after(refused.turn))
     }
 
@@ -104,25 +110,9 @@ impl RefusedBatches {
     }
 }
 
-impl Turn {
-    /// None for batches that need not come in order, and for what is no batch.
-    fn of(records: &[u8]) -> Option<(ProducerId, Self)> {
-        let header = BatchHeader::parse(records).ok()?;
-        let turn = Self {
-            epoch: header.producer_epoch(),
-            sequence: header.base_sequence(),
-        };
-        let producer = header.producer_id();
-        (producer >= ProducerId(0)).then_some((producer, turn))
-    }
-
-    /// Whether it comes after `refused`, or is of an incarnation that has ended.
-    fn is_after(self, refused: Self) -> bool {
-        // After the last sequence comes 0 again.
-        let distance = self.sequence.0.wrapping_sub(refused.sequence.0) & i32::MAX;
-        let follows = (1..=i32::MAX / 2).contains(&distance);
-        self.epoch < refused.epoch || (self.epoch == refused.epoch && follows)
-    }
+/// None for batches that need not come in order, and for what is no batch.
+fn turn_of(records: &[u8]) -> Option<ProducerTurn> {
+    ProducerTurn::of(&BatchHeader::parse(records).ok()?)
 }
 
 /// How long a refused batch is waited for: `delivery.timeout.ms` of clients by default.
@@ -139,9 +129,13 @@ mod tests {
     use super::*;
     use crate::record::BatchBuilder;
     use crate::shard::step::tests::partition;
-    use crate::types::Timestamp;
+    use crate::types::{ProducerEpoch, Sequence, Timestamp};
 
     const NOW: Monotonic = Monotonic(0);
+
+    fn unknown(_: ProducerId) -> bool {
+        false
+    }
 
     fn build(mut builder: BatchBuilder) -> Bytes {
         builder.push(Timestamp(1), None, Some(b"value"), &[]);
@@ -156,13 +150,13 @@ mod tests {
     #[test]
     fn only_later_batches_of_the_same_producer_wait_for_a_refused_one() {
         let mut refused = RefusedBatches::default();
-        assert!(refused.lets_in(partition(0), &batch(9, 0, 11), NOW));
+        assert!(refused.lets_in(partition(0), &batch(9, 0, 11), unknown, NOW));
         for sequence in [10, 11] {
             refused.note(partition(0), &batch(9, 0, sequence), NOW);
         }
         let mut lets_in = |number, records: &Bytes| {
             let overtakes = refused.overtakes(partition(number), records, NOW);
-            let let_in = refused.lets_in(partition(number), records, NOW);
+            let let_in = refused.lets_in(partition(number), records, unknown, NOW);
             assert_eq!(let_in, !overtakes);
             let_in
         };
@@ -175,6 +169,17 @@ mod tests {
         assert!(!lets_in(0, &batch(9, 0, 12)));
         assert!(lets_in(0, &batch(9, 0, 10)), "it comes again");
         assert!(lets_in(0, &batch(9, 0, 11)));
+    }
+
+    #[test]
+    fn nothing_waits_for_a_refused_batch_of_a_producer_that_the_log_knows_by_now() {
+        let mut refused = RefusedBatches::default();
+        let id = partition(0);
+        refused.note(id, &batch(9, 0, 10), NOW);
+        assert!(!refused.lets_in(id, &batch(9, 0, 11), unknown, NOW));
+        let is_known = |producer| producer == ProducerId(9);
+        assert!(refused.lets_in(id, &batch(9, 0, 11), is_known, NOW));
+        assert!(refused.earliest.is_empty());
     }
 
     #[test]
@@ -212,8 +217,9 @@ mod tests {
         assert!(!refused.overtakes(id, &batch(9, 0, 1), later));
         note(&mut refused, many..many + 1, later);
         assert_eq!(refused.earliest.len(), 1, "the others made room");
-        assert!(!refused.lets_in(id, &batch(many, 0, 1), later));
-        assert!(refused.lets_in(id, &batch(many, 0, 1), later.after(REMEMBERED)));
+        let next = batch(many, 0, 1);
+        assert!(!refused.lets_in(id, &next, unknown, later));
+        assert!(refused.lets_in(id, &next, unknown, later.after(REMEMBERED)));
         assert!(refused.earliest.is_empty());
     }
 }

@@ -707,3 +707,96 @@ fn a_coordinators_own_batch_is_not_packed() {
     };
     assert_eq!(buffers.concat()[61..], batch[61..]);
 }
+
+/// The place of a batch of a producer that no log knows.
+fn turn(sequence: i32) -> ProducerTurn {
+    ProducerTurn {
+        producer_id: ProducerId(7),
+        epoch: ProducerEpoch(0),
+        base_sequence: Sequence(sequence),
+    }
+}
+
+/// A batch that has it.
+fn at(turn: ProducerTurn, builder: BatchBuilder) -> BatchBuilder {
+    builder.producer(turn.producer_id, turn.epoch, turn.base_sequence)
+}
+
+fn no_room() -> IoError {
+    let full = std::io::Error::from_raw_os_error(28);
+    IoError::new("write", &PathBuf::from("/data/t-0/0.index"), full)
+}
+
+#[test]
+fn what_is_being_opened_does_not_overtake_what_a_full_disk_took_back() {
+    let mut bench = bench(&UNPACKED);
+    let first = bench.offer(Acks::All, at(turn(0), BatchBuilder::new()));
+    let write = bench.work();
+    assert!(matches!(write, Some(Work::Write { .. })));
+    let staged = bench.offer(Acks::All, at(turn(1), BatchBuilder::new()));
+    // Of two records.
+    let packed = bench.offer(Acks::All, at(turn(2), folded(1 << 20)));
+    let behind = bench.offer(Acks::All, at(turn(4), BatchBuilder::new()));
+    let other = bench.plain(Acks::All);
+    let Some(Work::Unpack(out)) = bench.work() else {
+        panic!("nothing is to be opened");
+    };
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.written(Err(no_room()), now, told).unwrap();
+    assert_eq!(
+        bench.heard(),
+        [(first, None), (staged, None), (behind, None)]
+    );
+    let refused: Vec<ProducerTurn> = bench.leader.take_refused().into_iter().collect();
+    assert_eq!(refused, [turn(0)]);
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.unpacked(out.unpack(), now, told);
+    assert_eq!(bench.heard(), [(packed, None)]);
+    let Some(Work::CutBack(cut)) = bench.work() else {
+        panic!("the failed write is cut off");
+    };
+    let result = cut.run(&bench.disk);
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.cut_back(result, now, told).unwrap();
+    bench.do_write();
+    assert_eq!(bench.heard(), [(other, Some(0))]);
+}
+
+#[test]
+fn what_would_overtake_a_batch_that_found_no_new_segment_holds_nobody_up_when_it_is_refused() {
+    let mut bench = bench(&[&UNPACKED[..], &[("segment.ms", "10")]].concat());
+    let stored = bench.plain(Acks::All);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(stored, Some(0))]);
+    bench.now.wall.0 += 100;
+    let first = bench.offer(Acks::All, at(turn(0), BatchBuilder::new()));
+    let packed = bench.offer(Acks::All, at(turn(1), folded(1 << 20)));
+    let other = bench.plain(Acks::All);
+    assert!(matches!(bench.work(), Some(Work::Roll(_))));
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.rolled(Err(no_room()), now, told).unwrap();
+    assert_eq!(bench.heard(), [(first, None), (packed, None)]);
+    let refused: Vec<ProducerTurn> = bench.leader.take_refused().into_iter().collect();
+    assert_eq!(refused, [turn(0)]);
+    bench.do_roll();
+    bench.do_write();
+    assert_eq!(bench.heard(), [(other, Some(1))]);
+}
+
+#[test]
+fn nothing_has_to_be_remembered_of_a_producer_that_the_log_knows() {
+    let mut bench = bench(&[("segment.ms", "10"), ("write.caching", "true")]);
+    let stored = bench.offer(Acks::All, at(turn(0), BatchBuilder::new()));
+    bench.do_write();
+    bench.now.wall.0 += 100;
+    let refused = bench.offer(Acks::All, at(turn(1), BatchBuilder::new()));
+    assert!(matches!(bench.work(), Some(Work::Roll(_))));
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.rolled(Err(no_room()), now, told).unwrap();
+    assert!(bench.leader.take_refused().is_empty());
+    let next = bench.offer(Acks::All, at(turn(2), BatchBuilder::new()));
+    assert_eq!(
+        bench.heard(),
+        [(stored, Some(0)), (refused, None), (next, None)]
+    );
+}

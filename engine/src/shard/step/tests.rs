@@ -729,7 +729,9 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
     // The log would take it for the producer's first.
     let overtaking = outcome_of(&mut next).unwrap_err();
     assert!(is_not_yet(&overtaking), "{overtaking}");
-    for (sequence, offset) in [(0, 1), (1, 2)] {
+    for (        let produce = |sequence| bench.produce_with(0, of_producer(sequence));
+        let mut answers = sequences.map(produce);
+, offset) in [(0, 1), (1, 2)] {
         let mut again = bench.produce_with(0, of_producer(sequence));
         bench.end_syncs();
         assert_eq!(stored_at(&mut again), Offset(offset));
@@ -751,7 +753,7 @@ fn of_producer(sequence: i32) -> BatchBuilder {
     BatchBuilder::new().producer(ProducerId(9), ProducerEpoch(0), Sequence(sequence))
 }
 
-/// Whether a producer is told to come again, because the log is not open yet.
+/// Whether a producer is told to come again, because it is not the turn of its batch yet.
 fn is_not_yet(error: &AppendError) -> bool {
     matches!(error, AppendError::Unavailable(Unavailable::NotLeader(_)))
 }
@@ -819,6 +821,58 @@ fn a_batch_whose_log_finds_no_space_to_be_opened_is_not_overtaken_by_the_next() 
     bench.end_syncs();
     let offsets = answers.each_mut().map(stored_at);
     assert_eq!(offsets, [Offset(0), Offset(1)]);
+}
+
+/// The log took the later batch for the producer's first, and the one that had been refused was out of order for ever.
+#[test]
+fn a_batch_that_a_full_disk_does_not_take_is_not_overtaken_by_the_next() {
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "t", 1, 1);
+    let refuse = |bench: &mut Bench, sequence| {
+        sim.fail_next(SimOperation::Write, LOG, ENOSPC);
+        let result = outcome_of(&mut bench.produce_with(0, of_producer(sequence)));
+        assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+        outcome_of(&mut bench.produce_with(0, of_producer(sequence + 1))).unwrap_err()
+    };
+    let store = |bench: &mut Bench, sequences: [i32; 2]| {
+        let mut answers =
+            sequences.map(|sequence| bench.produce_with(0, of_producer(sequence)));
+        bench.end_syncs();
+        answers.each_mut().map(stored_at)
+    };
+    for _ in 0..2 {
+        let overtaking = refuse(&mut bench, 0);
+        assert!(is_not_yet(&overtaking), "{overtaking}");
+    }
+    assert_eq!(store(&mut bench, [0, 1]), [Offset(0), Offset(1)]);
+    // Of a producer that it knows the log keeps the order itself.
+    let overtaking = refuse(&mut bench, 2);
+    assert!(matches!(overtaking, AppendError::Producer(_)), "{overtaking}");
+    assert_eq!(store(&mut bench, [2, 3]), [Offset(2), Offset(3)]);
+}
+
+#[test]
+fn a_batch_that_finds_no_room_for_a_new_segment_is_not_overtaken_by_one_that_needs_none() {
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "t", 1, 1);
+    bench.configure(0, |config| config.segment_bytes = 2_000);
+    drop(bench.produce(0));
+    bench.end_syncs();
+    // Of two records.
+    let large = || {
+        let mut builder = of_producer(0);
+        builder.push(NOW.wall, None, Some(&[0; 1_900]), &[]);
+        builder
+    };
+    sim.fail_next(SimOperation::Open, "00000000000000000001.log", ENOSPC);
+    let result = outcome_of(&mut bench.produce_with(0, large()));
+    assert!(matches!(result, Err(AppendError::Storage)), "{result:?}");
+    let small = outcome_of(&mut bench.produce_with(0, of_producer(2)));
+    assert!(is_not_yet(&small.unwrap_err()));
+    let mut again = [large(), of_producer(2)].map(|builder| bench.produce_with(0, builder));
+    bench.end_syncs();
+    let offsets = again.each_mut().map(stored_at);
+    assert_eq!(offsets, [Offset(1), Offset(3)]);
 }
 
 /// At acks=1 nobody's time is ever up: they could take the memory of all requests while one log was recovered.
@@ -1388,4 +1442,5 @@ fn a_coordinator_whose_partition_is_damaged_answers_no_offsets_and_is_not_read()
     }
 }
 
+const LOG: &str = "/data/t-0/00000000000000000000.log";
 const OFFSETS_LOG: &str = "/data/__consumer_offsets-0/00000000000000000000.log";
