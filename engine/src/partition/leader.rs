@@ -816,6 +816,11 @@ impl Leader {
         }
     }
 
+    /// A flush was ordered and is not carried out.
+    pub const fn flush_put_off(&mut self) {
+        self.flush_busy = false;
+    }
+
     /// How far batches that are only written may be acknowledged (exclusive): as in Kafka, the append that brings the
     /// records no sync has covered to `flush.messages` is not answered before the sync that covers it.
     fn unflushed_bound(&self) -> Offset {

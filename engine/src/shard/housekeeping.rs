@@ -89,6 +89,10 @@ impl Shard {
             && copied_bytes < COPIED_BYTES_PER_TURN
             && let Some(id) = self.flushes.waiting.pop_front()
         {
+            // It would stand there, and keep its place from others, until there is room. The next checkpoint looks again.
+            if self.jobs.is_held_up(id) {
+                continue;
+            }
             let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) else {
                 continue;
             };
@@ -98,6 +102,15 @@ impl Shard {
                 self.order(Errand::Flush(id), Job::Flush(job), effects);
             }
         }
+    }
+
+    /// A flush that waits behind a job which is put off gives its place to another. The next checkpoint looks again.
+    pub(super) fn put_flush_off(&mut self, id: TopicIdPartition, effects: &mut Effects) {
+        if let Some(Slot::Leading(leader)) = self.slots.get_mut(&id) {
+            leader.flush_put_off();
+        }
+        self.flushes.out -= 1;
+        self.flush_on(effects);
     }
 
     /// What the checkpoints should say of a partition, and where.

@@ -372,20 +372,19 @@ impl Jobs {
     }
 
     /// Whether what is to change a partition's files has to wait until a job that is put off is tried again.
-    fn is_held_up(&self, partition: TopicIdPartition) -> bool {
+    pub(super) fn is_held_up(&self, partition: TopicIdPartition) -> bool {
         let changing = self.changing.get(&partition);
         let put_off = changing.and_then(|changing| self.put_off.get(&changing.first));
         put_off.is_some_and(|put_off| put_off.job.is_some())
     }
 
-    /// Takes the roll off the books that waits behind a job, if one does; says of which partition.
-    fn take_roll_behind(&mut self, id: JobId) -> Option<TopicIdPartition> {
+    /// Takes a job off the books that waits behind another, the first that `is_one`; says of which partition.
+    fn take_behind(&mut self, id: JobId, is_one: fn(Errand) -> bool) -> Option<TopicIdPartition> {
         let partition = self.errands.get(&id)?.changes()?;
         let behind = &mut self.changing.get_mut(&partition)?.behind;
-        let is_roll = |ordered: &Ordered| matches!(ordered.errand, Errand::Roll(_));
-        let place = behind.iter().position(is_roll)?;
-        let roll = behind.remove(place)?;
-        self.errands.remove(&roll.id);
+        let place = behind.iter().position(|ordered| is_one(ordered.errand))?;
+        let taken = behind.remove(place)?;
+        self.errands.remove(&taken.id);
         Some(partition)
     }
 
@@ -621,8 +620,13 @@ impl Shard {
         }
         let due = now.monotonic.after(NO_SPACE_DELAY);
         self.timers.set(due, Timer::TryAgain(id));
-        if let Some(partition) = self.jobs.take_roll_behind(id) {
+        let is_roll = |errand: Errand| matches!(errand, Errand::Roll(_));
+        if let Some(partition) = self.jobs.take_behind(id, is_roll) {
             self.put_roll_off(partition, now, effects);
+        }
+        let is_flush = |errand: Errand| matches!(errand, Errand::Flush(_));
+        if let Some(partition) = self.jobs.take_behind(id, is_flush) {
+            self.put_flush_off(partition, effects);
         }
     }
 

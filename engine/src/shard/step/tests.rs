@@ -625,6 +625,37 @@ fn recovery_points_of_very_many_partitions_come_up_a_few_at_a_time() {
     assert!(bench.shard.flushes.waiting.is_empty());
 }
 
+/// Four of them kept all others from moving their recovery points for as long as a disk was full.
+#[test]
+fn a_flush_behind_what_finds_no_room_leaves_its_place_to_others() {
+    let mut bench = bench(5, 5);
+    for place in 0..5 {
+        drop(bench.produce(place));
+    }
+    bench.end_syncs();
+    let mut effects = Effects::default();
+    for &id in &bench.partitions[..4] {
+        let job = Job::Measure(Vec::new());
+        bench.shard.order(Errand::Delete(id), job, &mut effects);
+    }
+    let deletions = std::mem::take(&mut effects.jobs);
+    bench.shard.checkpoint(NOW, &mut effects);
+    let is_flush = |(_, job): &(JobId, Job)| matches!(job, Job::Flush(_));
+    assert!(!effects.jobs.iter().any(is_flush), "they wait");
+    for (id, job) in deletions {
+        let full = IoError::new("write", Path::new("/data"), io::ErrorKind::StorageFull);
+        let done = Done::PutOff(Box::new(job), full);
+        bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+    }
+    let place = effects.jobs.iter().position(is_flush);
+    let (id, flush) = effects.jobs.remove(place.expect("the fifth is flushed"));
+    let done = bench.run(flush);
+    bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+    // Nor do they take places before the others are tried again.
+    bench.shard.checkpoint(NOW, &mut effects);
+    assert_eq!(bench.shard.flushes.out, 0);
+}
+
 /// The next start would trust pages that are not on the device.
 #[test]
 fn a_partition_whose_sync_failed_is_marked_before_what_else_the_shard_has_to_do() {
