@@ -760,9 +760,7 @@ fn a_batch_whose_time_is_up_before_the_log_is_open_is_not_appended() {
     // The log would take it for the producer's first.
     let overtaking = outcome_of(&mut next).unwrap_err();
     assert!(is_not_yet(&overtaking), "{overtaking}");
-    for (        let produce = |sequence| bench.produce_with(0, of_producer(sequence));
-        let mut answers = sequences.map(produce);
-, offset) in [(0, 1), (1, 2)] {
+    for (sequence, offset) in [(0, 1), (1, 2)] {
         let mut again = bench.produce_with(0, of_producer(sequence));
         bench.end_syncs();
         assert_eq!(stored_at(&mut again), Offset(offset));
@@ -866,8 +864,8 @@ fn a_batch_that_a_full_disk_does_not_take_is_not_overtaken_by_the_next() {
         outcome_of(&mut bench.produce_with(0, of_producer(sequence + 1))).unwrap_err()
     };
     let store = |bench: &mut Bench, sequences: [i32; 2]| {
-        let mut answers =
-            sequences.map(|sequence| bench.produce_with(0, of_producer(sequence)));
+        let produce = |sequence| bench.produce_with(0, of_producer(sequence));
+        let mut answers = sequences.map(produce);
         bench.end_syncs();
         answers.each_mut().map(stored_at)
     };
