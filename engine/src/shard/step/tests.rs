@@ -15,7 +15,8 @@ use crate::group::{
     MemberId, NamedTopic, OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
-use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES};
+use crate::log::names::{deleted_directory, is_deleted_directory};
+use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES, sweep};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, Metadata, MetadataOptions, MetadataRecord,
     NewTopic, RegisterBroker, TopicReference,
@@ -1269,7 +1270,7 @@ fn a_large_topic_that_is_deleted_holds_up_neither_a_new_one_nor_a_stop() {
     assert_eq!(bench.shard.stopped(), Some(true));
     let left = bench.disk.list(Path::new("/data")).unwrap().into_iter();
     let left = left.filter(|entry| entry.is_dir).map(|entry| entry.name);
-    let is_deleted = |name: &String| crate::log::names::is_deleted_directory(name);
+    let is_deleted = |name: &String| is_deleted_directory(name);
     let (deleted, left): (Vec<_>, Vec<_>) = left.partition(is_deleted);
     assert_eq!(left, ["new-0"]);
     assert_eq!(deleted.len(), 300, "they are unlinked by the next start");
@@ -1300,6 +1301,34 @@ fn partitions_that_are_removed_together_are_unlinked_one_by_one_behind_that() {
         bench.shard.step(NOW, Input::Done(id, done), &mut effects);
     }
     assert_eq!((unlinked, directories(&bench)), (20, 0));
+}
+
+/// Whoever had a partition waited for them.
+#[test]
+fn deleted_directories_of_before_a_start_are_unlinked_when_all_partitions_are_open() {
+    for stops in [false, true] {
+        let mut bench = bench_of_nothing(&Sim::new(1), 1);
+        let data = Path::new("/data");
+        for number in 0..20 {
+            let name = deleted_directory(&place("gone", number), TopicId(Uuid(9)));
+            bench.disk.create_dir_all(&data.join(name)).unwrap();
+        }
+        let left = |bench: &Bench| {
+            let entries = bench.disk.list(data).unwrap();
+            let names = entries.iter().map(|entry| &entry.name);
+            names.filter(|name| is_deleted_directory(name)).count()
+        };
+        let swept = sweep(&bench.disk, &bench.checkpoints, data, |_| None).unwrap();
+        bench.shard.take_over(swept.doomed, NOW);
+        bench.take_in(Input::Image(Arc::new(image("t", 20))));
+        assert_eq!(left(&bench), 20);
+        if stops {
+            bench.take_in(Input::Stop);
+        }
+        bench.pass(1_000);
+        assert_eq!(left(&bench), if stops { 20 } else { 0 });
+        assert_eq!(bench.shard.stopped(), stops.then_some(true));
+    }
 }
 
 /// Its tombstones failed, so it was read again, and wrote them again.
