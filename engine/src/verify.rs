@@ -13,7 +13,8 @@ use crate::io::{Disk, IoError, LockError};
 use crate::log::OpenError;
 use crate::log::checkpoint::{
     CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, CleanShutdown, LOG_START_CHECKPOINT, META_PROPERTIES,
-    MetaProperties, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT, read_offset_checkpoint,
+    MetaProperties, PartitionMetadata, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT,
+    read_offset_checkpoint,
 };
 use crate::log::names;
 use crate::log::verify::{Cure, Finding, PartitionCheck, Place, Sort, Verified};
@@ -181,6 +182,14 @@ impl Run<'_> {
         self.clean_shutdown();
         let lines = self.checkpoints();
         let image = self.metadata()?;
+        let is_of_cluster = |image: &&MetadataImage| {
+            let properties = properties.as_ref();
+            properties.is_none_or(|found| found.cluster_id == image.cluster_id())
+        };
+        // Over the metadata of another cluster nothing starts.
+        if let Some(image) = image.as_ref().filter(is_of_cluster) {
+            partitions.retain(|(name, path)| !self.is_of_deleted(name, path, image));
+        }
         if let (Some(image), Some(properties)) = (&image, &properties) {
             self.foreign_cluster(image, properties);
             if let Some(id) = properties.directory_id {
@@ -436,6 +445,26 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a directory is of a deleted topic, because a full disk kept it from being renamed. The next start sets it aside,
+    /// and whatever is wrong in it is no loss.
+    fn is_of_deleted(&mut self, name: &TopicPartition, path: &Path, image: &MetadataImage) -> bool {
+        let topic_of = |name: &TopicPartition| image.topic_of(name);
+        let owner = PartitionMetadata::stranger(self.disk, path, name, topic_of);
+        // That of a topic that is there was given a wrong name by somebody.
+        let Some(owner) = owner.filter(|owner| image.topic_by_id(*owner).is_none()) else {
+            return false;
+        };
+        self.report.findings.push(Finding {
+            path: path.to_owned(),
+            sort: Sort::PartitionDirectory,
+            place: Place::File,
+            expected: "a partition that the metadata knows".to_owned(),
+            found: format!("one of topic {owner}, which is gone; it was not read"),
+            cure: Cure::AtStart,
+        });
+        true
     }
 
     fn partition_check(

@@ -885,6 +885,34 @@ fn index_files_that_interrupted_work_left_are_no_fault() {
     assert!(!report.has_faults(), "{:?}", report.findings);
 }
 
+/// It was reported as a loss, to be restored from a copy.
+#[test]
+fn the_directory_of_a_deleted_topic_is_no_loss_and_the_next_start_sets_it_aside() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    // A full disk kept them from being renamed. The topic of one was made anew since, with fewer partitions.
+    let left = ["gone-0", "t-1"].map(|name| home.path().join(name));
+    for directory in &left {
+        copy(&home.path().join("t-0"), directory);
+        fs::remove_file(files(directory, ".log").remove(1)).unwrap();
+        let metadata = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAw";
+        fs::write(directory.join("partition.metadata"), metadata).unwrap();
+    }
+    for repair in [false, true] {
+        let report = verified(home.path(), repair);
+        let found = report.findings.iter();
+        let found: Vec<_> = found
+            .map(|finding| (&finding.path, finding.sort, finding.cure))
+            .collect();
+        let set_aside = |path| (path, Sort::PartitionDirectory, Cure::AtStart);
+        assert_eq!(found, left.each_ref().map(set_aside));
+        assert_eq!(report.done, Vec::<String>::new());
+    }
+    with_engine(home.path(), async |_| ()).unwrap();
+    assert!(left.iter().all(|directory| !directory.exists()));
+    assert_eq!(files(home.path(), "-stray").len(), left.len());
+}
+
 #[test]
 fn a_partition_whose_directory_is_gone_is_missed() {
     let home = tempfile::tempdir().unwrap();

@@ -360,15 +360,11 @@ fn sweep_directory(
     let Some(name) = name.filter(|name| !is_of_metadata(name)) else {
         return Ok(None);
     };
-    // A directory without a topic id was being made when the broker died; whoever opens it gives it one.
-    let Ok(Some(owner)) = PartitionMetadata::read(disk, &path) else {
+    let Some(owner) = PartitionMetadata::stranger(disk, &path, &name, topic_of) else {
         return Ok(None);
     };
-    if topic_of(&name) == Some(owner.topic_id) {
-        return Ok(None);
-    }
     checkpoints.forget(disk, log_directory, &name)?;
-    let aside = log_directory.join(names::stray_directory(&name, owner.topic_id));
+    let aside = log_directory.join(names::stray_directory(&name, owner));
     disk.rename(&path, &aside)?;
     Ok(Some(aside))
 }
