@@ -31,6 +31,9 @@ pub struct VerifyOptions {
     pub directory: PathBuf,
     /// Where the cluster metadata lies, if not in `directory` (the first of `log.dirs`, or `metadata.log.dir`).
     pub metadata_directory: Option<PathBuf>,
+    /// `write.caching` of the broker's properties file, where that has it. A topic's own setting goes before, and one that was
+    /// made for all brokers.
+    pub write_caching: Option<String>,
     /// Make anew what the log can make anew, and remove leftovers.
     pub repair: bool,
     /// The time.
@@ -503,9 +506,10 @@ impl Run<'_> {
             recovery_point,
             log_start_offset: lines.log_starts.get(name).copied(),
             compacted_to,
-            caches_writes: image
-                .zip(topic)
-                .is_some_and(|(image, topic)| caches_writes(image, &topic.overrides)),
+            caches_writes: image.zip(topic).is_some_and(|(image, topic)| {
+                let by_file = self.options.write_caching.as_ref();
+                caches_writes(image, &topic.overrides, by_file)
+            }),
             topic_id: topic.map(|topic| topic.id),
             now: self.options.now,
         }
@@ -610,13 +614,14 @@ impl Run<'_> {
     }
 }
 
-/// Whether a start would find that a topic with these overrides caches writes, but for what a properties file says.
-fn caches_writes(image: &MetadataImage, overrides: &Overrides) -> bool {
+/// Whether a start would find that a topic with these overrides caches writes, where its properties file says `by_file`.
+fn caches_writes(image: &MetadataImage, overrides: &Overrides, by_file: Option<&String>) -> bool {
     let brokers = image
         .brokers()
         .map(|broker| image.broker_overrides(broker.id));
     let mut all = brokers.chain([image.cluster_overrides()]);
     let by_default = all.find_map(|overrides| overrides.get(WRITE_CACHING));
+    let by_default = by_default.or(by_file);
     let defaults = by_default.map(|text| (WRITE_CACHING, text.clone()));
     let defaults = TopicDefaults::new(defaults.into_iter().collect());
     TopicConfig::resolve(overrides, &defaults).write_caching

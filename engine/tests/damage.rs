@@ -282,9 +282,15 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn verified(directory: &Path, repair: bool) -> Report {
+    verified_beside(directory, repair, None)
+}
+
+/// The same with `write.caching` of a properties file.
+fn verified_beside(directory: &Path, repair: bool, write_caching: Option<&str>) -> Report {
     let options = VerifyOptions {
         directory: directory.to_owned(),
         metadata_directory: None,
+        write_caching: write_caching.map(str::to_owned),
         repair,
         now: Timestamp(1_700_000_100_000),
     };
@@ -698,6 +704,7 @@ fn a_directory_in_use_and_one_that_is_none_are_refused() {
     let options = VerifyOptions {
         directory: home.path().to_owned(),
         metadata_directory: None,
+        write_caching: None,
         repair: true,
         now: Timestamp(0),
     };
@@ -746,9 +753,17 @@ fn a_log_start_behind_the_end_of_a_log_deletes_nothing() {
 /// Nothing was found wrong with it, or a tail that the next start would cut, and that start refused it.
 #[test]
 fn after_a_kill_a_log_start_behind_the_end_is_a_fault_unless_the_topic_caches_writes() {
-    for caching in ["false", "true"] {
+    // Of the topic, and of the broker's properties file.
+    for (own, by_file, caches) in [
+        (Some("false"), None, false),
+        (Some("false"), Some("true"), false),
+        (Some("true"), None, true),
+        (None, None, false),
+        (None, Some("true"), true),
+    ] {
         let home = tempfile::tempdir().unwrap();
-        intact_with(home.path(), vec![Alteration::set("write.caching", caching)]);
+        let own = own.map(|own| Alteration::set("write.caching", own));
+        intact_with(home.path(), own.into_iter().collect());
         fs::remove_file(home.path().join(".kafka_cleanshutdown")).unwrap();
         let last = files(&home.path().join("t-0"), ".log").pop().unwrap();
         harm(&last, Harm::AppendGarbage);
@@ -756,14 +771,18 @@ fn after_a_kill_a_log_start_behind_the_end_is_a_fault_unless_the_topic_caches_wr
         for (name, offset) in [("recovery-point", 10), ("log-start", 90)] {
             fs::write(path(name), format!("0\n1\nt 0 {offset}\n")).unwrap();
         }
-        let report = verified(home.path(), false);
+        let report = verified_beside(home.path(), false, by_file);
         let faults = report.findings.iter().filter(|finding| finding.is_fault());
         let faults: Vec<_> = faults.map(|finding| finding.path.clone()).collect();
-        if caching == "true" {
+        if caches {
             assert_eq!(faults, Vec::<PathBuf>::new());
             continue;
         }
         assert_eq!(faults, [path("log-start")]);
+        // The broker of this test has no file.
+        if by_file.is_some() {
+            continue;
+        }
         let length = fs::metadata(&last).unwrap().len();
         let served = with_engine(home.path(), read).unwrap();
         assert_eq!(served, Served::Refused { after: 0 });

@@ -402,6 +402,7 @@ impl Machine {
         let options = VerifyOptions {
             directory: directory(),
             metadata_directory: None,
+            write_caching: None,
             repair: false,
             now: self.now().wall,
         };
