@@ -15,7 +15,9 @@ use crate::control::{Control, ControlHandle};
 use crate::group::GroupConfig;
 use crate::io::{Clock, DirLock, Disk, IoBackend, IoError, LockError, Random, available_cores};
 use crate::log::checkpoint::{CheckpointError, CleanShutdown};
-use crate::maintenance::{Checkpoints, Pool, PoolThreads, REPLAY_SLICE_BYTES, sweep};
+use crate::maintenance::{
+    Checkpoints, DoomedDirectory, Pool, PoolThreads, REPLAY_SLICE_BYTES, sweep,
+};
 use crate::metadata::{self, Endpoint, Metadata, MetadataImage, ProposeError};
 use crate::shard::{
     CleanerSeats, CleanerSettings, CleanerShare, CleanerSource, LogDirectory, Seat, ShardIndex,
@@ -249,7 +251,7 @@ impl Engine {
             home_lock,
         } = open_directories(&disk, &options, &checkpoints, &mut random)?;
         let cluster_id = metadata.image().cluster_id().to_owned();
-        sweep_directories(&disk, &checkpoints, &directories, metadata.image());
+        let doomed = sweep_directories(&disk, &checkpoints, &directories, metadata.image());
         let topics = metadata.image().topic_count();
         let cores = available_cores();
         let count = options.shards.unwrap_or(cores.count).max(1);
@@ -282,7 +284,7 @@ impl Engine {
             pool: pool_handle,
             task,
         };
-        let shards = Shards::start(settings.collect(), &seat)?;
+        let shards = Shards::start(settings.collect(), doomed, &seat)?;
         let facts = Facts {
             shards: count,
             io: backend.to_string(),
@@ -378,17 +380,20 @@ fn choose_backend(choice: IoChoice) -> Result<IoBackend, StartError> {
     }
 }
 
+/// Clears the log directories of what belongs to no partition, and says what of that is to be unlinked by a shard.
 fn sweep_directories(
     disk: &Disk,
     checkpoints: &Checkpoints,
     directories: &[OpenDirectory],
     image: &MetadataImage,
-) {
+) -> Vec<DoomedDirectory> {
+    let mut doomed = Vec::new();
     for directory in directories {
         match sweep(disk, checkpoints, &directory.path, |name| {
             image.topic_of(name)
         }) {
             Ok(swept) => {
+                doomed.extend(swept.doomed);
                 for aside in swept.set_aside {
                     tracing::warn!(path = %aside.display(), "set aside a partition of a topic nobody knows");
                 }
@@ -402,6 +407,7 @@ fn sweep_directories(
             }
         }
     }
+    doomed
 }
 
 fn shard_settings(

@@ -13,7 +13,8 @@ use crate::io::{Disk, IoError, LockError};
 use crate::log::OpenError;
 use crate::log::checkpoint::{
     CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, CleanShutdown, LOG_START_CHECKPOINT, META_PROPERTIES,
-    MetaProperties, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT, read_offset_checkpoint,
+    MetaProperties, PartitionMetadata, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT,
+    read_offset_checkpoint,
 };
 use crate::log::names;
 use crate::log::verify::{Cure, Finding, PartitionCheck, Place, Sort, Verified};
@@ -30,6 +31,9 @@ pub struct VerifyOptions {
     pub directory: PathBuf,
     /// Where the cluster metadata lies, if not in `directory` (the first of `log.dirs`, or `metadata.log.dir`).
     pub metadata_directory: Option<PathBuf>,
+    /// `write.caching` of the broker's properties file, where that has it. A topic's own setting goes before, and one that was
+    /// made for all brokers.
+    pub write_caching: Option<String>,
     /// Make anew what the log can make anew, and remove leftovers.
     pub repair: bool,
     /// The time.
@@ -181,6 +185,14 @@ impl Run<'_> {
         self.clean_shutdown();
         let lines = self.checkpoints();
         let image = self.metadata()?;
+        let is_of_cluster = |image: &&MetadataImage| {
+            let properties = properties.as_ref();
+            properties.is_none_or(|found| found.cluster_id == image.cluster_id())
+        };
+        // Over the metadata of another cluster nothing starts.
+        if let Some(image) = image.as_ref().filter(is_of_cluster) {
+            partitions.retain(|(name, path)| !self.is_of_deleted(name, path, image));
+        }
         if let (Some(image), Some(properties)) = (&image, &properties) {
             self.foreign_cluster(image, properties);
             if let Some(id) = properties.directory_id {
@@ -438,6 +450,26 @@ impl Run<'_> {
         }
     }
 
+    /// Whether a directory is of a deleted topic, because a full disk kept it from being renamed. The next start sets it aside,
+    /// and whatever is wrong in it is no loss.
+    fn is_of_deleted(&mut self, name: &TopicPartition, path: &Path, image: &MetadataImage) -> bool {
+        let topic_of = |name: &TopicPartition| image.topic_of(name);
+        let owner = PartitionMetadata::stranger(self.disk, path, name, topic_of);
+        // That of a topic that is there was given a wrong name by somebody.
+        let Some(owner) = owner.filter(|owner| image.topic_by_id(*owner).is_none()) else {
+            return false;
+        };
+        self.report.findings.push(Finding {
+            path: path.to_owned(),
+            sort: Sort::PartitionDirectory,
+            place: Place::File,
+            expected: "a partition that the metadata knows".to_owned(),
+            found: format!("one of topic {owner}, which is gone; it was not read"),
+            cure: Cure::AtStart,
+        });
+        true
+    }
+
     fn partition_check(
         &self,
         name: &TopicPartition,
@@ -474,9 +506,10 @@ impl Run<'_> {
             recovery_point,
             log_start_offset: lines.log_starts.get(name).copied(),
             compacted_to,
-            caches_writes: image
-                .zip(topic)
-                .is_some_and(|(image, topic)| caches_writes(image, &topic.overrides)),
+            caches_writes: image.zip(topic).is_some_and(|(image, topic)| {
+                let by_file = self.options.write_caching.as_ref();
+                caches_writes(image, &topic.overrides, by_file)
+            }),
             topic_id: topic.map(|topic| topic.id),
             now: self.options.now,
         }
@@ -581,13 +614,14 @@ impl Run<'_> {
     }
 }
 
-/// Whether a start would find that a topic with these overrides caches writes, but for what a properties file says.
-fn caches_writes(image: &MetadataImage, overrides: &Overrides) -> bool {
+/// Whether a start would find that a topic with these overrides caches writes, where its properties file says `by_file`.
+fn caches_writes(image: &MetadataImage, overrides: &Overrides, by_file: Option<&String>) -> bool {
     let brokers = image
         .brokers()
         .map(|broker| image.broker_overrides(broker.id));
     let mut all = brokers.chain([image.cluster_overrides()]);
     let by_default = all.find_map(|overrides| overrides.get(WRITE_CACHING));
+    let by_default = by_default.or(by_file);
     let defaults = by_default.map(|text| (WRITE_CACHING, text.clone()));
     let defaults = TopicDefaults::new(defaults.into_iter().collect());
     TopicConfig::resolve(overrides, &defaults).write_caching

@@ -282,9 +282,15 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn verified(directory: &Path, repair: bool) -> Report {
+    verified_beside(directory, repair, None)
+}
+
+/// The same with `write.caching` of a properties file.
+fn verified_beside(directory: &Path, repair: bool, write_caching: Option<&str>) -> Report {
     let options = VerifyOptions {
         directory: directory.to_owned(),
         metadata_directory: None,
+        write_caching: write_caching.map(str::to_owned),
         repair,
         now: Timestamp(1_700_000_100_000),
     };
@@ -698,6 +704,7 @@ fn a_directory_in_use_and_one_that_is_none_are_refused() {
     let options = VerifyOptions {
         directory: home.path().to_owned(),
         metadata_directory: None,
+        write_caching: None,
         repair: true,
         now: Timestamp(0),
     };
@@ -746,9 +753,17 @@ fn a_log_start_behind_the_end_of_a_log_deletes_nothing() {
 /// Nothing was found wrong with it, or a tail that the next start would cut, and that start refused it.
 #[test]
 fn after_a_kill_a_log_start_behind_the_end_is_a_fault_unless_the_topic_caches_writes() {
-    for caching in ["false", "true"] {
+    // Of the topic, and of the broker's properties file.
+    for (own, by_file, caches) in [
+        (Some("false"), None, false),
+        (Some("false"), Some("true"), false),
+        (Some("true"), None, true),
+        (None, None, false),
+        (None, Some("true"), true),
+    ] {
         let home = tempfile::tempdir().unwrap();
-        intact_with(home.path(), vec![Alteration::set("write.caching", caching)]);
+        let own = own.map(|own| Alteration::set("write.caching", own));
+        intact_with(home.path(), own.into_iter().collect());
         fs::remove_file(home.path().join(".kafka_cleanshutdown")).unwrap();
         let last = files(&home.path().join("t-0"), ".log").pop().unwrap();
         harm(&last, Harm::AppendGarbage);
@@ -756,14 +771,18 @@ fn after_a_kill_a_log_start_behind_the_end_is_a_fault_unless_the_topic_caches_wr
         for (name, offset) in [("recovery-point", 10), ("log-start", 90)] {
             fs::write(path(name), format!("0\n1\nt 0 {offset}\n")).unwrap();
         }
-        let report = verified(home.path(), false);
+        let report = verified_beside(home.path(), false, by_file);
         let faults = report.findings.iter().filter(|finding| finding.is_fault());
         let faults: Vec<_> = faults.map(|finding| finding.path.clone()).collect();
-        if caching == "true" {
+        if caches {
             assert_eq!(faults, Vec::<PathBuf>::new());
             continue;
         }
         assert_eq!(faults, [path("log-start")]);
+        // The broker of this test has no file.
+        if by_file.is_some() {
+            continue;
+        }
         let length = fs::metadata(&last).unwrap().len();
         let served = with_engine(home.path(), read).unwrap();
         assert_eq!(served, Served::Refused { after: 0 });
@@ -883,6 +902,34 @@ fn index_files_that_interrupted_work_left_are_no_fault() {
     fs::rename(&logs[1], logs[1].with_extension("log.swap")).unwrap();
     let report = verified(home.path(), false);
     assert!(!report.has_faults(), "{:?}", report.findings);
+}
+
+/// It was reported as a loss, to be restored from a copy.
+#[test]
+fn the_directory_of_a_deleted_topic_is_no_loss_and_the_next_start_sets_it_aside() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    // A full disk kept them from being renamed. The topic of one was made anew since, with fewer partitions.
+    let left = ["gone-0", "t-1"].map(|name| home.path().join(name));
+    for directory in &left {
+        copy(&home.path().join("t-0"), directory);
+        fs::remove_file(files(directory, ".log").remove(1)).unwrap();
+        let metadata = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAw";
+        fs::write(directory.join("partition.metadata"), metadata).unwrap();
+    }
+    for repair in [false, true] {
+        let report = verified(home.path(), repair);
+        let found = report.findings.iter();
+        let found: Vec<_> = found
+            .map(|finding| (&finding.path, finding.sort, finding.cure))
+            .collect();
+        let set_aside = |path| (path, Sort::PartitionDirectory, Cure::AtStart);
+        assert_eq!(found, left.each_ref().map(set_aside));
+        assert_eq!(report.done, Vec::<String>::new());
+    }
+    with_engine(home.path(), async |_| ()).unwrap();
+    assert!(left.iter().all(|directory| !directory.exists()));
+    assert_eq!(files(home.path(), "-stray").len(), left.len());
 }
 
 #[test]

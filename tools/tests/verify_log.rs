@@ -149,6 +149,22 @@ fn damaged_records_stay_a_fault_whatever_is_repaired() {
 }
 
 #[test]
+fn the_properties_file_of_the_broker_is_read_and_one_that_is_not_there_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let directory = home.path().join("data");
+    fs::create_dir(&directory).unwrap();
+    log_directory(&directory);
+    let file = home.path().join("server.properties");
+    let config = ["--config", file.to_str().unwrap()];
+    let (lines, code) = verify(&directory, &config);
+    assert_eq!((lines.len(), code), (1, 1), "{lines:?}");
+    assert!(lines[0].contains("server.properties: "), "{lines:?}");
+    fs::write(&file, "write.caching=true\n").unwrap();
+    let (lines, code) = verify(&directory, &config);
+    assert_eq!((lines.len(), code), (1, 0), "{lines:?}");
+}
+
+#[test]
 fn what_is_no_log_directory_is_refused_and_left_as_it_is() {
     let home = tempfile::tempdir().unwrap();
     let (lines, code) = verify(home.path(), &["--repair"]);

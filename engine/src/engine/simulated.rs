@@ -65,7 +65,7 @@ impl SimulatedEngine {
             directories,
             home_lock,
         } = open_directories(&disk, options, &checkpoints, &mut random)?;
-        sweep_directories(&disk, &checkpoints, &directories, metadata.image());
+        let mut doomed = sweep_directories(&disk, &checkpoints, &directories, metadata.image());
         let (desk, control) = Desk::new(metadata);
         let count = options.shards.unwrap_or(1).max(1);
         let cleaner = CleanerShare {
@@ -79,8 +79,11 @@ impl SimulatedEngine {
             let settings = shard_settings(options, &directories, &cleaner, index, count);
             let (mailbox, commands) = mpsc::channel(MAILBOX_LENGTH);
             mailboxes.push(mailbox);
+            let now = clock.now();
+            let mut shard = Shard::new(settings, now);
+            shard.take_over(std::mem::take(&mut doomed), now);
             seats.push(Seat {
-                shard: Shard::new(settings, clock.now()),
+                shard,
                 ring: LocalRing::new(sim.ring())?,
                 commands,
                 completions: Vec::new(),

@@ -271,6 +271,19 @@ impl PartitionMetadata {
         }
     }
 
+    /// The topic that the directory of `name` says it is of, where `topic_of` says that another has a partition of that name,
+    /// or none: then it is no partition's, and a start sets it aside. One that says nothing was being made when the broker
+    /// died; whoever opens it gives it an id.
+    pub fn stranger(
+        disk: &Disk,
+        directory: &Path,
+        name: &TopicPartition,
+        topic_of: impl Fn(&TopicPartition) -> Option<TopicId>,
+    ) -> Option<TopicId> {
+        let owner = Self::read(disk, directory).ok().flatten()?.topic_id;
+        (topic_of(name) != Some(owner)).then_some(owner)
+    }
+
     /// Writes the file of a partition's directory in one step.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ impl MarkJob {
     /// Leaves the mark.
     ///
     /// # Errors
-    /// The name could not be made: the next opening will believe the page cache.
+    /// The name could not be made: until it is, an opening will believe the page cache.
     pub fn run(&self, disk: &Disk) -> Result<(), IoError> {
         let file = disk.open_or_create(&self.path)?;
         let text = format!("version: 0\nreason: {}\n", self.reason);

@@ -302,13 +302,15 @@ pub fn any_partition(disk: &Disk, log_directory: &Path) -> Result<Option<PathBuf
 pub struct Swept {
     /// Directories that were set aside, by their new names.
     pub set_aside: Vec<PathBuf>,
+    /// Deleted directories. Unlinking them may take minutes: that is for when everything else is done.
+    pub doomed: Vec<DoomedDirectory>,
     /// What the disk refused; the rest is done.
     pub refused: Vec<IoError>,
 }
 
-/// Clears a log directory of what belongs to no partition: deleted directories are finished off, directories of topics
-/// that the metadata does not know are set aside, and the checkpoints forget whom it does not know. `topic_of` says which
-/// topic's partition has a name.
+/// Clears a log directory of what belongs to no partition: deleted directories are found, to be unlinked, directories of
+/// topics that the metadata does not know are set aside, and the checkpoints forget whom it does not know. `topic_of` says
+/// which topic's partition has a name.
 ///
 /// # Errors
 /// The log directory cannot be read.
@@ -323,13 +325,21 @@ pub fn sweep(
         if !entry.is_dir {
             continue;
         }
+        if names::is_deleted_directory(&entry.name) {
+            let path = log_directory.join(&entry.name);
+            swept.doomed.push(DoomedDirectory::at(path));
+            continue;
+        }
         match sweep_directory(disk, checkpoints, log_directory, &entry.name, &topic_of) {
             Ok(set_aside) => swept.set_aside.extend(set_aside),
             Err(error) => swept.refused.push(error),
         }
     }
-    if !swept.set_aside.is_empty() {
-        swept.refused.extend(disk.sync_dir(log_directory).err());
+    let renamed = !swept.set_aside.is_empty() || !swept.doomed.is_empty();
+    if renamed && let Err(error) = disk.sync_dir(log_directory) {
+        // A kill may have come before their new names were durable, and by its old one a directory has to have its files.
+        swept.doomed.clear();
+        swept.refused.push(error);
     }
     // The line of a stranger whose directory could not be set aside goes with that, when the topic's own is opened.
     let attributed = checkpoints.attribute(disk, log_directory, topic_of);
@@ -346,23 +356,15 @@ fn sweep_directory(
     topic_of: impl Fn(&TopicPartition) -> Option<TopicId>,
 ) -> Result<Option<PathBuf>, IoError> {
     let path = log_directory.join(found);
-    if names::is_deleted_directory(found) {
-        disk.remove_dir_all(&path)?;
-        return Ok(None);
-    }
     let name = names::partition_of_directory(found);
     let Some(name) = name.filter(|name| !is_of_metadata(name)) else {
         return Ok(None);
     };
-    // A directory without a topic id was being made when the broker died; whoever opens it gives it one.
-    let Ok(Some(owner)) = PartitionMetadata::read(disk, &path) else {
+    let Some(owner) = PartitionMetadata::stranger(disk, &path, &name, topic_of) else {
         return Ok(None);
     };
-    if topic_of(&name) == Some(owner.topic_id) {
-        return Ok(None);
-    }
     checkpoints.forget(disk, log_directory, &name)?;
-    let aside = log_directory.join(names::stray_directory(&name, owner.topic_id));
+    let aside = log_directory.join(names::stray_directory(&name, owner));
     disk.rename(&path, &aside)?;
     Ok(Some(aside))
 }

@@ -185,7 +185,8 @@ impl Job {
                 let opened = open.run(disk, checkpoints);
                 let opened = opened.map_err(OpenError::flattened);
                 if let Err(OpenError::Io(error)) = &opened {
-                    mark_failed_sync(disk, &open.log_directory, &open.name, error);
+                    // The shard orders it once more, which says what comes of it.
+                    let _ = mark_failed_sync(disk, &open.log_directory, &open.name, error);
                 }
                 match opened {
                     Err(OpenError::Io(error)) if error.is_out_of_space() => {
@@ -224,7 +225,12 @@ impl Job {
             }
             Self::Epochs(job) => Done::EpochsWritten(job.run(disk)),
             Self::Flush(job) => Done::Flushed(job.run(disk)),
-            Self::Mark(job) => Done::Marked(job.run(disk)),
+            Self::Mark(job) => match job.run(disk) {
+                Err(error) if error.is_out_of_space() => {
+                    Done::PutOff(Box::new(Self::Mark(job)), error)
+                }
+                result => Done::Marked(result),
+            },
             Self::Delete(mut job) => match job.run(disk) {
                 Err(error) if error.is_out_of_space() => {
                     Done::PutOff(Box::new(Self::Delete(job)), error)
@@ -304,8 +310,10 @@ impl Job {
                 job,
             } => {
                 let closed = job.run(disk);
-                if let Err(error) = &closed {
-                    mark_failed_sync(disk, &log_directory, &name, error);
+                if let Err(error) = &closed
+                    && let Err(error) = mark_failed_sync(disk, &log_directory, &name, error)
+                {
+                    tracing::error!(partition = %name, %error, "{UNMARKED}");
                 }
                 if let Ok(closed) = &closed {
                     let line = CheckpointLine {
@@ -348,14 +356,17 @@ fn probe(disk: &Disk, path: &Path) -> Result<(), IoError> {
 }
 
 /// Marks a partition when `error` says that its files could not be synced: the page cache is not to be believed then.
-fn mark_failed_sync(disk: &Disk, log_directory: &Path, name: &TopicPartition, error: &IoError) {
+fn mark_failed_sync(
+    disk: &Disk,
+    log_directory: &Path,
+    name: &TopicPartition,
+    error: &IoError,
+) -> Result<(), IoError> {
     if !error.is_failed_sync() {
-        return;
+        return Ok(());
     }
     let directory = log_directory.join(names::partition_directory(name));
-    if let Err(error) = MarkJob::new(&directory, &error.to_string()).run(disk) {
-        tracing::error!(partition = %name, %error, "{UNMARKED}");
-    }
+    MarkJob::new(&directory, &error.to_string()).run(disk)
 }
 
 /// What to do about a partition whose fault could not be marked.

@@ -726,6 +726,7 @@ mod tests {
         let options = VerifyOptions {
             directory: "/data".into(),
             metadata_directory: None,
+            write_caching: None,
             repair: false,
             now: NOW.wall,
         };

@@ -12,7 +12,7 @@ use super::jobs::Errand;
 use super::step::{Effects, LogDirectory, Pending, Shard, Timer, is_abandoned};
 use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
-use crate::log::{Log, MarkJob, OpenError, RecoveryReport};
+use crate::log::{Log, MarkJob, OpenError, RecoveryReport, names};
 use crate::maintenance::{Job, NotYet, OpenPartition, Removal};
 use crate::metadata::{MetadataImage, Partition, Topic};
 use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
@@ -211,13 +211,31 @@ impl Shard {
             Err(error) => {
                 tracing::error!(partition = %opening.name, %error, "cannot be opened and is offline");
                 self.refuse_opening(id, effects);
-                if matches!(error, OpenError::Io(_)) {
+                if let OpenError::Io(error) = &error {
+                    self.mark_unopened(id, &opening.name, error, effects);
                     self.suspect_directory_of(id, effects);
                 }
             }
         }
         self.wake_readers(id);
         self.retry_deferred(now, effects);
+    }
+
+    /// The job that opened it has tried to mark it, at once. On a full disk that is to be tried again.
+    fn mark_unopened(
+        &mut self,
+        id: TopicIdPartition,
+        name: &TopicPartition,
+        error: &IoError,
+        effects: &mut Effects,
+    ) {
+        if let Some(directory) = self.log_directory_of(id)
+            && error.is_failed_sync()
+        {
+            let directory = directory.path.join(names::partition_directory(name));
+            let job = MarkJob::new(&directory, &error.to_string());
+            self.order(Errand::Mark(id), Job::Mark(job), effects);
+        }
     }
 
     fn refuse_opening(&mut self, id: TopicIdPartition, effects: &mut Effects) {
@@ -331,6 +349,11 @@ impl Shard {
     /// Whether a partition is led here.
     pub(super) fn leads(&self, id: TopicIdPartition) -> bool {
         matches!(self.slots.get(&id), Some(Slot::Leading(_)))
+    }
+
+    /// Whether a fault has taken a partition away.
+    pub(super) fn is_offline(&self, id: TopicIdPartition) -> bool {
+        matches!(self.slots.get(&id), Some(Slot::Offline))
     }
 
     /// Whether a partition's log is about to be open, so that questions about it wait.

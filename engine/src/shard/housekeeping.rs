@@ -1,16 +1,17 @@
-//! What a shard does at its own pace: retention, recovery points, checkpoints, forgetting idle producers; and closing
-//! everything in order.
+//! What a shard does at its own pace: retention, recovery points, checkpoints, forgetting idle producers, unlinking what the
+//! last stop left; and closing everything in order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::hosting::Slot;
 use super::jobs::Errand;
 use super::step::{Effects, Shard, Timer};
 use crate::io::IoError;
 use crate::log::Closed;
-use crate::maintenance::{CheckpointLine, Job, OwnedLine};
+use crate::maintenance::{CheckpointLine, DoomedDirectory, Job, OwnedLine};
 use crate::partition::Told;
 use crate::types::{Now, TopicIdPartition};
 
@@ -113,6 +114,36 @@ impl Shard {
         self.flush_on(effects);
     }
 
+    /// Takes over deleted directories that the last stop left. They are unlinked when the partitions are open that there are.
+    pub fn take_over(&mut self, doomed: Vec<DoomedDirectory>, now: Now) {
+        if !doomed.is_empty() {
+            self.timers
+                .set(now.monotonic, Timer::UnlinkDirectories(doomed));
+        }
+    }
+
+    /// Orders what was taken over, unless a partition is still on its way in. A stop leaves it to the next start.
+    pub(super) fn unlink_directories(
+        &mut self,
+        doomed: Vec<DoomedDirectory>,
+        now: Now,
+        effects: &mut Effects,
+    ) {
+        if self.stopping {
+            return;
+        }
+        // One that waits for room may have to wait for this.
+        if self.slots.keys().any(|id| self.is_awaited(*id)) {
+            let due = now.monotonic.after(OPENINGS_CHECK_DELAY);
+            self.timers.set(due, Timer::UnlinkDirectories(doomed));
+            return;
+        }
+        for directory in doomed {
+            let job = Job::UnlinkDirectory(directory);
+            self.order(Errand::UnlinkDirectory, job, effects);
+        }
+    }
+
     /// What the checkpoints should say of a partition, and where.
     pub(super) fn checkpoint_line(&self, id: TopicIdPartition) -> Option<(PathBuf, OwnedLine)> {
         let Some(Slot::Leading(leader)) = self.slots.get(&id) else {
@@ -213,3 +244,5 @@ impl Shard {
 const COPIED_BYTES_PER_TURN: usize = 1 << 20;
 /// How many recovery points are brought up at a time: enough to keep the threads busy.
 const FLUSHES_OUT_MAX: usize = 4;
+/// How long it takes until somebody looks again whether all partitions are open.
+const OPENINGS_CHECK_DELAY: Duration = Duration::from_secs(1);

@@ -371,6 +371,14 @@ impl Jobs {
         self.put_off.insert(id, PutOff { job, error }).is_none()
     }
 
+    /// The partition that a job is to mark, if that is what it does.
+    fn marks(&self, id: JobId) -> Option<TopicIdPartition> {
+        match self.errands.get(&id)? {
+            Errand::Mark(partition) | Errand::MarkWithDirectory(partition) => Some(*partition),
+            _ => None,
+        }
+    }
+
     /// Whether what is to change a partition's files has to wait until a job that is put off is tried again.
     pub(super) fn is_held_up(&self, partition: TopicIdPartition) -> bool {
         let changing = self.changing.get(&partition);
@@ -492,6 +500,7 @@ impl Shard {
             }
             done => done,
         };
+        let was_put_off = self.jobs.put_off.contains_key(&id);
         let Some(errand) = self.jobs.done(id, effects) else {
             return;
         };
@@ -538,8 +547,10 @@ impl Shard {
                 });
             }
             (Errand::Mark(id) | Errand::MarkWithDirectory(id), Done::Marked(result)) => {
-                if let Err(error) = result {
-                    tracing::error!(partition = %id, %error, "{UNMARKED}");
+                match result {
+                    Ok(()) if was_put_off => tracing::info!(partition = %id, "its fault is marked"),
+                    Ok(()) => {}
+                    Err(error) => tracing::error!(partition = %id, %error, "{UNMARKED}"),
                 }
             }
             (Errand::Delete(id), Done::Deleted(result)) => self.deleted(id, result, now, effects),
@@ -612,10 +623,14 @@ impl Shard {
     ) {
         let text = error.to_string();
         let is_new = self.jobs.keep(id, job, error, effects);
+        let unmarked = self.jobs.marks(id);
+        if is_new && let Some(partition) = unmarked {
+            tracing::error!(%partition, error = %text, "{UNMARKED}");
+        }
         if self.stopping {
             return self.give_up_job(id, now, effects);
         }
-        if is_new {
+        if is_new && unmarked.is_none() {
             tracing::warn!(error = %text, "a change of a partition's files is put off");
         }
         let due = now.monotonic.after(NO_SPACE_DELAY);
@@ -631,10 +646,11 @@ impl Shard {
     }
 
     /// A job was put off for long enough. One about a partition that is not led here any more is in the way of what is to
-    /// come of that.
+    /// come of that, and so is the mark of one that is not there any more.
     pub(super) fn try_again(&mut self, id: JobId, now: Now, effects: &mut Effects) {
         let wanted = match self.jobs.errands.get(&id).copied() {
             Some(Errand::Remove(_) | Errand::UnlinkDirectory) => true,
+            Some(Errand::Mark(id) | Errand::MarkWithDirectory(id)) => self.is_offline(id),
             Some(errand) => errand.changes().is_some_and(|id| self.leads(id)),
             None => return,
         };

@@ -18,7 +18,7 @@ use super::run::Loop;
 use super::step::{Shard, ShardSettings};
 use crate::control::ControlHandle;
 use crate::io::{self, Clock, IoBackend, IoError, LocalRing, Random, Ring};
-use crate::maintenance::{Done, JobId, PoolHandle};
+use crate::maintenance::{Done, DoomedDirectory, JobId, PoolHandle};
 
 /// What the server runs on every shard's thread: it gets the thread's gateway and ends when the server has finished
 /// with the connections of that thread.
@@ -48,14 +48,18 @@ struct Running {
 }
 
 impl Shards {
-    /// Starts one thread per entry of `settings`.
+    /// Starts one thread per entry of `settings`. The first unlinks what is `doomed`.
     ///
     /// # Errors
     /// The system gives no thread, no ring or no runtime; those started already are stopped.
-    pub(crate) fn start(settings: Vec<ShardSettings>, seat: &Seat) -> Result<Self, IoError> {
+    pub(crate) fn start(
+        settings: Vec<ShardSettings>,
+        mut doomed: Vec<DoomedDirectory>,
+        seat: &Seat,
+    ) -> Result<Self, IoError> {
         let (peers, owns): (Vec<_>, Vec<_>) = settings
             .into_iter()
-            .map(|settings| way(settings, seat))
+            .map(|settings| way(settings, std::mem::take(&mut doomed), seat))
             .unzip();
         let peers: Peers = peers.into();
         let mut shards = Self {
@@ -99,11 +103,13 @@ struct Own {
 }
 
 /// A shard at its helm, with the ways to it, and what its jobs come to.
-fn way(settings: ShardSettings, seat: &Seat) -> (Way, Own) {
+fn way(settings: ShardSettings, doomed: Vec<DoomedDirectory>, seat: &Seat) -> (Way, Own) {
     let (mailbox, commands) = mpsc::channel(MAILBOX_LENGTH);
     let apart = UNPACKING_OUT_MAX + SEARCHES_OUT_MAX + REPLAYS_OUT_MAX;
     let (results_sender, results) = mpsc::channel(JOBS_OUT_MAX + apart + 1);
-    let shard = Shard::new(settings, seat.clock.now());
+    let now = seat.clock.now();
+    let mut shard = Shard::new(settings, now);
+    shard.take_over(doomed, now);
     let tackle = Tackle {
         clock: seat.clock.clone(),
         image: seat.control.watch(),

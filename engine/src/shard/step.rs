@@ -31,7 +31,7 @@ use crate::group::{GroupCommand, GroupConfig};
 use crate::io::{Action, Completion, Ticket};
 use crate::log::producer_count::ProducerCount;
 use crate::log::{Doomed, Lookup};
-use crate::maintenance::{CheckpointLine, Done, Job, JobId, OpenPartition};
+use crate::maintenance::{CheckpointLine, Done, DoomedDirectory, Job, JobId, OpenPartition};
 use crate::metadata::MetadataImage;
 use crate::record::Allowance;
 use crate::types::{BrokerId, DirectoryId, Monotonic, Now, TopicIdPartition};
@@ -156,6 +156,8 @@ pub(super) enum Timer {
     TryAgain(JobId),
     /// Renamed segments may be unlinked.
     Unlink(Doomed),
+    /// Deleted directories, which the last stop left, may be unlinked.
+    UnlinkDirectories(Vec<DoomedDirectory>),
     /// Retention, and what else is done at its pace.
     Retention,
     /// Recovery points and checkpoints.
@@ -323,6 +325,7 @@ impl Shard {
                 Timer::Unlink(doomed) => {
                     self.order(Errand::Unlink, Job::Unlink(doomed), effects);
                 }
+                Timer::UnlinkDirectories(doomed) => self.unlink_directories(doomed, now, effects),
                 Timer::Retention => self.retain(now, effects),
                 Timer::Checkpoint => self.checkpoint(now, effects),
                 Timer::LookOn => self.look_on(),

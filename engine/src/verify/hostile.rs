@@ -68,6 +68,7 @@ fn run(disk: &Disk, repair: bool) -> Vec<Finding> {
     let options = VerifyOptions {
         directory: DIRECTORY.into(),
         metadata_directory: None,
+        write_caching: None,
         repair,
         now: Timestamp(1_000),
     };

@@ -207,6 +207,7 @@ impl Machine {
             return Err(error.into());
         }
         let now = self.now();
+        let mut doomed = swept.doomed;
         let seats = (0..self.shard_count).map(|index| {
             let mut seat = Seat {
                 shard: Shard::new(self.settings(index, clean), now),
@@ -215,6 +216,7 @@ impl Machine {
                 results: VecDeque::new(),
                 effects: Effects::default(),
             };
+            seat.shard.take_over(std::mem::take(&mut doomed), now);
             seat.adopt(&image, now);
             seat
         });
@@ -400,6 +402,7 @@ impl Machine {
         let options = VerifyOptions {
             directory: directory(),
             metadata_directory: None,
+            write_caching: None,
             repair: false,
             now: self.now().wall,
         };

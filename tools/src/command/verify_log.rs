@@ -3,7 +3,7 @@
 //! What is wrong, and what can be repaired, is the engine's to know; here it is printed. Kafka has no such tool.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use millrace_engine::io::{Clock, Disk};
@@ -12,6 +12,7 @@ use millrace_engine::verify::{Report, VerifyOptions, verify};
 
 use super::Failure;
 use crate::print::{self, Unit};
+use crate::properties;
 
 /// Checks a log directory of a stopped broker, file by file
 ///
@@ -23,6 +24,10 @@ pub(crate) struct Flags {
     /// Where the cluster metadata lies, if not in this directory: the first of log.dirs, or metadata.log.dir
     #[arg(long, value_name = "DIR")]
     metadata_dir: Option<PathBuf>,
+    /// The broker's server.properties, for its write.caching: where that holds, a log may end before its start after a power
+    /// cut. What was set at run time goes before it. Neither KAFKA_ variables nor --override of the server are known
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Make anew what the records can make anew (indexes, producer snapshots, leader epochs), and remove leftovers. Records
     /// are never changed
     #[arg(long)]
@@ -31,9 +36,14 @@ pub(crate) struct Flags {
 
 /// Runs the command.
 pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
+    let write_caching = match &flags.config {
+        Some(path) => write_caching(path)?,
+        None => None,
+    };
     let options = VerifyOptions {
         directory: flags.directory.clone(),
         metadata_directory: flags.metadata_dir.clone(),
+        write_caching,
         repair: flags.repair,
         now: Clock::real().now().wall,
     };
@@ -59,6 +69,12 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
         true => Err(Failure::Reported),
         false => Ok(()),
     }
+}
+
+/// What a broker's properties file says of `write.caching`.
+fn write_caching(path: &Path) -> Result<Option<String>, Failure> {
+    let mut properties = properties::load(path)?;
+    Ok(properties.remove("write.caching"))
 }
 
 /// Whether something is still broken after the run.

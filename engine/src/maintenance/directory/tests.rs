@@ -18,7 +18,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let sim = Sim::new(1);
+        Self::of(1)
+    }
+
+    /// Of a machine with this seed.
+    fn of(seed: u64) -> Self {
+        let sim = Sim::new(seed);
         let disk = sim.disk();
         disk.create_dir_all(Path::new(DATA)).unwrap();
         disk.sync_dir(Path::new("/")).unwrap();
@@ -333,8 +338,9 @@ fn a_line_of_a_topic_that_is_gone_does_not_make_a_new_one_look_as_if_it_had_lost
     }
 }
 
+/// Nobody was served until all of it was unlinked.
 #[test]
-fn a_start_finishes_deletions_and_leaves_a_directory_of_somebody_else_that_is_named_alike() {
+fn a_start_only_finds_deleted_directories_and_leaves_one_of_somebody_else_that_is_named_alike() {
     let bench = Bench::new();
     let deleted = names::deleted_directory(&partition("t"), OURS);
     for directory in [&*deleted, "do-not-delete"] {
@@ -343,10 +349,38 @@ fn a_start_finishes_deletions_and_leaves_a_directory_of_somebody_else_that_is_na
         let file = directory.join("notes.txt");
         bench.disk.write_atomic(&file, b"all there is").unwrap();
     }
+    bench.sim.fail_next(SimOperation::SyncDir, DATA, EIO);
+    let swept = bench.sweep(Some(OURS));
+    let counts = (swept.doomed.len(), swept.refused.len());
+    assert_eq!(counts, (0, 1), "it waits for another start: {swept:?}");
     let swept = bench.sweep(Some(OURS));
     assert!(swept.refused.is_empty(), "{swept:?}");
+    assert_eq!(bench.names(&deleted), ["notes.txt"]);
+    for mut doomed in swept.doomed {
+        assert!(doomed.unlink_some(&bench.disk).unwrap());
+    }
     assert_eq!(bench.directories(), ["do-not-delete"]);
     assert_eq!(bench.names("do-not-delete"), ["notes.txt"]);
+}
+
+/// With its files gone it looked like one that was just being made.
+#[test]
+fn a_power_cut_behind_a_start_brings_no_deleted_directory_back_under_its_former_name() {
+    for seed in 0..32 {
+        let bench = Bench::of(seed);
+        let name = partition("t");
+        drop(bench.open(&name, OURS).unwrap());
+        // The kill came before its new name was durable.
+        let data = Path::new(DATA);
+        let deleted = data.join(names::deleted_directory(&name, OURS));
+        bench.disk.rename(&data.join("t-0"), &deleted).unwrap();
+        for mut doomed in bench.sweep(None).doomed {
+            assert!(doomed.unlink_some(&bench.disk).unwrap());
+        }
+        bench.sim.crash();
+        let left = bench.directories();
+        assert!(!left.contains(&"t-0".to_owned()), "seed {seed}: {left:?}");
+    }
 }
 
 #[test]

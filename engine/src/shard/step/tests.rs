@@ -15,7 +15,8 @@ use crate::group::{
     MemberId, NamedTopic, OffsetToCommit, Protocol,
 };
 use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
-use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES};
+use crate::log::names::{deleted_directory, is_deleted_directory};
+use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES, sweep};
 use crate::metadata::{
     self, ConfigResource, CreateTopics, DeleteTopics, Metadata, MetadataOptions, MetadataRecord,
     NewTopic, RegisterBroker, TopicReference,
@@ -52,6 +53,7 @@ pub(in crate::shard) const NOW: Now = Now {
 };
 const BROKER: BrokerId = BrokerId(1);
 const DIRECTORY: DirectoryId = DirectoryId(Uuid(7));
+const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// A partition of a topic that is the same for all numbers.
@@ -668,11 +670,74 @@ fn a_partition_whose_sync_failed_is_marked_before_what_else_the_shard_has_to_do(
     }
     effects.jobs.clear();
     let (ticket, _) = bench.syncs.pop_front().unwrap();
-    let failed = io::Error::from_raw_os_error(5);
+    let failed = io::Error::from_raw_os_error(EIO);
     let result = Err(IoError::new("fdatasync", Path::new("/data/t-0"), failed));
     let input = Input::Completed(Completion { ticket, result });
     bench.shard.step(NOW, input, &mut effects);
     assert!(matches!(*effects.jobs, [(_, Job::Mark(_))]));
+}
+
+/// What the next start looks for before it trusts the page cache.
+const MARK: &str = "/data/t-0/flush-failed";
+
+/// A shard whose only partition is offline for a failed sync. Its mark finds no room so often.
+fn bench_of_unmarked(sim: &Sim, times: usize) -> Bench {
+    let mut bench = bench_on(sim, "t", 1, 1);
+    drop(bench.produce(0));
+    let (ticket, _) = bench.syncs.pop_front().unwrap();
+    for _ in 0..times {
+        sim.fail_next(SimOperation::Open, MARK, ENOSPC);
+    }
+    let failed = io::Error::from_raw_os_error(EIO);
+    let result = Err(IoError::new("fdatasync", Path::new("/data/t-0"), failed));
+    bench.take_in(Input::Completed(Completion { ticket, result }));
+    assert!(!bench.disk.exists(Path::new(MARK)).unwrap());
+    bench
+}
+
+/// It was only said, and the next start trusted pages that are not on the device, however much room there was by then.
+#[test]
+fn the_mark_of_a_failed_sync_that_found_no_room_is_made_when_there_is_some() {
+    let mut bench = bench_of_unmarked(&Sim::new(1), 3);
+    for _ in 0..2 {
+        bench.pass(1_000);
+        assert!(!bench.disk.exists(Path::new(MARK)).unwrap());
+    }
+    bench.pass(1_000);
+    assert!(bench.disk.exists(Path::new(MARK)).unwrap());
+    assert!(!bench.shard.has_jobs());
+}
+
+#[test]
+fn a_mark_that_finds_no_room_keeps_neither_a_stop_nor_the_deletion_of_its_topic_waiting() {
+    let mut bench = bench_of_unmarked(&Sim::new(1), 100);
+    bench.take_in(Input::Stop);
+    assert_eq!(bench.shard.stopped(), Some(false));
+
+    let mut bench = bench_of_unmarked(&Sim::new(1), 100);
+    let delete = metadata::Command::DeleteTopics(DeleteTopics {
+        topics: vec![TopicReference::Name("t".to_owned())],
+    });
+    let gone = after(bench.shard.image(), &delete);
+    bench.take_in(Input::Image(Arc::new(gone)));
+    bench.pass(1_000);
+    assert!(!bench.disk.exists(Path::new("/data/t-0")).unwrap());
+    assert!(!bench.shard.has_jobs());
+}
+
+/// The job that opens it marks it, and found no room.
+#[test]
+fn a_partition_that_could_not_be_opened_for_a_failed_sync_is_marked_when_there_is_room() {
+    let sim = Sim::new(1);
+    sim.fail_next(SimOperation::Sync, "partition.metadata.tmp", EIO);
+    for _ in 0..2 {
+        sim.fail_next(SimOperation::Open, MARK, ENOSPC);
+    }
+    let mut bench = bench_on(&sim, "t", 1, 1);
+    assert!(bench.shard.is_offline(bench.partitions[0]));
+    assert!(!bench.disk.exists(Path::new(MARK)).unwrap());
+    bench.pass(1_000);
+    assert!(bench.disk.exists(Path::new(MARK)).unwrap());
 }
 
 #[test]
@@ -1352,7 +1417,7 @@ fn a_large_topic_that_is_deleted_holds_up_neither_a_new_one_nor_a_stop() {
     assert_eq!(bench.shard.stopped(), Some(true));
     let left = bench.disk.list(Path::new("/data")).unwrap().into_iter();
     let left = left.filter(|entry| entry.is_dir).map(|entry| entry.name);
-    let is_deleted = |name: &String| crate::log::names::is_deleted_directory(name);
+    let is_deleted = |name: &String| is_deleted_directory(name);
     let (deleted, left): (Vec<_>, Vec<_>) = left.partition(is_deleted);
     assert_eq!(left, ["new-0"]);
     assert_eq!(deleted.len(), 300, "they are unlinked by the next start");
@@ -1383,6 +1448,34 @@ fn partitions_that_are_removed_together_are_unlinked_one_by_one_behind_that() {
         bench.shard.step(NOW, Input::Done(id, done), &mut effects);
     }
     assert_eq!((unlinked, directories(&bench)), (20, 0));
+}
+
+/// Whoever had a partition waited for them.
+#[test]
+fn deleted_directories_of_before_a_start_are_unlinked_when_all_partitions_are_open() {
+    for stops in [false, true] {
+        let mut bench = bench_of_nothing(&Sim::new(1), 1);
+        let data = Path::new("/data");
+        for number in 0..20 {
+            let name = deleted_directory(&place("gone", number), TopicId(Uuid(9)));
+            bench.disk.create_dir_all(&data.join(name)).unwrap();
+        }
+        let left = |bench: &Bench| {
+            let entries = bench.disk.list(data).unwrap();
+            let names = entries.iter().map(|entry| &entry.name);
+            names.filter(|name| is_deleted_directory(name)).count()
+        };
+        let swept = sweep(&bench.disk, &bench.checkpoints, data, |_| None).unwrap();
+        bench.shard.take_over(swept.doomed, NOW);
+        bench.take_in(Input::Image(Arc::new(image("t", 20))));
+        assert_eq!(left(&bench), 20);
+        if stops {
+            bench.take_in(Input::Stop);
+        }
+        bench.pass(1_000);
+        assert_eq!(left(&bench), if stops { 20 } else { 0 });
+        assert_eq!(bench.shard.stopped(), stops.then_some(true));
+    }
 }
 
 /// Its tombstones failed, so it was read again, and wrote them again.

@@ -303,7 +303,33 @@ fn a_log_directory_that_takes_nothing_is_given_up_until_the_next_start() {
     assert!(host.produce(second).is_ok());
 }
 
+/// All of it was unlinked first.
+#[test]
+fn a_start_serves_before_it_has_unlinked_what_a_stop_left_of_deleted_topics() {
+    let mut host = Host::new(1);
+    host.start();
+    host.make_topic();
+    host.store("before");
+    assert!(host.stop());
+    let disk = host.sim.disk();
+    let left = DIRECTORIES.map(|directory| {
+        let left = Path::new(directory).join(OF_A_DELETED_TOPIC);
+        disk.create_dir_all(&left).unwrap();
+        let log = left.join("00000000000000000000.log");
+        disk.write_atomic(&log, b"records").unwrap();
+        left
+    });
+    let are_there = || left.each_ref().map(|left| disk.exists(left).unwrap());
+    host.try_start().unwrap();
+    assert_eq!(are_there(), [true; 2]);
+    host.store("beside them");
+    host.hands.advance(Duration::from_secs(1));
+    host.settle();
+    assert_eq!(are_there(), [false; 2]);
+}
+
 const DIRECTORIES: [&str; 2] = ["/one", "/two"];
+const OF_A_DELETED_TOPIC: &str = "gone-0.AAAAAAAAAAAAAAAAAAAAAQ-delete";
 const PARTITIONS: i32 = 4;
 const CHANGES_MAX: u64 = 80;
 const TURNS_AMID: usize = 60;

@@ -68,10 +68,7 @@ fn records_of_the_topic_that_had_the_name_before_are_found_out() {
 fn a_spoiled_snapshot_of_producers_is_found_out() {
     let world = one_life(1, STEADY).unwrap();
     let disk = world.machine.sim.disk();
-    let check = |world: &World| {
-        let image = &world.machine.controller.image;
-        files_agree::check(&disk, &world.machine.verify(), image)
-    };
+    let check = |world: &World| files_agree::check(&disk, &world.machine.verify());
     assert_eq!(check(&world), Ok(()));
     let files = files_of(&world, STEADY);
     let mut snapshots = files.iter().filter(|path| ends_with(path, ".snapshot"));

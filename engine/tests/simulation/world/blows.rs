@@ -85,7 +85,7 @@ impl World {
                 if in_order {
                     self.checkers.settled();
                     let (disk, report) = (self.machine.sim.disk(), self.machine.verify());
-                    files_agree::check(&disk, &report, &self.machine.controller.image)?;
+                    files_agree::check(&disk, &report)?;
                 }
                 if then_power_cut {
                     self.machine.cut_power();
