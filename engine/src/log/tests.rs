@@ -160,6 +160,7 @@ impl Fixture {
         loop {
             match log.time_lookup(search).run(&self.disk).unwrap() {
                 Searched::Ended(found) => return found,
+                Searched::Unreadable => panic!("a batch cannot be opened"),
                 Searched::GoOn(further) => search = further,
             }
         }
