@@ -863,6 +863,28 @@ fn gaps_of_compaction_are_no_losses_where_the_checkpoint_of_the_cleaner_is_broke
     with_engine(home.path(), async |_| ()).unwrap();
 }
 
+/// Nothing tells what was on stable storage, and a gap might pass for the end of what was.
+#[test]
+fn a_start_beside_a_broken_checkpoint_of_the_cleaner_cuts_no_log_off_at_a_gap() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    take_segment(home.path());
+    make_compacted(home.path());
+    for name in [".kafka_cleanshutdown", "recovery-point-offset-checkpoint"] {
+        fs::remove_file(home.path().join(name)).unwrap();
+    }
+    let checkpoint = home.path().join("cleaner-offset-checkpoint");
+    harm(&checkpoint, Harm::Truncate);
+    let logs = || files(&home.path().join("t-0"), ".log");
+    let before = logs();
+    let served = with_engine(home.path(), read).unwrap();
+    let Served::Less { why, .. } = served else {
+        panic!("{served:?}");
+    };
+    assert!(why.ends_with("follows"), "the rest is served: {why}");
+    assert_eq!(logs(), before);
+}
+
 #[test]
 fn a_gap_that_no_recovery_point_vouches_for_is_a_loss_beside_a_broken_checkpoint_of_the_cleaner() {
     let home = tempfile::tempdir().unwrap();

@@ -233,6 +233,53 @@ impl Log {
         Ok(ReadPlan::Scan(Box::new(lookup)))
     }
 
+    /// As [`Self::read`] from where an earlier read of the same `offset` has `found` its first batch. That is not looked for again in
+    /// the active segment, where only the end moves.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_again(
+        &self,
+        offset: Offset,
+        max_bytes: u64,
+        upper_bound: Offset,
+        found: &ReadExtent,
+    ) -> Result<ReadPlan, ReadError> {
+        let first = &found.extent;
+        let first_end = first.position.saturating_add(found.first_batch_length);
+        let is_there = self.damage.is_none() && offset >= self.log_start_offset;
+        let end = self.end_behind(found, upper_bound);
+        let end = end.filter(|end| is_there && *end >= first_end);
+        let Some(end) = end else {
+            return self.read(offset, max_bytes, upper_bound);
+        };
+        let available = end - first.position;
+        Ok(ReadPlan::Ready(ReadExtent {
+            extent: Extent {
+                file: first.file.clone(),
+                position: first.position,
+                length: available.min(max_bytes.max(found.first_batch_length)),
+            },
+            base_offset: found.base_offset,
+            first_batch_length: found.first_batch_length,
+        }))
+    }
+
+    /// Where the readable bytes end in the active segment, if something was found there and the end is known without reading.
+    fn end_behind(&self, found: &ReadExtent, upper_bound: Offset) -> Option<u64> {
+        let active = self.segments.active();
+        let end_offset = self.log_end_offset;
+        if active.file != found.extent.file || upper_bound <= found.base_offset {
+            None
+        } else if upper_bound >= end_offset {
+            Some(active.length)
+        } else if self.recent.covers(upper_bound) {
+            Some(self.recent_position(upper_bound, end_offset, active.length))
+        } else {
+            None
+        }
+    }
+
     /// Where the first batch that does not end below `offset` starts in its segment, when that is known without
     /// reading: for bounds at the high watermark.
     #[must_use]

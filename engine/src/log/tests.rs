@@ -160,6 +160,7 @@ impl Fixture {
         loop {
             match log.time_lookup(search).run(&self.disk).unwrap() {
                 Searched::Ended(found) => return found,
+                Searched::Unreadable => panic!("a batch cannot be opened"),
                 Searched::GoOn(further) => search = further,
             }
         }
@@ -820,6 +821,43 @@ fn a_log_that_ends_before_its_start_is_left_as_it_is_unless_its_topic_caches_wri
     let (start, end) = (log.log_start_offset(), log.log_end_offset());
     assert_eq!((start, end), (Offset(6), Offset(6)));
     assert_eq!(report.cuts.len(), 1);
+}
+
+#[test]
+fn what_was_found_once_is_read_again_as_if_it_were_looked_for() {
+    let fixture = Fixture::new(config(100_000));
+    let mut log = fixture.fresh();
+    for _ in 0..10 {
+        fixture.append(&mut log, &batch(2, 10, 1));
+    }
+    let plan = log.read(Offset(7), u64::MAX, Offset(12)).unwrap();
+    let ReadPlan::Ready(found) = plan else {
+        panic!("{plan:?}");
+    };
+    let same = |log: &Log| {
+        let ready = |plan: Result<ReadPlan, ReadError>| match plan {
+            Ok(ReadPlan::Ready(found)) => Ok(Some(found)),
+            Ok(ReadPlan::Empty) => Ok(None),
+            Ok(plan) => panic!("{plan:?}"),
+            Err(error) => Err(error),
+        };
+        for bound in (0..=30).step_by(2) {
+            for max in [1, 200, u64::MAX] {
+                let again = log.read_again(Offset(7), max, Offset(bound), &found);
+                let anew = log.read(Offset(7), max, Offset(bound));
+                assert_eq!(ready(again), ready(anew), "{max} bytes below {bound}");
+            }
+        }
+    };
+    same(&log);
+    fixture.append(&mut log, &batch(2, 10, 1));
+    same(&log);
+    fixture.roll(&mut log);
+    same(&log);
+    fixture.append(&mut log, &batch(2, 10, 1));
+    same(&log);
+    assert!(log.move_log_start(Offset(8)));
+    same(&log);
 }
 
 #[test]

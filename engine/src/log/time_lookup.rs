@@ -42,6 +42,8 @@ pub struct TimeSearch {
     allowance: usize,
     /// The greatest so far.
     best: Option<TimestampedOffset>,
+    /// The greatest time that the header of a batch promised whose records did not show it.
+    unshown: Option<Timestamp>,
 }
 
 /// What a part of a search came to.
@@ -49,6 +51,9 @@ pub struct TimeSearch {
 pub enum Searched {
     /// The record; `None` when no visible one is late enough.
     Ended(Option<TimestampedOffset>),
+    /// The record with the greatest timestamp is in a batch that cannot be opened, or does not hold what its header promises. Any
+    /// other would be the wrong one.
+    Unreadable,
     /// There are further segments: ask [`Log::time_lookup`] for them.
     GoOn(TimeSearch),
 }
@@ -79,6 +84,16 @@ impl TimeSearch {
             from: None,
             allowance: IN_VAIN_BYTES_MAX,
             best: None,
+            unshown: None,
+        }
+    }
+
+    /// All has been searched.
+    fn end(&self) -> Searched {
+        let shown = self.best.map(|best| best.timestamp);
+        match self.unshown {
+            Some(promised) if shown.is_none_or(|shown| shown <= promised) => Searched::Unreadable,
+            _ => Searched::Ended(self.best),
         }
     }
 }
@@ -229,8 +244,8 @@ pub(super) fn start_position(
 }
 
 impl TimeLookup {
-    /// Searches. Batches whose records cannot be read are passed over. Where many headers promise what their records do not hold, the
-    /// next such is taken at its word: its first offset, and what it promised.
+    /// Searches. For the first at or after a time, batches whose records cannot be read are passed over. Where many headers promise
+    /// what their records do not hold, the next such is taken at its word: its first offset, and what it promised.
     ///
     /// # Errors
     /// [`WalkError`] when the disk refuses or the log is damaged where the search leads.
@@ -244,13 +259,11 @@ impl TimeLookup {
                         return Ok(Searched::Ended(found));
                     }
                 }
-                Target::Greatest => {
-                    search.best = greatest_of(search.best, self.greatest_in(segment, disk)?);
-                }
+                Target::Greatest => self.greatest_in(segment, &mut search, disk)?,
             }
         }
         if self.rest.is_none() {
-            return Ok(Searched::Ended(search.best));
+            return Ok(search.end());
         }
         search.from = self.rest;
         Ok(Searched::GoOn(search))
@@ -311,16 +324,16 @@ impl TimeLookup {
     fn greatest_in(
         &self,
         segment: &Candidate,
+        search: &mut TimeSearch,
         disk: &Disk,
-    ) -> Result<Option<TimestampedOffset>, WalkError> {
+    ) -> Result<(), WalkError> {
         let start = self.start(segment, disk)?;
         let mut walker = Walker::new(&segment.file, start, segment.length);
         let mut best: Option<Walked> = None;
-        let mut of_cut = None;
         while let Some(batch) = self.next_visible(&mut walker)? {
             if batch.header.base_offset() < self.log_start_offset {
                 // Its header tells of records that are gone, too.
-                of_cut = self.greatest_in_batch(&mut walker, &batch)?;
+                self.greatest_in_batch(&mut walker, &batch, search)?;
                 continue;
             }
             let timestamp = batch.header.max_timestamp();
@@ -334,25 +347,38 @@ impl TimeLookup {
                 break;
             }
         }
-        let of_best = match best {
-            Some(batch) => self.greatest_in_batch(&mut walker, &batch)?,
-            None => None,
-        };
-        Ok(greatest_of(of_cut, of_best))
+        match best {
+            Some(batch) => self.greatest_in_batch(&mut walker, &batch, search),
+            None => Ok(()),
+        }
     }
 
-    /// The first record with the greatest timestamp of those in a batch that are not below the log's start; `None` where it has none, or
-    /// cannot be read.
+    /// Takes in the first record with the greatest timestamp of those in a batch that are not below the log's start, if it has one. What
+    /// the header promises and the records do not show is kept in mind: another batch would be answered for it.
     fn greatest_in_batch(
         &self,
         walker: &mut Walker<'_>,
         batch: &Walked,
-    ) -> Result<Option<TimestampedOffset>, WalkError> {
+        search: &mut TimeSearch,
+    ) -> Result<(), WalkError> {
         let bytes = walker.whole(batch)?;
         let from = self.log_start_offset;
-        let found = record_of_max_timestamp(&bytes, from, BODY_BYTES_MAX_DEFAULT);
-        let found = found.ok().flatten();
-        Ok(found.map(|(offset, timestamp)| answer(batch, offset, timestamp)))
+        let promised = batch.header.max_timestamp();
+        // Of a batch that is cut the record that was promised may be gone.
+        let is_whole = batch.header.base_offset() >= from;
+        let is_shown = match record_of_max_timestamp(&bytes, from, BODY_BYTES_MAX_DEFAULT) {
+            Ok(found) => {
+                let found = found.map(|(offset, timestamp)| answer(batch, offset, timestamp));
+                search.best = greatest_of(search.best, found);
+                let greatest = found.map_or(Timestamp::NONE, |found| found.timestamp);
+                greatest >= promised || !is_whole
+            }
+            Err(_) => false,
+        };
+        if !is_shown {
+            search.unshown = search.unshown.max(Some(promised));
+        }
+        Ok(())
     }
 
     /// The next batch that has visible records; `None` at the bound.
@@ -411,22 +437,26 @@ mod tests {
     fn log_of(batches: &[Times]) -> (Fixture, Log) {
         let fixture = Fixture::new(config(120));
         let mut log = fixture.fresh();
-        for (times, promised) in batches {
-            let mut builder = BatchBuilder::new();
-            for &time in *times {
-                builder.push(Timestamp(time), None, Some(b"value"), &[]);
-            }
-            let mut bytes = builder.build().to_vec();
-            if !times.contains(promised) {
-                bytes[35..43].copy_from_slice(&promised.to_be_bytes());
-                let crc = crc32c::crc32c(&bytes[21..]);
-                bytes[17..21].copy_from_slice(&crc.to_be_bytes());
-            }
-            let batch = PreparedBatch::from_builder(&bytes.into()).unwrap();
-            fixture.append(&mut log, &batch);
+        for batch in batches {
+            append(&fixture, &mut log, *batch, 0);
         }
         assert_eq!(log.segment_count(), batches.len());
         (fixture, log)
+    }
+
+    /// Appends a batch whose header names `codec`; its records are not packed.
+    fn append(fixture: &Fixture, log: &mut Log, (times, promised): Times, codec: u8) {
+        let mut builder = BatchBuilder::new();
+        for &time in times {
+            builder.push(Timestamp(time), None, Some(b"value"), &[]);
+        }
+        let mut bytes = builder.build().to_vec();
+        bytes[22] |= codec;
+        bytes[35..43].copy_from_slice(&promised.to_be_bytes());
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let batch = PreparedBatch::from_builder(&bytes.into()).unwrap();
+        fixture.append(log, &batch);
     }
 
     /// What a search finds, and in how many parts, none of which takes many segments.
@@ -438,10 +468,47 @@ mod tests {
                 Searched::Ended(found) => {
                     return (found.map(|found| (found.offset.0, found.timestamp.0)), part);
                 }
+                Searched::Unreadable => panic!("a batch cannot be opened"),
                 Searched::GoOn(further) => search = further,
             }
         }
         unreachable!("it ends")
+    }
+
+    /// Another record passed for the one with the greatest time, or the log for one without records.
+    #[test]
+    fn no_other_record_is_answered_for_the_greatest_time_where_its_batch_does_not_show_it() {
+        const GZIP: u8 = 1;
+        const UNKNOWN: u8 = 7;
+        let batches: [(Times, u8); 3] = [
+            (LYING, 0),
+            ((&[100], 100), GZIP),
+            ((&[100], 100), UNKNOWN),
+        ];
+        for segment_bytes in [120, 100_000] {
+            for (broken, codec) in batches {
+                let fixture = Fixture::new(config(segment_bytes));
+                let mut log = fixture.fresh();
+                let greatest = |log: &Log| {
+                    let mut search = TimeSearch::greatest(log.log_end_offset());
+                    loop {
+                        match log.time_lookup(search).run(&fixture.disk).unwrap() {
+                            Searched::GoOn(further) => search = further,
+                            ended => return ended,
+                        }
+                    }
+                };
+                append(&fixture, &mut log, (&[50], 50), 0);
+                append(&fixture, &mut log, broken, codec);
+                append(&fixture, &mut log, (&[60], 60), 0);
+                assert_eq!(greatest(&log), Searched::Unreadable, "{broken:?} {codec}");
+                append(&fixture, &mut log, (&[101], 101), 0);
+                let Searched::Ended(Some(found)) = greatest(&log) else {
+                    panic!("later than all that is promised");
+                };
+                assert_eq!((found.offset, found.timestamp), (Offset(3), Timestamp(101)));
+            }
+        }
     }
 
     #[test]

@@ -58,6 +58,8 @@ struct Known {
     loaded_for: BTreeMap<TopicPartition, TopicId>,
     /// Up to where compacted logs are clean.
     cleaned: BTreeMap<TopicPartition, Offset>,
+    /// The file that told so made no sense when it was loaded: any log may have been compacted.
+    cleaned_unknown: bool,
 }
 
 /// Who has a directory.
@@ -95,10 +97,10 @@ pub struct Checkpoints {
 
 impl Checkpoints {
     /// Reads what `log_directory` says; missing files say nothing. A partition that stands only in some of them is
-    /// recovered from offset 0 where the others are silent.
+    /// recovered from offset 0 where the others are silent. The cleaner's may be damaged, and is then done without.
     ///
     /// # Errors
-    /// A file cannot be read or is damaged.
+    /// A file cannot be read, or another one is damaged.
     pub fn load(&self, disk: &Disk, log_directory: &Path) -> Result<(), CheckpointError> {
         let read = |name| read_offset_checkpoint(disk, &log_directory.join(name));
         let mut lines = Lines::new();
@@ -111,9 +113,19 @@ impl Checkpoints {
         for (partition, offset) in read(REPLICATION_CHECKPOINT)? {
             lines.entry(partition).or_default().high_watermark = offset;
         }
+        let cleaned = match read(CLEANER_CHECKPOINT) {
+            Ok(cleaned) => Some(cleaned),
+            // To compact again what is clean only costs time. Gaps that compaction left are no torn tails meanwhile.
+            Err(error @ CheckpointError::Malformed { .. }) => {
+                tracing::warn!(%error, "what is compacted is compacted from its start again");
+                None
+            }
+            Err(error) => return Err(error),
+        };
         let known = Known {
             lines,
-            cleaned: read(CLEANER_CHECKPOINT)?,
+            cleaned_unknown: cleaned.is_none(),
+            cleaned: cleaned.unwrap_or_default(),
             ..Known::default()
         };
         self.locked().insert(log_directory.to_owned(), known);
@@ -262,12 +274,13 @@ impl Checkpoints {
         write_files(disk, log_directory, &known.lines)
     }
 
-    /// Up to where a partition's log is clean, if it was ever compacted.
+    /// Up to where a partition's log is clean, if it was ever compacted; up to 0 where nobody knows whether it was.
     #[must_use]
     pub fn cleaned_to(&self, log_directory: &Path, partition: &TopicPartition) -> Option<Offset> {
         let directories = self.locked();
-        let cleaned = &directories.get(log_directory)?.cleaned;
-        cleaned.get(partition).copied()
+        let known = directories.get(log_directory)?;
+        let cleaned = known.cleaned.get(partition).copied();
+        cleaned.or(known.cleaned_unknown.then_some(Offset::ZERO))
     }
 
     /// Notes up to where a partition's log is clean, unless another topic has its name by now.
@@ -521,6 +534,41 @@ mod tests {
         assert_eq!(cleaned_to(), Some(Offset(5)));
         begin(OURS, 6).unwrap();
         assert_eq!(cleaned_to(), Some(Offset(5)));
+    }
+
+    /// It stopped the start.
+    #[test]
+    fn a_checkpoint_of_the_cleaner_that_makes_no_sense_is_done_without() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let disk = Disk::real();
+        let path = directory.join(CLEANER_CHECKPOINT);
+        let load = || {
+            let checkpoints = Checkpoints::default();
+            let loaded = checkpoints.load(&disk, directory);
+            loaded.map(|()| checkpoints)
+        };
+        let cleaned_to =
+            |known: &Checkpoints, number| known.cleaned_to(directory, &partition(number));
+        for text in ["", "nonsense", "0\n2\nt 0 70\n", "0\n1\nt 0 many\n"] {
+            std::fs::write(&path, text).unwrap();
+            let known = load().unwrap();
+            assert_eq!(cleaned_to(&known, 0), Some(Offset::ZERO), "{text:?}");
+        }
+        let known = load().unwrap();
+        assert!(known.claim(directory, &partition(0), OURS));
+        let written = known.write_cleaned(&disk, directory, partition(0), OURS, Offset(5));
+        written.unwrap();
+        let restarted = load().unwrap();
+        assert_eq!(cleaned_to(&restarted, 0), Some(Offset(5)));
+        assert_eq!(cleaned_to(&restarted, 1), None);
+        std::fs::write(&path, "1\n0\n").unwrap();
+        let newer = load().unwrap_err();
+        assert!(matches!(newer, CheckpointError::UnsupportedVersion { .. }));
+        std::fs::write(&path, "nonsense").unwrap();
+        std::fs::write(directory.join(RECOVERY_POINT_CHECKPOINT), "nonsense").unwrap();
+        let error = load().unwrap_err();
+        assert!(matches!(error, CheckpointError::Malformed { .. }));
     }
 
     #[test]

@@ -48,6 +48,15 @@ pub(super) struct Topics {
 #[derive(Clone, Debug)]
 pub struct TopicsMark(Weak<Topics>);
 
+/// How the topics of an image differ from those of an earlier one; both lists are in order of names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicChanges {
+    /// Those of the earlier image that are gone. A new one may have the name.
+    pub gone: Vec<Arc<Topic>>,
+    /// Those that are new, or not as they were.
+    pub changed: Vec<Arc<Topic>>,
+}
+
 /// One topic: its partitions and its configuration overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -119,6 +128,33 @@ impl MetadataImage {
     #[must_use]
     pub fn has_topics_of(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.topics, &other.topics)
+    }
+
+    /// What became of the topics of `before`. It goes over all of them, side by side, and looks into those only that the two images
+    /// do not share.
+    #[must_use]
+    pub fn topic_changes_since(&self, before: &Self) -> TopicChanges {
+        let mut changes = TopicChanges::default();
+        let mut former = before.topics().peekable();
+        for topic in self.topics() {
+            if former.next_if(|old| Arc::ptr_eq(old, topic)).is_some() {
+                continue;
+            }
+            while let Some(old) = former.next_if(|old| old.name < topic.name) {
+                changes.gone.push(Arc::clone(old));
+            }
+            if let Some(old) = former.next_if(|old| old.name == topic.name) {
+                if Arc::ptr_eq(old, topic) {
+                    continue;
+                }
+                if old.id != topic.id {
+                    changes.gone.push(Arc::clone(old));
+                }
+            }
+            changes.changed.push(Arc::clone(topic));
+        }
+        changes.gone.extend(former.cloned());
+        changes
     }
 
     /// What [`Self::has_marked_topics`] knows these topics by.
@@ -425,3 +461,58 @@ fn push_overrides(
 }
 
 static NO_OVERRIDES: Overrides = Overrides::new();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Uuid;
+
+    fn created(id: u128, name: &str) -> MetadataRecord {
+        MetadataRecord::TopicCreated {
+            id: TopicId(Uuid(id)),
+            name: name.parse().unwrap(),
+        }
+    }
+
+    fn removed(id: u128) -> MetadataRecord {
+        let id = TopicId(Uuid(id));
+        MetadataRecord::TopicRemoved { id }
+    }
+
+    fn configured(id: u128) -> MetadataRecord {
+        MetadataRecord::ConfigSet {
+            resource: ConfigResource::Topic(TopicId(Uuid(id))),
+            name: "retention.ms".to_owned(),
+            value: "1".to_owned(),
+        }
+    }
+
+    /// The ids of the topics that are gone, and of those that changed, after `records`.
+    fn changes(before: &MetadataImage, records: &[MetadataRecord]) -> (Vec<u128>, Vec<u128>) {
+        let after = before.apply(records).unwrap();
+        let changes = after.topic_changes_since(before);
+        let ids = |topics: Vec<Arc<Topic>>| topics.iter().map(|topic| topic.id.0.0).collect();
+        (ids(changes.gone), ids(changes.changed))
+    }
+
+    #[test]
+    fn topics_that_came_changed_and_went_are_told_from_those_that_stayed() {
+        let before = MetadataImage::empty();
+        let all = [created(4, "b"), created(3, "d"), created(5, "f")];
+        assert_eq!(changes(&before, &all), (vec![], vec![4, 3, 5]));
+        let before = before.apply(&all).unwrap();
+        assert_eq!(changes(&before, &[]), (vec![], vec![]));
+        assert_eq!(changes(&before, &[configured(3)]), (vec![], vec![3]));
+        for name in ["a", "c", "g"] {
+            assert_eq!(changes(&before, &[created(9, name)]), (vec![], vec![9]));
+        }
+        for id in [4, 3, 5] {
+            assert_eq!(changes(&before, &[removed(id)]), (vec![id], vec![]));
+        }
+        // Another has the name of one that is gone, and its neighbours come and go.
+        let anew = [removed(3), created(8, "d"), removed(4), created(7, "e")];
+        assert_eq!(changes(&before, &anew), (vec![4, 3], vec![8, 7]));
+        let none = [removed(3), removed(4), removed(5)];
+        assert_eq!(changes(&before, &none), (vec![4, 3, 5], vec![]));
+    }
+}

@@ -16,7 +16,7 @@ pub use controller::{
     GROUP_SETTINGS_BYTES_MAX, GrowTopic, NAME_LENGTH_MAX, NewTopic, ProducerIdBlock,
     RegisterBroker, Reply, Results, TopicReference, VALUE_LENGTH_MAX, decide,
 };
-pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, TopicsMark, is_internal};
+pub use image::{INTERNAL_TOPICS, MetadataImage, Topic, TopicChanges, TopicsMark, is_internal};
 pub use raft::{
     LogStatus, Metadata, MetadataCheck, MetadataFile, MetadataOptions, OpenError, ProposeError,
     StorageError, open_hostile,

@@ -109,6 +109,9 @@ pub enum OffsetLookupError {
     /// The file could not be read; it was logged when found.
     #[error("the log directory cannot be read")]
     Storage,
+    /// A client compressed something else than its header promises, and nobody can say which record has the greatest timestamp.
+    #[error("the batch with the greatest timestamp cannot be read")]
+    Unreadable,
 }
 
 /// Why no records were deleted.

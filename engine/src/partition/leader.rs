@@ -18,8 +18,8 @@ use crate::config::TopicConfig;
 use crate::io::{File, IoError};
 use crate::log::{
     self, AppendPlan, CutBack, DeleteJob, EarliestTurns, EpochEnd, EpochsJob, EpochsWritten,
-    FlushJob, Flushed, Log, Preallocation, ProducerTurn, ReadPlan, RollJob, RolledSegment, Staged,
-    SyncPlan, TimeSearch, TimestampedOffset,
+    FlushJob, Flushed, Log, Preallocation, ProducerTurn, ReadExtent, ReadPlan, RollJob,
+    RolledSegment, Staged, SyncPlan, TimeSearch, TimestampedOffset,
 };
 use crate::record::{
     Allowance, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin, prepare,
@@ -872,6 +872,32 @@ impl Leader {
         bytes_max: u64,
         isolation: Isolation,
     ) -> Result<ReadPlan, ReadError> {
+        let read = |log: &Log, bound| log.read(offset, bytes_max, bound);
+        self.read_by(offset, isolation, read)
+    }
+
+    /// The same, where an earlier read of the same `offset` has `found` something.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_again(
+        &self,
+        offset: Offset,
+        bytes_max: u64,
+        isolation: Isolation,
+        found: &ReadExtent,
+    ) -> Result<ReadPlan, ReadError> {
+        let read = |log: &Log, bound| log.read_again(offset, bytes_max, bound, found);
+        self.read_by(offset, isolation, read)
+    }
+
+    /// Has the log read below the bound, if there may be something.
+    fn read_by(
+        &self,
+        offset: Offset,
+        isolation: Isolation,
+        read: impl FnOnce(&Log, Offset) -> Result<ReadPlan, log::ReadError>,
+    ) -> Result<ReadPlan, ReadError> {
         let bound = match isolation {
             Isolation::ReadUncommitted => self.high_watermark,
             Isolation::ReadCommitted => self.last_stable_offset(),
@@ -887,9 +913,7 @@ impl Leader {
         if offset >= bound {
             return Ok(ReadPlan::Empty);
         }
-        self.log
-            .read(offset, bytes_max, bound)
-            .map_err(|error| self.read_refusal(offset, &error))
+        read(&self.log, bound).map_err(|error| self.read_refusal(offset, &error))
     }
 
     /// Whether `offset` lies in a closed segment: what is found there is never all there is.

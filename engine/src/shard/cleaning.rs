@@ -585,6 +585,7 @@ mod tests {
     use crate::io::{Sim, SimOperation};
     use crate::log::verify::{Finding, Sort};
     use crate::metadata::{self, DeleteTopics, TopicReference};
+    use crate::partition::Fault;
     use crate::shard::step::Input;
     use crate::shard::step::tests::{Bench, NOW, after, bench_on};
     use crate::verify::{VerifyOptions, verify};
@@ -777,6 +778,33 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_that_goes_leaves_its_seat_to_another_and_nothing_of_its_compaction() {
+        let mut bench = dirty(&Sim::new(1));
+        bench.shard.settings.cleaner.settings = CleanerSource::fixed(CleanerSettings {
+            bytes_per_second_max: Some(1.0),
+            ..CleanerSettings::default()
+        });
+        let (other, id) = (bench.partitions[0], bench.partitions[1]);
+        let seats = bench.shard.settings.cleaner.seats.clone();
+        compact(&mut bench, NOW);
+        assert!(bench.shard.compactions.running[&id].waiting.is_some());
+        bench.shard.compactions.put_off(id, NOW.monotonic);
+        let mut effects = Effects::default();
+        let fault = Fault("a test".to_owned());
+        assert_eq!(seats.taken(), 1);
+        bench.shard.take_offline(id, &fault, NOW, &mut effects);
+        assert_eq!(seats.taken(), 0);
+        assert!(bench.shard.compactions.running.is_empty());
+        assert!(bench.shard.compactions.put_off.is_empty());
+        let jobs = effects.jobs.iter();
+        let let_go = jobs.filter(|(_, job)| matches!(job, Job::LetGo(_)));
+        assert_eq!(let_go.count(), 1);
+        bench.carry_out(effects);
+        compact(&mut bench, NOW);
+        assert!(bench.shard.compactions.running.contains_key(&other));
+    }
+
+    #[test]
     fn a_compaction_is_put_off_for_some_minutes_at_most() {
         let mut compactions = Compactions::default();
         let id = dirty(&Sim::new(1)).partitions[0];
@@ -799,6 +827,36 @@ mod tests {
         assert_eq!(pause(2_000_000, 1_000_000.0), Duration::from_secs(2));
         assert_eq!(pause(1, 0.0), Duration::from_secs(1));
         assert_eq!(pause(0, 5.0), Duration::ZERO);
+    }
+
+    /// Over all of its slices, however often it looks whether another rate holds.
+    #[test]
+    fn a_compaction_takes_as_long_as_its_rate_says() {
+        let mut bench = dirty(&Sim::new(1));
+        bench.configure(0, |config| config.cleanup_policy.compact = false);
+        bench.shard.settings.cleaner.settings = CleanerSource::fixed(CleanerSettings {
+            bytes_per_second_max: Some(10.0),
+            slice_bytes: 100,
+            ..CleanerSettings::default()
+        });
+        let id = bench.partitions[1];
+        compact(&mut bench, NOW);
+        let (mut seconds, mut moved, mut slices) = (0, 0, 0);
+        let mut since = None;
+        while let Some(compaction) = bench.shard.compactions.running.get(&id) {
+            let waiting = compaction.waiting.as_ref().unwrap();
+            if since.replace(waiting.since) != Some(waiting.since) {
+                moved += waiting.moved;
+                slices += 1;
+            }
+            bench.pass(1_000);
+            seconds += 1;
+        }
+        assert!(slices > 3, "{slices}");
+        // Each slice may end some time before the second does.
+        let due = moved / 10;
+        let kept = (due..=due + slices).contains(&seconds);
+        assert!(kept, "{moved} bytes in {seconds} s, by {slices} slices");
     }
 
     /// However many might run beside them.

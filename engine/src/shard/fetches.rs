@@ -144,7 +144,8 @@ impl Shard {
         self.look_up_fetch(number, now, effects);
     }
 
-    /// Looks all partitions of a fetch up, from the start. Says how many there are.
+    /// Looks all partitions of a fetch up; where something was found before, only how far it reaches now, if that is known. Says how many
+    /// there are.
     fn look_up_fetch(&mut self, number: u64, now: Now, effects: &mut Effects) -> usize {
         self.take_news(number);
         self.sort_news(number);
@@ -152,6 +153,7 @@ impl Shard {
             return 0;
         };
         let partitions = work.partitions.clone();
+        let before = std::mem::take(&mut work.findings);
         work.findings = partitions.iter().map(|_| None).collect();
         work.reached = partitions.iter().map(|wanted| wanted.offset).collect();
         work.looking_up = partitions.len();
@@ -160,7 +162,11 @@ impl Shard {
         let mut bytes_left = work.bytes_max;
         for (index, partition) in partitions.iter().enumerate() {
             let limit = partition.bytes_max.min(bytes_left);
-            let step = self.begin_read(partition, limit);
+            let found = match before.get(index) {
+                Some(Some(Ok(Found::Extent(read)))) => Some(read),
+                _ => None,
+            };
+            let step = self.begin_read(partition, limit, found);
             if let Ok(ReadStep::Plan(ReadPlan::Ready(read))) = &step {
                 bytes_left = bytes_left.saturating_sub(read.extent.length);
             }
@@ -175,7 +181,12 @@ impl Shard {
         partitions.len()
     }
 
-    fn begin_read(&mut self, wanted: &FetchPartition, limit: u64) -> Result<ReadStep, ReadError> {
+    fn begin_read(
+        &mut self,
+        wanted: &FetchPartition,
+        limit: u64,
+        found: Option<&ReadExtent>,
+    ) -> Result<ReadStep, ReadError> {
         let leader = match self.slots.get_mut(&wanted.partition) {
             // Parked with the others until it is open, or the time is up.
             Some(Slot::Opening(_)) => return Ok(ReadStep::Plan(ReadPlan::Empty)),
@@ -185,9 +196,12 @@ impl Shard {
         if let Some(end) = leader.divergence(wanted.last_fetched_epoch, wanted.offset)? {
             return Ok(ReadStep::Diverging(end));
         }
-        leader
-            .read(wanted.offset, limit, wanted.isolation)
-            .map(ReadStep::Plan)
+        let (offset, isolation) = (wanted.offset, wanted.isolation);
+        let plan = match found {
+            Some(found) => leader.read_again(offset, limit, isolation, found),
+            None => leader.read(offset, limit, isolation),
+        };
+        plan.map(ReadStep::Plan)
     }
 
     /// Goes on with one partition of a fetch.
@@ -594,6 +608,17 @@ impl FetchWork {
             timer: None,
             reply,
         }
+    }
+
+    /// Brings its partitions, and what was found in them, into another order: `order` has the present place of each.
+    pub(super) fn arrange(&mut self, order: &[usize]) {
+        let partitions = order.iter().map(|&place| self.partitions[place]);
+        self.partitions = partitions.collect();
+        let findings = order.iter().map(|&place| {
+            let finding = self.findings.get_mut(place);
+            finding.and_then(Option::take)
+        });
+        self.findings = findings.collect();
     }
 
     /// Whether the lookup of this partition came to nothing, without error.

@@ -14,7 +14,7 @@ use crate::config::TopicConfig;
 use crate::io::{Action, Completion, IoError, Outcome, Ticket};
 use crate::log::{Log, MarkJob, OpenError, RecoveryReport, names};
 use crate::maintenance::{Job, NotYet, OpenPartition, Removal};
-use crate::metadata::{MetadataImage, Partition, Topic};
+use crate::metadata::{MetadataImage, Partition, Topic, TopicChanges};
 use crate::partition::{AppendError, Fault, Leader, Offered, Told, Unavailable, Work};
 use crate::types::{LeaderEpoch, Now, TopicId, TopicIdPartition, TopicName, TopicPartition};
 
@@ -49,11 +49,7 @@ impl Shard {
         if image.has_topics_of(&before) && !defaults_changed {
             return;
         }
-        let gone: Vec<Arc<Topic>> = before
-            .topics()
-            .filter(|topic| image.topic_by_id(topic.id).is_none())
-            .cloned()
-            .collect();
+        let TopicChanges { gone, changed } = image.topic_changes_since(&before);
         for topic in &gone {
             self.remove_topic(topic, effects);
         }
@@ -67,13 +63,12 @@ impl Shard {
             ..0 => Errand::Open,
             0.. => Errand::Make,
         };
-        for topic in image.topics() {
-            let unchanged = before
-                .topic_by_id(topic.id)
-                .is_some_and(|old| Arc::ptr_eq(old, topic));
-            if !unchanged || defaults_changed {
-                self.follow_topic(topic, opening, now, effects);
-            }
+        let changed = match defaults_changed {
+            true => image.topics().cloned().collect(),
+            false => changed,
+        };
+        for topic in &changed {
+            self.follow_topic(topic, opening, now, effects);
         }
     }
 

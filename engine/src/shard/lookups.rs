@@ -94,6 +94,9 @@ impl Shard {
         self.lookups.searches_out -= 1;
         match result {
             Ok(Searched::Ended(found)) => self.looked_up(number, index, Ok(found)),
+            Ok(Searched::Unreadable) => {
+                self.looked_up(number, index, Err(OffsetLookupError::Unreadable));
+            }
             Ok(Searched::GoOn(search)) => self.lookups.search(number, index, search),
             Err(error) => self.looked_up(number, index, Err(error)),
         }
@@ -367,17 +370,23 @@ mod tests {
         drop(bench.produce(0));
         let log = bench.shard.leading(id).unwrap().log();
         assert_eq!(log.segment_count(), 31);
-        let lookup = OffsetLookup {
-            partition: id,
-            spec: OffsetSpec::AtOrAfter(Timestamp(11)),
-            current_leader_epoch: LeaderEpoch::NONE,
-            isolation: Isolation::ReadUncommitted,
+        let mut look_up = |spec| {
+            let lookup = OffsetLookup {
+                partition: id,
+                spec,
+                current_leader_epoch: LeaderEpoch::NONE,
+                isolation: Isolation::ReadUncommitted,
+            };
+            let (reply, mut answer) = oneshot::channel();
+            let lookups = vec![lookup];
+            let command = Command::LookupOffsets(LookupOffsets { lookups, reply });
+            bench.take_in(Input::Command(command));
+            answer.try_recv().unwrap().remove(0)
         };
-        let (reply, mut answer) = oneshot::channel();
-        let lookups = vec![lookup];
-        let command = Command::LookupOffsets(LookupOffsets { lookups, reply });
-        bench.take_in(Input::Command(command));
-        let found = answer.try_recv().unwrap().remove(0).unwrap().unwrap();
+        let found = look_up(OffsetSpec::AtOrAfter(Timestamp(11)));
+        let found = found.unwrap().unwrap();
         assert_eq!((found.offset, found.timestamp), (Offset(30), NOW.wall));
+        let greatest = look_up(OffsetSpec::MaxTimestamp);
+        assert_eq!(greatest, Err(OffsetLookupError::Unreadable));
     }
 }

@@ -95,8 +95,7 @@ impl Shard {
         }
     }
 
-    /// Brings the partitions of a fetch into the order of their places, in which they share its limits. Its findings do not
-    /// follow.
+    /// Brings the partitions of a fetch into the order of their places, in which they share its limits.
     pub(super) fn sort_news(&mut self, number: u64) {
         let Some(work) = self.fetches.work_mut(number) else {
             return;
@@ -107,10 +106,10 @@ impl Shard {
         if news.places.is_sorted() {
             return;
         }
-        let places = news.places.drain(..);
-        let mut both: Vec<_> = places.zip(work.partitions.drain(..)).collect();
-        both.sort_unstable_by_key(|(place, _)| *place);
-        (news.places, work.partitions) = both.into_iter().unzip();
+        let mut order: Vec<usize> = (0..news.places.len()).collect();
+        order.sort_by_key(|&index| news.places[index]);
+        news.places.sort_unstable();
+        work.arrange(&order);
     }
 
     /// Leaves what a fetch has looked at to rest, where its answer says all there is to say.

@@ -90,6 +90,8 @@ impl ToErrorCode for OffsetLookupError {
         match self {
             Self::Unavailable(error) => error.error_code(),
             Self::Storage => ErrorCode::KafkaStorageError,
+            // As Kafka, for records that end too early. Of no use to ask again.
+            Self::Unreadable => ErrorCode::InvalidRecord,
         }
     }
 }

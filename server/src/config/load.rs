@@ -365,7 +365,11 @@ impl Load {
                 let view = ConfigView::new(Arc::new(self.settings), listeners);
                 let cordoned = view.settings().find(CORDONED);
                 let cordoned = cordoned.map(|setting| view.check_cordoned(&setting.text));
-                let checks = [cordoned.unwrap_or(Ok(())), view.check_key_memory()];
+                let checks = [
+                    cordoned.unwrap_or(Ok(())),
+                    view.check_key_memory(),
+                    view.check_addresses(),
+                ];
                 let faults: Vec<_> = checks
                     .into_iter()
                     .filter_map(Result::err)
@@ -379,6 +383,16 @@ impl Load {
                     .collect();
                 if !faults.is_empty() {
                     return Err(LoadError { faults });
+                }
+                if let Err(error) = view.check_entrance()
+                    && let Some(setting) = view.settings().find(&error.key)
+                {
+                    self.notes.push(Note {
+                        kind: NoteKind::Advice,
+                        key: error.key,
+                        origin: setting.origin.clone(),
+                        text: "nobody can connect".to_owned(),
+                    });
                 }
                 let config = view.broker_config();
                 self.notes.sort_by_key(|note| note.kind);

@@ -18,7 +18,7 @@ use millrace_engine::config::{
 pub use self::groups::GroupAlterError;
 use super::broker::{ALL_DIRECTORIES, BrokerConfig, log_dirs};
 use super::entry::{Entry, Source, Synonym};
-use super::listeners::Listeners;
+use super::listeners::{Listener, Listeners};
 use super::settings::{Origin, Settings};
 use super::table::{self, BROKER_PROPERTIES};
 
@@ -26,6 +26,10 @@ pub(super) const CORDONED: &str = "cordoned.log.dirs";
 const KEY_MEMORY: &str = "log.cleaner.dedupe.buffer.size";
 const COMPACTIONS: &str = "log.cleaner.threads";
 const KEY_BYTES_PER_COMPACTION: i64 = 1 << 20;
+const CONNECTIONS: &str = "max.connections";
+const CONNECTION_RATE: &str = "max.connection.creation.rate";
+const CONNECTIONS_PER_ADDRESS: &str = "max.connections.per.ip";
+const ADDRESSES: &str = "max.connections.per.ip.overrides";
 
 /// What a change of broker settings is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,19 +156,76 @@ impl ConfigView {
         if let Some(text) = altered.get(CORDONED) {
             self.check_cordoned(text)?;
         }
-        if [KEY_MEMORY, COMPACTIONS]
-            .iter()
-            .any(|key| alterations.iter().any(|wish| wish.name == *key))
-        {
-            let after = match resource {
-                BrokerResource::One => self.with_dynamic(self.cluster.clone(), altered.clone()),
-                BrokerResource::ClusterDefault => {
-                    self.with_dynamic(altered.clone(), self.broker.clone())
-                }
-            };
-            after.check_key_memory()?;
+        // A listener may have its own.
+        let touches = |keys: &[&str]| {
+            let mut names = alterations.iter().map(|wish| wish.name.as_str());
+            names.any(|name| keys.iter().any(|key| name.ends_with(*key)))
+        };
+        let after = || match resource {
+            BrokerResource::One => self.with_dynamic(self.cluster.clone(), altered.clone()),
+            BrokerResource::ClusterDefault => {
+                self.with_dynamic(altered.clone(), self.broker.clone())
+            }
+        };
+        if touches(&[KEY_MEMORY, COMPACTIONS]) {
+            after().check_key_memory()?;
+        }
+        if touches(&[
+            CONNECTIONS,
+            CONNECTION_RATE,
+            CONNECTIONS_PER_ADDRESS,
+            ADDRESSES,
+        ]) {
+            let after = after();
+            after.check_addresses()?;
+            after.check_entrance()?;
         }
         Ok(altered)
+    }
+
+    /// Whether connections of some address may come in, as in Kafka.
+    pub(super) fn check_addresses(&self) -> Result<(), ValueError> {
+        let sockets = self.broker_config().sockets;
+        let max = sockets.connections_per_address_max;
+        if max > 0 || !sockets.connections_per_address_overrides.is_empty() {
+            return Ok(());
+        }
+        Err(ValueError {
+            key: CONNECTIONS_PER_ADDRESS.to_owned(),
+            value: max.to_string(),
+            problem: format!("allowed: 1 or more, or 0 beside {ADDRESSES}"),
+        })
+    }
+
+    /// Whether any listener lets connections in. What is set through a connection could not be set back otherwise.
+    pub(super) fn check_entrance(&self) -> Result<(), ValueError> {
+        let sockets = self.broker_config().sockets;
+        let of_all = [sockets.connections_max, sockets.connection_rate_max];
+        let is_open = |listener: &Listener| {
+            let own = sockets.of_listeners.get(&listener.name).copied();
+            let own = own.unwrap_or_default();
+            let own = [own.connections_max, own.connection_rate_max];
+            let is_protected = self.listeners.protected.as_ref() == Some(&listener.name);
+            let mut both = own.into_iter().zip(of_all);
+            both.all(|(own, of_all)| own.unwrap_or(of_all) > 0 && (is_protected || of_all > 0))
+        };
+        let listeners = &self.listeners.clients;
+        if listeners.iter().any(is_open) {
+            return Ok(());
+        }
+        let keys = [CONNECTIONS, CONNECTION_RATE];
+        let of_listeners = listeners.iter().flat_map(|listener| {
+            let name = listener.name.to_lowercase();
+            keys.map(|key| format!("listener.name.{name}.{key}"))
+        });
+        let mut all = keys.map(str::to_owned).into_iter().chain(of_listeners);
+        let is_zero = |key: &String| self.held(key).is_some_and(|(_, text)| text.trim() == "0");
+        let key = all.find(is_zero);
+        Err(ValueError {
+            key: key.unwrap_or_else(|| CONNECTIONS.to_owned()),
+            value: "0".to_owned(),
+            problem: "allowed: 1 or more; nobody could connect, not even to set it back".to_owned(),
+        })
     }
 
     /// Whether each compaction has room for a map of its keys: more than 1 MiB, as in Kafka. With less, a log would be

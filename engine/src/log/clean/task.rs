@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -174,7 +173,7 @@ pub struct Cleaning {
     pub(super) now: Timestamp,
     pub(super) first_dirty: Offset,
     pub(super) upper_bound: Offset,
-    /// All closed segments below the bound, oldest first.
+    /// All closed segments below the bound, oldest first; none any more once they are grouped.
     pub(super) sources: Vec<Source>,
     /// All segments of the log: where lists of aborted transactions may stand.
     pub(super) segment_bases: Vec<Offset>,
@@ -184,8 +183,9 @@ pub struct Cleaning {
     pub(super) keys_end: Offset,
     pub(super) aborted: Vec<Aborted>,
     pub(super) transactions: Transactions,
-    /// Groups of sources that were not begun.
-    pub(super) groups: VecDeque<Range<usize>>,
+    /// Groups of sources that were not begun. What was replaced is let go of with its group: its space comes back when it is unlinked,
+    /// and not at the end of all.
+    pub(super) groups: VecDeque<Vec<Source>>,
     pub(super) stage: Stage,
     pub(super) swapped: Option<Swapped>,
     pub(super) stats: CleanStats,
@@ -208,6 +208,8 @@ pub(super) enum Stage {
     /// Remove what was copied of a group, and go on with the next.
     Discard {
         base_offset: Offset,
+        /// Segments that are not in the log any more.
+        gone: Vec<Source>,
     },
     /// Segments are being replaced: there is no way back.
     Exchange(Copying, Exchange),
@@ -221,7 +223,7 @@ pub(super) enum Stage {
 /// A group on its way into one new segment.
 #[derive(Debug)]
 pub(super) struct Copying {
-    pub(super) group: Range<usize>,
+    group: Vec<Source>,
     file: File,
     /// Bytes written to it.
     length: u64,
@@ -229,6 +231,7 @@ pub(super) struct Copying {
     first_timestamp: Timestamp,
     /// No record was kept.
     hollow: bool,
+    /// The place in the group of what is copied next, and where it goes on there.
     source: usize,
     position: u64,
     /// What it had come to before this group.
@@ -273,30 +276,45 @@ impl Cleaning {
 
     /// Ends it early: what comes next then removes its files, if there are any. An exchange that has begun goes on.
     pub fn give_up(&mut self) {
-        let base_offset = match &self.stage {
-            Stage::End(_) | Stage::Exchange(..) => return,
-            Stage::Copy(copying) | Stage::Swap(copying) => Some(self.base_of(&copying.group)),
-            Stage::Discard { base_offset } => Some(*base_offset),
-            _ => None,
+        if matches!(self.stage, Stage::End(_) | Stage::Exchange(..)) {
+            return;
+        }
+        // Its files are let go of where that may take its time, with the others.
+        let (base_offset, group) = match std::mem::replace(&mut self.stage, Stage::End(false)) {
+            Stage::Copy(copying) | Stage::Swap(copying) => {
+                (Some(base_of(&copying.group)), copying.group)
+            }
+            Stage::Discard { base_offset, gone } => (Some(base_offset), gone),
+            Stage::GiveUp { base_offset } => (base_offset, Vec::new()),
+            Stage::Begin
+            | Stage::Map { .. }
+            | Stage::Create
+            | Stage::Exchange(..)
+            | Stage::End(_) => (None, Vec::new()),
         };
+        self.groups.push_back(group);
         self.stage = Stage::GiveUp { base_offset };
     }
 
     /// The `gone` oldest segments of the group that is ready are not in the log any more, nor any before them: what is left
     /// of the group is copied anew.
     pub(super) fn leave_out(&mut self, gone: usize) {
-        let Stage::Swap(copying) = &self.stage else {
-            return;
+        let copying = match std::mem::replace(&mut self.stage, Stage::End(false)) {
+            Stage::Swap(copying) => copying,
+            stage => {
+                self.stage = stage;
+                return;
+            }
         };
-        let group = copying.group.clone();
         self.stats = copying.stats_before;
-        self.stage = Stage::Discard {
-            base_offset: self.base_of(&group),
-        };
-        let left = group.start + gone..group.end;
+        let base_offset = base_of(&copying.group);
+        let mut group = copying.group;
+        let left = group.split_off(gone.min(group.len()));
         if !left.is_empty() {
             self.groups.push_front(left);
         }
+        let gone = group;
+        self.stage = Stage::Discard { base_offset, gone };
     }
 
     /// The segments that were put in place by the last [`Self::run`], for the log.
@@ -332,14 +350,9 @@ impl Cleaning {
 
     pub(super) fn swapping_group(&self) -> Option<&[Source]> {
         match &self.stage {
-            Stage::Swap(copying) => self.sources.get(copying.group.clone()),
+            Stage::Swap(copying) => Some(copying.group.as_slice()),
             _ => None,
         }
-    }
-
-    fn base_of(&self, group: &Range<usize>) -> Offset {
-        let first = self.sources.get(group.start);
-        first.map_or(Offset::NONE, |source| source.base_offset)
     }
 
     fn advance(&mut self, disk: &Disk) -> Result<(), CleanError> {
@@ -349,7 +362,7 @@ impl Cleaning {
             Stage::Create => self.create(disk),
             Stage::Copy(copying) => self.copy(copying),
             Stage::Swap(copying) => self.swap(copying, disk),
-            Stage::Discard { base_offset } => self.discard(base_offset, disk),
+            Stage::Discard { base_offset, gone } => self.discard(base_offset, gone, disk),
             Stage::Exchange(copying, exchange) => self.exchange(copying, exchange, disk),
             Stage::GiveUp { base_offset } => {
                 self.release();
@@ -367,6 +380,7 @@ impl Cleaning {
     /// Lets go of memory and files here, where it may take its time.
     fn release(&mut self) {
         self.sources = Vec::new();
+        self.groups = VecDeque::new();
         self.keys = KeyMap::new(0, 0, 1.0, 0);
     }
 
@@ -475,19 +489,27 @@ impl Cleaning {
                 length: source.length,
             })
             .collect();
-        self.groups = group(&pieces, self.segment_limits).into();
+        let mut sources = std::mem::take(&mut self.sources).into_iter();
+        let groups = group(&pieces, self.segment_limits).into_iter();
+        let groups = groups.map(|group| sources.by_ref().take(group.len()).collect());
+        self.groups = groups.collect();
         self.begin_walk();
         self.next_group();
     }
 
     /// The log is walked through from the next group on: nothing before it is left.
     fn begin_walk(&mut self) {
-        let from = self.groups.front().map(|group| self.base_of(group));
+        let from = self.groups.front().map(|group| base_of(group));
         self.transactions = Transactions::from(from.unwrap_or_default(), &self.aborted);
     }
 
-    fn discard(&mut self, base_offset: Offset, disk: &Disk) -> Result<(), CleanError> {
-        self.stage = Stage::Discard { base_offset };
+    fn discard(
+        &mut self,
+        base_offset: Offset,
+        gone: Vec<Source>,
+        disk: &Disk,
+    ) -> Result<(), CleanError> {
+        self.stage = Stage::Discard { base_offset, gone };
         files::give_up(disk, &self.directory, base_offset)?;
         self.begin_walk();
         self.next_group();
@@ -507,10 +529,10 @@ impl Cleaning {
             self.end();
             return Ok(());
         };
-        let base_offset = self.base_of(&group);
+        let base_offset = base_of(&group);
         let file = files::create(disk, &self.directory, base_offset)?;
         self.stage = Stage::Copy(Copying {
-            source: group.start,
+            source: 0,
             group,
             file,
             length: 0,
@@ -526,7 +548,7 @@ impl Cleaning {
     /// Copies for one slice; what was written is on stable storage afterwards, so that no later sync takes long.
     fn copy(&mut self, mut copying: Copying) -> Result<(), CleanError> {
         let result = self.copy_slice(&mut copying);
-        let done = copying.source >= copying.group.end;
+        let done = copying.source >= copying.group.len();
         self.stage = match (&result, done) {
             (Ok(()), true) => Stage::Swap(copying),
             _ => Stage::Copy(copying),
@@ -538,8 +560,8 @@ impl Cleaning {
         let mut left = self.limits.slice_bytes;
         let mut out = Vec::new();
         let start = copying.length;
-        while left > 0 && copying.source < copying.group.end {
-            let Some(source) = self.sources.get(copying.source).cloned() else {
+        while left > 0 {
+            let Some(source) = copying.group.get(copying.source).cloned() else {
                 break;
             };
             let from = copying.position;
@@ -601,7 +623,7 @@ impl Cleaning {
         let place = BatchPlace::of(&header, copying.length);
         let length = place.end_position();
         if i32::try_from(length).is_err() {
-            let base_offset = self.base_of(&copying.group);
+            let base_offset = base_of(&copying.group);
             return Err(CleanError::TooLong {
                 base_offset,
                 length,
@@ -620,8 +642,7 @@ impl Cleaning {
     fn swap(&mut self, mut copying: Copying, disk: &Disk) -> Result<(), CleanError> {
         copying.index.complete();
         let aborted = self.transactions.take_listed();
-        let sources = self.sources.get(copying.group.clone()).unwrap_or_default();
-        let replaced: Vec<Offset> = sources.iter().map(|source| source.base_offset).collect();
+        let replaced = bases(&copying.group);
         let replacement = Replacement {
             directory: &self.directory,
             replaced: &replaced,
@@ -653,12 +674,11 @@ impl Cleaning {
                 return Err(error);
             }
         };
-        let sources = self.sources.get(copying.group.clone()).unwrap_or_default();
-        let last = sources.last();
+        let last = copying.group.last();
         self.stats.bytes_written += copying.length;
         self.stats.segments_written += 1;
         self.swapped = Some(Swapped {
-            replaced: sources.iter().map(|source| source.base_offset).collect(),
+            replaced: bases(&copying.group),
             end_offset: last.map_or(Offset::NONE, |source| source.end_offset),
             file,
             length: copying.length,
@@ -671,4 +691,14 @@ impl Cleaning {
         self.next_group();
         Ok(())
     }
+}
+
+/// Where a group begins, and so the segment that it becomes.
+fn base_of(group: &[Source]) -> Offset {
+    let first = group.first();
+    first.map_or(Offset::NONE, |source| source.base_offset)
+}
+
+fn bases(group: &[Source]) -> Vec<Offset> {
+    group.iter().map(|source| source.base_offset).collect()
 }

@@ -8,12 +8,12 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
-use crate::io::{Completion, Outcome};
+use crate::io::{Completion, Outcome, Sim, SimOperation};
 use crate::maintenance::Done;
 use crate::partition::Isolation;
 use crate::shard::command::Command;
 use crate::shard::step::Input;
-use crate::shard::step::tests::{Bench, NOW, bench};
+use crate::shard::step::tests::{Bench, NOW, bench, bench_on};
 use crate::types::LeaderEpoch;
 
 type Answer = oneshot::Receiver<Results>;
@@ -125,6 +125,39 @@ fn those_that_are_woken_again_and_again_take_turns() {
         panic!("all still wait");
     };
     assert_eq!(turns, [*first, *second, *third, *first]);
+}
+
+/// With each record that woke it, it had the file read again for its first batch, where that is not among the recent ones.
+#[test]
+fn a_fetch_that_waits_for_many_bytes_looks_for_the_first_of_them_once() {
+    const EIO: i32 = 5;
+    let sim = Sim::new(1);
+    let mut bench = bench_on(&sim, "t", 1, 1);
+    for _ in 0..200 {
+        produce(&mut bench);
+    }
+    let begin = |bench: &mut Bench, bytes_min| {
+        let (command, answer) = fetch(bytes_min, bench, &[0], bytes_min);
+        let Command::Fetch(mut fetch) = command else {
+            unreachable!()
+        };
+        fetch.partitions[0].bytes_max = u64::MAX;
+        bench.take_in(Input::Command(Command::Fetch(fetch)));
+        answer
+    };
+    let length = |answer: &mut Answer| {
+        let fetched = answer.try_recv().unwrap().remove(0).unwrap();
+        fetched.extent.unwrap().length
+    };
+    let there = length(&mut begin(&mut bench, 0));
+    let five_more = there / 40;
+    let mut answer = begin(&mut bench, there + five_more);
+    sim.fail_next(SimOperation::Read, ".log", EIO);
+    for _ in 0..5 {
+        assert!(answer.try_recv().is_err(), "it waits");
+        produce(&mut bench);
+    }
+    assert_eq!(length(&mut answer), there + five_more);
 }
 
 /// With many small segments whose indexes are not in memory.

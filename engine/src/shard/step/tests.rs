@@ -335,7 +335,7 @@ impl Bench {
     }
 
     /// Lets time pass.
-    fn pass(&mut self, milliseconds: u64) {
+    pub(in crate::shard) fn pass(&mut self, milliseconds: u64) {
         let time = Duration::from_millis(milliseconds);
         self.now.monotonic = self.now.monotonic.after(time);
         self.take_in(Input::Tick);

@@ -180,6 +180,7 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
         "log.cleaner.dedupe.buffer.size=0",
         "log.cleaner.threads=128",
         "log.cleaner.threads=0",
+        "max.connections.per.ip=0",
         "group.coordinator.rebalance.protocols=classic,raft",
         "create.topic.policy.class.name=com.example.Policy",
         "remote.log.storage.system.enable=true",
@@ -199,6 +200,17 @@ fn what_would_not_be_safe_to_ignore_is_refused() {
         let text = refusal(line);
         assert!(text.contains("allowed: "), "{line}: {text}");
     }
+}
+
+#[test]
+fn a_file_that_lets_nobody_in_is_taken_as_in_kafka_and_the_start_says_so() {
+    for key in ["max.connections", "max.connection.creation.rate"] {
+        let loaded = load_text(&format!("{key}=0\nlog.dirs=/a"), &[], &[]).unwrap();
+        assert_eq!(keys(&loaded, NoteKind::Advice), [key]);
+    }
+    let some = "max.connections.per.ip=0\nmax.connections.per.ip.overrides=h:1\nlog.dirs=/a";
+    let loaded = load_text(some, &[], &[]).unwrap();
+    assert_eq!(keys(&loaded, NoteKind::Advice), [""; 0]);
 }
 
 #[test]

@@ -39,13 +39,13 @@ pub(super) const ROWS: &[Property] = properties! {
     "connection.failed.authentication.delay.ms": Int = "100", Allowed::at_least(0), ReadOnly, Pending(SASL),
         "How long a refused client waits for its connection to close.";
     "max.connections": Int = "2147483647", Allowed::at_least(0), ClusterWide, Honoured,
-        "Connections at once; the next waits to be accepted, but for the listener between brokers, where the least used of another goes. A listener may have its own.";
+        "Connections at once; the next waits to be accepted, but for the listener between brokers, where the least used of another goes. A listener may have its own. 0, from a file only, lets nobody in.";
     "max.connections.per.ip": Int = "2147483647", Allowed::at_least(0), ClusterWide, Honoured,
-        "Connections at once from one address.";
+        "Connections at once from one address; 0 only beside exceptions.";
     "max.connections.per.ip.overrides": String = "", IP_OVERRIDES, ClusterWide, Honoured,
         "Exceptions from max.connections.per.ip, host:count each.";
     "max.connection.creation.rate": Int = "2147483647", Allowed::at_least(0), ClusterWide, Mapped,
-        "New connections per second; those above it wait to be accepted. A listener may have its own.";
+        "New connections per second; those above it wait to be accepted. A listener may have its own. 0, from a file only, lets nobody in.";
     "request.timeout.ms": Int = "30000", Anything, ReadOnly, Pending(CLUSTER),
         "How long the broker waits for another's answer.";
     "max.incremental.fetch.session.cache.slots": Int = "1000", Allowed::at_least(0), ReadOnly, Mapped,

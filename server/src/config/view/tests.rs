@@ -274,6 +274,47 @@ fn every_compaction_keeps_more_than_a_mebibyte_for_its_keys() {
     );
 }
 
+/// Nobody could connect any more to set it back, after a restart either.
+#[test]
+fn nobody_can_shut_everybody_out_while_the_broker_runs() {
+    let alter = |view: &ConfigView, wishes: &[(&str, &str)]| {
+        let wishes = wishes.iter();
+        let wishes: Vec<_> = wishes
+            .map(|&(name, text)| Alteration::set(name, text))
+            .collect();
+        let altered = view.alter_broker(BrokerResource::One, &Overrides::new(), &wishes);
+        altered.map(|_| ()).map_err(|error| error.to_string())
+    };
+    let one = view(&[]);
+    for key in [
+        "max.connections",
+        "max.connection.creation.rate",
+        "listener.name.plaintext.max.connections",
+        "max.connections.per.ip",
+    ] {
+        let refused = alter(&one, &[(key, "0")]).unwrap_err();
+        let blamed = format!("Invalid value 0 for configuration {key}: allowed: 1 or more");
+        assert!(refused.starts_with(&blamed), "{refused}");
+        assert_eq!(alter(&one, &[(key, "1")]), Ok(()));
+    }
+    let few = [
+        ("max.connections.per.ip", "0"),
+        ("max.connections.per.ip.overrides", "127.0.0.1:5"),
+    ];
+    assert_eq!(alter(&one, &few), Ok(()));
+    let two = view(&[
+        "listeners=ONE://localhost:0,TWO://localhost:0",
+        "listener.security.protocol.map=ONE:PLAINTEXT,TWO:PLAINTEXT",
+        "inter.broker.listener.name=TWO",
+    ]);
+    let (all, first) = ("max.connections", "listener.name.one.max.connections");
+    let second = "listener.name.two.max.connections";
+    assert_eq!(alter(&two, &[(first, "0")]), Ok(()));
+    assert!(alter(&two, &[(first, "0"), (second, "0")]).is_err());
+    assert!(alter(&two, &[(all, "0"), (first, "5")]).is_err());
+    assert_eq!(alter(&two, &[(all, "0"), (second, "5")]), Ok(()));
+}
+
 #[test]
 fn dynamic_settings_reach_the_typed_configuration_and_nonsense_does_not() {
     let view = view(&["log.dirs=/a,/b,/a", "write.caching=true"]).with_dynamic(

@@ -125,6 +125,33 @@ fn a_power_cut_at_any_step_loses_nothing() {
     );
 }
 
+/// All that was replaced stayed on the disk until the end: with what took its place, up to twice the log.
+#[test]
+fn the_space_of_what_was_replaced_comes_back_group_by_group() {
+    let (_sim, fixture, mut log) = written(1);
+    let used_bytes = || {
+        let space = fixture.disk.space(fixture.dir.path()).unwrap();
+        space.total_bytes - space.usable_bytes
+    };
+    let before = used_bytes();
+    let dirt = log.dirt(Timestamp(2_000), log.log_end_offset()).unwrap();
+    let mut cleaning = log.begin_clean(&dirt, LIMITS, Timestamp(2_000));
+    let mut groups = 0;
+    while cleaning.next() != Next::End {
+        if cleaning.next() == Next::Swap {
+            assert!(log.begin_swap(&mut cleaning));
+        }
+        cleaning = cleaning.run(&fixture.disk).unwrap();
+        if let Some(swapped) = cleaning.take_swapped() {
+            log.swapped(swapped).run(&fixture.disk).unwrap();
+            groups += 1;
+            let used = used_bytes();
+            assert!(used < before, "{used} of {before} bytes after {groups}");
+        }
+    }
+    assert!(groups > 5);
+}
+
 #[test]
 fn an_exchange_that_cannot_be_finished_is_told_from_one_that_has_not_begun() {
     for (operation, path_end, half) in [
