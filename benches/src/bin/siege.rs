@@ -65,6 +65,11 @@ fn main() -> Outcome<ExitCode> {
         properties: Vec::new(),
     };
     let mut kept = true;
+    // Then what computes in this session holds up the kernel's own threads, at whatever priority.
+    let grouped = std::fs::read_to_string(AUTOGROUP).is_ok_and(|enabled| enabled.trim() == "1");
+    if grouped {
+        println!("{AUTOGROUP} is 1: much of what follows is the kernel's doing, and gone with 0");
+    }
     println!(
         "{:20} {:>9} {:>9} {:>6}  {:>9} {:>9} {:>6}  {:>9} {:>9}  {:>7}",
         "",
@@ -211,6 +216,7 @@ impl Drop for Siege {
     }
 }
 
+const AUTOGROUP: &str = "/proc/sys/kernel/sched_autogroup_enabled";
 const RATIO_MAX: f64 = 2.0;
 /// `request.memory.bytes` of two shards, and 4 kB for each of 10,000 connections.
 const MEMORY_MAX: u64 = (64 << 20) + 40_000_000;
