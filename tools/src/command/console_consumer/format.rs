@@ -31,7 +31,11 @@ pub(super) struct Formatter {
 /// What bytes mean, by the name of Kafka's deserializer for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
-    /// Printed as they are.
+    /// Printed as they are, as Kafka's tool does without a deserializer.
+    Raw,
+    /// Text: what is no UTF-8 is replaced.
+    Text,
+    /// Bytes: what cannot be printed in ASCII is written as `\xNN`.
     Bytes,
     Short,
     Integer,
@@ -164,13 +168,13 @@ struct Record<'a> {
 impl Type {
     fn of(class: Option<&str>) -> Result<Self, Failure> {
         let Some(class) = class else {
-            return Ok(Self::Bytes);
+            return Ok(Self::Raw);
         };
         match class.rsplit('.').next().unwrap_or(class) {
-            "StringDeserializer"
-            | "ByteArrayDeserializer"
-            | "BytesDeserializer"
-            | "ByteBufferDeserializer" => Ok(Self::Bytes),
+            "StringDeserializer" => Ok(Self::Text),
+            "BytesDeserializer" => Ok(Self::Bytes),
+            // Java prints the address of these.
+            "ByteArrayDeserializer" | "ByteBufferDeserializer" => Ok(Self::Raw),
             "ShortDeserializer" => Ok(Self::Short),
             "IntegerDeserializer" => Ok(Self::Integer),
             "LongDeserializer" => Ok(Self::Long),
@@ -185,7 +189,9 @@ impl Type {
 
     fn text(self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         let text = match self {
-            Self::Bytes => return Ok(bytes.to_vec()),
+            Self::Raw => return Ok(bytes.to_vec()),
+            Self::Text => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Self::Bytes => Some(escaped(bytes)),
             Self::Short => bytes
                 .try_into()
                 .ok()
@@ -214,7 +220,7 @@ impl Type {
         };
         text.map(String::into_bytes).ok_or_else(|| {
             let (name, size) = match self {
-                Self::Bytes => ("", 0),
+                Self::Raw | Self::Text | Self::Bytes => ("", 0),
                 Self::Short => ("Short", 2),
                 Self::Integer => ("Integer", 4),
                 Self::Long => ("Long", 8),
@@ -227,6 +233,19 @@ impl Type {
             ))
         })
     }
+}
+
+/// The way Kafka's `Bytes` shows itself.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'\\' => text.push_str("\\x5C"),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("\\x{byte:02X}")),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -279,6 +298,30 @@ mod tests {
         };
         assert_eq!(printed(&[("null.literal", "-")], &tombstone), "-\n");
         assert_eq!(printed(&[("print.value", "false")], &record()), "\n");
+    }
+
+    #[test]
+    fn a_header_that_is_no_text_is_printed_as_kafka_prints_it() {
+        let value: &[u8] = b"caf\xe9\\\n";
+        let record = Record {
+            headers: vec![("h", Some(value))],
+            ..record()
+        };
+        let line = |deserializer: Option<&str>| {
+            let mut properties = Properties::from([
+                ("print.headers".to_owned(), "true".to_owned()),
+                ("print.value".to_owned(), "false".to_owned()),
+            ]);
+            if let Some(class) = deserializer {
+                properties.insert("headers.deserializer".to_owned(), class.to_owned());
+            }
+            Formatter::new(&properties).unwrap().line(&record).unwrap()
+        };
+        assert_eq!(line(None), b"h:caf\xe9\\\n\n");
+        let text = "org.apache.kafka.common.serialization.StringDeserializer";
+        assert_eq!(line(Some(text)), "h:caf\u{fffd}\\\n\n".as_bytes());
+        let bytes = "org.apache.kafka.common.serialization.BytesDeserializer";
+        assert_eq!(line(Some(bytes)), b"h:caf\\xE9\\x5C\\x0A\n");
     }
 
     #[test]
