@@ -1,6 +1,7 @@
 //! Questions about partitions: offsets by kind or time, ends of epochs, sizes, producers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::command::{
@@ -163,22 +164,15 @@ impl Shard {
     }
 
     pub(super) fn describe_logs(&self, describe: DescribeLogs) {
-        let descriptions = match describe.partitions {
-            Some(wanted) => wanted
-                .iter()
-                .filter_map(|id| self.describe_log(*id))
-                .collect(),
-            None => self
-                .slots
-                .keys()
-                .filter_map(|id| self.describe_log(*id))
-                .collect(),
-        };
+        let from = describe.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let slots = self.slots.range((from, Bound::Unbounded));
+        let descriptions = slots.filter_map(|(id, slot)| self.describe_log(*id, slot));
+        let descriptions = descriptions.take(describe.count_max).collect();
         // Whoever asked may have gone.
         let _ = describe.reply.send(descriptions);
     }
 
-    fn describe_log(&self, id: TopicIdPartition) -> Option<LogDescription> {
+    fn describe_log(&self, id: TopicIdPartition, slot: &Slot) -> Option<LogDescription> {
         let directory = self.log_directory_of(id)?;
         let mut description = LogDescription {
             partition: id,
@@ -189,7 +183,7 @@ impl Shard {
             log_end_offset: Offset::ZERO,
             offline: false,
         };
-        match self.slots.get(&id)? {
+        match slot {
             Slot::Leading(leader) => {
                 description.size_bytes = leader.log().size_bytes();
                 description.log_start_offset = leader.log().log_start_offset();
@@ -333,6 +327,25 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(next).collect();
         assert_eq!(order, [(1, 0), (3, 0), (1, 1), (1, 2)]);
         assert!(!lookups.works.contains_key(&2));
+    }
+
+    #[test]
+    fn each_log_is_described_once_however_few_at_a_time() {
+        let mut bench = bench(5, 1);
+        let mut described = Vec::new();
+        for count in [2, 2, 1] {
+            let after = described.last().copied();
+            let (reply, mut answer) = oneshot::channel();
+            bench.take_in(Input::Command(Command::DescribeLogs(DescribeLogs {
+                after,
+                count_max: 2,
+                reply,
+            })));
+            let found = answer.try_recv().unwrap();
+            assert_eq!(found.len(), count);
+            described.extend(found.into_iter().map(|log| log.partition));
+        }
+        assert_eq!(described, bench.partitions);
     }
 
     #[test]
