@@ -296,11 +296,12 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::io::Action;
     use crate::partition::{Acks, Isolation, OffsetSpec};
     use crate::record::{BatchBuilder, Compression};
     use crate::shard::command::{Command, Produce, ProducePartition};
     use crate::shard::step::Input;
-    use crate::shard::step::tests::{NOW, bench, partition};
+    use crate::shard::step::tests::{Bench, Errors, NOW, bench, partition};
     use crate::types::{LeaderEpoch, Timestamp};
 
     #[test]
@@ -380,9 +381,15 @@ mod tests {
         drop(bench.produce(0));
         let log = bench.shard.leading(id).unwrap().log();
         assert_eq!(log.segment_count(), 31);
+        let found = look_up(&mut bench, Timestamp(11)).unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (Offset(30), NOW.wall));
+    }
+
+    /// Of the first partition: its first record at or after `timestamp`.
+    fn look_up(bench: &mut Bench, timestamp: Timestamp) -> Looked {
         let lookup = OffsetLookup {
-            partition: id,
-            spec: OffsetSpec::AtOrAfter(Timestamp(11)),
+            partition: bench.partitions[0],
+            spec: OffsetSpec::AtOrAfter(timestamp),
             current_leader_epoch: LeaderEpoch::NONE,
             isolation: Isolation::ReadUncommitted,
         };
@@ -390,7 +397,27 @@ mod tests {
         let lookups = vec![lookup];
         let command = Command::LookupOffsets(LookupOffsets { lookups, reply });
         bench.take_in(Input::Command(command));
-        let found = answer.try_recv().unwrap().remove(0).unwrap().unwrap();
-        assert_eq!((found.offset, found.timestamp), (Offset(30), NOW.wall));
+        answer.try_recv().unwrap().remove(0)
+    }
+
+    /// Clients ask again and again: each time a line was written.
+    #[test]
+    fn damage_that_a_search_by_time_meets_is_said_once() {
+        let mut bench = bench(1, 1);
+        drop(bench.produce(0));
+        let Some((_, Action::Sync { file })) = bench.syncs.front() else {
+            panic!("nothing is to be synced");
+        };
+        let magic = 16;
+        file.write_all_at(magic, &[9]).unwrap();
+        bench.end_sync();
+        let errors = Errors::default();
+        tracing::subscriber::with_default(errors.clone(), || {
+            for _ in 0..3 {
+                let found = look_up(&mut bench, NOW.wall);
+                assert_eq!(found, Err(OffsetLookupError::Storage));
+            }
+        });
+        assert_eq!(errors.count(), 1);
     }
 }
