@@ -15,7 +15,7 @@ use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Heartbeat, Join, ListGroups,
-    MemberId, NamedTopic, OffsetToCommit, Protocol,
+    MemberId, NamedTopic, OffsetToCommit, OffsetsWanted, Protocol,
 };
 use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
 use crate::maintenance::{Checkpoints, NotYet, REPLAY_SLICE_BYTES};
@@ -212,7 +212,7 @@ fn bench_of_unopened(topic: &str, partitions: i32) -> (Bench, Effects) {
 fn all_offsets() -> GroupCommand {
     GroupCommand::FetchOffsets(FetchOffsets {
         group: "g".into(),
-        partitions: None,
+        wanted: OffsetsWanted::ALL,
         require_stable: false,
     })
 }
@@ -1403,7 +1403,7 @@ fn a_coordinator_whose_partition_is_damaged_answers_no_offsets_and_is_not_read()
         bench.take_in(Input::Image(image));
         let fetch = GroupCommand::FetchOffsets(FetchOffsets {
             group: "g".into(),
-            partitions: None,
+            wanted: OffsetsWanted::ALL,
             require_stable: false,
         });
         for command in [fetch, commit()] {
