@@ -1,5 +1,6 @@
 //! A record as text, the way Kafka's default formatter prints it.
 
+use std::fmt::{Debug, UpperExp};
 use std::io::Write;
 
 use rdkafka::message::{BorrowedMessage, Headers};
@@ -207,11 +208,13 @@ impl Type {
             Self::Float => bytes
                 .try_into()
                 .ok()
-                .map(|bytes| format!("{:?}", f32::from_be_bytes(bytes))),
+                .map(f32::from_be_bytes)
+                .map(|number| as_java_shows(number, number.into())),
             Self::Double => bytes
                 .try_into()
                 .ok()
-                .map(|bytes| format!("{:?}", f64::from_be_bytes(bytes))),
+                .map(f64::from_be_bytes)
+                .map(|number| as_java_shows(number, number)),
             Self::Boolean => match bytes {
                 [0] => Some("false".to_owned()),
                 [1] => Some("true".to_owned()),
@@ -232,6 +235,22 @@ impl Type {
                 "Size of data received by {name}Deserializer is not {size}"
             ))
         })
+    }
+}
+
+/// A number of this size: a very small or a large one has an exponent.
+fn as_java_shows(number: impl Debug + UpperExp, size: f64) -> String {
+    if size.is_infinite() {
+        let sign = if size < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    if size == 0.0 || size.is_nan() || (1e-3..1e7).contains(&size.abs()) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
     }
 }
 
@@ -335,6 +354,20 @@ mod tests {
             ..record()
         };
         assert_eq!(printed(&long, &number), "256\n");
+        for (value, expected) in [
+            (1.0, "1.0"),
+            (-0.001, "-0.001"),
+            (9_999_999.5, "9999999.5"),
+            (1e7, "1.0E7"),
+            (-1.5e-4, "-1.5E-4"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
+        ] {
+            let shown = Type::Double.text(&value.to_be_bytes()).unwrap();
+            assert_eq!(String::from_utf8(shown).unwrap(), expected);
+        }
+        let shown = Type::Float.text(&0.1_f32.to_be_bytes()).unwrap();
+        assert_eq!(shown, b"0.1");
         assert!(Type::of(Some("com.example.Mine")).is_err());
         assert!(Type::Long.text(b"short").is_err());
     }
