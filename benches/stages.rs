@@ -158,8 +158,11 @@ async fn answer(gateway: &Gateway, question: Question) {
         let some = left.min(question.in_flight);
         for _ in 0..some {
             let (reply, slot) = oneshot::channel();
-            let partitions = Some(Vec::new());
-            let command = Command::DescribeLogs(DescribeLogs { partitions, reply });
+            let command = Command::DescribeLogs(DescribeLogs {
+                after: None,
+                count_max: 0,
+                reply,
+            });
             let sent = gateway.send(question.shard, command).await;
             sent.expect("a running shard");
             slots.push(slot);

@@ -370,7 +370,8 @@ fn a_partition_is_described_in_its_directory_when_the_one_before_it_cannot_be_us
             let id = partition(&gateway, "orders", 0);
             let (reply, answer) = oneshot::channel();
             let describe = Command::DescribeLogs(DescribeLogs {
-                partitions: None,
+                after: None,
+                count_max: 1,
                 reply,
             });
             gateway.send(gateway.owner(id), describe).await.unwrap();

@@ -265,11 +265,34 @@ pub struct OffsetToCommit {
 pub struct FetchOffsets {
     /// The group.
     pub group: GroupId,
-    /// Which; `None` for all the group has committed.
-    pub partitions: Option<Vec<TopicPartition>>,
+    /// Which.
+    pub wanted: OffsetsWanted,
     /// Whether an offset that an open transaction is about to replace is to be withheld. There are no transactional
     /// commits yet, so every offset is stable and both values mean the same.
     pub require_stable: bool,
+}
+
+/// Which offsets of a group to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OffsetsWanted {
+    /// Those in these partitions.
+    Of(Vec<TopicPartition>),
+    /// What the group has committed, some at a time: it may be very much, and the coordinator's shard has other clients' turns
+    /// in between.
+    Next {
+        /// Those behind this partition; `None` stands for the first.
+        after: Option<TopicPartition>,
+        /// At most so many.
+        count_max: usize,
+    },
+}
+
+impl OffsetsWanted {
+    /// All that the group has committed.
+    pub const ALL: Self = Self::Next {
+        after: None,
+        count_max: usize::MAX,
+    };
 }
 
 /// Offsets to remove.
@@ -303,7 +326,7 @@ pub enum GroupReply {
     Left(Vec<Result<(), GroupError>>),
     /// To [`GroupCommand::CommitOffsets`]: one result per offset, in the order of the command.
     OffsetsCommitted(Vec<Result<(), GroupError>>),
-    /// To [`GroupCommand::FetchOffsets`]: in the order asked for, or sorted when all were. Partitions without an offset have
+    /// To [`GroupCommand::FetchOffsets`]: in the order asked for, or sorted where the next were. Partitions without an offset have
     /// [`Offset::NONE`], [`LeaderEpoch::NONE`] and empty metadata.
     OffsetsFetched(Vec<FetchedOffset>),
     /// To [`GroupCommand::DeleteOffsets`]: one result per partition, in the order of the command.

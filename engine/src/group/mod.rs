@@ -24,7 +24,7 @@ mod tests;
 pub use command::{
     CommitOffsets, DeleteOffsets, FetchOffsets, FetchedOffset, GroupCommand, GroupDescription,
     GroupReply, Heartbeat, Join, Joined, JoinedMember, Leave, Leaver, ListGroups, ListedGroup,
-    MemberDescription, NamedTopic, OffsetToCommit, Protocol, Sync, Synced,
+    MemberDescription, NamedTopic, OffsetToCommit, OffsetsWanted, Protocol, Sync, Synced,
 };
 pub use config::{BATCH_FRAMING_BYTES, GroupConfig};
 pub use coordinator::GroupCoordinator;

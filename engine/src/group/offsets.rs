@@ -3,10 +3,12 @@
 //! It reads the durable part and the group's state and writes records only; topics and partitions need not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::classic::{ClassicGroup, Step};
 use super::command::{
     CommitOffsets, FetchOffsets, FetchedOffset, GroupReply, NamedTopic, OffsetToCommit,
+    OffsetsWanted,
 };
 use super::config::GroupConfig;
 use super::error::GroupError;
@@ -166,17 +168,20 @@ fn committed(
 
 /// Serves a fetch; a group that does not exist has no offsets.
 pub(super) fn fetch(stored: &Stored, fetch: FetchOffsets) -> GroupReply {
-    let offsets = match fetch.partitions {
-        Some(partitions) => {
+    let offsets = match fetch.wanted {
+        OffsetsWanted::Of(partitions) => {
             let found = partitions.into_iter().map(|partition| {
                 let offset = stored.offset(&fetch.group, &partition);
                 fetched(partition, offset)
             });
             found.collect()
         }
-        None => all(stored, &fetch.group)
-            .map(|(partition, offset)| fetched(partition, Some(offset)))
-            .collect(),
+        OffsetsWanted::Next { after, count_max } => {
+            let found = all_after(stored, &fetch.group, after.as_ref()).take(count_max);
+            found
+                .map(|(partition, offset)| fetched(partition, Some(offset)))
+                .collect()
+        }
     };
     GroupReply::OffsetsFetched(offsets)
 }
@@ -311,9 +316,26 @@ fn all<'a>(
     stored: &'a Stored,
     group: &GroupId,
 ) -> impl Iterator<Item = (TopicPartition, &'a CommittedOffset)> {
-    let topics = stored.offsets(group).into_iter().flatten();
-    topics.flat_map(|(topic, partitions)| {
-        partitions.iter().map(|(partition, offset)| {
+    all_after(stored, group, None)
+}
+
+/// Those behind `after`, if it is given.
+fn all_after<'a>(
+    stored: &'a Stored,
+    group: &GroupId,
+    after: Option<&TopicPartition>,
+) -> impl Iterator<Item = (TopicPartition, &'a CommittedOffset)> {
+    let from = after.map_or(Bound::Unbounded, |after| Bound::Included(&after.topic));
+    let bounds = (from, Bound::<&TopicName>::Unbounded);
+    let topics = stored.offsets(group).into_iter();
+    let topics = topics.flat_map(move |topics| topics.range::<TopicName, _>(bounds));
+    topics.flat_map(move |(topic, partitions)| {
+        let from = match after {
+            Some(after) if after.topic == *topic => Bound::Excluded(after.partition),
+            _ => Bound::Unbounded,
+        };
+        let partitions = partitions.range((from, Bound::Unbounded));
+        partitions.map(move |(partition, offset)| {
             let partition = TopicPartition {
                 topic: topic.clone(),
                 partition: *partition,

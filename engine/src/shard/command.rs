@@ -222,12 +222,14 @@ pub struct DeleteRecords {
     pub reply: ReplySlot<Vec<Result<Offset, DeleteRecordsError>>>,
 }
 
-/// Partitions of one shard to describe.
+/// Logs of one shard to describe, some at a time: there may be very many, and the shard has other clients' turns in between.
 #[derive(Debug)]
 pub struct DescribeLogs {
-    /// Which; `None` stands for all of the shard.
-    pub partitions: Option<Vec<TopicIdPartition>>,
-    /// Those that exist here.
+    /// Those behind this one; `None` stands for the first.
+    pub after: Option<TopicIdPartition>,
+    /// At most so many.
+    pub count_max: usize,
+    /// In the order of their partitions. Where they are fewer than asked for there are no others.
     pub reply: ReplySlot<Vec<LogDescription>>,
 }
 

@@ -1,6 +1,7 @@
 //! Questions about partitions: offsets by kind or time, ends of epochs, sizes, producers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::path::PathBuf;
 
 use super::command::{
@@ -166,22 +167,15 @@ impl Shard {
     }
 
     pub(super) fn describe_logs(&self, describe: DescribeLogs) {
-        let descriptions = match describe.partitions {
-            Some(wanted) => wanted
-                .iter()
-                .filter_map(|id| self.describe_log(*id))
-                .collect(),
-            None => self
-                .slots
-                .keys()
-                .filter_map(|id| self.describe_log(*id))
-                .collect(),
-        };
+        let from = describe.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let slots = self.slots.range((from, Bound::Unbounded));
+        let descriptions = slots.filter_map(|(id, slot)| self.describe_log(*id, slot));
+        let descriptions = descriptions.take(describe.count_max).collect();
         // Whoever asked may have gone.
         let _ = describe.reply.send(descriptions);
     }
 
-    fn describe_log(&self, id: TopicIdPartition) -> Option<LogDescription> {
+    fn describe_log(&self, id: TopicIdPartition, slot: &Slot) -> Option<LogDescription> {
         let directory = self.log_directory_of(id)?;
         let mut description = LogDescription {
             partition: id,
@@ -192,7 +186,7 @@ impl Shard {
             log_end_offset: Offset::ZERO,
             offline: false,
         };
-        match self.slots.get(&id)? {
+        match slot {
             Slot::Leading(leader) => {
                 description.size_bytes = leader.log().size_bytes();
                 description.log_start_offset = leader.log().log_start_offset();
@@ -305,11 +299,12 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::io::Action;
     use crate::partition::{Acks, Isolation, OffsetSpec};
     use crate::record::{BatchBuilder, Compression};
     use crate::shard::command::{Command, Produce, ProducePartition};
     use crate::shard::step::Input;
-    use crate::shard::step::tests::{NOW, bench, partition};
+    use crate::shard::step::tests::{Bench, Errors, NOW, bench, partition};
     use crate::types::{LeaderEpoch, Timestamp};
 
     #[test]
@@ -336,6 +331,25 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(next).collect();
         assert_eq!(order, [(1, 0), (3, 0), (1, 1), (1, 2)]);
         assert!(!lookups.works.contains_key(&2));
+    }
+
+    #[test]
+    fn each_log_is_described_once_however_few_at_a_time() {
+        let mut bench = bench(5, 1);
+        let mut described = Vec::new();
+        for count in [2, 2, 1] {
+            let after = described.last().copied();
+            let (reply, mut answer) = oneshot::channel();
+            bench.take_in(Input::Command(Command::DescribeLogs(DescribeLogs {
+                after,
+                count_max: 2,
+                reply,
+            })));
+            let found = answer.try_recv().unwrap();
+            assert_eq!(found.len(), count);
+            described.extend(found.into_iter().map(|log| log.partition));
+        }
+        assert_eq!(described, bench.partitions);
     }
 
     #[test]
@@ -370,23 +384,46 @@ mod tests {
         drop(bench.produce(0));
         let log = bench.shard.leading(id).unwrap().log();
         assert_eq!(log.segment_count(), 31);
-        let mut look_up = |spec| {
-            let lookup = OffsetLookup {
-                partition: id,
-                spec,
-                current_leader_epoch: LeaderEpoch::NONE,
-                isolation: Isolation::ReadUncommitted,
-            };
-            let (reply, mut answer) = oneshot::channel();
-            let lookups = vec![lookup];
-            let command = Command::LookupOffsets(LookupOffsets { lookups, reply });
-            bench.take_in(Input::Command(command));
-            answer.try_recv().unwrap().remove(0)
-        };
-        let found = look_up(OffsetSpec::AtOrAfter(Timestamp(11)));
-        let found = found.unwrap().unwrap();
+        let timestamp = OffsetSpec::AtOrAfter(Timestamp(11));
+        let found = look_up(&mut bench, timestamp).unwrap().unwrap();
         assert_eq!((found.offset, found.timestamp), (Offset(30), NOW.wall));
-        let greatest = look_up(OffsetSpec::MaxTimestamp);
+        let greatest = look_up(&mut bench, OffsetSpec::MaxTimestamp);
         assert_eq!(greatest, Err(OffsetLookupError::Unreadable));
+    }
+
+    /// What is answered of the first partition.
+    fn look_up(bench: &mut Bench, spec: OffsetSpec) -> Looked {
+        let lookup = OffsetLookup {
+            partition: bench.partitions[0],
+            spec,
+            current_leader_epoch: LeaderEpoch::NONE,
+            isolation: Isolation::ReadUncommitted,
+        };
+        let (reply, mut answer) = oneshot::channel();
+        let lookups = vec![lookup];
+        let command = Command::LookupOffsets(LookupOffsets { lookups, reply });
+        bench.take_in(Input::Command(command));
+        answer.try_recv().unwrap().remove(0)
+    }
+
+    /// Clients ask again and again: each time a line was written.
+    #[test]
+    fn damage_that_a_search_by_time_meets_is_said_once() {
+        let mut bench = bench(1, 1);
+        drop(bench.produce(0));
+        let Some((_, Action::Sync { file })) = bench.syncs.front() else {
+            panic!("nothing is to be synced");
+        };
+        let magic = 16;
+        file.write_all_at(magic, &[9]).unwrap();
+        bench.end_sync();
+        let errors = Errors::default();
+        tracing::subscriber::with_default(errors.clone(), || {
+            for _ in 0..3 {
+                let found = look_up(&mut bench, OffsetSpec::AtOrAfter(NOW.wall));
+                assert_eq!(found, Err(OffsetLookupError::Storage));
+            }
+        });
+        assert_eq!(errors.count(), 1);
     }
 }

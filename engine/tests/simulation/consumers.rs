@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millrace_engine::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, Heartbeat,
-    InstanceId, Join, Joined, Leave, Leaver, MemberId, NamedTopic, OffsetToCommit, Protocol, Sync,
+    InstanceId, Join, Joined, Leave, Leaver, MemberId, NamedTopic, OffsetToCommit, OffsetsWanted,
+    Protocol, Sync,
 };
 use millrace_engine::io::Random;
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicPartition};
@@ -232,7 +233,7 @@ impl Consumer {
     fn fetch(&self, slot: u8) -> GroupCommand {
         GroupCommand::FetchOffsets(FetchOffsets {
             group: self.group(),
-            partitions: Some(vec![place(slot)]),
+            wanted: OffsetsWanted::Of(vec![place(slot)]),
             require_stable: false,
         })
     }

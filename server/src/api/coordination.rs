@@ -2,7 +2,7 @@
 //!
 //! It knows no request and no answer; those are the business of each API's file.
 
-use millrace_engine::group::{GroupCommand, GroupError, GroupReply, partition_for};
+use millrace_engine::group::{GroupCommand, GroupError, GroupReply, OffsetsWanted, partition_for};
 use millrace_engine::metadata::{MetadataImage, Topic};
 use millrace_engine::shard::Stopped;
 use millrace_engine::shard::command::{Command, GroupRequest};
@@ -96,7 +96,10 @@ pub(super) async fn ask_each<T>(
 /// What a command makes its coordinator go over, as far as it says.
 fn elements(command: &GroupCommand) -> usize {
     match command {
-        GroupCommand::FetchOffsets(fetch) => fetch.partitions.as_ref().map_or(1, Vec::len),
+        GroupCommand::FetchOffsets(fetch) => match &fetch.wanted {
+            OffsetsWanted::Of(partitions) => partitions.len(),
+            OffsetsWanted::Next { count_max, .. } => *count_max,
+        },
         GroupCommand::DeleteOffsets(delete) => delete.partitions.len(),
         _ => 1,
     }

@@ -19,7 +19,7 @@ use super::admin::{Denied, propose};
 use super::configs::check_count;
 use super::context::RequestContext;
 use super::creation::PARTITIONS_MAX;
-use super::describe_configs::ELEMENTS_EACH;
+use super::describe_configs::{ELEMENTS_EACH, ELEMENTS_PER_ENTRY};
 use super::topics::wire_id;
 use crate::config::{ConfigView, Entry};
 use crate::net::Pace;
@@ -60,13 +60,13 @@ pub(super) async fn handle(
             Ok(Reply::CreateTopics(results)) => {
                 for (name, result) in results {
                     pace.after(1).await;
-                    answers.push(match result {
-                        Ok(topic) => {
-                            pace.after(ELEMENTS_EACH).await;
-                            created(&topic, &settings.view, context.version())
-                        }
+                    let answer = match result {
+                        Ok(topic) => created(&topic, &settings.view, context.version()),
                         Err(error) => refused(Str::from(name), Denied::of(&error)),
-                    });
+                    };
+                    let entries = answer.configs.as_ref().map_or(0, Vec::len);
+                    pace.add(entries.saturating_mul(ELEMENTS_PER_ENTRY));
+                    answers.push(answer);
                 }
                 context.in_peace(names, drop).await?;
             }

@@ -48,6 +48,7 @@ pub(super) async fn handle(
             _ => shown.resource(asked),
         };
         left_bytes = left_bytes.saturating_sub(weight(&result));
+        pace.add(result.configs.len().saturating_mul(ELEMENTS_PER_ENTRY));
         results.push(result);
     }
     Ok(DescribeConfigsResponse {
@@ -245,6 +246,8 @@ fn loggers(names: &BTreeSet<String>) -> Vec<DescribeConfigsEntry> {
 const SOURCE_BROKER_LOGGER: i8 = 6;
 /// Memory that a description may take when all is asked for, in elements of [`RequestContext::answers_many`].
 pub(super) const ELEMENTS_EACH: usize = 16;
+/// The description of a setting takes as long as so many elements of a [`Pace`].
+pub(super) const ELEMENTS_PER_ENTRY: usize = 4;
 /// What one answer may take; ten thousand topics without documentation are a quarter of it. More is refused, resource by resource.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 const TOO_MUCH: &str = "The answer is too large; describe fewer resources at a time.";

@@ -33,15 +33,21 @@ pub(super) async fn handle(
     let wanted = context.in_peace(request.topics, find).await?;
     let logs = describe_logs(context).await?;
     // All are gone over, however few were asked about.
-    context.answers_many(logs.len() / LOGS_PER_ELEMENT).await;
+    let count: usize = logs.iter().map(Vec::len).sum();
+    context.answers_many(count / LOGS_PER_ELEMENT).await;
     let settings = context.settings();
     let directories = Directories {
         paths: settings.config.log_dirs.clone(),
         cordoned: settings.config.cordoned_log_dirs.clone(),
         spaces,
     };
-    let results = move |(logs, wanted)| results(logs, wanted, &directories, &image);
-    let results = context.in_peace((logs, wanted), results).await?;
+    let results = move || results(logs.into_iter().flatten(), wanted, &directories, &image);
+    // Very many take long to go over also where an answer about them is short.
+    let results = if context.is_long() || count > LOGS_AT_A_TIME {
+        context.gateway().aside(results).await?
+    } else {
+        results()
+    };
     Ok(DescribeLogDirsResponse {
         results,
         ..Default::default()
@@ -59,7 +65,7 @@ struct Directories {
 
 /// Each directory with those of `logs` in it that are wanted.
 fn results(
-    logs: Vec<LogDescription>,
+    logs: impl Iterator<Item = LogDescription>,
     wanted: Option<BTreeSet<TopicIdPartition>>,
     directories: &Directories,
     image: &MetadataImage,
@@ -99,22 +105,29 @@ fn wanted(
     topics.iter().flat_map(in_topic).collect()
 }
 
-/// The logs of all shards. Those not asked about count too when it comes to what is wrong with a directory.
-async fn describe_logs(context: &RequestContext) -> Result<Vec<LogDescription>, Stopped> {
+/// The logs of all shards, as they were described, some at a time. Those not asked about count too when it comes to what is wrong
+/// with a directory.
+async fn describe_logs(context: &RequestContext) -> Result<Vec<Vec<LogDescription>>, Stopped> {
     let gateway = context.gateway();
-    let mut asked = Vec::new();
-    for shard in (0..gateway.shard_count()).map(ShardIndex) {
-        let (reply, answer) = oneshot::channel();
-        let command = Command::DescribeLogs(DescribeLogs {
-            partitions: None,
-            reply,
-        });
-        gateway.send(shard, command).await?;
-        asked.push(answer);
-    }
     let mut logs = Vec::new();
-    for answer in asked {
-        logs.extend(answer.await.map_err(|_| Stopped)?);
+    for shard in (0..gateway.shard_count()).map(ShardIndex) {
+        let mut after = None;
+        loop {
+            let (reply, answer) = oneshot::channel();
+            let command = Command::DescribeLogs(DescribeLogs {
+                after,
+                count_max: LOGS_AT_A_TIME,
+                reply,
+            });
+            gateway.send(shard, command).await?;
+            let some = answer.await.map_err(|_| Stopped)?;
+            after = some.last().map(|log| log.partition);
+            let are_all = some.len() < LOGS_AT_A_TIME;
+            logs.push(some);
+            if are_all {
+                break;
+            }
+        }
     }
     Ok(logs)
 }
@@ -189,6 +202,9 @@ fn partition(log: &LogDescription) -> DescribeLogDirsResponsePartition {
 
 /// So many replicas take as much as a topic in an answer.
 const LOGS_PER_ELEMENT: usize = 10;
+
+/// Some hundred microseconds' worth for a shard.
+const LOGS_AT_A_TIME: usize = 500;
 
 #[cfg(test)]
 mod tests {

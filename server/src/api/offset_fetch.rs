@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use millrace_engine::group::{FetchOffsets, FetchedOffset, GroupCommand, GroupId, GroupReply};
+use millrace_engine::group::{
+    FetchOffsets, FetchedOffset, GroupCommand, GroupId, GroupReply, OffsetsWanted,
+};
 use millrace_engine::metadata::MetadataImage;
 use millrace_engine::shard::Stopped;
 use millrace_engine::types::{TopicName, TopicPartition};
@@ -19,9 +21,10 @@ use millrace_wire::message::offset_fetch::{
 use millrace_wire::{ErrorCode, Str};
 
 use super::context::RequestContext;
-use super::coordination::{Answer, ask_each, in_parts};
+use super::coordination::{Answer, PARTITIONS_PER_COMMAND, ask, ask_each, in_parts};
 use super::error::ToErrorCode;
 use super::topics::{each_once, topic_id, wire_id};
+use crate::net::Pace;
 
 pub(super) async fn handle(
     request: OffsetFetchRequest,
@@ -44,12 +47,9 @@ pub(super) async fn handle(
             (groups, counts, questions)
         }
     };
-    let (groups, counts, questions) = context.in_peace(request, questions).await?;
-    let pick = |reply| match reply {
-        GroupReply::OffsetsFetched(offsets) => Some(offsets),
-        _ => None,
-    };
-    let parts = ask_each(context, questions, pick).await?;
+    let (groups, mut counts, questions) = context.in_peace(request, questions).await?;
+    let parts = ask_each(context, questions, picked).await?;
+    let parts = with_the_rest(parts, &groups, &mut counts, require_stable, context).await?;
     let offsets = parts.iter().flatten().flatten();
     let bytes = offsets.map(|offset| OFFSET_BYTES + offset.metadata.len());
     context.answers_bytes(bytes.sum()).await;
@@ -62,6 +62,60 @@ pub(super) async fn handle(
         response(groups.collect(), version)
     };
     context.in_peace((groups, parts), response).await
+}
+
+/// Some offsets of a group.
+type Part = Answer<Vec<FetchedOffset>>;
+
+fn picked(reply: GroupReply) -> Option<Vec<FetchedOffset>> {
+    match reply {
+        GroupReply::OffsetsFetched(offsets) => Some(offsets),
+        _ => None,
+    }
+}
+
+/// Goes on asking about groups of which everything is wanted, until it is there. `counts` tells of how many parts each group has.
+async fn with_the_rest(
+    parts: Vec<Part>,
+    groups: &[OffsetFetchRequestGroup],
+    counts: &mut [usize],
+    require_stable: bool,
+    context: &RequestContext,
+) -> Result<Vec<Part>, Stopped> {
+    let pace = Pace::of_elements();
+    let mut all = Vec::with_capacity(parts.len());
+    let mut parts = parts.into_iter();
+    for (group, count) in groups.iter().zip(counts) {
+        pace.after(1).await;
+        all.extend(parts.by_ref().take(*count));
+        while group.topics.is_none()
+            && let Some(after) = left_off(all.last())
+        {
+            let question = GroupCommand::FetchOffsets(FetchOffsets {
+                group: GroupId::from(&*group.group_id),
+                wanted: next_after(Some(after)),
+                require_stable,
+            });
+            all.push(ask(context, question, picked).await?);
+            *count += 1;
+        }
+    }
+    Ok(all)
+}
+
+/// Behind what there may be more.
+fn left_off(part: Option<&Part>) -> Option<TopicPartition> {
+    let offsets = part?.as_ref().ok()?;
+    let is_full = offsets.len() >= PARTITIONS_PER_COMMAND;
+    let last = offsets.last().filter(|_| is_full)?;
+    Some(last.partition.clone())
+}
+
+fn next_after(after: Option<TopicPartition>) -> OffsetsWanted {
+    OffsetsWanted::Next {
+        after,
+        count_max: PARTITIONS_PER_COMMAND,
+    }
 }
 
 /// What is asked, in the form of the newest versions.
@@ -104,7 +158,7 @@ fn question(
     image: &MetadataImage,
     require_stable: bool,
 ) -> FetchOffsets {
-    let partitions = group.topics.as_ref().map(|topics| {
+    let named = |topics: &Vec<OffsetFetchRequestGroupTopic>| {
         let mut partitions = Vec::new();
         for topic in topics {
             if let Ok(name) = name_of(topic, version, image) {
@@ -115,34 +169,38 @@ fn question(
                 }));
             }
         }
-        partitions
-    });
+        OffsetsWanted::Of(partitions)
+    };
+    let topics = group.topics.as_ref();
     FetchOffsets {
         group: GroupId::from(&*group.group_id),
-        partitions,
+        wanted: topics.map_or_else(|| next_after(None), named),
         require_stable,
     }
 }
 
-/// The commands that the question is.
+/// The commands that the question is, or the first of them.
 fn commands(question: FetchOffsets) -> Vec<GroupCommand> {
-    let part = |partitions| {
+    let FetchOffsets {
+        group,
+        wanted,
+        require_stable,
+    } = question;
+    let part = |wanted| {
         GroupCommand::FetchOffsets(FetchOffsets {
-            group: question.group.clone(),
-            partitions,
-            require_stable: question.require_stable,
+            group: group.clone(),
+            wanted,
+            require_stable,
         })
     };
-    match question.partitions {
-        Some(named) => in_parts(named, |some| part(Some(some))),
-        None => vec![part(None)],
+    match wanted {
+        OffsetsWanted::Of(named) => in_parts(named, |some| part(OffsetsWanted::Of(some))),
+        next @ OffsetsWanted::Next { .. } => vec![part(next)],
     }
 }
 
 /// What the parts of a question were answered, as one answer.
-fn joined(
-    mut parts: impl Iterator<Item = Answer<Vec<FetchedOffset>>>,
-) -> Answer<Vec<FetchedOffset>> {
+fn joined(mut parts: impl Iterator<Item = Part>) -> Part {
     let mut offsets = parts.next().unwrap_or_else(|| Ok(Vec::new()))?;
     for part in parts {
         offsets.extend(part?);
@@ -384,11 +442,10 @@ mod tests {
         let group = &groups(request.clone(), 7)[0];
         let asked = question(group, 7, &image, true);
         assert!(asked.require_stable);
-        assert_eq!(
-            asked.partitions.unwrap().len(),
-            2,
-            "a bad name cannot be asked for"
-        );
+        let OffsetsWanted::Of(partitions) = asked.wanted else {
+            panic!("some were asked for");
+        };
+        assert_eq!(partitions.len(), 2, "a bad name cannot be asked for");
         let answer = Ok(vec![fetched("t", 1, 5), fetched("t", 0, 6)]);
         let response = answered(request, 7, answer, &image);
         assert_eq!(response.topics[0].partitions[0].committed_offset, -1);

@@ -133,6 +133,18 @@ fn assert_refused(output: &Output, reason: &str) {
     assert!(said.contains(reason), "{reason:?} is not in {said}");
 }
 
+/// A shard describes some at a time.
+#[test]
+fn each_of_very_many_partitions_is_described_once() {
+    let broker = Broker::start(&[("num.shards", "1")]);
+    let mut wire = Wire::connect(&broker).patiently();
+    wire.create_topic("t", 1_020, &[]);
+    let (_, (error, partitions)) = described(&mut wire).pop_first().unwrap();
+    assert_eq!(error, ErrorCode::None);
+    let all: Vec<i32> = (0..1_020).collect();
+    assert_eq!(partitions, all);
+}
+
 #[test]
 fn partitions_are_spread_and_each_directory_is_described() {
     let (broker, directories) = with_three();

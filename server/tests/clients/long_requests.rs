@@ -380,6 +380,47 @@ fn every_partition_of_a_long_offset_fetch_and_commit_is_answered_in_order() {
     }
 }
 
+/// They are told some at a time.
+#[test]
+fn all_offsets_of_a_group_are_fetched_however_many_they_are() {
+    let broker = Broker::start(&[]);
+    let mut wire = Wire::connect(&broker).patiently();
+    wire.create_topic("t", 1_100, &[]);
+    wire.create_topic("u", 1, &[]);
+    wire.await_coordinator("g");
+    let topic = |name: &str, count| OffsetCommitRequestTopic {
+        name: name.into(),
+        partitions: (0..count)
+            .map(|partition_index| OffsetCommitRequestPartition {
+                partition_index,
+                committed_offset: i64::from(partition_index),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let commit = OffsetCommitRequest {
+        group_id: "g".into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![topic("t", 1_100), topic("u", 1)],
+        ..Default::default()
+    };
+    let committed = wire.ask(&commit, 8).topics;
+    let mut committed = committed.iter().flat_map(|topic| &topic.partitions);
+    assert!(committed.all(|partition| partition.error_code == ErrorCode::None));
+    let fetch = OffsetFetchRequest {
+        group_id: "g".into(),
+        topics: None,
+        ..Default::default()
+    };
+    let fetched = wire.ask(&fetch, 7).topics;
+    let names: Vec<_> = fetched.iter().map(|topic| &*topic.name).collect();
+    assert_eq!(names, ["t", "u"]);
+    let offsets = fetched[0].partitions.iter().map(|one| one.committed_offset);
+    assert!(offsets.eq(0..1_100));
+    assert_eq!(fetched[1].partitions.len(), 1);
+}
+
 /// Long ones had all the memory and waited for the right to answer, short ones had all of that and waited for memory: for ever.
 #[test]
 fn long_and_short_offset_fetches_with_long_answers_do_not_wait_for_each_other() {

@@ -38,6 +38,12 @@ pub(crate) struct Flags {
     /// Leave out internal topics
     #[arg(long)]
     exclude_internal_topics: bool,
+    /// Without effect, as in Kafka before 3.0, which still had it
+    #[arg(long, value_name = "COUNT", hide = true)]
+    offsets: Option<i32>,
+    /// Without effect, as in Kafka before 3.0, which still had it
+    #[arg(long, value_name = "MS", hide = true)]
+    max_wait_ms: Option<i32>,
 }
 
 impl Flags {
@@ -220,6 +226,13 @@ mod tests {
             let connect = Program::parse_from(words).flags.connect();
             assert_eq!(connect.bootstrap_server.as_deref(), Some("a:1"), "{line}");
         }
+    }
+
+    #[test]
+    fn flags_of_old_guides_are_taken_and_change_nothing() {
+        let old = "x --broker-list a:1 --topic t --time -1 --offsets 1 --max-wait-ms 1000";
+        let flags = Program::parse_from(old.split(' ')).flags;
+        assert_eq!((flags.topic.as_deref(), &*flags.time), (Some("t"), "-1"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Failure, KAFKA_NAMES};
+use super::{Failure, KAFKA_NAMES, RUN_CLASS};
 
 /// Makes links named kafka-topics, kafka-topics.sh and so on in a directory
 #[derive(Args, Debug)]
@@ -20,7 +20,7 @@ pub(crate) fn run(flags: &Flags, out: &mut dyn Write) -> Result<(), Failure> {
     let program = program.map_err(|error| Failure::Text(format!("where am I? {error}")))?;
     let directory = &flags.directory;
     std::fs::create_dir_all(directory).map_err(|error| Failure::file(directory, &error))?;
-    for name in KAFKA_NAMES {
+    for name in KAFKA_NAMES.into_iter().chain([RUN_CLASS]) {
         for name in [format!("kafka-{name}"), format!("kafka-{name}.sh")] {
             let link = directory.join(name);
             make(&program, &link).map_err(|error| Failure::file(&link, &error))?;

@@ -21,7 +21,7 @@ mod topics;
 mod verify_log;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -89,6 +89,27 @@ pub(crate) const KAFKA_NAMES: [&str; 15] = [
     "consumer-perf-test",
     "e2e-latency",
     "end-to-end-latency",
+];
+
+/// What Kafka has for classes that have no script, or had none once.
+pub(crate) const RUN_CLASS: &str = "run-class";
+
+/// The commands of Kafka's classes, whose packages were others when old guides were written.
+const CLASSES: [(&str, &str); 14] = [
+    ("TopicCommand", "topics"),
+    ("ConsoleProducer", "console-producer"),
+    ("ConsoleConsumer", "console-consumer"),
+    ("ConsumerGroupCommand", "consumer-groups"),
+    ("ConfigCommand", "configs"),
+    ("GetOffsetShell", "get-offsets"),
+    ("DeleteRecordsCommand", "delete-records"),
+    ("LogDirsCommand", "log-dirs"),
+    ("ClusterTool", "cluster"),
+    ("BrokerApiVersionsCommand", "broker-api-versions"),
+    ("DumpLogSegments", "dump-log"),
+    ("ProducerPerformance", "producer-perf-test"),
+    ("ConsumerPerformance", "consumer-perf-test"),
+    ("EndToEndLatency", "end-to-end-latency"),
 ];
 
 /// Why a command ends with exit code 1.
@@ -193,22 +214,36 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
         .block_on(work)
 }
 
-/// Puts the command into the place of its name if the program was called through a link such as `kafka-topics.sh`.
+/// Puts the command into the place of its name if the program was called through a link such as `kafka-topics.sh`, or of that and
+/// the name of a class through `kafka-run-class.sh`.
 fn normal_form(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let called = arguments.first().map(|name| {
         let file_name = Path::new(name).file_name().unwrap_or_default();
         file_name.to_string_lossy().into_owned()
     });
-    let command = called.as_deref().and_then(|name| {
+    let name = called.as_deref().and_then(|name| {
         let name = name.strip_suffix(".sh").unwrap_or(name);
-        let name = name.strip_prefix("kafka-")?;
-        KAFKA_NAMES.iter().find(|known| **known == name)
+        name.strip_prefix("kafka-")
     });
+    let (command, words) = match name {
+        Some(RUN_CLASS) => (arguments.get(1).and_then(|class| of_class(class)), 2),
+        name => {
+            let mut known = KAFKA_NAMES.into_iter();
+            (known.find(|known| name == Some(*known)), 1)
+        }
+    };
     if let Some(command) = command {
-        arguments.splice(..1, ["millrace".into(), (*command).into()]);
+        arguments.splice(..words, ["millrace".into(), command.into()]);
     }
     double_dashes(&mut arguments);
     arguments
+}
+
+/// The command of a class of Kafka's.
+fn of_class(class: &OsStr) -> Option<&'static str> {
+    let name = class.to_str()?.rsplit('.').next()?;
+    let found = CLASSES.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, command)| command)
 }
 
 /// Kafka's tools take one dash for two in front of the name of a flag, and many guides have one.
@@ -296,6 +331,22 @@ mod tests {
     }
 
     #[test]
+    fn a_class_of_kafkas_is_its_command_whatever_its_package() {
+        for class in [
+            "kafka.tools.GetOffsetShell",
+            "org.apache.kafka.tools.GetOffsetShell",
+        ] {
+            assert_eq!(
+                normal(&["bin/kafka-run-class.sh", class, "-time", "-1"]),
+                ["millrace", "get-offsets", "--time", "-1"]
+            );
+        }
+        let unknown = ["kafka-run-class", "kafka.tools.MirrorMaker"];
+        assert_eq!(normal(&unknown), unknown);
+        assert_eq!(normal(&["kafka-run-class"]), ["kafka-run-class"]);
+    }
+
+    #[test]
     fn one_dash_before_a_flag_is_two() {
         let given = [
             "kafka-topics",
@@ -318,7 +369,8 @@ mod tests {
     #[test]
     fn the_flags_of_all_commands_are_consistent() {
         Arguments::command().debug_assert();
-        for name in KAFKA_NAMES {
+        let of_classes = CLASSES.map(|(_, name)| name);
+        for name in KAFKA_NAMES.into_iter().chain(of_classes) {
             assert!(
                 Arguments::command().find_subcommand(name).is_some(),
                 "no command {name}"

@@ -15,6 +15,7 @@ fn links_are_kafkas_tools() {
         "kafka-topics.sh",
         "kafka-console-producer.sh",
         "kafka-dump-log",
+        "kafka-run-class.sh",
     ] {
         assert!(directory.join(name).is_symlink(), "{name}");
     }

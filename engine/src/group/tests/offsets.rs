@@ -5,10 +5,15 @@ use super::*;
 const DAY: u64 = 24 * 60 * 60;
 
 fn fetch(broker: &mut Broker, partitions: Option<Vec<TopicPartition>>) -> Vec<FetchedOffset> {
+    let wanted = partitions.map_or(OffsetsWanted::ALL, OffsetsWanted::Of);
+    fetch_those(broker, wanted)
+}
+
+fn fetch_those(broker: &mut Broker, wanted: OffsetsWanted) -> Vec<FetchedOffset> {
     let group = GroupId::from("g");
     match broker.ask(GroupCommand::FetchOffsets(FetchOffsets {
         group,
-        partitions,
+        wanted,
         require_stable: true,
     })) {
         Ok(GroupReply::OffsetsFetched(offsets)) => offsets,
@@ -30,6 +35,26 @@ fn stay(broker: &mut Broker, id: &MemberId, generation: i32, time: u64) {
         broker.pass(seconds(8));
         broker.ask(heartbeat(id, generation)).unwrap();
     }
+}
+
+#[test]
+fn all_offsets_are_fetched_once_however_few_at_a_time() {
+    let mut broker = Broker::eager();
+    let places = [("a", 0), ("a", 3), ("b", 0), ("b", 1), ("c", 7)];
+    let places = places.map(|(topic, partition)| place(topic, partition));
+    let offsets: Vec<_> = places.iter().map(|place| (place.clone(), 1)).collect();
+    commit_simple(&mut broker, &offsets);
+    let mut found: Vec<TopicPartition> = Vec::new();
+    for count in [2, 2, 1, 0] {
+        let next = OffsetsWanted::Next {
+            after: found.last().cloned(),
+            count_max: 2,
+        };
+        let some = fetch_those(&mut broker, next);
+        assert_eq!(some.len(), count);
+        found.extend(some.into_iter().map(|offset| offset.partition));
+    }
+    assert_eq!(found, places);
 }
 
 #[test]

@@ -230,7 +230,7 @@ impl World {
             Event::Fetch { group: number } => {
                 let fetch = FetchOffsets {
                     group: group(number),
-                    partitions: None,
+                    wanted: OffsetsWanted::ALL,
                     require_stable: false,
                 };
                 self.broker.send(GroupCommand::FetchOffsets(fetch));
@@ -441,7 +441,7 @@ proptest! {
             if restarts {
                 broker.restart();
             }
-            let command = FetchOffsets { group: GroupId::from("g"), partitions: None, require_stable: false };
+            let command = FetchOffsets { group: GroupId::from("g"), wanted: OffsetsWanted::ALL, require_stable: false };
             let Ok(GroupReply::OffsetsFetched(found)) = broker.ask(GroupCommand::FetchOffsets(command)) else {
                 panic!("refused");
             };

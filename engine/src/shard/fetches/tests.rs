@@ -1,11 +1,6 @@
 //! Fetches of very many partitions, and very many fetches: what a turn takes on, and who has to wait.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use tokio::sync::oneshot;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::*;
 use crate::io::{Completion, Outcome, Sim, SimOperation};
@@ -13,7 +8,7 @@ use crate::maintenance::Done;
 use crate::partition::Isolation;
 use crate::shard::command::Command;
 use crate::shard::step::Input;
-use crate::shard::step::tests::{Bench, NOW, bench, bench_on};
+use crate::shard::step::tests::{Bench, Errors, NOW, bench, bench_on};
 use crate::types::LeaderEpoch;
 
 type Answer = oneshot::Receiver<Results>;
@@ -270,32 +265,6 @@ fn fetch_at(bench: &mut Bench, offset: i64) -> (usize, Result<Fetched, ReadError
     (rebuilt, answer.try_recv().unwrap().remove(0))
 }
 
-/// Counts lines of level ERROR.
-#[derive(Clone, Default)]
-struct Errors(Arc<AtomicUsize>);
-
-impl Subscriber for Errors {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() == Level::ERROR
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 /// A consumer that has come to it asks again and again: each time the segment was walked up to it, and a line written.
 #[test]
 fn damage_in_a_closed_segment_is_looked_for_once_and_said_once() {
@@ -312,7 +281,7 @@ fn damage_in_a_closed_segment_is_looked_for_once_and_said_once() {
             assert_eq!(rebuilt, expected);
         }
     });
-    assert_eq!(errors.0.load(Ordering::Relaxed), 1);
+    assert_eq!(errors.count(), 1);
     let behind = fetch_at(&mut bench, 4).1.unwrap().extent;
     assert!(behind.is_some(), "what lies behind is served");
 }

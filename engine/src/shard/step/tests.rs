@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Subscriber};
 
 use super::*;
 use crate::config::TopicConfig;
 use crate::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Heartbeat, Join, ListGroups,
-    MemberId, NamedTopic, OffsetToCommit, Protocol,
+    MemberId, NamedTopic, OffsetToCommit, OffsetsWanted, Protocol,
 };
 use crate::io::{Disk, File, IoError, Outcome, Sim, SimOperation};
 use crate::log::names::{deleted_directory, is_deleted_directory};
@@ -211,7 +214,7 @@ fn bench_of_unopened(topic: &str, partitions: i32) -> (Bench, Effects) {
 fn all_offsets() -> GroupCommand {
     GroupCommand::FetchOffsets(FetchOffsets {
         group: "g".into(),
-        partitions: None,
+        wanted: OffsetsWanted::ALL,
         require_stable: false,
     })
 }
@@ -425,6 +428,39 @@ impl Bench {
         self.take_in(Input::Completed(Completion { ticket, result }));
         number
     }
+}
+
+/// Counts lines of level ERROR.
+#[derive(Clone, Default)]
+pub(in crate::shard) struct Errors(Arc<AtomicUsize>);
+
+impl Errors {
+    /// How many there were.
+    pub(in crate::shard) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Subscriber for Errors {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 #[test]
@@ -1543,7 +1579,7 @@ fn a_coordinator_whose_partition_is_damaged_answers_no_offsets_and_is_not_read()
         bench.take_in(Input::Image(image));
         let fetch = GroupCommand::FetchOffsets(FetchOffsets {
             group: "g".into(),
-            partitions: None,
+            wanted: OffsetsWanted::ALL,
             require_stable: false,
         });
         for command in [fetch, commit()] {

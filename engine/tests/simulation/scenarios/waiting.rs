@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_engine::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply, MemberId,
-    NamedTopic, OffsetToCommit,
+    NamedTopic, OffsetToCommit, OffsetsWanted,
 };
 use millrace_engine::io::{Random, SimOperation};
 use millrace_engine::log::EpochEnd;
@@ -450,7 +450,7 @@ fn a_coordinator_whose_append_failed_is_read_again_and_knows_what_was_committed(
     assert!(failed.try_recv().unwrap().is_err());
     let mut fetched = stage.group(GroupCommand::FetchOffsets(FetchOffsets {
         group: GroupId::from("g"),
-        partitions: Some(vec![place()]),
+        wanted: OffsetsWanted::Of(vec![place()]),
         require_stable: false,
     }));
     stage.settle();

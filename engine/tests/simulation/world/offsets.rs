@@ -6,7 +6,7 @@ use std::hash::Hash;
 
 use millrace_engine::group::{
     CommitOffsets, DeleteOffsets, FetchOffsets, GroupCommand, GroupError, GroupId, GroupReply,
-    MemberId, NamedTopic, OffsetToCommit, partition_for,
+    MemberId, NamedTopic, OffsetToCommit, OffsetsWanted, partition_for,
 };
 use millrace_engine::shard::command::{Command, GroupRequest};
 use millrace_engine::types::{GenerationId, LeaderEpoch, Offset, TopicPartition};
@@ -166,7 +166,7 @@ fn commit(group: GroupId, offset: i64) -> GroupCommand {
 fn look(group: GroupId, partitions: Option<Vec<TopicPartition>>) -> GroupCommand {
     GroupCommand::FetchOffsets(FetchOffsets {
         group,
-        partitions,
+        wanted: partitions.map_or(OffsetsWanted::ALL, OffsetsWanted::Of),
         require_stable: false,
     })
 }

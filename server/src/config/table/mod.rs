@@ -15,6 +15,9 @@ mod sockets;
 mod transactions;
 mod words;
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use millrace_engine::config::{Property, Table};
 
 pub(super) use of_groups::GROUP_BOUNDS;
@@ -90,16 +93,23 @@ pub(super) const RETIRED_PREFIXES: &[(&str, &str)] = &[
     ),
 ];
 
+/// The rows by name: to describe a topic takes some hundred of them.
+static BY_NAME: LazyLock<BTreeMap<&str, &Property>> = LazyLock::new(|| {
+    let rows = BROKER_PROPERTIES.rows();
+    rows.map(|row| (row.name, row)).collect()
+});
+
 /// The row that governs `name`: its own, or for `listener.name.<listener>.<key>` and
 /// `listener.name.<listener>.<mechanism>.<key>` the row of the security or connection property `<key>`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Property> {
-    if let Some(row) = BROKER_PROPERTIES.find(name) {
+    let named = |name: &str| BY_NAME.get(name).copied();
+    if let Some(row) = named(name) {
         return Some(row);
     }
     let (_, key) = name.strip_prefix("listener.name.")?.split_once('.')?;
-    let of_mechanism = || BROKER_PROPERTIES.find(key.split_once('.')?.1);
-    let row = BROKER_PROPERTIES.find(key).or_else(of_mechanism)?;
+    let of_mechanism = || named(key.split_once('.')?.1);
+    let row = named(key).or_else(of_mechanism)?;
     let families = ["ssl.", "sasl.", "principal."];
     let single = [
         "connections.max.reauth.ms",
@@ -131,6 +141,15 @@ mod tests {
             .filter(|row| row.always_listed)
             .count();
         assert_eq!(listed, 340 + own::ROWS.len());
+    }
+
+    #[test]
+    fn every_row_is_found_by_its_name() {
+        for row in BROKER_PROPERTIES.rows() {
+            let found = find(row.name).map(|found| (found.name, found.documentation));
+            assert_eq!(found, Some((row.name, row.documentation)));
+        }
+        assert!(find("no.such.property").is_none());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A record as text, the way Kafka's default formatter prints it.
 
+use std::fmt::{Debug, UpperExp};
 use std::io::Write;
 
 use rdkafka::message::{BorrowedMessage, Headers};
@@ -31,7 +32,11 @@ pub(super) struct Formatter {
 /// What bytes mean, by the name of Kafka's deserializer for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Type {
-    /// Printed as they are.
+    /// Printed as they are, as Kafka's tool does without a deserializer.
+    Raw,
+    /// Text: what is no UTF-8 is replaced.
+    Text,
+    /// Bytes: what cannot be printed in ASCII is written as `\xNN`.
     Bytes,
     Short,
     Integer,
@@ -164,13 +169,13 @@ struct Record<'a> {
 impl Type {
     fn of(class: Option<&str>) -> Result<Self, Failure> {
         let Some(class) = class else {
-            return Ok(Self::Bytes);
+            return Ok(Self::Raw);
         };
         match class.rsplit('.').next().unwrap_or(class) {
-            "StringDeserializer"
-            | "ByteArrayDeserializer"
-            | "BytesDeserializer"
-            | "ByteBufferDeserializer" => Ok(Self::Bytes),
+            "StringDeserializer" => Ok(Self::Text),
+            "BytesDeserializer" => Ok(Self::Bytes),
+            // Java prints the address of these.
+            "ByteArrayDeserializer" | "ByteBufferDeserializer" => Ok(Self::Raw),
             "ShortDeserializer" => Ok(Self::Short),
             "IntegerDeserializer" => Ok(Self::Integer),
             "LongDeserializer" => Ok(Self::Long),
@@ -185,7 +190,9 @@ impl Type {
 
     fn text(self, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         let text = match self {
-            Self::Bytes => return Ok(bytes.to_vec()),
+            Self::Raw => return Ok(bytes.to_vec()),
+            Self::Text => Some(String::from_utf8_lossy(bytes).into_owned()),
+            Self::Bytes => Some(escaped(bytes)),
             Self::Short => bytes
                 .try_into()
                 .ok()
@@ -201,11 +208,13 @@ impl Type {
             Self::Float => bytes
                 .try_into()
                 .ok()
-                .map(|bytes| format!("{:?}", f32::from_be_bytes(bytes))),
+                .map(f32::from_be_bytes)
+                .map(|number| as_java_shows(number, number.into())),
             Self::Double => bytes
                 .try_into()
                 .ok()
-                .map(|bytes| format!("{:?}", f64::from_be_bytes(bytes))),
+                .map(f64::from_be_bytes)
+                .map(|number| as_java_shows(number, number)),
             Self::Boolean => match bytes {
                 [0] => Some("false".to_owned()),
                 [1] => Some("true".to_owned()),
@@ -214,7 +223,7 @@ impl Type {
         };
         text.map(String::into_bytes).ok_or_else(|| {
             let (name, size) = match self {
-                Self::Bytes => ("", 0),
+                Self::Raw | Self::Text | Self::Bytes => ("", 0),
                 Self::Short => ("Short", 2),
                 Self::Integer => ("Integer", 4),
                 Self::Long => ("Long", 8),
@@ -227,6 +236,35 @@ impl Type {
             ))
         })
     }
+}
+
+/// A number of this size: a very small or a large one has an exponent.
+fn as_java_shows(number: impl Debug + UpperExp, size: f64) -> String {
+    if size.is_infinite() {
+        let sign = if size < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    if size == 0.0 || size.is_nan() || (1e-3..1e7).contains(&size.abs()) {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    match text.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => text,
+    }
+}
+
+/// The way Kafka's `Bytes` shows itself.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for byte in bytes {
+        match byte {
+            b'\\' => text.push_str("\\x5C"),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            _ => text.push_str(&format!("\\x{byte:02X}")),
+        }
+    }
+    text
 }
 
 #[cfg(test)]
@@ -282,6 +320,30 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_is_no_text_is_printed_as_kafka_prints_it() {
+        let value: &[u8] = b"caf\xe9\\\n";
+        let record = Record {
+            headers: vec![("h", Some(value))],
+            ..record()
+        };
+        let line = |deserializer: Option<&str>| {
+            let mut properties = Properties::from([
+                ("print.headers".to_owned(), "true".to_owned()),
+                ("print.value".to_owned(), "false".to_owned()),
+            ]);
+            if let Some(class) = deserializer {
+                properties.insert("headers.deserializer".to_owned(), class.to_owned());
+            }
+            Formatter::new(&properties).unwrap().line(&record).unwrap()
+        };
+        assert_eq!(line(None), b"h:caf\xe9\\\n\n");
+        let text = "org.apache.kafka.common.serialization.StringDeserializer";
+        assert_eq!(line(Some(text)), "h:caf\u{fffd}\\\n\n".as_bytes());
+        let bytes = "org.apache.kafka.common.serialization.BytesDeserializer";
+        assert_eq!(line(Some(bytes)), b"h:caf\\xE9\\x5C\\x0A\n");
+    }
+
+    #[test]
     fn numbers_are_read_by_their_deserializer() {
         let long = [(
             "value.deserializer",
@@ -292,6 +354,20 @@ mod tests {
             ..record()
         };
         assert_eq!(printed(&long, &number), "256\n");
+        for (value, expected) in [
+            (1.0, "1.0"),
+            (-0.001, "-0.001"),
+            (9_999_999.5, "9999999.5"),
+            (1e7, "1.0E7"),
+            (-1.5e-4, "-1.5E-4"),
+            (f64::NEG_INFINITY, "-Infinity"),
+            (f64::NAN, "NaN"),
+        ] {
+            let shown = Type::Double.text(&value.to_be_bytes()).unwrap();
+            assert_eq!(String::from_utf8(shown).unwrap(), expected);
+        }
+        let shown = Type::Float.text(&0.1_f32.to_be_bytes()).unwrap();
+        assert_eq!(shown, b"0.1");
         assert!(Type::of(Some("com.example.Mine")).is_err());
         assert!(Type::Long.text(b"short").is_err());
     }

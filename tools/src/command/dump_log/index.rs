@@ -192,11 +192,11 @@ pub(super) fn time_index(
     }
     let log = path.with_extension("log");
     let positions = offset_entries(&path.with_extension("index")).unwrap_or_default();
-    let mut segment = Segment::open(&log, u64::MAX)?;
+    let segment = Segment::open(&log, u64::MAX)?;
+    let mut search = Search::new(segment, &log, positions);
     let mut before = -1;
     for (timestamp, offset) in entries {
-        let start = position_below(&positions, offset);
-        match batch_with(&mut segment, &log, start, offset)? {
+        match search.batch_with(offset)? {
             Some(batch) if batch.header.last_offset().0 == offset => {
                 let found = max_timestamp(&batch);
                 if found != timestamp {
@@ -226,21 +226,60 @@ fn position_below(positions: &[(i64, u64)], offset: i64) -> u64 {
     below.map_or(0, |(_, position)| *position)
 }
 
-/// The first batch from `position` on that ends at or behind `offset`.
-fn batch_with<F: Read + Seek>(
-    segment: &mut Segment<F>,
-    log: &Path,
-    position: u64,
-    offset: i64,
-) -> Result<Option<Batch>, Failure> {
-    let failed = |error: std::io::Error| Failure::file(log, &error);
-    segment.seek(position).map_err(failed)?;
-    while let Some(Ok(batch)) = segment.next().map_err(failed)? {
-        if batch.header.last_offset().0 >= offset {
-            return Ok(Some(batch));
+/// Looks for one offset after the other in a log. Where ascending ones have no entry of the offset index between them, as
+/// where that index is missing, the log is read once for all of them.
+struct Search<'a, F = File> {
+    segment: Segment<F>,
+    log: &'a Path,
+    /// Entries of the offset index.
+    positions: Vec<(i64, u64)>,
+    /// Where the last search began, and for which offset. It ended where the segment stands.
+    last: Option<(u64, i64)>,
+    /// What it found.
+    found: Option<Batch>,
+}
+
+impl<'a, F: Read + Seek> Search<'a, F> {
+    fn new(segment: Segment<F>, log: &'a Path, positions: Vec<(i64, u64)>) -> Self {
+        Self {
+            segment,
+            log,
+            positions,
+            last: None,
+            found: None,
         }
     }
-    Ok(None)
+
+    /// The first batch, from the position that the offset index gives, that ends at or behind `offset`.
+    fn batch_with(&mut self, offset: i64) -> Result<Option<Batch>, Failure> {
+        let log = self.log;
+        let failed = |error: std::io::Error| Failure::file(log, &error);
+        let start = position_below(&self.positions, offset);
+        // From the same beginning this one would come by all that the last one did.
+        let goes_on = self
+            .last
+            .is_some_and(|(begun, sought)| begun == start && sought <= offset);
+        self.last = Some((start, offset));
+        let found = self.found.take().filter(|_| goes_on);
+        if let Some(batch) = found
+            && batch.header.last_offset().0 >= offset
+        {
+            self.found = Some(batch.clone());
+            return Ok(Some(batch));
+        }
+        let from = match goes_on {
+            true => self.segment.position,
+            false => start,
+        };
+        self.segment.seek(from).map_err(failed)?;
+        while let Some(Ok(batch)) = self.segment.next().map_err(failed)? {
+            if batch.header.last_offset().0 >= offset {
+                self.found = Some(batch.clone());
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
 }
 
 fn max_timestamp(batch: &Batch) -> i64 {
@@ -410,15 +449,28 @@ mod tests {
         let length = usize::try_from(segment.length).unwrap();
         assert_eq!(segment.file.get_ref().read_bytes, length);
 
-        let (mut segment, _) = batches(1_000);
-        // Every second batch has an entry: the others are come to from the one before.
+        // Every second batch has an entry: the others are come to from the one before. Or none has: the index is missing.
         let indexed: Vec<(i64, u64)> = entries.iter().copied().step_by(2).collect();
-        for (offset, _) in &entries {
-            let start = position_below(&indexed, *offset);
-            let found = batch_with(&mut segment, log, start, *offset).unwrap();
-            assert_eq!(last_offset(found), Some(*offset));
+        for positions in [indexed, Vec::new()] {
+            let (segment, _) = batches(1_000);
+            let mut search = Search::new(segment, log, positions);
+            for (offset, _) in &entries {
+                let found = search.batch_with(*offset).unwrap();
+                assert_eq!(last_offset(found), Some(*offset));
+            }
+            assert_eq!(last_offset(search.batch_with(1_000).unwrap()), None);
+            assert_eq!(search.segment.file.get_ref().read_bytes, length);
         }
-        assert!(segment.file.get_ref().read_bytes < 3 * length);
+    }
+
+    #[test]
+    fn a_search_finds_what_lies_before_the_last_one_too() {
+        let (segment, _) = batches(9);
+        let mut search = Search::new(segment, Path::new("x.log"), Vec::new());
+        for offset in [3, 3, 9, 9, 2, 8, 0, 0] {
+            let found = search.batch_with(offset).unwrap();
+            assert_eq!(last_offset(found), Some(offset).filter(|it| *it < 9));
+        }
     }
 
     #[test]
