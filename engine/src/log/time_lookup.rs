@@ -480,11 +480,8 @@ mod tests {
     fn no_other_record_is_answered_for_the_greatest_time_where_its_batch_does_not_show_it() {
         const GZIP: u8 = 1;
         const UNKNOWN: u8 = 7;
-        let batches: [(Times, u8); 3] = [
-            (LYING, 0),
-            ((&[100], 100), GZIP),
-            ((&[100], 100), UNKNOWN),
-        ];
+        let batches: [(Times, u8); 3] =
+            [(LYING, 0), ((&[100], 100), GZIP), ((&[100], 100), UNKNOWN)];
         for segment_bytes in [120, 100_000] {
             for (broken, codec) in batches {
                 let fixture = Fixture::new(config(segment_bytes));

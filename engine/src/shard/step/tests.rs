@@ -977,7 +977,10 @@ fn a_batch_that_a_full_disk_does_not_take_is_not_overtaken_by_the_next() {
     assert_eq!(store(&mut bench, [0, 1]), [Offset(0), Offset(1)]);
     // Of a producer that it knows the log keeps the order itself.
     let overtaking = refuse(&mut bench, 2);
-    assert!(matches!(overtaking, AppendError::Producer(_)), "{overtaking}");
+    assert!(
+        matches!(overtaking, AppendError::Producer(_)),
+        "{overtaking}"
+    );
     assert_eq!(store(&mut bench, [2, 3]), [Offset(2), Offset(3)]);
 }
 
