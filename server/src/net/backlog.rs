@@ -17,8 +17,6 @@ pub(super) struct Backlog<'a> {
     pub(super) turns: &'a Turns,
     /// How many of those the answer is for.
     pub(super) answered: usize,
-    /// And how many bytes of frames they had.
-    pub(super) answered_bytes: usize,
     /// Where the memory of their frames is from, and that of long ones.
     pub(super) budgets: [&'a RequestBudget; 2],
     /// How long the client may take nothing if there are none.
@@ -26,16 +24,6 @@ pub(super) struct Backlog<'a> {
 }
 
 impl Backlog<'_> {
-    /// Whether much memory stands behind.
-    pub(super) fn is_heavy(&self) -> bool {
-        self.turns.bytes_behind(self.answered_bytes) >= HEAVY_BYTES_MIN
-    }
-
-    /// Whether others wait for memory of which much stands behind.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.is_heavy() && self.budgets.iter().any(|budget| budget.is_wanted())
-    }
-
     /// Ends when the client, which has just taken something, has taken nothing for too long: for whoever has sent no more than it reads
     /// that is the time for idle connections; for others a minute, or a few seconds while others wait for memory.
     pub(super) async fn patience(&self) {
@@ -72,8 +60,6 @@ impl Backlog<'_> {
 const PATIENCE: Duration = Duration::from_secs(60);
 /// And while others wait for the memory of those.
 const STEP: Duration = Duration::from_secs(5);
-/// Consumers that only take their time with records have less behind them: a heartbeat, a commit.
-const HEAVY_BYTES_MIN: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -87,11 +73,10 @@ mod tests {
         let began = Instant::now();
         let budgets = [4_096; 2].map(RequestBudget::new);
         let turns = Turns::new(&WaitingRequests::new(1));
-        let _answered = turns.queue(true, 0).await;
+        let _answered = turns.queue(true).await;
         let backlog = Backlog {
             turns: &turns,
             answered: 1,
-            answered_bytes: 0,
             budgets: budgets.each_ref(),
             limits: &FrameLimits {
                 frame_bytes_max: 0,
@@ -109,7 +94,7 @@ mod tests {
         }
         let comes = async {
             sleep(Duration::from_secs(more_from)).await;
-            let _more = turns.queue(true, 0).await;
+            let _more = turns.queue(true).await;
             pending::<()>().await;
         };
         let wants = async {

@@ -24,7 +24,7 @@ use super::moves::{Moves, Work};
 use super::pace::Pace;
 use super::queue::Queue;
 use super::reins::Reins;
-use super::sending::{Sender, length, memory_bytes, poll_once, send};
+use super::sending::{Sender, memory_bytes, poll_once, send};
 use super::turns::{Place, Turns, WaitingRequests};
 use super::usage::Usage;
 use crate::api::{Answer, Client, Dispatched, Part, Parts, dispatch};
@@ -195,7 +195,7 @@ async fn read(
         let queued = Queued {
             answer,
             bytes,
-            place: conversation.turns.queue(has_begun, bytes).await,
+            place: conversation.turns.queue(has_begun).await,
             has_begun,
         };
         conversation.queue.push(queued).await;
@@ -269,16 +269,15 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             backlog: Backlog {
                 turns,
                 answered,
-                answered_bytes: bytes,
                 budgets: [&limits.budget, frontend.long_requests()],
                 limits: &limits.frames,
             },
         };
-        let moved_bytes = bytes as u64 + length(&parts);
+        let bytes = bytes as u64 + length(&parts);
         send(sender, &mut parts).await?;
         let now = usage.note();
-        turns.answered(answered, bytes);
-        moves.answered(answered, moved_bytes);
+        turns.answered(answered);
+        moves.answered(answered, bytes);
         if let Some(closing) = failed {
             return Err(closing);
         }
@@ -297,6 +296,15 @@ fn join(parts: &mut Parts, mut more: Parts) {
     } else {
         parts.append(&mut more);
     }
+}
+
+/// How many bytes the parts are, in memory and in files.
+fn length(parts: &Parts) -> u64 {
+    let files = parts.iter().map(|part| match part {
+        Part::Extent(extent) => extent.length,
+        Part::Bytes(_) | Part::Room(_) => 0,
+    });
+    files.sum::<u64>() + memory_bytes(parts) as u64
 }
 
 /// Whether it is little, and nothing of it has to come from a file: sending anything else may take long, and nobody should wait

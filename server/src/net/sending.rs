@@ -91,51 +91,37 @@ pub(super) fn memory_bytes(parts: &Parts) -> usize {
     bytes.sum()
 }
 
-/// How many bytes the parts are, in memory and in files.
-pub(super) fn length(parts: &Parts) -> u64 {
-    let files = parts.iter().map(|part| match part {
-        Part::Extent(extent) => extent.length,
-        Part::Bytes(_) | Part::Room(_) => 0,
-    });
-    files.sum::<u64>() + memory_bytes(parts) as u64
-}
-
 /// What an answer keeps from others until all of it has left.
 struct Burden {
     /// Of its parts, in memory.
     bytes: usize,
-    /// Where memory was set aside for it, if it was.
-    room: Option<RequestBudget>,
-    stay: Stay,
+    /// In memory that was set aside for it.
+    stay: Option<Stay>,
 }
 
-/// How long an answer may keep others waiting for the memory that was set aside for it, or that requests behind it have, all in all:
-/// whoever takes a little of it now and then is none who has taken nothing for the longest.
+/// How long an answer may keep others waiting for the memory that was set aside for it, all in all: whoever takes a little of it now
+/// and then is none who has taken nothing for the longest.
 struct Stay {
     left: Duration,
+    /// Where they wait.
+    budget: RequestBudget,
 }
 
 impl Burden {
     fn of(parts: &Parts) -> Self {
-        let room = parts.iter().find_map(|part| match part {
-            Part::Room(room) => Some(room.budget().clone()),
+        let bytes = memory_bytes(parts);
+        let stay = parts.iter().find_map(|part| match part {
+            Part::Room(room) => Some(Stay::new(room.budget().clone(), bytes)),
             Part::Bytes(_) | Part::Extent(_) => None,
         });
-        let length = usize::try_from(length(parts)).unwrap_or(usize::MAX);
-        Self {
-            bytes: memory_bytes(parts),
-            room,
-            stay: Stay {
-                left: wanted_max(length),
-            },
-        }
+        Self { bytes, stay }
     }
 
     /// What is charged for it while a run of so many bytes waits to leave.
     fn held_bytes(&self, run_bytes: usize) -> usize {
         // What was read of files comes on top.
         let bytes = self.bytes.max(run_bytes);
-        if self.room.is_some() {
+        if self.stay.is_some() {
             // What was set aside is in nobody's reach, however little it came to.
             bytes.max(CHARGED_BYTES_MIN)
         } else {
@@ -145,15 +131,18 @@ impl Burden {
 }
 
 impl Stay {
-    /// What comes of `wait`, unless others, who wait while `is_wanted`, are kept waiting for too long.
-    async fn bound<T>(
-        &mut self,
-        wait: impl Future<Output = T>,
-        is_wanted: impl Fn() -> bool,
-    ) -> Option<T> {
+    fn new(budget: RequestBudget, bytes: usize) -> Self {
+        Self {
+            left: wanted_max(bytes),
+            budget,
+        }
+    }
+
+    /// What comes of `wait`, unless others are kept waiting for too long.
+    async fn bound<T>(&mut self, wait: impl Future<Output = T>) -> Option<T> {
         let mut wait = pin!(wait);
         loop {
-            let is_wanted = is_wanted();
+            let is_wanted = self.budget.is_wanted();
             let step = if is_wanted {
                 WANTED_STEP.min(self.left)
             } else {
@@ -283,15 +272,12 @@ impl Sender<'_> {
                 () = self.backlog.patience() => Err(Closing::SlowReader),
             }
         };
-        let (room, backlog) = (burden.room.as_ref(), self.backlog);
-        if room.is_none() && !backlog.is_heavy() {
-            return waiting.await;
-        }
-        let is_wanted = || room.is_some_and(RequestBudget::is_wanted) || backlog.is_wanted();
-        match burden.stay.bound(waiting, is_wanted).await {
-            Some(done) => done,
-            None if room.is_some() => Err(Closing::Unread { bytes }),
-            None => Err(Closing::SlowReader),
+        match &mut burden.stay {
+            None => waiting.await,
+            Some(stay) => {
+                let done = stay.bound(waiting).await;
+                done.unwrap_or(Err(Closing::Unread { bytes }))
+            }
         }
     }
 }
@@ -347,59 +333,6 @@ mod tests {
         (client, stream)
     }
 
-    /// What answers are sent with.
-    struct Desk {
-        ring: LocalRing,
-        lately: Lately,
-        pace: Pace,
-        usage: Usage,
-        turns: Turns,
-        limits: FrameLimits,
-        /// Nobody waits for memory of it.
-        frames: RequestBudget,
-    }
-
-    impl Desk {
-        fn new() -> Self {
-            Self {
-                ring: LocalRing::new(Sim::new(0).ring()).unwrap(),
-                lately: Lately::default(),
-                pace: Pace::of_bytes(),
-                usage: Usage::new(Arc::default(), Clock::real()),
-                turns: Turns::new(&WaitingRequests::new(1)),
-                limits: FrameLimits {
-                    frame_bytes_max: 0,
-                    idle: Duration::from_secs(600),
-                },
-                frames: RequestBudget::new(0),
-            }
-        }
-
-        /// For the answer to the first request.
-        fn sender<'a>(
-            &'a self,
-            stream: &'a TcpStream,
-            budget: &'a RequestBudget,
-            unread: &'a Unread,
-        ) -> Sender<'a> {
-            Sender {
-                stream,
-                ring: &self.ring,
-                lately: &self.lately,
-                unread,
-                pace: &self.pace,
-                usage: &self.usage,
-                backlog: Backlog {
-                    turns: &self.turns,
-                    answered: 1,
-                    answered_bytes: 0,
-                    budgets: [&self.frames, budget],
-                    limits: &self.limits,
-                },
-            }
-        }
-    }
-
     /// Sends an answer of so many bytes, with room set aside in `budget`.
     async fn send_in_room(
         stream: &TcpStream,
@@ -407,8 +340,25 @@ mod tests {
         budget: &RequestBudget,
         unread: &Unread,
     ) -> Result<(), Closing> {
-        let desk = Desk::new();
-        let sender = desk.sender(stream, budget, unread);
+        let turns = Turns::new(&WaitingRequests::new(1));
+        let limits = FrameLimits {
+            frame_bytes_max: 0,
+            idle: Duration::from_secs(600),
+        };
+        let sender = Sender {
+            stream,
+            ring: &LocalRing::new(Sim::new(0).ring()).unwrap(),
+            lately: &Lately::default(),
+            unread,
+            pace: &Pace::of_bytes(),
+            usage: &Usage::new(Arc::default(), Clock::real()),
+            backlog: Backlog {
+                turns: &turns,
+                answered: 1,
+                budgets: [&RequestBudget::new(0), budget],
+                limits: &limits,
+            },
+        };
         let mut room = budget.open();
         room.cover(bytes).await;
         let answer = Part::Bytes(vec![0; bytes].into());
@@ -483,53 +433,6 @@ mod tests {
     async fn who_takes_a_long_answer_slowly_is_given_up_once_others_have_waited_for_its_memory() {
         let given_up = trickled(true).await.unwrap().as_secs();
         assert!((18..=30).contains(&given_up), "after {given_up} s");
-    }
-
-    /// After how many seconds a client is given up that takes some of an answer of 10 MiB every four, with a request of so many bytes
-    /// behind it; if within five minutes.
-    async fn given_up_with_behind(bytes: usize, memory_is_wanted: bool) -> Option<u64> {
-        let (_client, stream) = full().await;
-        let (budget, unread) = (RequestBudget::new(1_024), Unread::new(usize::MAX));
-        // All of it, and the right to exceed it.
-        let (mut all, mut excess) = (budget.open(), budget.open());
-        all.cover(1_024).await;
-        excess.cover(1_024).await;
-        let desk = Desk::new();
-        for bytes in [0, bytes] {
-            desk.turns.queue(true, bytes).await;
-        }
-        let sender = desk.sender(&stream, &budget, &unread);
-        let answer = Part::Bytes(vec![0; 10 << 20].into());
-        let mut burden = Burden::of(&Parts::from_iter([answer]));
-        let began = Instant::now();
-        let takes = async {
-            while began.elapsed() < Duration::from_secs(300) {
-                let some = sleep(Duration::from_secs(4));
-                if sender.in_time(&mut burden, 1, some).await.is_err() {
-                    return Some(began.elapsed().as_secs());
-                }
-            }
-            None
-        };
-        let wants = async {
-            if memory_is_wanted {
-                budget.open().cover(1_024).await;
-            }
-            pending::<()>().await
-        };
-        tokio::select! {
-            biased;
-            () = wants => None,
-            given_up = takes => given_up,
-        }
-    }
-
-    #[tokio::test]
-    async fn who_takes_an_answer_slowly_keeps_others_from_what_stands_behind_it_for_some_seconds() {
-        assert_eq!(given_up_with_behind(100 << 10, true).await, Some(9));
-        assert_eq!(given_up_with_behind(100 << 10, false).await, None);
-        // Of a consumer that takes its time with records.
-        assert_eq!(given_up_with_behind(1_000, true).await, None);
     }
 
     #[test]

@@ -27,8 +27,6 @@ pub(super) struct Place {
 pub(super) struct Turns {
     waiting: WaitingRequests,
     in_work: Cell<usize>,
-    /// Of their frames.
-    bytes: Cell<usize>,
     /// The last request in work was answered.
     idle: Signal,
 }
@@ -55,13 +53,12 @@ impl Turns {
         Self {
             waiting: waiting.clone(),
             in_work: Cell::new(0),
-            bytes: Cell::new(0),
             idle: Signal::default(),
         }
     }
 
-    /// A request of so many bytes was read: waits until there is a place for it, or until it needs none.
-    pub(super) async fn queue(&self, has_begun: bool, bytes: usize) -> Place {
+    /// A request was read: waits until there is a place for it, or until it needs none.
+    pub(super) async fn queue(&self, has_begun: bool) -> Place {
         let permit = if has_begun || self.in_work.get() == 0 {
             None
         } else {
@@ -73,15 +70,13 @@ impl Turns {
             }
         };
         self.in_work.set(self.in_work.get() + 1);
-        self.bytes.set(self.bytes.get() + bytes);
         Place { permit }
     }
 
-    /// So many answers to the requests in turn are out, whose frames had so many bytes.
-    pub(super) fn answered(&self, count: usize, bytes: usize) {
+    /// So many answers to the requests in turn are out.
+    pub(super) fn answered(&self, count: usize) {
         let left = self.in_work.get().saturating_sub(count);
         self.in_work.set(left);
-        self.bytes.set(self.bytes_behind(bytes));
         if left == 0 {
             self.idle.give();
         }
@@ -90,11 +85,6 @@ impl Turns {
     /// Whether requests are in work behind the first `count`.
     pub(super) fn has_behind(&self, count: usize) -> bool {
         self.in_work.get() > count
-    }
-
-    /// Of the frames in work, but for so many bytes of the first.
-    pub(super) fn bytes_behind(&self, bytes: usize) -> usize {
-        self.bytes.get().saturating_sub(bytes)
     }
 
     /// Whether no request is in work.
@@ -116,7 +106,7 @@ mod tests {
     use super::*;
 
     async fn must_wait(turns: &Turns, has_begun: bool) -> bool {
-        let queued = tokio::time::timeout(Duration::ZERO, turns.queue(has_begun, 0));
+        let queued = tokio::time::timeout(Duration::ZERO, turns.queue(has_begun));
         queued.await.is_err()
     }
 
@@ -124,11 +114,11 @@ mod tests {
     async fn requests_behind_others_need_a_place_and_first_ones_do_not() {
         let waiting = WaitingRequests::new(1);
         let (one, other) = (Turns::new(&waiting), Turns::new(&waiting));
-        let _first = one.queue(false, 0).await;
-        let second = one.queue(false, 0).await;
+        let _first = one.queue(false).await;
+        let second = one.queue(false).await;
         assert!(must_wait(&one, false).await, "the only place is taken");
-        let _third = one.queue(true, 0).await;
-        let _first_of_other = other.queue(false, 0).await;
+        let _third = one.queue(true).await;
+        let _first_of_other = other.queue(false).await;
         assert!(must_wait(&other, false).await, "the places are shared");
         // Its turn has come.
         drop(second);
@@ -139,23 +129,10 @@ mod tests {
     async fn without_places_a_request_waits_until_those_before_it_are_answered() {
         let turns = Turns::new(&WaitingRequests::new(0));
         for _ in 0..3 {
-            let _place = turns.queue(false, 0).await;
+            let _place = turns.queue(false).await;
             assert!(must_wait(&turns, false).await);
-            tokio::join!(turns.queue(false, 0), async { turns.answered(1, 0) });
-            turns.answered(1, 0);
+            tokio::join!(turns.queue(false), async { turns.answered(1) });
+            turns.answered(1);
         }
-    }
-
-    #[tokio::test]
-    async fn the_bytes_behind_an_answer_are_those_of_other_requests() {
-        let turns = Turns::new(&WaitingRequests::new(1));
-        for bytes in [10, 20, 30] {
-            turns.queue(true, bytes).await;
-        }
-        assert_eq!(turns.bytes_behind(10), 50);
-        turns.answered(2, 30);
-        assert_eq!(turns.bytes_behind(30), 0);
-        turns.answered(1, 30);
-        assert_eq!(turns.bytes_behind(0), 0);
     }
 }
