@@ -199,13 +199,13 @@ fn commands(question: FetchOffsets) -> Vec<GroupCommand> {
     }
 }
 
-/// What the parts of a question were answered, as one answer.
-fn joined(mut parts: impl Iterator<Item = Part>) -> Part {
-    let mut offsets = parts.next().unwrap_or_else(|| Ok(Vec::new()))?;
-    for part in parts {
+/// What the parts of a question were answered, as one answer. All are taken, also behind a refusal: what follows is about others.
+fn joined(parts: impl Iterator<Item = Part>) -> Part {
+    parts.fold(Ok(Vec::new()), |joined: Part, part| {
+        let mut offsets = joined?;
         offsets.extend(part?);
-    }
-    Ok(offsets)
+        Ok(offsets)
+    })
 }
 
 /// The name under which offsets of the topic are stored; otherwise what its partitions are answered. A topic that does
@@ -396,6 +396,17 @@ mod tests {
             leader_epoch: LeaderEpoch(2),
             metadata: "note".into(),
         }
+    }
+
+    /// The offsets of the one were answered to the other.
+    #[test]
+    fn a_refused_part_of_one_group_leaves_nothing_for_the_next() {
+        let loading = || Err(GroupError::CoordinatorLoading);
+        let part = |offset| Ok(vec![fetched("t", 0, offset)]);
+        let mut parts = vec![part(1), loading(), part(2), part(3), part(4)].into_iter();
+        assert!(joined(parts.by_ref().take(3)).is_err());
+        let next = joined(parts.by_ref().take(2)).unwrap();
+        assert_eq!(next, [fetched("t", 0, 3), fetched("t", 0, 4)]);
     }
 
     fn old_request(topics: Option<&[(&str, &[i32])]>) -> OffsetFetchRequest {
