@@ -201,11 +201,12 @@ fn commands(question: FetchOffsets) -> Vec<GroupCommand> {
 
 /// What the parts of a question were answered, as one answer. All are taken, also behind a refusal: what follows is about others.
 fn joined(parts: impl Iterator<Item = Part>) -> Part {
-    parts.fold(Ok(Vec::new()), |joined: Part, part| {
-        let mut offsets = joined?;
+    let parts: Vec<Part> = parts.collect();
+    let mut offsets = Vec::new();
+    for part in parts {
         offsets.extend(part?);
-        Ok(offsets)
-    })
+    }
+    Ok(offsets)
 }
 
 /// The name under which offsets of the topic are stored; otherwise what its partitions are answered. A topic that does
