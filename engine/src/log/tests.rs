@@ -841,7 +841,7 @@ fn what_was_found_once_is_read_again_as_if_it_were_looked_for() {
             Ok(plan) => panic!("{plan:?}"),
             Err(error) => Err(error),
         };
-        for bound in (0..=30).step_by(2) {
+        for bound in (0..=40).step_by(2) {
             for max in [1, 200, u64::MAX] {
                 let again = log.read_again(Offset(offset), max, Offset(bound), found);
                 let anew = log.read(Offset(offset), max, Offset(bound));
@@ -855,11 +855,13 @@ fn what_was_found_once_is_read_again_as_if_it_were_looked_for() {
     same(&log, 7, &found);
     fixture.roll(&mut log);
     same(&log, 7, &found);
-    fixture.append(&mut log, &batch(2, 10, 1));
+    for _ in 0..8 {
+        fixture.append(&mut log, &batch(2, 10, 1));
+    }
     same(&log, 7, &found);
-    let found = find(&log, 22);
-    assert!(log.move_log_start(Offset(23)));
-    same(&log, 22, &found);
+    let found = find(&log, 25);
+    assert!(log.move_log_start(Offset(26)));
+    same(&log, 25, &found);
 }
 
 #[test]

@@ -42,8 +42,8 @@ pub struct TimeSearch {
     allowance: usize,
     /// The greatest so far.
     best: Option<TimestampedOffset>,
-    /// The greatest time that the header of a batch promised whose records did not show it.
-    unshown: Option<Timestamp>,
+    /// The greatest time that the header of a batch promised whose records did not show it, and the first offset that may have it.
+    unshown: Option<(Timestamp, Reverse<Offset>)>,
 }
 
 /// What a part of a search came to.
@@ -90,9 +90,10 @@ impl TimeSearch {
 
     /// All has been searched.
     fn end(&self) -> Searched {
-        let shown = self.best.map(|best| best.timestamp);
+        let shown = self.best.map(|best| (best.timestamp, Reverse(best.offset)));
+        // Of equals the first counts.
         match self.unshown {
-            Some(promised) if shown.is_none_or(|shown| shown <= promised) => Searched::Unreadable,
+            Some(promised) if shown < Some(promised) => Searched::Unreadable,
             _ => Searched::Ended(self.best),
         }
     }
@@ -376,7 +377,8 @@ impl TimeLookup {
             Err(_) => false,
         };
         if !is_shown {
-            search.unshown = search.unshown.max(Some(promised));
+            let first = batch.header.base_offset().max(from);
+            search.unshown = search.unshown.max(Some((promised, Reverse(first))));
         }
         Ok(())
     }
@@ -499,11 +501,18 @@ mod tests {
                 append(&fixture, &mut log, broken, codec);
                 append(&fixture, &mut log, (&[60], 60), 0);
                 assert_eq!(greatest(&log), Searched::Unreadable, "{broken:?} {codec}");
+                append(&fixture, &mut log, (&[100], 100), 0);
+                assert_eq!(greatest(&log), Searched::Unreadable, "it may be the first");
                 append(&fixture, &mut log, (&[101], 101), 0);
                 let Searched::Ended(Some(found)) = greatest(&log) else {
                     panic!("later than all that is promised");
                 };
-                assert_eq!((found.offset, found.timestamp), (Offset(3), Timestamp(101)));
+                assert_eq!((found.offset, found.timestamp), (Offset(4), Timestamp(101)));
+                append(&fixture, &mut log, (&[101], 101), codec);
+                let Searched::Ended(Some(found)) = greatest(&log) else {
+                    panic!("the first of equals");
+                };
+                assert_eq!(found.offset, Offset(4));
             }
         }
     }

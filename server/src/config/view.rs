@@ -161,23 +161,27 @@ impl ConfigView {
             let mut names = alterations.iter().map(|wish| wish.name.as_str());
             names.any(|name| keys.iter().any(|key| name.ends_with(*key)))
         };
-        let after = || match resource {
+        let after = match resource {
             BrokerResource::One => self.with_dynamic(self.cluster.clone(), altered.clone()),
             BrokerResource::ClusterDefault => {
                 self.with_dynamic(altered.clone(), self.broker.clone())
             }
         };
-        if touches(&[KEY_MEMORY, COMPACTIONS]) {
-            after().check_key_memory()?;
+        // What is set anew as a whole leaves out what it does not name, and with it what made another setting safe.
+        if touches(&[KEY_MEMORY, COMPACTIONS]) || self.check_key_memory().is_ok() {
+            after.check_key_memory()?;
         }
-        if touches(&[
+        let limits = [
             CONNECTIONS,
             CONNECTION_RATE,
             CONNECTIONS_PER_ADDRESS,
             ADDRESSES,
-        ]) {
-            let after = after();
+        ];
+        let is_touched = touches(&limits);
+        if is_touched || self.check_addresses().is_ok() {
             after.check_addresses()?;
+        }
+        if is_touched || self.check_entrance().is_ok() {
             after.check_entrance()?;
         }
         Ok(altered)
@@ -209,6 +213,16 @@ impl ConfigView {
             let mut both = own.into_iter().zip(of_all);
             both.all(|(own, of_all)| own.unwrap_or(of_all) > 0 && (is_protected || of_all > 0))
         };
+        let problem = "allowed: 1 or more; nobody could connect, not even to set it back";
+        let mut of_addresses = sockets.connections_per_address_overrides.iter();
+        let takes_some = of_addresses.any(|(_, max)| *max > 0);
+        if sockets.connections_per_address_max == 0 && !takes_some {
+            return Err(ValueError {
+                key: ADDRESSES.to_owned(),
+                value: "0".to_owned(),
+                problem: problem.to_owned(),
+            });
+        }
         let listeners = &self.listeners.clients;
         if listeners.iter().any(is_open) {
             return Ok(());
@@ -224,7 +238,7 @@ impl ConfigView {
         Err(ValueError {
             key: key.unwrap_or_else(|| CONNECTIONS.to_owned()),
             value: "0".to_owned(),
-            problem: "allowed: 1 or more; nobody could connect, not even to set it back".to_owned(),
+            problem: problem.to_owned(),
         })
     }
 

@@ -302,6 +302,18 @@ fn nobody_can_shut_everybody_out_while_the_broker_runs() {
         ("max.connections.per.ip.overrides", "127.0.0.1:5"),
     ];
     assert_eq!(alter(&one, &few), Ok(()));
+    let none = [few[0], ("max.connections.per.ip.overrides", "127.0.0.1:0")];
+    assert!(alter(&one, &none).is_err());
+    // Set anew as a whole, which leaves out what lets some in where the default for all brokers lets nobody.
+    let own = overrides(&[("max.connections", "5")]);
+    let open = one.with_dynamic(overrides(&[("max.connections", "0")]), own.clone());
+    let wishes = [Alteration::set("log.cleaner.threads", "2")];
+    let alter_all = |current: &Overrides| {
+        let altered = open.alter_broker(BrokerResource::One, current, &wishes);
+        altered.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(alter_all(&own), Ok(()));
+    assert!(alter_all(&Overrides::new()).is_err());
     let two = view(&[
         "listeners=ONE://localhost:0,TWO://localhost:0",
         "listener.security.protocol.map=ONE:PLAINTEXT,TWO:PLAINTEXT",
