@@ -187,7 +187,7 @@ impl Run<'_> {
         let image = self.metadata()?;
         let is_of_cluster = |image: &&MetadataImage| {
             let properties = properties.as_ref();
-            properties.is_none_or(|found| found.cluster_id == image.cluster_id())
+            properties.is_some_and(|found| found.cluster_id == image.cluster_id())
         };
         // Over the metadata of another cluster nothing starts.
         if let Some(image) = image.as_ref().filter(is_of_cluster) {
@@ -453,8 +453,11 @@ impl Run<'_> {
     /// Whether a directory is of a deleted topic, because a full disk kept it from being renamed. The next start sets it aside,
     /// and whatever is wrong in it is no loss.
     fn is_of_deleted(&mut self, name: &TopicPartition, path: &Path, image: &MetadataImage) -> bool {
-        let topic_of = |name: &TopicPartition| image.topic_of(name);
-        let owner = PartitionMetadata::stranger(self.disk, path, name, topic_of);
+        // Where there is a partition of that name, the file that says otherwise may be at fault.
+        if image.topic_of(name).is_some() {
+            return false;
+        }
+        let owner = PartitionMetadata::stranger(self.disk, path, name, |_| None);
         // That of a topic that is there was given a wrong name by somebody.
         let Some(owner) = owner.filter(|owner| image.topic_by_id(*owner).is_none()) else {
             return false;

@@ -955,6 +955,17 @@ fn the_directory_of_a_deleted_topic_is_no_loss_and_the_next_start_sets_it_aside(
 }
 
 #[test]
+fn a_partition_whose_file_names_another_topic_is_not_taken_for_a_deleted_topics() {
+    let home = tempfile::tempdir().unwrap();
+    intact(home.path());
+    let metadata = "version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAw";
+    fs::write(home.path().join("t-0/partition.metadata"), metadata).unwrap();
+    let report = verified(home.path(), false);
+    let is_fault = |finding: &Finding| finding.cure != Cure::AtStart;
+    assert!(report.findings.iter().any(is_fault), "{report:?}");
+}
+
+#[test]
 fn a_partition_whose_directory_is_gone_is_missed() {
     let home = tempfile::tempdir().unwrap();
     intact(home.path());

@@ -184,12 +184,16 @@ impl Job {
                 }
                 let opened = open.run(disk, checkpoints);
                 let opened = opened.map_err(OpenError::flattened);
-                if let Err(OpenError::Io(error)) = &opened {
-                    // The shard orders it once more, which says what comes of it.
-                    let _ = mark_failed_sync(disk, &open.log_directory, &open.name, error);
-                }
+                let marked = match &opened {
+                    Err(OpenError::Io(error)) => {
+                        mark_failed_sync(disk, &open.log_directory, &open.name, error)
+                    }
+                    _ => Ok(()),
+                };
                 match opened {
-                    Err(OpenError::Io(error)) if error.is_out_of_space() => {
+                    // Without its mark it is not tried again, which would trust the page cache: the shard orders the mark once more,
+                    // and says what comes of it.
+                    Err(OpenError::Io(error)) if error.is_out_of_space() && marked.is_ok() => {
                         Done::NotYetOpened(open, NotYet::NoSpace(error))
                     }
                     result => Done::Opened(result),

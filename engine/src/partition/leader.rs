@@ -22,7 +22,8 @@ use crate::log::{
     RolledSegment, Staged, SyncPlan, TimeSearch, TimestampedOffset,
 };
 use crate::record::{
-    Allowance, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType, begin, prepare,
+    Allowance, BatchHeader, Begun, PackedBatch, PreparedBatch, RecordError, Rules, TimestampType,
+    begin, prepare,
 };
 use crate::types::{
     LeaderEpoch, Monotonic, Now, Offset, Timestamp, TopicIdPartition, TopicPartition,
@@ -343,11 +344,6 @@ impl Leader {
             Some(Err((waiter, error))) => told.push((waiter, Err(error))),
             None => {}
         }
-        self.take_in_ready(now, told);
-    }
-
-    /// Takes in those that have none before them any more that is to be opened.
-    fn take_in_ready(&mut self, now: Now, told: &mut Told) {
         while let Some(arrival) = self.unpacking.pop_ready() {
             self.arrive(arrival, now, told);
         }
@@ -662,7 +658,7 @@ impl Leader {
                 self.waiting.committed(self.promised_end(), told);
                 self.cut_due = Some(undone.cut);
                 self.refused.extend(undone.of_unknown);
-                self.refuse_backlog(now, told);
+                self.refuse_backlog(told);
                 Ok(())
             }
             Err(error) => Err(Fault(error.to_string())),
@@ -710,7 +706,7 @@ impl Leader {
                 Ok(())
             }
             Err(error) if only_full(&error) => {
-                self.roll_put_off(now, told);
+                self.roll_put_off(told);
                 Ok(())
             }
             Err(error) => Err(Fault(error.to_string())),
@@ -718,23 +714,25 @@ impl Leader {
     }
 
     /// There is no room for a roll at present: the old segment goes on, and those who waited are told.
-    pub fn roll_put_off(&mut self, now: Now, told: &mut Told) {
+    pub fn roll_put_off(&mut self, told: &mut Told) {
         self.segment_busy = false;
         self.log.roll_failed();
-        self.refuse_backlog(now, told);
+        self.refuse_backlog(told);
     }
 
-    /// Refuses what has no place in the log yet, and what would overtake that or what was taken back: of a producer that it does not
-    /// know the log takes any batch for the first.
-    fn refuse_backlog(&mut self, now: Now, told: &mut Told) {
+    /// Refuses what has no place in the log yet, all of it: of a producer that it does not know the log takes any batch for the first,
+    /// and what is behind a refused one must not overtake that.
+    fn refuse_backlog(&mut self, told: &mut Told) {
+        let (log, refused) = (&self.log, &mut self.refused);
+        let mut note = |header: &BatchHeader| {
+            let turn = ProducerTurn::of(header);
+            refused.extend(turn.filter(|turn| !log.knows_producer(turn.producer_id)));
+        };
         for arrival in self.backlog.drain(..) {
-            let turn = ProducerTurn::of(arrival.batch.header());
-            let of_unknown = turn.filter(|turn| !self.log.knows_producer(turn.producer_id));
-            self.refused.extend(of_unknown);
+            note(arrival.batch.header());
             told.push((arrival.waiter, Err(AppendError::Storage)));
         }
-        self.unpacking.refuse_behind(&self.refused, told);
-        self.take_in_ready(now, told);
+        self.unpacking.refuse(note, told);
     }
 
     /// What was refused since the last call and may come again, of producers that the log does not know: the earliest of each.

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 
 use super::error::AppendError;
 use super::waiting::{Acks, Told, Waiter};
-use crate::log::{EarliestTurns, ProducerTurn};
-use crate::record::{Begun, PackedBatch, PreparedBatch, RecordError};
+use crate::record::{BatchHeader, Begun, PackedBatch, PreparedBatch, RecordError};
 
 /// A checked batch on its way into the log.
 #[derive(Debug)]
@@ -32,8 +31,8 @@ pub(super) struct Unpacking {
 struct Out {
     acks: Acks,
     waiter: Waiter,
-    turn: Option<ProducerTurn>,
-    /// One that it stands behind was refused meanwhile.
+    header: BatchHeader,
+    /// It was refused meanwhile.
     is_refused: bool,
 }
 
@@ -59,13 +58,13 @@ impl Unpacking {
     /// The batch to be opened next, one at a time; then [`Unpacking::unpacked`].
     pub(super) fn next(&mut self) -> Option<Box<PackedBatch>> {
         let (begun, acks, waiter) = self.pop()?;
-        let turn = ProducerTurn::of(begun.header());
+        let header = *begun.header();
         match begun {
             Begun::Packed(packed) => {
                 self.out = Some(Out {
                     acks,
                     waiter,
-                    turn,
+                    header,
                     is_refused: false,
                 });
                 Some(packed)
@@ -114,27 +113,17 @@ impl Unpacking {
         }
     }
 
-    /// Refuses what stands behind one of `refused`: who waits is told now or, if the batch is out, once it has been opened. Then others
-    /// may be ready that have none before them any more.
-    pub(super) fn refuse_behind(&mut self, refused: &EarliestTurns, told: &mut Told) {
-        if refused.is_empty() {
-            return;
-        }
+    /// Refuses all, each once `note` has seen it: who waits is told now or, where the batch is out, once it has been opened.
+    pub(super) fn refuse(&mut self, mut note: impl FnMut(&BatchHeader), told: &mut Told) {
         if let Some(out) = &mut self.out {
-            out.is_refused |= out.turn.is_some_and(|turn| refused.precede(turn));
+            note(&out.header);
+            out.is_refused = true;
         }
-        let ready_bytes = &mut self.ready_bytes;
-        self.queue.retain(|(begun, _, waiter)| {
-            let turn = ProducerTurn::of(begun.header());
-            let goes = turn.is_some_and(|turn| refused.precede(turn));
-            if goes {
-                told.push((*waiter, Err(AppendError::Storage)));
-                if let Begun::Ready(batch) = begun {
-                    *ready_bytes -= batch.length_bytes() as u64;
-                }
-            }
-            !goes
-        });
+        self.ready_bytes = 0;
+        for (begun, _, waiter) in self.queue.drain(..) {
+            note(begun.header());
+            told.push((waiter, Err(AppendError::Storage)));
+        }
     }
 
     /// Gives everything up; says who waits.

@@ -537,6 +537,12 @@ impl Shard {
         }
     }
 
+    /// Whether anything waits for room on a disk.
+    pub(super) fn wants_room(&self) -> bool {
+        let wants = |slot: &Slot| matches!(slot, Slot::Opening(opening) if opening.wants_room);
+        self.jobs.has_put_off() || self.slots.values().any(wants)
+    }
+
     /// A fault of its files: the partition is gone until a restart, and everybody who waits for it hears so.
     pub(super) fn take_offline(
         &mut self,

@@ -132,8 +132,8 @@ impl Shard {
         if self.stopping {
             return;
         }
-        // One that waits for room may have to wait for this.
-        if self.slots.keys().any(|id| self.is_awaited(*id)) {
+        // What waits for room may have to wait for this.
+        if !self.wants_room() && self.slots.keys().any(|id| self.is_awaited(*id)) {
             let due = now.monotonic.after(OPENINGS_CHECK_DELAY);
             self.timers.set(due, Timer::UnlinkDirectories(doomed));
             return;

@@ -430,6 +430,11 @@ impl Jobs {
         }
     }
 
+    /// Whether any was put off.
+    pub(super) fn has_put_off(&self) -> bool {
+        !self.put_off.is_empty()
+    }
+
     /// Takes a job off the books that was put off, and will not be tried again.
     fn give_up(&mut self, id: JobId, effects: &mut Effects) -> Option<(Errand, PutOff)> {
         let put_off = self.put_off.remove(&id)?;
@@ -476,7 +481,7 @@ impl Shard {
 
     fn put_roll_off(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
         self.advance(id, now, effects, |leader, told| {
-            leader.roll_put_off(now, told);
+            leader.roll_put_off(told);
             Ok(())
         });
     }

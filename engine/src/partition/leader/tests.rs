@@ -745,7 +745,7 @@ fn what_is_being_opened_does_not_overtake_what_a_full_disk_took_back() {
     bench.leader.written(Err(no_room()), now, told).unwrap();
     assert_eq!(
         bench.heard(),
-        [(first, None), (staged, None), (behind, None)]
+        [(first, None), (staged, None), (behind, None), (other, None)]
     );
     let refused: Vec<ProducerTurn> = bench.leader.take_refused().into_iter().collect();
     assert_eq!(refused, [turn(0)]);
@@ -758,12 +758,13 @@ fn what_is_being_opened_does_not_overtake_what_a_full_disk_took_back() {
     let result = cut.run(&bench.disk);
     let (now, told) = (bench.now, &mut bench.told);
     bench.leader.cut_back(result, now, told).unwrap();
+    let again = bench.offer(Acks::All, at(turn(0), BatchBuilder::new()));
     bench.do_write();
-    assert_eq!(bench.heard(), [(other, Some(0))]);
+    assert_eq!(bench.heard(), [(again, Some(0))]);
 }
 
 #[test]
-fn what_would_overtake_a_batch_that_found_no_new_segment_holds_nobody_up_when_it_is_refused() {
+fn what_stands_behind_a_batch_that_found_no_new_segment_is_refused_with_it() {
     let mut bench = bench(&[&UNPACKED[..], &[("segment.ms", "10")]].concat());
     let stored = bench.plain(Acks::All);
     bench.do_write();
@@ -775,12 +776,14 @@ fn what_would_overtake_a_batch_that_found_no_new_segment_holds_nobody_up_when_it
     assert!(matches!(bench.work(), Some(Work::Roll(_))));
     let (now, told) = (bench.now, &mut bench.told);
     bench.leader.rolled(Err(no_room()), now, told).unwrap();
-    assert_eq!(bench.heard(), [(first, None), (packed, None)]);
+    let all = [(first, None), (packed, None), (other, None)];
+    assert_eq!(bench.heard(), all);
     let refused: Vec<ProducerTurn> = bench.leader.take_refused().into_iter().collect();
     assert_eq!(refused, [turn(0)]);
+    let again = bench.offer(Acks::All, at(turn(0), BatchBuilder::new()));
     bench.do_roll();
     bench.do_write();
-    assert_eq!(bench.heard(), [(other, Some(1))]);
+    assert_eq!(bench.heard(), [(again, Some(1))]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 
 use super::*;
-use crate::config::TopicConfig;
+use crate::config::{CompressionType, TopicConfig};
 use crate::group::{
     CommitOffsets, FetchOffsets, GroupCommand, GroupError, GroupReply, Heartbeat, Join, ListGroups,
     MemberId, NamedTopic, OffsetToCommit, OffsetsWanted, Protocol,
@@ -812,6 +812,57 @@ fn bombs_beyond_what_a_turn_may_open_are_opened_aside_and_answered_in_order() {
         .map(|appended| appended.unwrap().base_offset.0)
         .collect();
     assert_eq!(offsets, (0..10).collect::<Vec<_>>());
+}
+
+/// Each refusal uncovered the next batch that needs the roll: so deep was the stack, and clients say how many there are.
+#[test]
+fn very_many_batches_behind_a_roll_that_waits_are_refused_in_one_go() {
+    let mut bench = bench(1, 1);
+    let partition = bench.partitions[0];
+    bench.configure(0, |config| {
+        config.segment_bytes = 100;
+        config.compression_type = CompressionType::Lz4;
+    });
+    let mut effects = Effects::default();
+    let job = Job::Measure(Vec::new());
+    bench
+        .shard
+        .order(Errand::Delete(partition), job, &mut effects);
+    let (id, job) = effects.jobs.pop().unwrap();
+    let full = IoError::new("write", Path::new("/data"), io::ErrorKind::StorageFull);
+    let done = Done::PutOff(Box::new(job), full);
+    bench.shard.step(NOW, Input::Done(id, done), &mut effects);
+    drop(bench.produce(0));
+    bench.end_syncs();
+    let batch = |producer, sequence, codec| {
+        let builder = BatchBuilder::new().compression(codec);
+        let mut builder = builder.producer(ProducerId(producer), ProducerEpoch(0), sequence);
+        builder.push(NOW.wall, None, Some(&[0; 100]), &[]);
+        let records = builder.build();
+        ProducePartition {
+            partition,
+            records,
+            zstd_allowed: true,
+        }
+    };
+    // Those of the other codec have to be opened first.
+    let two = |producer| {
+        [
+            batch(producer, Sequence(0), Compression::Lz4),
+            batch(producer, Sequence(1), Compression::None),
+        ]
+    };
+    let (reply, mut answer) = oneshot::channel();
+    bench.take_in(Input::Command(Command::Produce(Produce {
+        partitions: (0..2_000).flat_map(two).collect(),
+        acks: Acks::All,
+        timeout: Duration::from_secs(60),
+        reply,
+    })));
+    bench.end_syncs();
+    let results: Vec<_> = answer.try_recv().unwrap().into_iter().collect();
+    let is_refused = |result: &Result<_, AppendError>| matches!(result, Err(AppendError::Storage));
+    assert!(results.len() == 4_000 && results.iter().all(is_refused));
 }
 
 /// Whoever hears that the time is up sends the batch again.
