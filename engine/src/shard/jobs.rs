@@ -666,7 +666,7 @@ impl Shard {
         }
     }
 
-    /// A stop waits for no room.
+    /// A stop waits for no room. A mark has a last try: without it the next start believes the page cache.
     pub(super) fn give_up_put_off(&mut self, now: Now, effects: &mut Effects) {
         let waiting = self.jobs.put_off.iter();
         let waiting: Vec<JobId> = waiting
@@ -674,7 +674,10 @@ impl Shard {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.give_up_job(id, now, effects);
+            match self.jobs.marks(id) {
+                Some(_) => self.try_again(id, now, effects),
+                None => self.give_up_job(id, now, effects),
+            }
         }
     }
 

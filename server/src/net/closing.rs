@@ -62,6 +62,11 @@ pub(crate) enum Closing {
 }
 
 impl Closing {
+    /// Whether what came is no request at all, which no client of Kafka sends.
+    pub(crate) const fn is_of_no_client(&self) -> bool {
+        matches!(self, Self::FrameLength { .. } | Self::NoRequest(_))
+    }
+
     /// Whether an operator should hear of it: the client is at fault, or is being cut off.
     pub(crate) const fn is_remarkable(&self) -> bool {
         match self {

@@ -20,6 +20,7 @@ use super::lately::Lately;
 use super::moves::{Work, hand_over};
 use super::refusals::OneLine;
 use super::turns::WaitingRequests;
+use super::usage::Usage;
 use crate::api::{Client, Frontend, share};
 use crate::config::ConfigView;
 
@@ -160,7 +161,13 @@ async fn converse(
         let usage = admission.usage();
         match serve(&mut stream, &client, &shared.limits, usage, &shared.doors).await {
             Ok(End::Over) => return,
-            Err(closing) => return report(&closing, &client),
+            Err(closing) => {
+                report(&closing, &client);
+                if closing.is_of_no_client() {
+                    keep_waiting(&client, usage).await;
+                }
+                return;
+            }
             Ok(End::Elsewhere(shard)) => {
                 // Without room there it goes on here, for another while.
                 let now = client.frontend().gateway().now().monotonic;
@@ -169,6 +176,17 @@ async fn converse(
                 }
             }
         }
+    }
+}
+
+/// Leaves a connection open for a moment that is not served any more: whoever connects over and over without speaking the protocol
+/// does so ten times a second, and takes nobody's time.
+async fn keep_waiting(client: &Client, usage: &Usage) {
+    let mut stopping = client.stopping();
+    tokio::select! {
+        () = tokio::time::sleep(REFUSAL_DELAY) => {}
+        () = usage.sent_away() => {}
+        _ = stopping.wait_for(|&stopping| stopping) => {}
     }
 }
 
@@ -191,6 +209,9 @@ fn report(closing: &Closing, client: &Client) {
     tracing::warn!(%address, software, client_id, left_out, "connection closed: {reason}");
 }
 
+/// How long a connection stays open that sent what is no request, as `connection.failed.authentication.delay.ms` of Kafka has it for
+/// those who cannot say who they are.
+const REFUSAL_DELAY: Duration = Duration::from_millis(100);
 /// How long requests may still take when the broker stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// For "no limit": ten years.

@@ -1,6 +1,6 @@
 //! Bytes that are no request, or one from another world: closed or answered, one line in the log, others unharmed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millrace_wire::message::describe_configs::DescribeConfigsRequestResource;
 use millrace_wire::message::describe_producers::DescribeProducersRequestTopic;
@@ -84,6 +84,19 @@ fn a_negative_or_huge_length_closes_the_connection() {
         bystander.is_served();
     }
     assert!(broker.resident_bytes() < 200 << 20);
+}
+
+/// Over and over, thousands of times a second, it would take the others' time.
+#[test]
+fn what_is_no_request_is_closed_without_haste() {
+    let broker = Broker::start(&[]);
+    for sample in [&(-1_i32).to_be_bytes()[..], &[0, 0, 0, 1, 0]] {
+        let mut wire = Wire::connect(&broker);
+        let sent = Instant::now();
+        wire.send_bytes(sample);
+        wire.assert_closed();
+        assert!(sent.elapsed() >= Duration::from_millis(90), "{sample:?}");
+    }
 }
 
 /// SEMANTICS 5. One line of the log names the client, the API and the version.

@@ -745,6 +745,14 @@ fn the_mark_of_a_failed_sync_that_found_no_room_is_made_when_there_is_some() {
 }
 
 #[test]
+fn a_stop_tries_a_mark_that_found_no_room_once_more() {
+    let mut bench = bench_of_unmarked(&Sim::new(1), 1);
+    bench.take_in(Input::Stop);
+    assert!(bench.disk.exists(Path::new(MARK)).unwrap());
+    assert!(bench.shard.stopped().is_some());
+}
+
+#[test]
 fn a_mark_that_finds_no_room_keeps_neither_a_stop_nor_the_deletion_of_its_topic_waiting() {
     let mut bench = bench_of_unmarked(&Sim::new(1), 100);
     bench.take_in(Input::Stop);
@@ -761,19 +769,22 @@ fn a_mark_that_finds_no_room_keeps_neither_a_stop_nor_the_deletion_of_its_topic_
     assert!(!bench.shard.has_jobs());
 }
 
-/// The job that opens it marks it, and found no room.
+/// The job that opens it marks it, and found no room. Also where it is the sync that found none: opened again without the mark, it
+/// would believe the page cache.
 #[test]
 fn a_partition_that_could_not_be_opened_for_a_failed_sync_is_marked_when_there_is_room() {
-    let sim = Sim::new(1);
-    sim.fail_next(SimOperation::Sync, "partition.metadata.tmp", EIO);
-    for _ in 0..2 {
-        sim.fail_next(SimOperation::Open, MARK, ENOSPC);
+    for error in [EIO, ENOSPC] {
+        let sim = Sim::new(1);
+        sim.fail_next(SimOperation::Sync, "partition.metadata.tmp", error);
+        for _ in 0..2 {
+            sim.fail_next(SimOperation::Open, MARK, ENOSPC);
+        }
+        let mut bench = bench_on(&sim, "t", 1, 1);
+        assert!(bench.shard.is_offline(bench.partitions[0]), "{error}");
+        assert!(!bench.disk.exists(Path::new(MARK)).unwrap());
+        bench.pass(1_000);
+        assert!(bench.disk.exists(Path::new(MARK)).unwrap());
     }
-    let mut bench = bench_on(&sim, "t", 1, 1);
-    assert!(bench.shard.is_offline(bench.partitions[0]));
-    assert!(!bench.disk.exists(Path::new(MARK)).unwrap());
-    bench.pass(1_000);
-    assert!(bench.disk.exists(Path::new(MARK)).unwrap());
 }
 
 #[test]
