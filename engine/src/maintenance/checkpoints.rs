@@ -115,17 +115,21 @@ impl Checkpoints {
         }
         let cleaned = match read(CLEANER_CHECKPOINT) {
             Ok(cleaned) => Some(cleaned),
-            // To compact again what is clean only costs time. Gaps that compaction left are no torn tails meanwhile.
+            // To compact again what is clean only costs time. Gaps that compaction left are no torn tails meanwhile, nor once the
+            // file has been written anew: then the line of each says so.
             Err(error @ CheckpointError::Malformed { .. }) => {
                 tracing::warn!(%error, "what is compacted is compacted from its start again");
                 None
             }
             Err(error) => return Err(error),
         };
+        let cleaned_unknown = cleaned.is_none();
+        let unclean = || lines.keys().map(|name| (name.clone(), Offset::ZERO));
+        let cleaned = cleaned.unwrap_or_else(|| unclean().collect());
         let known = Known {
             lines,
-            cleaned_unknown: cleaned.is_none(),
-            cleaned: cleaned.unwrap_or_default(),
+            cleaned,
+            cleaned_unknown,
             ..Known::default()
         };
         self.locked().insert(log_directory.to_owned(), known);
@@ -550,6 +554,8 @@ mod tests {
         };
         let cleaned_to =
             |known: &Checkpoints, number| known.cleaned_to(directory, &partition(number));
+        let starts = directory.join(LOG_START_CHECKPOINT);
+        std::fs::write(starts, "0\n1\nt 2 0\n").unwrap();
         for text in ["", "nonsense", "0\n2\nt 0 70\n", "0\n1\nt 0 many\n"] {
             std::fs::write(&path, text).unwrap();
             let known = load().unwrap();
@@ -562,6 +568,8 @@ mod tests {
         let restarted = load().unwrap();
         assert_eq!(cleaned_to(&restarted, 0), Some(Offset(5)));
         assert_eq!(cleaned_to(&restarted, 1), None);
+        let of_before = cleaned_to(&restarted, 2);
+        assert_eq!(of_before, Some(Offset::ZERO), "it may have gaps");
         std::fs::write(&path, "1\n0\n").unwrap();
         let newer = load().unwrap_err();
         assert!(matches!(newer, CheckpointError::UnsupportedVersion { .. }));
