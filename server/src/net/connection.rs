@@ -274,7 +274,7 @@ async fn write(stream: &TcpStream, conversation: &Conversation<'_>) -> Result<En
             },
         };
         let bytes = bytes as u64 + length(&parts);
-        send(sender, &mut parts).await?;
+        send(&sender, &mut parts).await?;
         let now = usage.note();
         turns.answered(answered);
         moves.answered(answered, bytes);

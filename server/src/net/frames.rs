@@ -162,13 +162,20 @@ impl<'a> FrameReader<'a> {
     async fn length_prefix(&mut self) -> Result<Option<usize>, Closing> {
         if self.arrived.is_empty() {
             self.arrived = BytesMut::new();
-            in_use(self.usage, self.limits.idle, self.stream.readable()).await??;
+            {
+                let readable = pin!(self.stream.readable());
+                in_use(self.usage, self.limits.idle, readable).await??;
+            }
             self.reins.go_on().await;
         }
         while self.arrived.len() < PREFIX_LENGTH {
             let (usage, idle) = (self.usage, self.limits.idle);
             let expected = whole_frames(self.last_bytes, self.read_bytes);
-            if in_use(usage, idle, self.read_some(PREFIX_LENGTH, expected)).await?? == 0 {
+            let read = {
+                let read = pin!(self.read_some(PREFIX_LENGTH, expected));
+                in_use(usage, idle, read).await??
+            };
+            if read == 0 {
                 let arrived = self.arrived.len();
                 return if arrived == 0 {
                     // Answers may still be on their way for long.
@@ -305,12 +312,13 @@ impl<'a> FrameReader<'a> {
 }
 
 /// Waits for what a client is to send. Who takes some of an answer meanwhile is not idle, as in Kafka.
+///
+/// Pinned by the caller: every quiet connection would keep room for it twice.
 async fn in_use<T>(
     usage: &Usage,
     idle: Duration,
-    sends: impl Future<Output = T>,
+    mut sends: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Closing> {
-    let mut sends = pin!(sends);
     let mut left = idle;
     loop {
         match timeout(left, sends.as_mut()).await {

@@ -46,7 +46,7 @@ pub(super) struct Sender<'a> {
 ///
 /// # Errors
 /// The client is gone, or takes nothing for as long as the patience, or while others need the memory; or a file could not be read.
-pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Closing> {
+pub(super) async fn send(sender: &Sender<'_>, parts: &mut Parts) -> Result<(), Closing> {
     let mut burden = Burden::of(parts);
     let mut run = Run {
         pieces: VecDeque::with_capacity(parts.len().min(SLICES_ON_STACK)),
@@ -59,7 +59,7 @@ pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Cl
                 continue;
             }
             Part::Room(room) => {
-                run.send(&sender, &mut burden).await?;
+                run.send(sender, &mut burden).await?;
                 drop(room);
                 continue;
             }
@@ -72,14 +72,14 @@ pub(super) async fn send(sender: Sender<'_>, parts: &mut Parts) -> Result<(), Cl
         {
             run.push(bytes);
             if run.length >= RUN_BYTES_MAX {
-                run.send(&sender, &mut burden).await?;
+                run.send(sender, &mut burden).await?;
             }
             continue;
         }
-        run.send(&sender, &mut burden).await?;
+        run.send(sender, &mut burden).await?;
         Box::pin(sender.send_extent(&extent, &mut burden)).await?;
     }
-    run.send(&sender, &mut burden).await
+    run.send(sender, &mut burden).await
 }
 
 /// What the parts keep in memory; all of it until the last has left, for they may be slices of one buffer.
@@ -363,7 +363,7 @@ mod tests {
         room.cover(bytes).await;
         let answer = Part::Bytes(vec![0; bytes].into());
         send(
-            sender,
+            &sender,
             &mut Parts::from_iter([answer, Part::Room(Box::new(room))]),
         )
         .await
