@@ -12,9 +12,9 @@ use crate::config::{Overrides, TopicConfig, TopicDefaults};
 use crate::io::{Disk, IoError, LockError};
 use crate::log::OpenError;
 use crate::log::checkpoint::{
-    CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, CleanShutdown, LOG_START_CHECKPOINT, META_PROPERTIES,
-    MetaProperties, PartitionMetadata, RECOVERY_POINT_CHECKPOINT, REPLICATION_CHECKPOINT,
-    read_offset_checkpoint,
+    CLEAN_SHUTDOWN, CLEANER_CHECKPOINT, CheckpointError, CleanShutdown, LOG_START_CHECKPOINT,
+    META_PROPERTIES, MetaProperties, PartitionMetadata, RECOVERY_POINT_CHECKPOINT,
+    REPLICATION_CHECKPOINT, read_offset_checkpoint,
 };
 use crate::log::names;
 use crate::log::verify::{Cure, Finding, PartitionCheck, Place, Sort, Verified};
@@ -312,9 +312,11 @@ impl Run<'_> {
                 },
                 Err(error) => {
                     lines.compacted_unknown |= name == CLEANER_CHECKPOINT;
-                    // Without a log start records that were deleted would come back.
-                    let cure = match name {
-                        LOG_START_CHECKPOINT => Cure::Restore,
+                    let cure = match (name, &error) {
+                        // Without a log start records that were deleted would come back.
+                        (LOG_START_CHECKPOINT, _) => Cure::Restore,
+                        // By a broken one a start knows that any log may have the gaps of a compaction; by none it would not.
+                        (CLEANER_CHECKPOINT, CheckpointError::Malformed { .. }) => Cure::AtStart,
                         _ => Cure::Rebuild,
                     };
                     let finding = Finding::of_checkpoint(Sort::Checkpoint, path, &error, cure);

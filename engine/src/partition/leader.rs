@@ -706,18 +706,21 @@ impl Leader {
                 Ok(())
             }
             Err(error) if only_full(&error) => {
-                self.roll_put_off(told);
+                self.roll_put_off(now, told);
                 Ok(())
             }
             Err(error) => Err(Fault(error.to_string())),
         }
     }
 
-    /// There is no room for a roll at present: the old segment goes on, and those who waited are told.
-    pub fn roll_put_off(&mut self, told: &mut Told) {
+    /// There is no room for a roll at present: the old segment goes on, and those who cannot do without a new one are told.
+    pub fn roll_put_off(&mut self, now: Now, told: &mut Told) {
         self.segment_busy = false;
         self.log.roll_failed();
-        self.refuse_backlog(told);
+        self.stage_backlog(now, told);
+        if !self.backlog.is_empty() {
+            self.refuse_backlog(told);
+        }
     }
 
     /// Refuses what has no place in the log yet, all of it: of a producer that it does not know the log takes any batch for the first,

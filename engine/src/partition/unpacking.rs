@@ -85,7 +85,8 @@ impl Unpacking {
         let out = self.out.take()?;
         let (acks, waiter) = (out.acks, out.waiter);
         Some(match result {
-            Ok(_) if out.is_refused => Err((waiter, AppendError::Storage)),
+            // What is wrong with it is said when it comes again: until then what is behind it waits for it.
+            _ if out.is_refused => Err((waiter, AppendError::Storage)),
             Ok(batch) => Ok(Arrival {
                 batch,
                 acks,

@@ -481,7 +481,7 @@ impl Shard {
 
     fn put_roll_off(&mut self, id: TopicIdPartition, now: Now, effects: &mut Effects) {
         self.advance(id, now, effects, |leader, told| {
-            leader.roll_put_off(told);
+            leader.roll_put_off(now, told);
             Ok(())
         });
     }
@@ -653,6 +653,11 @@ impl Shard {
     /// A job was put off for long enough. One about a partition that is not led here any more is in the way of what is to
     /// come of that, and so is the mark of one that is not there any more.
     pub(super) fn try_again(&mut self, id: JobId, now: Now, effects: &mut Effects) {
+        let put_off = self.jobs.put_off.get(&id);
+        if put_off.is_none_or(|put_off| put_off.job.is_none()) {
+            // It is out: a stop was ahead of the timer.
+            return;
+        }
         let wanted = match self.jobs.errands.get(&id).copied() {
             Some(Errand::Remove(_) | Errand::UnlinkDirectory) => true,
             Some(Errand::Mark(id) | Errand::MarkWithDirectory(id)) => self.is_offline(id),

@@ -201,17 +201,21 @@ impl ConfigView {
         })
     }
 
-    /// Whether any listener lets connections in. What is set through a connection could not be set back otherwise.
+    /// Whether no listener is shut, as in Kafka, and any lets connections in: what is set through a connection could not be set back
+    /// otherwise.
     pub(super) fn check_entrance(&self) -> Result<(), ValueError> {
         let sockets = self.broker_config().sockets;
         let of_all = [sockets.connections_max, sockets.connection_rate_max];
-        let is_open = |listener: &Listener| {
+        let is_shut = |listener: &Listener| {
             let own = sockets.of_listeners.get(&listener.name).copied();
             let own = own.unwrap_or_default();
             let own = [own.connections_max, own.connection_rate_max];
-            let is_protected = self.listeners.protected.as_ref() == Some(&listener.name);
             let mut both = own.into_iter().zip(of_all);
-            both.all(|(own, of_all)| own.unwrap_or(of_all) > 0 && (is_protected || of_all > 0))
+            both.any(|(own, of_all)| own.unwrap_or(of_all) == 0)
+        };
+        let is_open = |listener: &Listener| {
+            let is_protected = self.listeners.protected.as_ref() == Some(&listener.name);
+            is_protected || of_all.iter().all(|of_all| *of_all > 0)
         };
         let problem = "allowed: 1 or more; nobody could connect, not even to set it back";
         let mut of_addresses = sockets.connections_per_address_overrides.iter();
@@ -224,7 +228,7 @@ impl ConfigView {
             });
         }
         let listeners = &self.listeners.clients;
-        if listeners.iter().any(is_open) {
+        if listeners.iter().any(is_open) && !listeners.iter().any(is_shut) {
             return Ok(());
         }
         let keys = [CONNECTIONS, CONNECTION_RATE];

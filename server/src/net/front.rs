@@ -182,6 +182,7 @@ async fn converse(
 /// Leaves a connection open for a moment that is not served any more: whoever connects over and over without speaking the protocol
 /// does so ten times a second, and takes nobody's time.
 async fn keep_waiting(client: &Client, usage: &Usage) {
+    usage.end();
     let mut stopping = client.stopping();
     tokio::select! {
         () = tokio::time::sleep(REFUSAL_DELAY) => {}

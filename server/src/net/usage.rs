@@ -28,6 +28,11 @@ impl Usage {
         now
     }
 
+    /// Nobody is served on it any more: where there are too many connections, it goes first.
+    pub(super) fn end(&self) {
+        self.activity.touch(Monotonic(1));
+    }
+
     /// What is left of so long a time, which began when it was used last.
     pub(super) fn left_of(&self, idle: Duration) -> Duration {
         let now = self.clock.now().monotonic;

@@ -750,7 +750,14 @@ fn what_is_being_opened_does_not_overtake_what_a_full_disk_took_back() {
     let refused: Vec<ProducerTurn> = bench.leader.take_refused().into_iter().collect();
     assert_eq!(refused, [turn(0)]);
     let (now, told) = (bench.now, &mut bench.told);
-    bench.leader.unpacked(out.unpack(), now, told);
+    drop(out);
+    // It is refused, and not told what is wrong with it: it comes again, and what is behind it waits for that.
+    let broken = Err(RecordError::TooLarge {
+        length_bytes: 2,
+        max_bytes: 1,
+    });
+    bench.leader.unpacked(broken, now, told);
+    assert!(matches!(told[..], [(_, Err(AppendError::Storage))]));
     assert_eq!(bench.heard(), [(packed, None)]);
     let Some(Work::CutBack(cut)) = bench.work() else {
         panic!("the failed write is cut off");
@@ -784,6 +791,31 @@ fn what_stands_behind_a_batch_that_found_no_new_segment_is_refused_with_it() {
     bench.do_roll();
     bench.do_write();
     assert_eq!(bench.heard(), [(again, Some(1))]);
+}
+
+/// Retention wanted it, and the old segment goes on.
+#[test]
+fn nobody_is_refused_for_a_roll_without_room_that_no_batch_needs() {
+    let aged = [("retention.ms", "1000"), ("write.caching", "true")];
+    let mut bench = bench(&[&UNPACKED[..], &aged].concat());
+    let stored = bench.plain(Acks::All);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(stored, Some(0))]);
+    bench.now.wall.0 += 10_000;
+    assert!(bench.leader.retain(bench.now).roll.is_some());
+    // Of two records.
+    let packed = bench.offer(Acks::All, folded(1 << 20));
+    let behind = bench.plain(Acks::All);
+    let Some(Work::Unpack(out)) = bench.work() else {
+        panic!("nothing is to be opened");
+    };
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.rolled(Err(no_room()), now, told).unwrap();
+    assert_eq!(bench.heard(), []);
+    let (now, told) = (bench.now, &mut bench.told);
+    bench.leader.unpacked(out.unpack(), now, told);
+    bench.do_write();
+    assert_eq!(bench.heard(), [(packed, Some(1)), (behind, Some(3))]);
 }
 
 #[test]

@@ -321,10 +321,12 @@ fn nobody_can_shut_everybody_out_while_the_broker_runs() {
     ]);
     let (all, first) = ("max.connections", "listener.name.one.max.connections");
     let second = "listener.name.two.max.connections";
-    assert_eq!(alter(&two, &[(first, "0")]), Ok(()));
-    assert!(alter(&two, &[(first, "0"), (second, "0")]).is_err());
+    assert!(alter(&two, &[(first, "0")]).is_err());
+    assert_eq!(alter(&two, &[(first, "1"), (second, "2")]), Ok(()));
     assert!(alter(&two, &[(all, "0"), (first, "5")]).is_err());
-    assert_eq!(alter(&two, &[(all, "0"), (second, "5")]), Ok(()));
+    assert!(alter(&two, &[(all, "0"), (second, "5")]).is_err());
+    let both = [(all, "0"), (first, "5"), (second, "5")];
+    assert_eq!(alter(&two, &both), Ok(()), "the protected one takes some");
 }
 
 #[test]
