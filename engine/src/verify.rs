@@ -582,7 +582,7 @@ impl Run<'_> {
 
     /// Without a recovery point everything is checked at the next start, without a cleaner point everything is cleaned
     /// again: both only cost time where nothing is lost. Where something is, a start that knows no recovery point might take
-    /// the loss for a torn tail; beside a broken checkpoint it refuses.
+    /// the loss for a torn tail; beside a broken one it refuses. A cleaner point that only makes no sense is left to it.
     fn remove_broken_checkpoints(&mut self) -> Result<(), IoError> {
         let broken =
             self.report.findings.iter().filter(|finding| {
