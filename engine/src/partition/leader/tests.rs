@@ -804,7 +804,7 @@ fn nobody_is_refused_for_a_roll_without_room_that_no_batch_needs() {
     bench.now.wall.0 += 10_000;
     assert!(bench.leader.retain(bench.now).roll.is_some());
     // Of two records.
-    let packed = bench.offer(Acks::All, folded(1 << 20));
+    let packed = bench.offer(Acks::All, folded(1_000_000));
     let behind = bench.plain(Acks::All);
     let Some(Work::Unpack(out)) = bench.work() else {
         panic!("nothing is to be opened");
