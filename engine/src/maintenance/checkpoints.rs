@@ -113,19 +113,17 @@ impl Checkpoints {
         for (partition, offset) in read(REPLICATION_CHECKPOINT)? {
             lines.entry(partition).or_default().high_watermark = offset;
         }
-        let cleaned = match read(CLEANER_CHECKPOINT) {
-            Ok(cleaned) => Some(cleaned),
+        let (cleaned, cleaned_unknown) = match read(CLEANER_CHECKPOINT) {
+            Ok(cleaned) => (cleaned, false),
             // To compact again what is clean only costs time. Gaps that compaction left are no torn tails meanwhile, nor once the
             // file has been written anew: then the line of each says so.
             Err(error @ CheckpointError::Malformed { .. }) => {
                 tracing::warn!(%error, "what is compacted is compacted from its start again");
-                None
+                let unclean = lines.keys().map(|name| (name.clone(), Offset::ZERO));
+                (unclean.collect(), true)
             }
             Err(error) => return Err(error),
         };
-        let cleaned_unknown = cleaned.is_none();
-        let unclean = || lines.keys().map(|name| (name.clone(), Offset::ZERO));
-        let cleaned = cleaned.unwrap_or_else(|| unclean().collect());
         let known = Known {
             lines,
             cleaned,

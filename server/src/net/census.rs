@@ -88,6 +88,11 @@ impl Activity {
         self.used.store(now.0, Ordering::Relaxed);
     }
 
+    /// Notes that nobody is served on the connection any more: where there are too many, it goes first.
+    pub(super) fn end(&self) {
+        self.touch(Monotonic(1));
+    }
+
     /// When it was used last.
     pub(super) fn used(&self) -> Monotonic {
         Monotonic(self.used.load(Ordering::Relaxed))
@@ -309,6 +314,19 @@ mod tests {
         // Nobody is left to go, and the protected stay.
         census.enter(1, at(3)).unwrap();
         assert!(!is_sent_away(&protected));
+    }
+
+    #[test]
+    fn whoever_is_not_served_any_more_goes_before_the_idlest() {
+        let mut census = Census::new(unbounded(2), Some(1), at(0));
+        let (_, idle) = census.enter(0, at(0)).unwrap();
+        let (_, refused) = census.enter(0, at(0)).unwrap();
+        idle.touch(at(1));
+        refused.touch(at(2));
+        refused.end();
+        census.enter(1, at(3)).unwrap();
+        assert!(is_sent_away(&refused));
+        assert!(!is_sent_away(&idle));
     }
 
     #[test]

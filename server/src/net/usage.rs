@@ -28,9 +28,9 @@ impl Usage {
         now
     }
 
-    /// Nobody is served on it any more: where there are too many connections, it goes first.
+    /// Notes that nobody is served on the connection any more.
     pub(super) fn end(&self) {
-        self.activity.touch(Monotonic(1));
+        self.activity.end();
     }
 
     /// What is left of so long a time, which began when it was used last.

@@ -124,7 +124,7 @@ pub enum Cure {
     Rebuild,
     /// Of no use to anybody: a repair, or the next start, removes it.
     Remove,
-    /// What an unclean stop, or a full disk, leaves; the next start deals with it, and nothing promised is lost.
+    /// What an unclean stop, or a full disk, leaves, or what a start does without; the next deals with it, and nothing promised is lost.
     AtStart,
     /// Not ours, or as its producer sent it: nobody touches it.
     LeaveAlone,
